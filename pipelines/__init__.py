@@ -1,0 +1,1 @@
+"""Pipelines: each reads as a sentence."""

@@ -1,0 +1,26 @@
+"""Print the pipeline's defaults as a run configuration: `python -m pipelines.defaults > configs/nano.yaml`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import yaml
+
+from pipelines.rere import rere_pipeline
+
+HEADER = """\
+# The default: MovieLens-100K, a small model from scratch, 2 CPU cores, under 10 minutes. Equal to the defaults of the
+# code (a test asserts it), so `zenml pipeline run rere_pipeline` needs no `-c`. Copy it to start a setting of your own.
+# After a change of a default: python -m pipelines.defaults > configs/nano.yaml
+"""
+
+
+def defaults() -> dict[str, Any]:
+    """Parameter name -> its default settings, as plain values."""
+    parameters = inspect.signature(rere_pipeline.entrypoint).parameters
+    return {name: parameter.default.model_dump(mode="json") for name, parameter in parameters.items()}
+
+
+if __name__ == "__main__":
+    print(HEADER + yaml.safe_dump({"parameters": defaults()}, sort_keys=False, width=110), end="")

@@ -1,0 +1,62 @@
+"""The pipeline: ingest, validate, split, index, fine-tune, reinforce, evaluate, promote.
+
+Its parameters are the settings models of `rere/config.py`; a YAML file gives them under `parameters:`. What a
+step waits for is what it takes: order never comes from anything else.
+"""
+
+from __future__ import annotations
+
+from pipelines.checked import checked_pipeline
+from rere.config import (
+    EvaluationConfig,
+    IndexConfig,
+    IngestConfig,
+    PromotionConfig,
+    RLConfig,
+    SASRecConfig,
+    SFTConfig,
+    SplitConfig,
+    ValidationConfig,
+)
+from rere.data.sources import source_fingerprint
+from steps.baselines import rank_baselines
+from steps.evaluate import evaluate
+from steps.gate import gate
+from steps.index_items import index_items
+from steps.ingest import ingest
+from steps.promote import promote
+from steps.report import report
+from steps.rl import reinforce
+from steps.sft import fine_tune
+from steps.split import split
+from steps.summarise import summarise
+from steps.validate import validate, validate_split
+
+
+@checked_pipeline
+def rere_pipeline(
+    data: IngestConfig = IngestConfig(),
+    checks: ValidationConfig = ValidationConfig(),
+    windows: SplitConfig = SplitConfig(),
+    catalog: IndexConfig = IndexConfig(),
+    sft: SFTConfig = SFTConfig(),
+    rl: RLConfig = RLConfig(),
+    sasrec: SASRecConfig = SASRecConfig(),
+    evaluation: EvaluationConfig = EvaluationConfig(),
+    promotion: PromotionConfig = PromotionConfig(),
+) -> None:
+    """Train, judge and register a generative recommender."""
+    settings = {stage: chosen.model_dump(mode="json") for stage, chosen in locals().items()}
+
+    dataset = ingest(data, source_fingerprint(data.source))
+    accepted, _ = validate(dataset, checks)
+    rows = split(dataset, accepted, windows)
+    index = index_items(dataset, validate_split(dataset, rows, checks), catalog)
+    tuned = fine_tune(rows, index, sft)
+    reinforced = reinforce(tuned, rows, index, rl)
+    baselines = rank_baselines(dataset, rows, index, sasrec, evaluation)
+    results, metrics = evaluate(dataset, rows, index, baselines, tuned, reinforced, evaluation)
+    decision = gate(reinforced, index, rows, results, evaluation, promotion)
+    page = report(dataset, rows, index, tuned, reinforced, results, metrics, decision, evaluation, settings)
+    registered = promote(reinforced, index, rows, decision, page, evaluation, promotion, settings)
+    summarise(metrics, decision, page, registered, evaluation)

@@ -1,0 +1,1 @@
+"""Items as token sequences, and the trie over them."""

@@ -1,0 +1,189 @@
+"""The item index: item <-> token sequence, the trie over the sequences, and how a prompt is put together.
+
+An item's identity is its id. Items that share a title get their id as a suffix, so each has its own text.
+Two codes:
+
+title   all tokens of the title, then an end token (the paper's)
+prefix  the shortest beginning of that sequence that no other item shares: a trie node with one leaf below.
+        About five times fewer tokens an item on MovieLens-100K, in the history too.
+
+A prompt is assembled from token ids, never re-tokenised: instruction, then each item of the history with
+the very tokens that it has as a target. So training and serving can't differ by a space.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from rere.artifacts import seal, verify
+from rere.catalog.trie import TokenTrie, build_trie
+from rere.config import IndexConfig
+from rere.errors import RereError
+from rere.language_model import load_tokenizer
+
+
+@dataclass(frozen=True)
+class CatalogIndex:
+    """I items; item index = row of `items` everywhere.
+
+    items: item_id str, title str, text str (the title, disambiguated)
+    prompt_head: token ids before the history
+    """
+
+    items: pd.DataFrame
+    trie: TokenTrie
+    tokenizer: PreTrainedTokenizerFast
+    prompt_head: tuple[int, ...]
+    config: IndexConfig
+
+    @cached_property
+    def item_ids(self) -> list[str]:
+        return self.items["item_id"].tolist()
+
+    @cached_property
+    def titles(self) -> list[str]:
+        return self.items["title"].tolist()
+
+    @cached_property
+    def index_of(self) -> dict[str, int]:
+        """Item id -> item index."""
+        return {item: n for n, item in enumerate(self.item_ids)}
+
+    @cached_property
+    def item_tokens(self) -> list[list[int]]:
+        """Each item's tokens."""
+        flat, offsets = self.trie.item_tokens.tolist(), self.trie.item_offsets.tolist()
+        return [flat[low:high] for low, high in itertools.pairwise(offsets)]
+
+    def prompt(self, history: Sequence[int]) -> list[int]:
+        """Token ids of a prompt.
+
+        Args:
+            history: item indices, oldest first; at least one.
+        """
+        if not len(history):
+            raise RereError("a history of at least one item", "an empty one", "recommend popular items to new users")
+        tokens = list(self.prompt_head)
+        for item in history:
+            tokens += self.item_tokens[item]
+        return tokens
+
+    def save(self, directory: Path) -> None:
+        """Inspectable files: items.jsonl (id, title, text, tokens), trie, tokenizer; sealed."""
+        directory.mkdir(parents=True, exist_ok=True)
+        table = self.items.assign(tokens=pd.Series(self.item_tokens, dtype=object))
+        table.to_json(directory / "items.jsonl", orient="records", lines=True, force_ascii=False)
+        self.trie.save(directory / "trie.safetensors")
+        self.tokenizer.save_pretrained(directory / "tokenizer")
+        facts = {"prompt_head": list(self.prompt_head), "config": self.config.model_dump(mode="json")}
+        (directory / "index.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        seal(directory)
+
+    @classmethod
+    def load(cls, directory: Path) -> CatalogIndex:
+        """Read what `save` wrote; raises RereError when half-written or altered."""
+        verify(directory)
+        facts = json.loads((directory / "index.json").read_text(encoding="utf-8"))
+        items = pd.read_json(
+            directory / "items.jsonl",
+            lines=True,
+            dtype={"item_id": str, "title": str, "text": str},
+            convert_dates=False,
+        )
+        return cls(
+            items=items[["item_id", "title", "text"]],
+            trie=TokenTrie.load(directory / "trie.safetensors"),
+            tokenizer=cast(
+                PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(directory / "tokenizer", local_files_only=True)
+            ),
+            prompt_head=tuple(facts["prompt_head"]),
+            config=IndexConfig.model_validate(facts["config"]),
+        )
+
+
+def build_index(items: pd.DataFrame, config: IndexConfig) -> CatalogIndex:
+    """Index a catalogue (item_id, title) for a backbone.
+
+    Raises:
+        RereError: an empty catalogue, duplicate ids, blank titles, or a backbone that can't be found.
+    """
+    ids, titles = items["item_id"], items["title"]
+    if not len(items):
+        raise RereError("a catalogue of at least one item", "none", "check the items file and the filters")
+    for problem, rows in {
+        "duplicate item ids": ids.duplicated(),
+        "blank titles": ~titles.str.strip().astype(bool),
+    }.items():
+        if rows.any():
+            raise RereError(
+                "an id and a title for each item",
+                f"{problem}: {ids[rows].tolist()[:5]}",
+                "mend the items file",
+            )
+    shared = titles.duplicated(keep=False)
+    texts = titles.where(~shared, titles + " [" + ids + "]")
+    tokenizer = load_tokenizer(config.backbone, texts)
+    trie = _title_trie(texts.tolist(), tokenizer)
+    if config.code == "prefix":
+        trie = _prefix_trie(trie)
+    return CatalogIndex(
+        items=pd.DataFrame({"item_id": ids, "title": titles, "text": texts}).reset_index(drop=True),
+        trie=trie,
+        tokenizer=tokenizer,
+        prompt_head=_prompt_head(tokenizer, config.instruction),
+        config=config,
+    )
+
+
+def end_token(tokenizer: PreTrainedTokenizerFast) -> int:
+    """The token that ends an item: a line break where that is one token, else the end of text."""
+    line_break = tokenizer.encode("\n", add_special_tokens=False)
+    pretrained = tokenizer.bos_token != "<|begin|>"
+    return line_break[0] if pretrained and len(line_break) == 1 else tokenizer.eos_token_id
+
+
+def _prompt_head(tokenizer: PreTrainedTokenizerFast, instruction: str) -> tuple[int, ...]:
+    """The begin token, where the tokenizer's own habit or a scratch model has one, and the instruction."""
+    tokens = tokenizer.encode(instruction, add_special_tokens=False) if instruction else []
+    begins = tokenizer.bos_token_id is not None and (
+        tokenizer.bos_token == "<|begin|>" or tokenizer.encode("a")[0] == tokenizer.bos_token_id
+    )
+    return tuple([tokenizer.bos_token_id, *tokens] if begins else tokens)
+
+
+def _title_trie(texts: list[str], tokenizer: PreTrainedTokenizerFast) -> TokenTrie:
+    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    end = end_token(tokenizer)
+    odd = [text for text, tokens in zip(texts, encoded, strict=True) if end in tokens or not tokens]
+    if odd:
+        raise RereError("titles of at least one token, on one line", f"{odd[:3]!r}", "clean the titles")
+    return build_trie([[*tokens, end] for tokens in encoded])
+
+
+def _prefix_trie(trie: TokenTrie) -> TokenTrie:
+    """Cut every item where its path has one leaf left below it.
+
+    The node just under the last branching ancestor of a leaf is the first with one leaf below.
+    """
+    node = trie.item_leaf.clone()
+    while True:
+        above = trie.parent[node]
+        lift = (above > 0) & (trie.leaves_below(above.clamp(min=0)) == 1)
+        if not lift.any():
+            break
+        node = torch.where(lift, above, node)
+    lengths = trie.depth[node].numpy()
+    offsets = trie.item_offsets.numpy()
+    keep = np.concatenate([np.arange(low, low + n) for low, n in zip(offsets[:-1], lengths, strict=True)])
+    return build_trie((trie.item_tokens.numpy()[keep], np.concatenate([[0], np.cumsum(lengths)])))

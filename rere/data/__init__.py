@@ -1,0 +1,1 @@
+"""Sources -> interactions -> periods and k-core -> windows."""

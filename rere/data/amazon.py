@@ -1,0 +1,162 @@
+"""Source: raw Amazon review dumps of 2014, 2018 and 2023, one JSON object (or Python literal) a line.
+
+Lines are streamed: only ids, times and the titles of reviewed items are kept.
+"""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import html
+import json
+import zlib
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rere.artifacts import sha256
+from rere.config import AmazonReviews
+from rere.data.columns import iso_seconds, require_file
+from rere.data.raw import RawData, interactions_frame, items_frame
+from rere.errors import RereError
+
+MALFORMED_SHARE = 0.01
+# user, item, time, and milliseconds a unit of that time: 2023, then 2014 and 2018
+KEYS = (("user_id", "parent_asin", "timestamp", 1), ("reviewerID", "asin", "unixReviewTime", 1000))
+
+
+@dataclass
+class Lines:
+    """A file's objects, one a line; malformed lines are counted, and too many are an error."""
+
+    path: Path
+    role: str
+    read: int = 0
+    malformed: int = 0
+    example: str = ""
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        opener = gzip.open if self.path.suffix == ".gz" else open
+        try:
+            with opener(require_file(self.path, self.role), "rt", encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    if line.strip():
+                        self.read += 1
+                        content = parse_line(line)
+                        if content is None:
+                            self.reject(line)
+                        else:
+                            yield content
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise RereError(f"a whole gzip file at {self.path}", str(error), "download it again") from error
+        if not self.read:
+            raise RereError(f"{self.role} in {self.path}", "an empty file", "download it again")
+        if self.malformed > MALFORMED_SHARE * self.read:
+            raise RereError(
+                f"at most {MALFORMED_SHARE:.0%} malformed lines in {self.path}",
+                f"{self.malformed} of {self.read}, such as {self.example!r}",
+                "download the file again, or check that it is an Amazon dump of 2014, 2018 or 2023",
+            )
+
+    def reject(self, content: object) -> None:
+        self.example = self.example or str(content).strip()[:200]
+        self.malformed += 1
+
+
+@dataclass
+class Codes:
+    """Names to consecutive numbers, so that a review takes 24 bytes."""
+
+    numbers: dict[str, int] = field(default_factory=dict)
+    column: array[int] = field(default_factory=lambda: array("q"))
+
+    def add(self, name: str) -> None:
+        self.column.append(self.numbers.setdefault(name, len(self.numbers)))
+
+    def names(self) -> pd.Series:
+        return pd.Series(list(self.numbers), dtype="str").take(np.asarray(self.column)).reset_index(drop=True)
+
+
+def files(source: AmazonReviews) -> list[Path]:
+    return [source.reviews, source.metadata]
+
+
+def load(source: AmazonReviews) -> RawData:
+    """Stream the reviews, then the titles of the reviewed items.
+
+    A review of an item without a title is dropped, and counted.
+
+    Raises:
+        RereError: missing, damaged or foreign files; more than 1 % malformed lines.
+    """
+    users, items, times = Codes(), Codes(), array("q")
+    since = iso_seconds(source.since, "since") * 1000 if source.since else None
+    until = iso_seconds(source.until, "until") * 1000 if source.until else None
+    reviews, outside = Lines(source.reviews, "reviews"), 0
+    for content in reviews:
+        review = parse_review(content)
+        if review is None:
+            reviews.reject(content)
+        elif (since is not None and review[2] < since) or (until is not None and review[2] >= until):
+            outside += 1
+        else:
+            users.add(review[0])
+            items.add(review[1])
+            times.append(review[2])
+
+    metadata, titles = Lines(source.metadata, "metadata"), {}
+    unreviewed = repeated = 0
+    for content in metadata:
+        item, title = content.get("parent_asin") or content.get("asin"), content.get("title")
+        if not isinstance(item, str) or not item:
+            metadata.reject(content)
+        elif item not in items.numbers:
+            unreviewed += 1
+        elif item in titles:
+            repeated += 1
+        elif isinstance(title, str) and title.strip():
+            titles[item] = html.unescape(title)  # the dumps carry &amp; and the like
+
+    interactions = interactions_frame(users.names(), items.names(), np.asarray(times))
+    titled = interactions["item_id"].isin(titles)
+    catalogue, _ = items_frame(pd.Series(titles.keys(), dtype="str"), pd.Series(titles.values(), dtype="str"))
+    return RawData(
+        name=f"Amazon reviews {source.reviews.name}",
+        interactions=interactions[titled].reset_index(drop=True),
+        items=catalogue,
+        sha256={str(path): sha256(path) for path in files(source)},
+        dropped={
+            "malformed review lines": reviews.malformed,
+            "malformed metadata lines": metadata.malformed,
+            "reviews outside since/until": outside,
+            "reviews of items without a title": int((~titled).sum()),
+            "metadata of items without a review": unreviewed,
+            "repeated metadata lines (the first is kept)": repeated,
+        },
+    )
+
+
+def parse_line(line: str) -> dict[str, Any] | None:
+    """A line's object: JSON, else a Python literal (the 2014 metadata); None when it is neither."""
+    try:
+        content = json.loads(line)
+    except (json.JSONDecodeError, RecursionError):
+        try:
+            content = ast.literal_eval(line.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+    return content if isinstance(content, dict) else None
+
+
+def parse_review(content: dict[str, Any]) -> tuple[str, str, int] | None:
+    """(user, item, milliseconds since 1970), or None when a key is missing or of a wrong type."""
+    for user_key, item_key, time_key, unit in KEYS:
+        user, item, time = content.get(user_key), content.get(item_key), content.get(time_key)
+        if isinstance(user, str) and user and isinstance(item, str) and item and type(time) is int:
+            return user, item, time * unit
+    return None

@@ -1,0 +1,108 @@
+"""The tables that travel between stages, with their columns named once.
+
+An item's identity is its id, never its title. Order within a user is the order of the rows of
+`interactions`, which ingest sorts once, stably, by time (file order breaks ties).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from rere.artifacts import fingerprint, seal, verify
+
+Period = Literal["train", "valid", "test"]
+PERIODS: tuple[Period, ...] = ("train", "valid", "test")
+
+
+class IngestReport(BaseModel):
+    """What was read, what was dropped and why: every row is accounted for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    source_sha256: dict[str, str]  # file name -> SHA-256
+    split: str = ""  # the rule that assigned the periods
+    read: dict[str, int]  # interactions, users, items as read
+    dropped: dict[str, int]  # reason -> interactions (or items, as the reason says)
+    noticed: dict[str, int] = {}  # what was changed or ambiguous but not dropped, counted
+    kept: dict[str, int]  # interactions, users, items, and interactions a period
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Interactions with their period, and the catalogue.
+
+    interactions: user_id str, item_id str, timestamp int64 (seconds since 1970), period str (train/valid/test)
+    items: item_id str, title str; one row an item, in a stable order: row number = item index everywhere
+    windows: only from sources that bring their own windows, else None; columns as in `Windows`
+    """
+
+    interactions: pd.DataFrame
+    items: pd.DataFrame
+    report: IngestReport
+    windows: pd.DataFrame | None = None
+
+    def save(self, directory: Path) -> None:
+        """Write Parquet and JSON files and seal them."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self.interactions.to_parquet(directory / "interactions.parquet", index=False)
+        self.items.to_parquet(directory / "items.parquet", index=False)
+        if self.windows is not None:
+            self.windows.to_parquet(directory / "windows.parquet", index=False)
+        (directory / "report.json").write_text(self.report.model_dump_json(indent=1), encoding="utf-8")
+        seal(directory)
+
+    @classmethod
+    def load(cls, directory: Path) -> Dataset:
+        """Read what `save` wrote; raises RereError when half-written or altered."""
+        verify(directory)
+        own_windows = directory / "windows.parquet"
+        return cls(
+            interactions=pd.read_parquet(directory / "interactions.parquet"),
+            items=pd.read_parquet(directory / "items.parquet"),
+            report=IngestReport.model_validate_json((directory / "report.json").read_text(encoding="utf-8")),
+            windows=pd.read_parquet(own_windows) if own_windows.exists() else None,
+        )
+
+
+@dataclass(frozen=True)
+class Windows:
+    """One row a prediction: a history and the item that came next; the target travels with its row.
+
+    table: row_id int64 (unique), user_id str, history list[str] (item ids, oldest first, at least one),
+        target str (item id), timestamp int64 (of the target), period str,
+        warm bool (the target occurs in the training period)
+    """
+
+    table: pd.DataFrame
+    history_items: int
+
+    def of(self, period: Period) -> pd.DataFrame:
+        """The rows of one period, index reset."""
+        return self.table[self.table["period"] == period].reset_index(drop=True)
+
+    def save(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.table.to_parquet(directory / "windows.parquet", index=False)
+        (directory / "history_items.txt").write_text(f"{self.history_items}\n", encoding="utf-8")
+        seal(directory)
+
+    @classmethod
+    def load(cls, directory: Path) -> Windows:
+        """Read what `save` wrote; raises RereError when half-written or altered."""
+        verify(directory)
+        return cls(
+            table=pd.read_parquet(directory / "windows.parquet"),
+            history_items=int((directory / "history_items.txt").read_text(encoding="utf-8")),
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the rows' content (the data's name in every lineage record)."""
+        sums = pd.util.hash_pandas_object(self.table.assign(history=self.table["history"].map(tuple)), index=False)
+        return fingerprint({str(n): str(v) for n, v in enumerate(sums)})

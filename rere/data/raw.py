@@ -1,0 +1,87 @@
+"""What every source hands to ingest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from rere.config import HubDataset, Tables
+from rere.data.columns import read_ids, read_times, read_titles
+
+
+@dataclass(frozen=True)
+class RawData:
+    """A source as read, before any filter.
+
+    interactions: user_id str, item_id str, timestamp int64 (seconds since 1970), in file order
+    items: item_id str, title str, in file order
+    sha256: file name -> SHA-256 of its bytes
+    dropped: reason -> rows left out by the source itself
+    noticed: what a reader should know, counted; nothing was left out for it
+    windows: columns of `Windows.table` but row_id and warm; only from sources that bring their own windows
+    """
+
+    name: str
+    interactions: pd.DataFrame
+    items: pd.DataFrame
+    sha256: dict[str, str]
+    dropped: dict[str, int] = field(default_factory=dict)
+    noticed: dict[str, int] = field(default_factory=dict)
+    windows: pd.DataFrame | None = None
+    periods: pd.Series | None = None  # a period an interaction, when the source brings its own split
+
+
+def interactions_frame(users: pd.Series, items: pd.Series, milliseconds: np.ndarray) -> pd.DataFrame:
+    """user_id, item_id, timestamp (whole seconds).
+
+    Rows whose times differ within a second only would lose their order, so then the rows are put in
+    order of time (stably) before the fractions go.
+    """
+    frame = pd.DataFrame(
+        {"user_id": users.to_numpy(), "item_id": items.to_numpy(), "timestamp": milliseconds // 1000}
+    ).astype({"user_id": "str", "item_id": "str"})
+    if (milliseconds % 1000).any():
+        frame = frame.iloc[np.argsort(milliseconds, kind="stable")].reset_index(drop=True)
+    return frame
+
+
+def items_frame(ids: pd.Series, titles: pd.Series) -> tuple[pd.DataFrame, int]:
+    """item_id, title without exact repetitions, and how many rows those were.
+
+    One id with two titles stays, for validation to refuse.
+    """
+    frame = pd.DataFrame({"item_id": ids.to_numpy(), "title": titles.to_numpy()}).astype("str")
+    repeated = frame.duplicated()
+    return frame[~repeated].reset_index(drop=True), int(repeated.sum())
+
+
+def raw_from_tables(
+    source: Tables | HubDataset,
+    name: str,
+    events: pd.DataFrame,
+    catalogue: pd.DataFrame,
+    sha256: dict[str, str],
+    first_row: int = 0,
+) -> RawData:
+    """A source's two tables, their columns read strictly; `first_row` as in `read_times`."""
+    user, item, time = (
+        f"column {column!r} of {source.interactions}"
+        for column in (source.user_column, source.item_column, source.time_column)
+    )
+    items, repeated = items_frame(
+        read_ids(catalogue[source.item_column], f"column {source.item_column!r} of {source.items}"),
+        read_titles(catalogue[source.title_column], f"column {source.title_column!r} of {source.items}"),
+    )
+    return RawData(
+        name=name,
+        interactions=interactions_frame(
+            read_ids(events[source.user_column], user),
+            read_ids(events[source.item_column], item),
+            read_times(events[source.time_column], time, first_row),
+        ),
+        items=items,
+        sha256=sha256,
+        dropped={"repeated item rows": repeated},
+    )

@@ -1,0 +1,70 @@
+"""Log-probabilities of the trie's edges: the one place where the language-model head is evaluated.
+
+vocab  log softmax over the whole vocabulary, read at the edge's token (the paper's)
+trie   log softmax over the tokens of a row's edges only: a proper distribution over the catalogue when
+       the edges are all children of a trie node
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import logsumexp, nn
+from torch.utils.checkpoint import checkpoint
+
+from rere.config import Normalisation
+
+LOGITS_AT_ONCE = 1 << 24  # 64 MiB of float32
+
+
+def ragged_arange(counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """For counts (R,): the row of each of sum(counts) entries, and its place in the row."""
+    row = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+    first = torch.cumsum(counts, 0) - counts
+    return row, torch.arange(len(row), device=counts.device) - first[row]
+
+
+def edge_log_probs(
+    head: nn.Linear,
+    hidden: torch.Tensor,
+    edge_tokens: torch.Tensor,
+    edge_counts: torch.Tensor,
+    normalisation: Normalisation,
+) -> torch.Tensor:
+    """Log-probability of every edge, float32 (float64 for a float64 model).
+
+    Args:
+        hidden: (R, width) hidden state that each row's edges continue.
+        edge_tokens: (E,) tokens, row after row.
+        edge_counts: (R,) edges a row; sums to E.
+
+    Returns:
+        (E,) natural-log probabilities.
+    """
+    rows_at_once = max(1, LOGITS_AT_ONCE // head.weight.shape[0])
+    if len(hidden) <= rows_at_once:
+        return _edges(head, hidden, edge_tokens, edge_counts, normalisation)
+    sizes = [int(counts.sum()) for counts in edge_counts.split(rows_at_once)]
+    chunks = zip(hidden.split(rows_at_once), edge_tokens.split(sizes), edge_counts.split(rows_at_once), strict=True)
+    if torch.is_grad_enabled() and hidden.requires_grad:  # recompute a chunk's logits rather than keep them
+        parts = [checkpoint(_edges, head, *chunk, normalisation, use_reentrant=False) for chunk in chunks]
+    else:
+        parts = [_edges(head, *chunk, normalisation) for chunk in chunks]
+    return torch.cat(parts)
+
+
+def _edges(
+    head: nn.Linear,
+    hidden: torch.Tensor,
+    tokens: torch.Tensor,
+    counts: torch.Tensor,
+    normalisation: Normalisation,
+) -> torch.Tensor:
+    logits = head(hidden)
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    row, _ = ragged_arange(counts)
+    picked = logits[row, tokens]
+    if normalisation == "vocab":
+        return picked - logsumexp(logits, dim=-1)[row]
+    highest = torch.full_like(logits[:, 0], -torch.inf).scatter_reduce(0, row, picked.detach(), "amax")
+    total = torch.zeros_like(logits[:, 0]).index_add(0, row, torch.exp(picked - highest[row]))
+    return picked - highest[row] - torch.log(total)[row]

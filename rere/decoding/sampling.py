@@ -1,0 +1,99 @@
+"""Sampling items from the model's distribution over the catalogue, through the same token tree.
+
+At each node the next token is drawn among the node's children, with the model's probabilities renormalised over
+them: what stock `generate` draws under a prefix constraint. Draws that share a prefix share its computation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from rere.catalog.trie import TokenTrie
+from rere.decoding.edges import ragged_arange
+from rere.decoding.tree_attention import TreeModel
+from rere.decoding.tree_decoder import NEVER, TreeDecoder
+
+
+@dataclass(frozen=True)
+class Sample:
+    """items (P, G) int64 item indices, in random order, repeats possible; forwarded: tokens run."""
+
+    items: torch.Tensor
+    forwarded: int
+
+
+@torch.no_grad()
+def sample_items(
+    model: TreeModel,
+    trie: TokenTrie,
+    prompts: Sequence[Sequence[int]],
+    draws: int,
+    generator: torch.Generator,
+) -> Sample:
+    """Draw items independently, with replacement.
+
+    Args:
+        prompts: P token sequences.
+        draws: G, items a prompt.
+        generator: a CPU generator; the same state gives the same draws on any device.
+    """
+    tree = TreeDecoder(model, trie, prompts, draws, "trie")
+    count, device = len(prompts), model.device
+    waiting = torch.zeros((count, draws), dtype=torch.int64, device=device)  # draws that are at each live branch
+    waiting[:, 0] = draws
+    done: list[tuple[torch.Tensor, torch.Tensor]] = []  # (prompt, item), one entry a draw
+    while True:
+        row, branch, node, log_prob = tree.edges()
+        times = _draw(row * draws + branch, waiting[row, branch], log_prob, generator)
+        taken = times > 0
+        row, branch, node, log_prob, times = (x[taken] for x in (row, branch, node, log_prob, times))
+        settled = trie.leaves_below(node) == 1
+        items = trie.leaf_item[trie.leaf_low[node[settled]]]
+        done.append((row[settled].repeat_interleave(times[settled]), items.repeat_interleave(times[settled])))
+        if settled.all():
+            break
+        row, branch, node, log_prob, times = (x[~settled] for x in (row, branch, node, log_prob, times))
+        _, slot = ragged_arange(torch.bincount(row, minlength=count))
+        grid = (count, int(slot.max()) + 1)
+        score = torch.full(grid, NEVER, device=device)
+        next_node, parent, next_waiting = (torch.zeros(grid, dtype=torch.int64, device=device) for _ in range(3))
+        score[row, slot] = tree.live.score[row, branch] + log_prob
+        next_node[row, slot], parent[row, slot], next_waiting[row, slot] = node, branch, times
+        tree.advance(score, next_node, parent)
+        waiting = next_waiting
+    rows, items = (torch.cat(parts) for parts in zip(*done, strict=True))
+    items = items[torch.argsort(rows, stable=True)].view(count, draws)
+    shuffle = torch.rand((count, draws), generator=generator).argsort(1).to(device)
+    return Sample(items.gather(1, shuffle), tree.forwarded)
+
+
+def _draw(
+    branch: torch.Tensor, waiting: torch.Tensor, log_prob: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """(E,) how often each edge is drawn, when each branch's draws fall on its edges (contiguous in E)."""
+    mass = torch.cumsum(log_prob.double().exp(), 0)
+    starts = torch.cat([branch.new_ones(1, dtype=torch.bool), branch[1:] != branch[:-1]]).nonzero()[:, 0]
+    ends = torch.cat([starts[1:], starts.new_tensor([len(branch)])]) - 1
+    below = torch.where(starts > 0, mass[starts - 1], 0.0)
+    draws = waiting[starts]
+    which = torch.repeat_interleave(torch.arange(len(starts), device=branch.device), draws)
+    uniform = torch.rand(int(draws.sum()), generator=generator, dtype=torch.float64).to(branch.device)
+    edge = torch.searchsorted(mass, below[which] + uniform * (mass[ends] - below)[which], right=True)
+    return torch.bincount(edge.clamp(min=starts[which], max=ends[which]), minlength=len(branch))
+
+
+def dynamic_group(drawn: torch.Tensor, targets: torch.Tensor, group: int) -> torch.Tensor:
+    """ReRe's dynamic sampling: of more draws than needed keep the target, then distinct negatives, then repeats.
+
+    Args:
+        drawn: (P, D) item indices, D >= group; targets: (P,).
+
+    Returns:
+        (P, group) item indices.
+    """
+    earlier = (drawn[:, :, None] == drawn[:, None, :]).tril(-1).any(2)  # a repeat of an earlier draw
+    rank = torch.where(earlier, 2, torch.where(drawn == targets[:, None], 0, 1))
+    return drawn.gather(1, torch.argsort(rank, dim=1, stable=True)[:, :group])

@@ -1,0 +1,16 @@
+"""The one error that users are meant to read: what was expected, what came, what to do."""
+
+from __future__ import annotations
+
+
+class RereError(Exception):
+    """A problem the user can mend.
+
+    Args:
+        expected: what the program needed.
+        got: what it found instead.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, expected: str, got: str, remedy: str) -> None:
+        super().__init__(f"Expected {expected}; got {got}. To mend it: {remedy}")

@@ -1,0 +1,109 @@
+"""Every number that a model is judged by, defined once.
+
+A row has one relevant item, its target. `ranks` are (R,) int64: the target's 1-based place in the list, 0 when it
+is not in it. `items` are (R, N) int64 item indices, best first, -1 in an empty slot. K is a list's cut-off: list
+metrics take the first K columns from their caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from rere.errors import RereError
+
+
+def target_ranks(items: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """(R, N) lists, (R,) targets -> (R,) int64 ranks: the first place that holds the target, 0 for none."""
+    found = items == np.asarray(targets)[:, None]
+    return np.where(found.any(1), found.argmax(1) + 1, 0).astype(np.int64)
+
+
+def hit_rate(ranks: np.ndarray, k: int) -> np.ndarray:
+    """HR@K a row: 1 when the target is in the first K, else 0 (Recall@K, with one relevant item)."""
+    return ((ranks > 0) & (ranks <= k)).astype(np.float64)
+
+
+def ndcg(ranks: np.ndarray, k: int) -> np.ndarray:
+    """NDCG@K a row: 1/log2(rank + 1) within the first K, else 0; the ideal list has DCG 1.
+
+    Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002.
+    """
+    return hit_rate(ranks, k) / np.log2(np.maximum(ranks, 1) + 1)
+
+
+ROW_METRICS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {"hr": hit_rate, "ndcg": ndcg}
+
+
+def row_metric(name: str, ranks: np.ndarray) -> np.ndarray:
+    """(R,) float64 values of a metric named like `ndcg@10`; raises RereError on an unknown name."""
+    kind, _, k = name.partition("@")
+    if kind not in ROW_METRICS or not k.isdecimal() or int(k) < 1:
+        known = " or ".join(f"{metric}@10" for metric in ROW_METRICS)
+        raise RereError(f"a metric like {known}", repr(name), "correct the metric's name")
+    return ROW_METRICS[kind](ranks, int(k))
+
+
+def coverage(items: np.ndarray, catalogue: int) -> float:
+    """Catalogue coverage: distinct items over all lists, as a share of the catalogue's I items.
+
+    Ge, Delgado-Battenfeld and Jannach, "Beyond accuracy", RecSys 2010.
+    """
+    return len(np.unique(items[_valid(items, catalogue)])) / catalogue
+
+
+def diversity(items: np.ndarray, catalogue: int) -> float:
+    """How much two rows' lists differ: 1 - |A ∩ B|/K, averaged over all pairs of rows; 0 when all are equal.
+
+    With c_i lists holding item i, the mean of |A ∩ B| is sum_i c_i(c_i - 1) / (R(R - 1)). The inter-list
+    (Hamming) diversity of Zhou et al., "Solving the apparent diversity-accuracy dilemma", PNAS 2010. NaN for one row.
+    """
+    rows, width = len(items), min(items.shape[1], catalogue)
+    if rows < 2:
+        return float("nan")
+    once = np.where(_valid(items, catalogue) & ~_repeats(items), items, catalogue)
+    lists = np.bincount(once.ravel(), minlength=catalogue + 1)[:catalogue].astype(np.float64)
+    return float(1 - (lists * (lists - 1)).sum() / (rows * (rows - 1)) / width)
+
+
+def popularity_bias(items: np.ndarray, training_counts: np.ndarray) -> float:
+    """The mean training-popularity percentile of the items recommended.
+
+    An item's percentile is the share of the catalogue with fewer training interactions, equals counted half: lists
+    drawn at random score 0.5, the most popular items nearly 1. The rank form of the average recommendation
+    popularity of Abdollahpouri, Burke and Mobasher, "Managing popularity bias", FLAIRS 2019.
+
+    Args:
+        training_counts: (I,) training interactions an item.
+    """
+    ordered = np.sort(training_counts)
+    below, upto = (np.searchsorted(ordered, training_counts, side) for side in ("left", "right"))
+    percentile = (below + upto) / 2 / len(ordered)
+    shown = items[_valid(items, len(ordered))]
+    return float(percentile[shown].mean()) if len(shown) else float("nan")
+
+
+def invalid_slots(items: np.ndarray, catalogue: int) -> np.ndarray:
+    """(R,) int64: slots without an item of the catalogue, of the min(N, I) that a list could fill."""
+    return np.maximum(min(items.shape[1], catalogue) - _valid(items, catalogue).sum(1), 0)
+
+
+def duplicate_slots(items: np.ndarray) -> np.ndarray:
+    """(R,) int64: slots that hold an item which stands higher in the same list."""
+    return _repeats(items).sum(1)
+
+
+def _valid(items: np.ndarray, catalogue: int) -> np.ndarray:
+    return (items >= 0) & (items < catalogue)
+
+
+def _repeats(items: np.ndarray) -> np.ndarray:
+    """(R, N) bool: the item occurs earlier in its row; empty slots don't count."""
+    order = np.argsort(items, axis=1, kind="stable")
+    ordered = np.take_along_axis(items, order, axis=1)
+    same = np.zeros(items.shape, dtype=bool)
+    same[:, 1:] = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
+    repeats = np.empty_like(same)
+    np.put_along_axis(repeats, order, same, axis=1)
+    return repeats

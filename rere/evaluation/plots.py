@@ -1,0 +1,142 @@
+"""Plots as SVG text that sits in a page: its fonts, and its colours in light and dark.
+
+Matplotlib draws with stand-in colours, which become the page's CSS variables (`--ink`, `--grid`, `--series-N`);
+titles and captions belong to the page. Series differ by marker or dash as well as by colour.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+INK, GRID = "#010101", "#020202"
+SERIES = tuple(f"#0303{n:02x}" for n in range(6))
+VARIABLES = {INK: "var(--ink)", GRID: "var(--grid)"} | {c: f"var(--series-{n})" for n, c in enumerate(SERIES)}
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES = ("-", "--", ":")
+NOISY = 60  # points from which a curve is smoothed
+SIZE = (4.7, 3.0)  # inches: on a phone a unit is about a pixel, so text stays legible
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GRID,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.8,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+}
+
+
+def metric_plot(summary: pd.DataFrame, metric: str, ks: Sequence[int]) -> str:
+    """A metric at every K by model, with its intervals.
+
+    Args:
+        summary: rows of `evaluator.summarise` of one set of rows.
+        metric: "hr" or "ndcg".
+    """
+    models = list(summary["model"].unique())
+    with rc_context(STYLE | {"svg.hashsalt": metric}):
+        figure, axes = _axes()
+        places = np.arange(len(ks))
+        for n, model in enumerate(models):
+            own = summary[summary["model"] == model].set_index("metric").loc[[f"{metric}@{k}" for k in ks]]
+            mean, low, high = (own[column].to_numpy(float) for column in ("mean", "low", "high"))
+            axes.errorbar(
+                places + (n - (len(models) - 1) / 2) * 0.16,
+                mean,
+                yerr=np.maximum([mean - low, high - mean], 0),
+                fmt=MARKERS[n % len(MARKERS)],
+                color=SERIES[n % len(SERIES)],
+                markersize=6,
+                elinewidth=1.6,
+                clip_on=False,  # a marker at 0 is whole
+                label=model,
+            )
+        axes.set_xticks(places, [str(k) for k in ks])
+        axes.set_xlim(-0.5, len(ks) - 0.5)
+        axes.set_xlabel("K (length of the list)")
+        axes.set_ylabel(f"{metric.upper()}@K")
+        axes.set_ylim(bottom=0)
+        axes.legend(loc="upper left", handletextpad=0.3, borderaxespad=0)
+        return _svg(figure)
+
+
+def curve_plot(records: Sequence[dict[str, float]], names: dict[str, str], label: str) -> str | None:
+    """Training curves over updates; None where no record holds any of them.
+
+    Curves of over `NOISY` points get their running mean over 5 % of the points on top of the pale raw curve.
+
+    Args:
+        names: metric -> its name in the legend.
+        label: of the y axis, with its unit.
+    """
+    curves = {name: _points(records, name) for name in names}
+    if not any(len(updates) for updates, _ in curves.values()):
+        return None
+    with rc_context(STYLE | {"svg.hashsalt": " ".join(names)}):
+        figure, axes = _axes()
+        for n, (name, (updates, values)) in enumerate(curves.items()):
+            colour, dash = SERIES[3 - n], DASHES[n % len(DASHES)]
+            if len(values) > NOISY:
+                axes.plot(updates, values, color=colour, linewidth=0.8, alpha=0.3)
+                values = pd.Series(values).rolling(len(values) // 20, min_periods=1, center=True).mean().to_numpy()
+            marker = "o" if len(values) <= NOISY // 2 else None
+            axes.plot(updates, values, color=colour, linestyle=dash, marker=marker, markersize=4, label=names[name])
+        axes.set_xlabel("update")
+        axes.set_ylabel(label)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        if len(names) > 1:
+            axes.legend(loc="best")
+        return _svg(figure)
+
+
+def _points(records: Sequence[dict[str, float]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(updates, values) of the records that hold a finite value."""
+    found = [(record["update"], record[name]) for record in records if np.isfinite(record.get(name, np.nan))]
+    table = np.array(found, dtype=float).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def _axes() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes = figure.add_subplot()
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    return figure, axes
+
+
+def _svg(figure: Figure) -> str:
+    """The figure without what a page doesn't need: prolog, metadata with web addresses, ids of groups, fixed size."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", r'<svg \1 aria-hidden="true">', svg, count=1)
+    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    return svg.strip()

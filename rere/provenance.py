@@ -1,0 +1,74 @@
+"""Where a result came from: code, packages, machine, seeds. No user names, no paths."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+HERE = Path(__file__).resolve()
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "zenml",
+    "mlflow",
+    "great-expectations",
+    "numpy",
+    "pandas",
+)
+
+
+def provenance(seeds: Mapping[str, int]) -> dict[str, Any]:
+    """What another person needs to make the same result.
+
+    Returns:
+        git: `commit` and `dirty` (uncommitted changes, new files included), or None where this code isn't in a git
+        repository; packages: name -> version, None where not installed; python, platform, cpus; gpu: name or None;
+        seeds: as given.
+    """
+    return {
+        "git": git_state(HERE),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "seeds": dict(seeds),
+    }
+
+
+def git_state(file: Path) -> dict[str, Any] | None:
+    """Commit and dirtiness of the repository that tracks `file`; None where none does.
+
+    A file that merely lies inside a repository (an installed package in a project's environment) isn't tracked,
+    and that repository's commit would say nothing about it.
+    """
+    if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
+        return None
+    commit, changes = _git(file.parent, "rev-parse", "HEAD"), _git(file.parent, "status", "--porcelain")
+    return None if commit is None else {"commit": commit, "dirty": bool(changes)}
+
+
+def _git(directory: Path, *arguments: str) -> str | None:
+    """What git prints, or None where it fails or isn't installed."""
+    try:
+        done = subprocess.run(["git", "-C", directory, *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,92 @@
+"""Training rows for supervised fine-tuning: token ids, labels, and which item each token belongs to.
+
+window    one row a target: prompt, then the target's tokens; only those are trained (the paper's)
+sequence  one row a stretch of a user's history: every next item in it is a target. The same targets, and
+          each target's tokens attend to at most `history_items` earlier items, as in its window. (Through
+          the layers a later token can still gather a little from further back: the receptive field of a
+          sliding window, not a copy of the window's.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+
+from rere.catalog.index import CatalogIndex
+
+IGNORED = -100  # the label that no loss counts
+HEAD = -1  # the "item" of the tokens before the history: visible to all
+
+
+def window_rows(rows: pd.DataFrame, catalog: CatalogIndex) -> Iterator[dict[str, list[int]]]:
+    """One training row a window."""
+    for history, target in zip(rows["history"], rows["target"], strict=True):
+        prompt = catalog.prompt([catalog.index_of[item] for item in history])
+        tokens = catalog.item_tokens[catalog.index_of[target]]
+        yield {"input_ids": prompt + tokens, "labels": [IGNORED] * len(prompt) + tokens}
+
+
+def sequence_rows(
+    rows: pd.DataFrame, catalog: CatalogIndex, history_items: int, sequence_items: int
+) -> Iterator[dict[str, list[int]]]:
+    """Rows of up to `sequence_items` items: up to `history_items` of context, the rest targets."""
+    for context, targets in _stretches(rows, history_items):
+        step = max(1, sequence_items - history_items)
+        walk = context + targets
+        for start in range(len(context), len(walk), step):
+            first = max(0, start - history_items)
+            yield _sequence_row(walk[first : start + step], start - first, catalog)
+
+
+def _stretches(rows: pd.DataFrame, history_items: int) -> Iterator[tuple[list[str], list[str]]]:
+    """(context, targets) of runs of windows whose histories follow from one another, so none is altered."""
+    context: list[str] = []
+    targets: list[str] = []
+    user = None
+    for this_user, history, target in zip(rows["user_id"], rows["history"], rows["target"], strict=True):
+        follows = this_user == user and list(history) == (context + targets)[-history_items:]
+        if not follows:
+            if targets:
+                yield context, targets
+            user, context, targets = this_user, list(history), []
+        targets.append(target)
+    if targets:
+        yield context, targets
+
+
+def _sequence_row(items: Sequence[str], untrained: int, catalog: CatalogIndex) -> dict[str, list[int]]:
+    tokens = list(catalog.prompt_head)
+    labels, owner = [IGNORED] * len(tokens), [HEAD] * len(tokens)
+    for place, item in enumerate(items):
+        own = catalog.item_tokens[catalog.index_of[item]]
+        tokens += own
+        labels += own if place >= untrained else [IGNORED] * len(own)
+        owner += [place] * len(own)
+    return {"input_ids": tokens, "labels": labels, "owner": owner}
+
+
+class Collator:
+    """Pad rows to a batch; for sequence rows with the 4-D mask of their sliding item window."""
+
+    def __init__(self, pad: int, history_items: int) -> None:
+        self.pad, self.history_items = pad, history_items
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """input_ids, labels: (B, T) int64; attention_mask: (B, T), or (B, 1, T, T) bool for sequences."""
+
+        def padded(name: str, fill: int) -> torch.Tensor:
+            return torch.nn.utils.rnn.pad_sequence(
+                [torch.as_tensor(row[name]) for row in rows], batch_first=True, padding_value=fill
+            )
+
+        batch = {"input_ids": padded("input_ids", self.pad), "labels": padded("labels", IGNORED)}
+        if "owner" not in rows[0]:
+            lengths = torch.tensor([len(row["input_ids"]) for row in rows])
+            return {**batch, "attention_mask": (torch.arange(batch["labels"].shape[1]) < lengths[:, None]).long()}
+        owner = padded("owner", 1 << 30)  # padding: an item that no real token sees, and that sees itself
+        distance = owner[:, :, None] - owner[:, None, :]
+        visible = ((distance <= self.history_items) | (owner[:, None, :] == HEAD)).tril()
+        return {**batch, "attention_mask": visible[:, None]}

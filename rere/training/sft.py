@@ -1,0 +1,184 @@
+"""Supervised fine-tuning on next items, by TRL's SFTTrainer.
+
+Departs from the paper in two defaults, both by config: all targets of a user's sequence train in one
+forward (`rows: sequence`), and the small default model trains from scratch at a higher learning rate.
+Validation is always on windows, one row a target, so losses compare across row formats.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import datasets
+import torch
+from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback
+from trl import SFTConfig as TRLConfig
+from trl import SFTTrainer
+
+from rere.artifacts import verify
+from rere.catalog.index import CatalogIndex
+from rere.config import Backbone, SFTConfig
+from rere.data.dataset import Windows
+from rere.errors import RereError
+from rere.language_model import Checkpoint, load_model, save_checkpoint
+from rere.training.adaptation import lora_config, merged
+from rere.training.rows import Collator, sequence_rows, window_rows
+
+Log = Callable[[dict[str, float], int], None]
+NAMES = {
+    "loss": "train_loss",
+    "eval_loss": "valid_loss",
+    "learning_rate": "learning_rate",
+    "grad_norm": "gradient_norm",
+    "epoch": "epoch",
+}
+
+
+def train_sft(
+    windows: Windows, catalog: CatalogIndex, backbone: Backbone, config: SFTConfig, work: Path, log: Log
+) -> Checkpoint:
+    """Fine-tune a backbone to name the next item; resumes what it finds in `work`.
+
+    Args:
+        work: directory for checkpoints and the result; one directory a setting and data set.
+        log: called with metrics and the update they belong to.
+
+    Returns:
+        The model with the lowest validation loss (nats a token), adapters merged, sealed.
+
+    Raises:
+        RereError: no training or validation rows, or a backbone that can't be found.
+    """
+    result = work / "model"
+    if (result / "manifest.json").exists():  # killed between training and storing: nothing to redo
+        verify(result)
+        return Checkpoint(result)
+    started = time.perf_counter()
+    train, valid = _datasets(windows, catalog, config)
+    model = load_model(backbone, len(catalog.tokenizer), config.seed)
+    trainer = SFTTrainer(
+        model=model,
+        args=_arguments(config, len(train), _targets(train), work / "checkpoints"),
+        train_dataset=train,
+        eval_dataset=valid,
+        data_collator=Collator(_pad(catalog), windows.history_items),
+        processing_class=catalog.tokenizer,
+        peft_config=lora_config(config.adaptation),
+        callbacks=[EarlyStoppingCallback(config.patience), _Curves(log)],
+    )
+    trainer.train(resume_from_checkpoint=_last_checkpoint(work / "checkpoints"))
+    curves = [_record(entry) for entry in trainer.state.log_history]
+    facts = {
+        "stage": "sft",
+        "settings": config.model_dump(mode="json"),
+        "backbone": backbone.model_dump(mode="json"),
+        "windows": windows.fingerprint,
+        "updates": trainer.state.global_step,
+        "targets_an_epoch": _targets(train),
+        "best_valid_loss": trainer.state.best_metric,
+        "best_update": trainer.state.best_global_step,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    checkpoint = save_checkpoint(
+        merged(cast(PreTrainedModel, trainer.model)), result, [record for record in curves if len(record) > 1], facts
+    )
+    shutil.rmtree(work / "checkpoints", ignore_errors=True)
+    return checkpoint
+
+
+def _pad(catalog: CatalogIndex) -> int:
+    pad = catalog.tokenizer.pad_token_id
+    return catalog.tokenizer.eos_token_id if pad is None else pad
+
+
+def _datasets(windows: Windows, catalog: CatalogIndex, config: SFTConfig) -> tuple[datasets.Dataset, datasets.Dataset]:
+    train, valid = windows.of("train"), windows.of("valid")
+    for name, rows in {"training": train, "validation": valid}.items():
+        if not len(rows):
+            raise RereError(f"at least one {name} window", "none", "use more data, another split or a smaller k-core")
+    if len(valid) > config.validation_rows:
+        valid = valid.sample(config.validation_rows, random_state=config.seed)
+    train_rows: Iterable[dict[str, list[int]]] = (
+        window_rows(train, catalog)
+        if config.rows == "window"
+        else sequence_rows(train, catalog, windows.history_items, config.sequence_items)
+    )
+    return datasets.Dataset.from_list(list(train_rows)), datasets.Dataset.from_list(list(window_rows(valid, catalog)))
+
+
+def _targets(train: datasets.Dataset) -> int:
+    """Trained tokens of one epoch."""
+    return sum(sum(label >= 0 for label in labels) for labels in train["labels"])
+
+
+def _arguments(config: SFTConfig, rows: int, targets: int, output: Path) -> TRLConfig:
+    # An update of `batch_tokens` targets, however many targets a row holds.
+    rows_an_update = max(1, round(config.batch_tokens * rows / targets))
+    accumulation = math.ceil(rows_an_update / config.device_batch_rows)
+    updates = math.ceil(rows / rows_an_update) * config.epochs
+    return TRLConfig(
+        output_dir=str(output),
+        num_train_epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=round(config.warmup_share * updates),
+        weight_decay=config.weight_decay,
+        per_device_train_batch_size=math.ceil(rows_an_update / accumulation),
+        per_device_eval_batch_size=4 * config.device_batch_rows,
+        gradient_accumulation_steps=accumulation,
+        gradient_checkpointing=config.gradient_checkpointing == "on",
+        bf16=config.precision == "bfloat16",
+        use_cpu=not torch.cuda.is_available(),
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        prediction_loss_only=True,
+        logging_steps=max(1, updates // config.epochs // 5),
+        report_to="none",
+        seed=config.seed,
+        data_seed=config.seed,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _record(entry: dict[str, Any]) -> dict[str, float]:
+    """A log entry of the trainer in our names."""
+    return {"update": entry["step"], **{ours: entry[theirs] for theirs, ours in NAMES.items() if theirs in entry}}
+
+
+class _Curves(TrainerCallback):
+    """Hands the trainer's metrics on as they come."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        record = _record({**(logs or {}), "step": state.global_step})
+        update = int(record.pop("update"))
+        if set(record) - {"epoch"}:
+            self.log(record, update)
+
+
+def _last_checkpoint(directory: Path) -> str | None:
+    """The latest whole checkpoint; one that a kill cut short is removed (its state file comes last)."""
+    places = sorted(directory.glob("checkpoint-*"), key=lambda place: int(place.name.rpartition("-")[2]))
+    while places:
+        place = places.pop()
+        if (place / "trainer_state.json").is_file():
+            return str(place)
+        logging.getLogger(__name__).warning("Removing the unfinished checkpoint %s", place.name)
+        shutil.rmtree(place)
+    return None

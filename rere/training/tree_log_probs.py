@@ -1,0 +1,179 @@
+"""Log-probabilities of all G candidates of a prompt from one forward over prompt + unique trie nodes.
+
+The plain way runs G copies of prompt + candidate: G·(P + R) tokens. Here a group's candidates are merged
+into their prefix tree, whose nodes are further queries of the prompt's row: P + (unique nodes) tokens. The
+numbers and the gradients are the same.
+
+Under `trie` normalisation a token that is the only continuation is certain: its log-probability is 0, it is
+left out of the mask (the policy decides nothing there), and nothing below a settled item is run at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from rere.catalog.trie import ROOT, TokenTrie
+from rere.config import Normalisation
+from rere.decoding.edges import edge_log_probs, ragged_arange
+from rere.decoding.tree_attention import TokenForest, TreeModel
+
+
+@dataclass(frozen=True)
+class GroupTree:
+    """The prefix trees of P groups, ready to be scored by any weights of one model.
+
+    forest, tokens (N,), positions (N,): the packed forward
+    hidden_at: (R,) packed place of the hidden state that each scored row of edges continues
+    edge_tokens: (E,), edge_counts: (R,): edges of these rows, of which `edge_picked` (U,) are candidates'
+    path: (P, G, L) place in the U picked edges of each candidate's tokens; mask: (P, G, L) where there is one
+    """
+
+    forest: TokenForest
+    tokens: torch.Tensor
+    positions: torch.Tensor
+    hidden_at: torch.Tensor
+    edge_tokens: torch.Tensor
+    edge_counts: torch.Tensor
+    edge_picked: torch.Tensor
+    path: torch.Tensor
+    mask: torch.Tensor
+    normalisation: Normalisation
+
+
+def group_tree(
+    trie: TokenTrie,
+    prompts: Sequence[Sequence[int]],
+    items: torch.Tensor,
+    normalisation: Normalisation,
+    dtype: torch.dtype,
+) -> GroupTree:
+    """Merge each prompt's candidates into their prefix tree.
+
+    Args:
+        prompts: P token sequences.
+        items: (P, G) item indices; -1 where a group is short.
+        dtype: of the model's hidden states (for the attention mask).
+    """
+    device, count = items.device, len(prompts)
+    path = _paths(trie, items)  # (P, G, L) trie nodes, -1 beyond the item
+    row_of = torch.arange(count, device=device)[:, None, None]
+    keys, place = torch.unique((row_of * trie.nodes + path)[path >= 0], return_inverse=True)
+    row, node = keys // trie.nodes, keys % trie.nodes  # (U,) by prompt, then breadth first
+    parent = trie.parent[node]
+
+    # Which nodes run through the model: those with a scored edge somewhere below.
+    open_below = trie.child_count[node] > 0 if normalisation == "vocab" else trie.leaves_below(node) > 1
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    fed = torch.bincount(row[open_below], minlength=count)
+    starts = torch.cumsum(lengths + fed, 0) - lengths - fed
+    _, order = ragged_arange(fed)
+    column = torch.full_like(node, -1)
+    column[open_below] = lengths[row[open_below]] + order
+    above = torch.searchsorted(keys, row * trie.nodes + parent)  # place of the parent; meaningless under the root
+    parent_column = torch.where(parent == ROOT, lengths[row] - 1, column[above.clamp(max=len(keys) - 1)])
+
+    tokens, positions, forest = _pack(trie, prompts, lengths, fed, row, node, column, parent, above, dtype)
+    scored = trie.child_count[parent] > 1 if normalisation == "trie" else torch.ones_like(open_below)
+    _, family = torch.unique_consecutive(row[scored] * trie.nodes + parent[scored], return_inverse=True)
+    first = torch.zeros(int(family.max()) + 1 if len(family) else 0, dtype=torch.int64, device=device)
+    first = first.scatter_reduce(0, family, torch.arange(len(family), device=device), "amin", include_self=False)
+    hidden_at = (starts[row] + parent_column)[scored][first]
+    if normalisation == "vocab":
+        edge_tokens, edge_counts = trie.token[node], torch.bincount(family)
+        picked = torch.arange(len(family), device=device)
+    else:
+        parents = parent[scored][first]
+        edge_counts = trie.child_count[parents]
+        source, offset = ragged_arange(edge_counts)
+        edge_tokens = trie.token[trie.first_child[parents][source] + offset]
+        picked = (torch.cumsum(edge_counts, 0) - edge_counts)[family] + node[scored] - trie.first_child[parent[scored]]
+    position = torch.full_like(node, -1)
+    position[scored] = torch.arange(len(family), device=device)
+    by_candidate = torch.full_like(path, -1)
+    by_candidate[path >= 0] = position[place]
+    return GroupTree(
+        forest,
+        tokens,
+        positions,
+        hidden_at,
+        edge_tokens,
+        edge_counts,
+        picked,
+        by_candidate.clamp(min=0),
+        by_candidate >= 0,
+        normalisation,
+    )
+
+
+def _paths(trie: TokenTrie, items: torch.Tensor) -> torch.Tensor:
+    """(P, G, L) the trie nodes of each candidate from depth 1 on, -1 beyond its end."""
+    node = torch.where(items >= 0, trie.item_leaf[items.clamp(min=0)], ROOT)
+    path = torch.full((*items.shape, max(1, int(trie.depth[node].max()))), -1, device=items.device)
+    while (node != ROOT).any():
+        at = node != ROOT
+        path[(*at.nonzero(as_tuple=True), trie.depth[node[at]] - 1)] = node[at]
+        node = torch.where(at, trie.parent[node], ROOT)
+    return path
+
+
+def _pack(
+    trie: TokenTrie,
+    prompts: Sequence[Sequence[int]],
+    lengths: torch.Tensor,
+    fed: torch.Tensor,
+    row: torch.Tensor,
+    node: torch.Tensor,
+    column: torch.Tensor,
+    parent: torch.Tensor,
+    above: torch.Tensor,
+    dtype: torch.dtype,
+) -> tuple[torch.Tensor, torch.Tensor, TokenForest]:
+    """The packed forward: prompt tokens, then fed nodes, row after row; and who sees whom."""
+    device, count = row.device, len(prompts)
+    widths = lengths + fed
+    grid_row, grid_column = ragged_arange(widths)
+    width = int(widths.max())
+    is_node = grid_column >= lengths[grid_row]
+    run = column >= 0  # (U,) nodes that run, in packed order
+    tokens = torch.empty(len(grid_row), dtype=torch.int64, device=device)
+    tokens[~is_node] = torch.tensor([token for prompt in prompts for token in prompt], device=device)
+    tokens[is_node] = trie.token[node[run]]
+    positions = grid_column.clone()
+    positions[is_node] = lengths[row[run]] + trie.depth[node[run]] - 1
+
+    sees = torch.zeros((count, width, width), dtype=torch.bool, device=device)
+    steps = torch.arange(width, device=device)
+    in_prompt = steps < lengths[:, None]  # (P, S)
+    sees |= in_prompt[:, None, :]
+    sees &= (steps[:, None] >= steps) | ~in_prompt[:, :, None]
+    depth = trie.depth[node]
+    for level in range(1, int(depth[run].max()) + 1 if run.any() else 1):
+        at = (run & (depth == level)).nonzero()[:, 0]
+        if level > 1:
+            inherited = sees[row[at], column[above[at]]]
+            sees[row[at], column[at]] = inherited
+        sees[row[at], column[at], column[at]] = True
+    mask = torch.zeros(sees.shape, dtype=dtype, device=device).masked_fill(~sees, -torch.inf)
+    forest = TokenForest(grid_row, grid_column, count, width, mask[:, None])
+    return tokens, positions, forest
+
+
+class TreeLogProbs(nn.Module):
+    """Scores group trees; a module, so that DDP sees the forward."""
+
+    def __init__(self, model: TreeModel) -> None:
+        super().__init__()
+        self.inner = model.model
+        self.tree_model = model
+
+    def forward(self, tree: GroupTree) -> torch.Tensor:
+        """(P, G, L) log-probability of each candidate's tokens; 0 where the mask is False."""
+        if not len(tree.edge_counts):  # one item in the catalogue: nothing is ever decided
+            return torch.zeros(tree.mask.shape, device=tree.tokens.device)
+        hidden = self.tree_model.hidden(tree.tokens, tree.positions, tree.forest)[tree.hidden_at]
+        edges = edge_log_probs(self.tree_model.head, hidden, tree.edge_tokens, tree.edge_counts, tree.normalisation)
+        return torch.where(tree.mask, edges[tree.edge_picked][tree.path], 0.0)

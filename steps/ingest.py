@@ -1,0 +1,22 @@
+"""Read a source into interactions and a catalogue, filtered on its training period."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from zenml import ArtifactConfig, log_metadata, step
+
+from materializers.dataset import DatasetMaterializer
+from rere.config import IngestConfig
+from rere.data.dataset import Dataset
+from steps.code import cache_policy
+
+
+@step(cache_policy=cache_policy(__name__), output_materializers=DatasetMaterializer)
+def ingest(config: IngestConfig, source_sha256: str) -> Annotated[Dataset, ArtifactConfig(name="dataset")]:
+    """Ingest. `source_sha256` is the sources' content: it makes changed files miss the cache."""
+    from rere.data.ingest import ingest as ingest_source
+
+    dataset = ingest_source(config)
+    log_metadata({"source_sha256": source_sha256, "dropped": dict(dataset.report.dropped)})
+    return dataset

@@ -1,0 +1,34 @@
+"""Reinforcement learning: the model's own constrained beams, rewarded by where the next item stands in them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from zenml import ArtifactConfig, step
+
+from materializers.checkpoint import CheckpointMaterializer
+from rere.artifacts import fingerprint
+from rere.catalog.index import CatalogIndex
+from rere.config import RLConfig
+from rere.data.dataset import Windows
+from rere.language_model import Checkpoint
+from steps.code import cache_policy, code_fingerprint
+from steps.tracking import mlflow_log
+from steps.work import catalogue_fingerprint, work_directory
+
+
+@step(
+    name="rl",
+    cache_policy=cache_policy(__name__),
+    experiment_tracker=True,
+    output_materializers=CheckpointMaterializer,
+)
+def reinforce(
+    start: Checkpoint, windows: Windows, catalog: CatalogIndex, config: RLConfig
+) -> Annotated[Checkpoint, ArtifactConfig(name="rere_model")]:
+    """Train on from the fine-tuned model; a killed run resumes."""
+    from rere.training.rl import train_rl
+
+    inputs = (fingerprint(start.verify()), windows.fingerprint, catalogue_fingerprint(catalog))
+    with work_directory("rl", config, *inputs, code_fingerprint(__name__)) as work:
+        return train_rl(start, windows, catalog, config, work, mlflow_log("rl", config))

@@ -1,0 +1,63 @@
+"""The last word: the table, the decision with its reasons, the registered version, and what to do next."""
+
+from __future__ import annotations
+
+import pandas as pd
+from rich.console import Console
+from zenml import step
+from zenml.types import HTMLString
+
+from rere.config import EvaluationConfig
+from steps.decisions import Decision, Promotion
+from steps.registry import CHALLENGER, CHAMPION
+from steps.reports import write_report
+
+PORT = 5001
+
+
+@step(enable_cache=False)
+def summarise(
+    metrics: pd.DataFrame, decision: Decision, report: HTMLString, promotion: Promotion, evaluation: EvaluationConfig
+) -> None:
+    """Print it and write the report's file, also when all else came from the cache: a run ends with its result."""
+    from rere.evaluation.report import results_table
+
+    path = write_report(report, "latest")
+    console = Console(width=120, highlight=False, soft_wrap=True)
+    console.print()
+    console.print(results_table(metrics, evaluation))
+    passed = decision.verdict.passed
+    console.print(f"\nGate: {'passed' if passed else 'did not pass'}", style="bold green" if passed else "bold yellow")
+    for check in decision.verdict.checks:
+        console.print(f"  {'✓' if check.passed else '✗'} {check.name}: {check.explanation}", markup=False)
+    for note in decision.notes:
+        console.print(f"  {note}", markup=False)
+    console.print(
+        f"\nRegistered: {promotion.model} version {promotion.version}, alias {' and '.join(promotion.aliases)}"
+    )
+    console.print(f"Report:     {path}\n\nNext:", markup=False)
+    for purpose, command in next_commands(promotion):
+        console.print(f"  {purpose:<8} {command}", markup=False)
+
+
+def next_commands(promotion: Promotion) -> list[tuple[str, str]]:
+    """(purpose, command) pairs that work as they stand, from the project's root."""
+    alias = CHAMPION if CHAMPION in promotion.aliases else CHALLENGER
+    model = f"models:/{promotion.model}@{alias}"
+    store = f"MLFLOW_TRACKING_URI={promotion.tracking_uri}"
+    commands = [
+        ("report", "make report"),
+        ("serve", f"{store} mlflow models serve -m {model} --env-manager local --port {PORT}"),
+        (
+            "ask",
+            f"curl -s localhost:{PORT}/invocations -H 'Content-Type: application/json' "
+            """-d '{"dataframe_records": [{"history": ["50", "181"]}], "params": {"k": 5}}'""",
+        ),
+    ]
+    if alias == CHALLENGER:
+        promote = (
+            f"import mlflow; mlflow.MlflowClient().set_registered_model_alias("
+            f"'{promotion.model}', '{CHAMPION}', '{promotion.version}')"
+        )
+        commands.append(("promote", f'{store} python -c "{promote}"'))
+    return commands

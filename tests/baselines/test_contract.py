@@ -1,0 +1,96 @@
+"""What every recommender promises, asked of each of them. A new one is one more line in `MAKERS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from rere.baselines.popularity import Popularity
+from rere.baselines.sasrec import fit_sasrec
+from rere.catalog.index import CatalogIndex
+from rere.config import SASRecConfig
+from rere.decoding.tree_attention import TreeModel
+from rere.evaluation.foreign import ForeignRecommender
+from rere.evaluation.recommender import Recommender
+from rere.language_model import load_model
+from rere.serving.recommender import GenerativeRecommender
+
+HISTORIES = [[0, 1, 2], [3], [2, 2, 5, 1, 0, 4, 3], [1, 4]]
+SEQUENCES = [np.array([0, 1, 2, 3]), np.array([1, 2, 3, 4]), np.array([2, 0])]
+
+
+def popularity(catalog: CatalogIndex) -> Recommender:
+    return Popularity.fit(SEQUENCES, len(catalog.item_ids))
+
+
+def sasrec(catalog: CatalogIndex) -> Recommender:
+    config = SASRecConfig(layers=1, width=8, heads=1, feed_forward=8, epochs=1, history_items=4)
+    return fit_sasrec(SEQUENCES, len(catalog.item_ids), [[0]], [1], config)
+
+
+def generative(catalog: CatalogIndex) -> Recommender:
+    model = load_model(catalog.config.backbone, len(catalog.tokenizer), seed=0)
+    return GenerativeRecommender("generative", TreeModel(model), catalog, beams=4, batch_prompts=2)
+
+
+def foreign(catalog: CatalogIndex) -> Recommender:
+    return ForeignRecommender(popularity(catalog), catalog.item_ids, catalog.item_ids)
+
+
+MAKERS = [popularity, sasrec, generative, foreign]
+
+
+@pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__)
+def recommender(request: pytest.FixtureRequest, world_catalog: CatalogIndex) -> Recommender:
+    maker: Callable[[CatalogIndex], Recommender] = request.param
+    return maker(world_catalog)
+
+
+def test_it_is_a_recommender(recommender: Recommender) -> None:
+    assert isinstance(recommender, Recommender)
+    assert recommender.name
+
+
+def test_a_list_holds_k_distinct_items_of_the_catalogue(recommender: Recommender, world_catalog: CatalogIndex) -> None:
+    ranking = recommender.recommend(HISTORIES, 5)
+    assert ranking.items.shape == ranking.scores.shape == (4, 5)
+    assert (ranking.items.dtype, ranking.scores.dtype) == (np.int64, np.float32)
+    assert ((ranking.items >= 0) & (ranking.items < len(world_catalog.item_ids))).all()
+    assert all(len(set(row)) == 5 for row in ranking.items.tolist())
+
+
+def test_scores_fall(recommender: Recommender) -> None:
+    scores = recommender.recommend(HISTORIES, 5).scores
+    assert np.isfinite(scores).all()
+    assert (np.diff(scores, axis=1) <= 0).all()
+
+
+def test_a_list_longer_than_the_catalogue_names_every_item_once(
+    recommender: Recommender, world_catalog: CatalogIndex
+) -> None:
+    size = len(world_catalog.item_ids)
+    ranking = recommender.recommend(HISTORIES[:2], size + 3)
+    for items, scores in zip(ranking.items, ranking.scores, strict=True):
+        assert sorted(items[:size].tolist()) == list(range(size))
+        assert (items[size:] == -1).all()
+        assert np.isneginf(scores[size:]).all()
+
+
+def test_rows_do_not_depend_on_their_company(recommender: Recommender) -> None:
+    together = recommender.recommend(HISTORIES, 3)
+    for row, history in enumerate(HISTORIES):
+        alone = recommender.recommend([history], 3)
+        assert alone.items[0].tolist() == together.items[row].tolist()
+        np.testing.assert_allclose(alone.scores[0], together.scores[row], atol=1e-5)
+
+
+def test_asking_twice_answers_the_same(recommender: Recommender) -> None:
+    first, second = recommender.recommend(HISTORIES, 4), recommender.recommend(HISTORIES, 4)
+    assert np.array_equal(first.items, second.items)
+    assert np.array_equal(first.scores, second.scores)
+
+
+def test_no_histories_give_no_rows(recommender: Recommender) -> None:
+    assert recommender.recommend([], 3).items.shape == (0, 3)

@@ -1,0 +1,53 @@
+"""What many tests share: a small world in which the next item can be learned."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach a hub
+os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from rere.catalog.index import CatalogIndex, build_index
+from rere.config import IndexConfig, ScratchModel
+from rere.data.dataset import Windows
+
+torch.set_num_threads(1)  # the models are tiny; threads would only wait for one another
+TINY = ScratchModel(layers=1, width=32, heads=2, vocabulary=300)
+WORLD_ITEMS = 24
+
+
+@pytest.fixture(scope="session")
+def world_items() -> pd.DataFrame:
+    """Items with some shared beginnings and one shared title."""
+    titles = [f"{'Star' if n % 2 else 'Moon'} {'Trip' if n % 3 else 'Port'} {n}" for n in range(WORLD_ITEMS)]
+    titles[5] = titles[3]
+    return pd.DataFrame({"item_id": [f"i{n}" for n in range(WORLD_ITEMS)], "title": titles})
+
+
+@pytest.fixture(scope="session")
+def world_windows() -> Windows:
+    """60 users who walk through the items in steps of 1 or (more rarely) 2, from anywhere."""
+    random, rows = np.random.default_rng(0), []
+    for user in range(60):
+        walk = [int(random.integers(WORLD_ITEMS))]
+        for _ in range(9):
+            walk.append((walk[-1] + int(random.choice([1, 2], p=[0.8, 0.2]))) % WORLD_ITEMS)
+        ids = [f"i{n}" for n in walk]
+        for place in range(1, len(ids)):
+            period = {len(ids) - 1: "test", len(ids) - 2: "valid"}.get(place, "train")
+            rows.append((f"u{user}", ids[max(0, place - 4) : place], ids[place], 1_000 + place, period))
+    table = pd.DataFrame(rows, columns=["user_id", "history", "target", "timestamp", "period"])
+    table.insert(0, "row_id", np.arange(len(table)))
+    table["warm"] = True
+    return Windows(table, history_items=4)
+
+
+@pytest.fixture(scope="session")
+def world_catalog(world_items: pd.DataFrame) -> CatalogIndex:
+    return build_index(world_items, IndexConfig(backbone=TINY))

@@ -1,0 +1,126 @@
+"""The row-per-window files of the reference code and of MiniOneRec."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from rere.config import IngestConfig, SplitConfig, WindowFiles
+from rere.data.dataset import Dataset
+from rere.data.flags import flag_windows
+from rere.data.ingest import ingest
+from rere.data.windows import make_windows
+from rere.errors import RereError
+from tests.data.helpers import START
+
+TITLES = {"1": "One", "2": "Two's", "3": "Three", "4": "Four"}
+# (user, history, target, seconds after START): user a took 1 2 3 4, user b 2 1 4
+ROWS = {
+    "train": [("a", "1", "2", 10), ("a", "12", "3", 20), ("b", "2", "1", 15)],
+    "valid": [("a", "123", "4", 30)],
+    "test": [("b", "21", "4", 40)],
+}
+
+
+def write(folder: Path, layout: str, rows: dict[str, list[tuple[str, str, str, int]]] = ROWS) -> WindowFiles:
+    """layout: `rere` (times, titles), `minionerec` (semantic ids, no times) or `bare` (ids only)."""
+    for period, content in rows.items():
+        lines = []
+        for user, history, target, time in content:
+            line: dict[str, object] = {"history_item_id": [int(n) for n in history], "item_id": target}
+            if layout != "bare":
+                titles = {"history_item_title": [TITLES[n] for n in history], "item_title": TITLES[target]}
+                line = {"user_id": user, **titles, **line}
+            if layout == "rere":
+                times = [START + time - 10 * (len(history) - n) for n in range(len(history))]
+                line |= {"history_rating": [5.0] * len(history), "rating": 5.0, "history_timestamp": times}
+                line["timestamp"] = START + time
+            if layout == "minionerec":
+                line |= {"history_item_sid": [f"<a_{n}>" for n in history], "item_sid": f"<a_{target}>"}
+            lines.append(line)
+        with (folder / f"{period}.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(lines[0]))
+            writer.writeheader()
+            writer.writerows(lines)
+    return WindowFiles(**{period: folder / f"{period}.csv" for period in rows})
+
+
+def read(source: WindowFiles) -> Dataset:
+    return ingest(IngestConfig(source=source))
+
+
+def rows_of(dataset: Dataset) -> list[tuple[str, str, int, str]]:
+    columns = ["user_id", "item_id", "timestamp", "period"]
+    return list(dataset.interactions[columns].itertuples(index=False, name=None))
+
+
+def test_reference_files(tmp_path: Path) -> None:
+    dataset = read(write(tmp_path, "rere"))
+    assert rows_of(dataset) == [
+        ("a", "1", START, "train"),
+        ("a", "2", START + 10, "train"),
+        ("a", "3", START + 20, "train"),
+        ("a", "4", START + 30, "valid"),
+        ("b", "2", START + 5, "train"),
+        ("b", "1", START + 15, "train"),
+        ("b", "4", START + 40, "test"),
+    ]
+    assert dict(zip(dataset.items["item_id"], dataset.items["title"], strict=True)) == TITLES
+    assert dataset.report.noticed == {}
+    windows = make_windows(dataset, SplitConfig(history_items=2))
+    assert windows.table["history"].tolist() == [["1"], ["1", "2"], ["2"], ["2", "3"], ["2", "1"]]
+    assert windows.table["target"].tolist() == ["2", "3", "1", "4", "4"]
+    assert windows.table["warm"].tolist() == [True, True, True, False, False]
+    flags = flag_windows(windows, dataset)
+    assert flags[["target_happened", "history_precedes", "trains_on_training", "target_unseen"]].all().all()
+
+
+def test_minionerec_files_have_no_times(tmp_path: Path) -> None:
+    dataset = read(write(tmp_path, "minionerec"))
+    assert [row[:2] for row in rows_of(dataset)] == [("a", n) for n in "1234"] + [("b", n) for n in "214"]
+    assert (dataset.interactions["timestamp"].diff().dropna() == 1).all()
+    assert dataset.report.noticed == {"window rows without a time (made up from the order of the files)": 5}
+    assert dataset.windows is not None
+    assert flag_windows(make_windows(dataset, SplitConfig()), dataset)["target_happened"].all()
+
+
+@pytest.mark.parametrize("line", ["{title}\t{item}\n", "<a_{item}>\t{title}\t{item}\n"])
+def test_titles_from_the_items_file_and_rows_without_users(tmp_path: Path, line: str) -> None:
+    source = write(tmp_path, "bare")
+    with pytest.raises(RereError, match="titles: an `items` file"):
+        read(source)
+    (tmp_path / "info.txt").write_text("".join(line.format(title=title, item=item) for item, title in TITLES.items()))
+    dataset = read(source.model_copy(update={"items": tmp_path / "info.txt"}))
+    assert dataset.items["title"].tolist() == list(TITLES.values())
+    assert dataset.report.noticed["window rows without a user (each is a user of its own)"] == 5
+    assert dataset.report.noticed["users without a training row (their first history takes its row's period)"] == 2
+    assert dataset.interactions["user_id"].nunique() == 5
+    # A test row's history isn't known to be of the training period, so it doesn't count as training.
+    assert dataset.interactions["period"].value_counts().to_dict() == {"train": 7, "valid": 4, "test": 3}
+
+
+def test_gaps_and_empty_histories_are_counted(tmp_path: Path) -> None:
+    rows = {**ROWS, "test": [("b", "23", "4", 40), ("b", "", "4", 50)]}
+    report = read(write(tmp_path, "rere", rows)).report
+    assert report.dropped == {"window rows with an empty history": 1}
+    assert report.noticed == {"rows whose history does not end with the user's previous target": 1}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('"[1, 2]"', '"[1, x]"', r"a Python list in column 'history_item_id' of .*train.csv.*'\[1, x\]' in line 3"),
+        ('"[1, 2]"', "__import__('os').getpid()", "a Python list in column 'history_item_id'"),
+        ('"[1, 2]"', "[1]", "as many entries in 'history_timestamp'"),
+        ("item_id,", "item,", "a column '.*item_id' in .*train.csv"),
+    ],
+)
+def test_bad_window_files_are_refused_by_line(tmp_path: Path, before: str, after: str, said: str) -> None:
+    source = write(tmp_path, "rere")
+    text = source.train.read_text()
+    assert before in text
+    source.train.write_text(text.replace(before, after))
+    with pytest.raises(RereError, match=said):
+        read(source)

@@ -1,0 +1,86 @@
+"""Slow, obvious versions of what the library does fast. Tests compare the two."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+
+def stock_beam_search(
+    model: PreTrainedModel,
+    items: Sequence[Sequence[int]],
+    prompt: Sequence[int],
+    beams: int,
+    normalisation: str,
+) -> list[tuple[int, float]]:
+    """(item index, score) of stock `generate` under a prefix constraint, best first.
+
+    Every item must end with the same token, which occurs nowhere else.
+    """
+    end = items[0][-1]
+    allowed: dict[tuple[int, ...], list[int]] = {}
+    for item in items:
+        for n in range(len(item)):
+            allowed.setdefault(tuple(item[:n]), []).append(item[n])
+
+    def continuations(_: int, tokens: torch.Tensor) -> list[int]:
+        # A beam that `generate` fills up with junk (score -1e9) has no continuation: let it end.
+        return allowed.get(tuple(tokens[len(prompt) :].tolist()), [end])
+
+    out = model.generate(
+        torch.tensor([list(prompt)], device=model.device),
+        attention_mask=torch.ones((1, len(prompt)), dtype=torch.int64, device=model.device),
+        num_beams=beams,
+        num_return_sequences=beams,
+        do_sample=False,
+        length_penalty=0.0,
+        max_new_tokens=max(map(len, items)),
+        prefix_allowed_tokens_fn=continuations,
+        renormalize_logits=normalisation == "trie",
+        eos_token_id=end,
+        pad_token_id=end,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
+    place = {tuple(item): n for n, item in enumerate(items)}
+    result = []
+    for tokens, score in zip(out.sequences.tolist(), out.sequences_scores.tolist(), strict=True):
+        generated = tokens[len(prompt) :]
+        key = tuple(generated[: generated.index(end) + 1]) if end in generated else ()
+        if score > -1e8 and key in place:
+            result.append((place[key], score))
+    return result
+
+
+@torch.no_grad()
+def score_all_items(
+    model: PreTrainedModel, items: Sequence[Sequence[int]], prompt: Sequence[int], normalisation: str
+) -> torch.Tensor:
+    """(I,) log-probability of every item, one plain forward each."""
+    return torch.stack([item_log_probs(model, items, n, prompt, normalisation).sum() for n in range(len(items))])
+
+
+def item_log_probs(
+    model: PreTrainedModel,
+    items: Sequence[Sequence[int]],
+    item: int,
+    prompt: Sequence[int],
+    normalisation: str,
+) -> torch.Tensor:
+    """(length,) log-probability of each of one item's tokens, from one plain forward; differentiable."""
+    tokens = list(items[item])
+    logits = model(input_ids=torch.tensor([[*prompt, *tokens]], device=model.device)).logits[0, len(prompt) - 1 : -1]
+    if normalisation == "trie":
+        mask = torch.full_like(logits, -torch.inf)
+        for n in range(len(tokens)):
+            mask[n, [other[n] for other in items if list(other[:n]) == tokens[:n] and len(other) > n]] = 0
+        logits = logits + mask
+    return torch.log_softmax(logits, -1)[torch.arange(len(tokens)), torch.tensor(tokens)]
+
+
+def all_sequences(alphabet: Sequence[int], lengths: Sequence[int], end: int) -> list[list[int]]:
+    """Every sequence of the given lengths over an alphabet, each closed by an end token."""
+    return [[*tokens, end] for length in lengths for tokens in itertools.product(alphabet, repeat=length)]

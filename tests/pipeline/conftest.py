@@ -1,0 +1,100 @@
+"""An isolated copy of the project with a ZenML store of its own, and one real smoke run that many tests look at."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = ("rere", "steps", "pipelines", "materializers", "infra", "configs", "rere_pipeline.py")
+
+
+@dataclass
+class Project:
+    """A fresh copy of the project: its own `.zen`, `.rere` and reports, so that no test touches the developer's."""
+
+    root: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the environment (`zenml …`, `python …`) in the project, output merged."""
+        program = Path(sys.executable).with_name(command[0])
+        return subprocess.run(
+            [str(program), *command[1:]],
+            cwd=self.root,
+            env={**os.environ, **self.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+        )
+
+    def run_pipeline(self, config: str) -> subprocess.CompletedProcess[str]:
+        return self.run("zenml", "pipeline", "run", "rere_pipeline", "-c", config)
+
+    def config(self, name: str, content: str) -> str:
+        """Write a run configuration; returns its path."""
+        path = self.root / f"{name}.yaml"
+        path.write_text(content, encoding="utf-8")
+        return str(path)
+
+    def ask(self, code: str) -> str:
+        """Run Python in the project with its store; returns what it printed last."""
+        done = self.run("python", "-c", code)
+        assert done.returncode == 0, done.stdout
+        return done.stdout.strip().splitlines()[-1]
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The copy, with the local stack set up as `make stack` does."""
+    root = tmp_path_factory.mktemp("project")
+    for name in CODE:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, root / name)
+    (root / ".zen").mkdir()
+    project = Project(root, {"PYTHONPATH": str(root), "NO_COLOR": "1", "ZENML_LOGGING_COLORS_DISABLED": "true"})
+    done = project.run("python", "infra/local_stack.py")
+    assert done.returncode == 0, done.stdout
+    for line in (root / ".rere" / "env.sh").read_text(encoding="utf-8").splitlines():
+        name, _, value = line.removeprefix("export ").partition("=")
+        project.environment[name] = value.strip("'")
+    return project
+
+
+@pytest.fixture(scope="session")
+def smoke_run(project: Project) -> subprocess.CompletedProcess[str]:
+    """The smoke pipeline, run once for real by the command that users type."""
+    done = project.run_pipeline("configs/smoke.yaml")
+    assert done.returncode == 0, done.stdout[-6000:]
+    return done
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Any:
+    """A local artifact store that needs no ZenML database, for materializers."""
+    from zenml.artifact_stores import LocalArtifactStore, LocalArtifactStoreConfig
+    from zenml.enums import StackComponentType
+    from zenml.utils.time_utils import utc_now
+
+    return LocalArtifactStore(
+        name="test",
+        id=uuid4(),
+        config=LocalArtifactStoreConfig(path=str(tmp_path / "store")),
+        flavor="local",
+        type=StackComponentType.ARTIFACT_STORE,
+        user=uuid4(),
+        created=utc_now(),
+        updated=utc_now(),
+    )

@@ -1,0 +1,57 @@
+"""The cache key covers the code that a step reaches, and no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from steps import code
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    files = {
+        "steps/__init__.py": "",
+        "steps/one.py": "from rere.a import f\n\ndef step():\n    import rere.late\n",
+        "rere/__init__.py": "",
+        "rere/a.py": "from rere import b\nimport json\n",
+        "rere/b.py": "",
+        "rere/late.py": "",
+        "rere/other.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.setattr(code, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_imports_are_followed_also_inside_functions(tree: Path) -> None:
+    assert code.reachable_files("steps.one") == [
+        "rere/__init__.py",
+        "rere/a.py",
+        "rere/b.py",
+        "rere/late.py",
+        "steps/__init__.py",
+        "steps/one.py",
+    ]
+
+
+def test_a_change_far_down_changes_the_fingerprint_and_an_unreached_one_does_not(tree: Path) -> None:
+    before = code.code_fingerprint("steps.one")
+    (tree / "rere" / "other.py").write_text("x = 1\n", encoding="utf-8")
+    assert code.code_fingerprint("steps.one") == before
+    (tree / "rere" / "b.py").write_text("x = 1\n", encoding="utf-8")
+    assert code.code_fingerprint("steps.one") != before
+
+
+def test_real_steps_reach_the_library() -> None:
+    assert {"rere/training/sft.py", "rere/catalog/trie.py"} <= set(code.reachable_files("steps.sft"))
+    assert "rere/training/rl.py" not in code.reachable_files("steps.sft")
+    assert "rere/training/rl.py" in code.reachable_files("steps.rl")
+
+
+def test_page_templates_count_as_code() -> None:
+    assert "rere/evaluation/templates/report.html.j2" in code.reachable_files("steps.report")
+    assert "rere/data/templates/validation.html.j2" in code.reachable_files("steps.validate")

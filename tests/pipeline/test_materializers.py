@@ -1,0 +1,128 @@
+"""Each materializer: what was saved comes back; what was altered or half-written is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from materializers import (
+    CatalogIndexMaterializer,
+    CheckpointMaterializer,
+    DatasetMaterializer,
+    DirectoryMaterializer,
+    TableMaterializer,
+    WindowsMaterializer,
+)
+from rere.artifacts import MANIFEST, seal
+from rere.catalog.index import CatalogIndex, build_index
+from rere.config import IndexConfig, ScratchModel
+from rere.data.dataset import Dataset, IngestReport, Windows
+from rere.errors import RereError
+from rere.language_model import Checkpoint
+
+
+def a_dataset() -> Dataset:
+    return Dataset(
+        interactions=pd.DataFrame({"user_id": ["u"], "item_id": ["a"], "timestamp": [1], "period": ["train"]}),
+        items=pd.DataFrame({"item_id": ["a", "b"], "title": ["Alien", "Brazil"]}),
+        report=IngestReport(source="test", source_sha256={"f": "0"}, read={"items": 2}, dropped={}, kept={"items": 2}),
+    )
+
+
+def some_windows() -> Windows:
+    rows = {"row_id": [0, 1], "user_id": ["u", "v"], "history": [["a"], ["b", "a"]], "target": ["b", "c"]}
+    table = pd.DataFrame({**rows, "timestamp": [1, 2], "period": ["train", "test"], "warm": [True, False]})
+    return Windows(table, history_items=10)
+
+
+def a_catalog() -> CatalogIndex:
+    items = pd.DataFrame({"item_id": ["a", "b", "c"], "title": ["Alien", "Brazil", "Brazil"]})
+    return build_index(items, IndexConfig(backbone=ScratchModel(vocabulary=300)))
+
+
+def a_checkpoint(directory: Path) -> Checkpoint:
+    directory.mkdir()
+    (directory / "model.safetensors").write_bytes(b"weights")
+    (directory / "curves.jsonl").write_text('{"update": 1, "loss": 2.5}\n', encoding="utf-8")
+    (directory / "training.json").write_text('{"seconds": 3}', encoding="utf-8")
+    seal(directory)
+    return Checkpoint(directory)
+
+
+def keep(kind: type[DirectoryMaterializer], data: Any, tmp_path: Path, store: Any) -> tuple[Any, DirectoryMaterializer]:
+    """Save and load as ZenML does; returns what came back."""
+    uri = str(tmp_path / "store" / kind.__name__)
+    saving = kind(uri, store)
+    saving.save(data)
+    saving.save_visualizations(data)
+    assert saving.extract_metadata(data)["files"] >= 1
+    assert saving.compute_content_hash(data) == saving.extract_metadata(data)["sha256"]
+    return kind(uri, store).load(data_type=type(data)), saving
+
+
+def test_dataset_comes_back(tmp_path: Path, store: Any) -> None:
+    back, saved = keep(DatasetMaterializer, a_dataset(), tmp_path, store)
+    pd.testing.assert_frame_equal(back.items, a_dataset().items)
+    assert saved.extract_metadata(a_dataset())["kept"] == {"items": 2}
+
+
+def test_windows_come_back(tmp_path: Path, store: Any) -> None:
+    back, saved = keep(WindowsMaterializer, some_windows(), tmp_path, store)
+    assert [list(history) for history in back.table["history"]] == [["a"], ["b", "a"]]
+    assert back.fingerprint == some_windows().fingerprint
+    assert saved.facts(some_windows())["rows"] == {"train": 1, "valid": 0, "test": 1}
+    assert saved.facts(some_windows())["warm_share"] == {"train": 1.0, "valid": 0.0, "test": 0.0}
+
+
+def test_catalog_comes_back(tmp_path: Path, store: Any) -> None:
+    back, saved = keep(CatalogIndexMaterializer, a_catalog(), tmp_path, store)
+    assert back.item_tokens == a_catalog().item_tokens
+    assert saved.facts(a_catalog())["shared_titles"] == 2
+
+
+def test_checkpoint_comes_back_as_the_same_files(tmp_path: Path, store: Any) -> None:
+    checkpoint = a_checkpoint(tmp_path / "work")
+    back, saved = keep(CheckpointMaterializer, checkpoint, tmp_path, store)
+    assert back.verify() == checkpoint.verify()
+    assert back.path != checkpoint.path
+    assert saved.facts(checkpoint) == {"training": {"seconds": 3}}
+
+
+def test_table_comes_back(tmp_path: Path, store: Any) -> None:
+    table = pd.DataFrame({"row_id": [1, 2], "hit": [0.0, 1.0]})
+    back, _ = keep(TableMaterializer, table, tmp_path, store)
+    pd.testing.assert_frame_equal(back, table)
+
+
+def test_equal_content_has_an_equal_hash(tmp_path: Path, store: Any) -> None:
+    first = keep(DatasetMaterializer, a_dataset(), tmp_path, store)[1].compute_content_hash(None)
+    again = keep(DatasetMaterializer, a_dataset(), tmp_path, store)[1].compute_content_hash(None)
+    changed = a_dataset()
+    changed.items.loc[0, "title"] = "Aliens"
+    other = keep(DatasetMaterializer, changed, tmp_path, store)[1].compute_content_hash(None)
+    assert first == again != other
+
+
+@pytest.mark.parametrize("damage", ["altered", "half-written", "extra file"])
+def test_damaged_artifacts_are_refused(damage: str, tmp_path: Path, store: Any) -> None:
+    uri = tmp_path / "store" / "dataset"
+    DatasetMaterializer(str(uri), store).save(a_dataset())
+    file = uri / "data" / "items.parquet"
+    if damage == "altered":
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+    elif damage == "half-written":
+        (uri / "data" / MANIFEST).unlink()
+    else:
+        (uri / "data" / "more.txt").write_text("?", encoding="utf-8")
+    with pytest.raises(RereError, match=r"items\.parquet|half-written|more\.txt"):
+        DatasetMaterializer(str(uri), store).load(data_type=Dataset)
+
+
+def test_an_altered_checkpoint_is_not_stored(tmp_path: Path, store: Any) -> None:
+    checkpoint = a_checkpoint(tmp_path / "work")
+    (checkpoint.path / "model.safetensors").write_bytes(b"other")
+    with pytest.raises(RereError, match=r"model\.safetensors"):
+        CheckpointMaterializer(str(tmp_path / "store" / "c"), store).save(checkpoint)

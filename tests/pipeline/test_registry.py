@@ -1,0 +1,127 @@
+"""Log by path, prove it answers, register: on a real MLflow store in a temporary directory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+
+from rere.catalog.index import build_index
+from rere.config import IndexConfig, ScratchModel
+from rere.language_model import load_model, save_checkpoint
+from steps import registry
+
+SETTINGS = {"history_items": 2, "beams": 4, "normalisation": "vocab"}
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """A tiny random model, logged once: its URI and its two directories."""
+    place = tmp_path_factory.mktemp("registry")
+    items = pd.DataFrame({"item_id": [f"i{n}" for n in range(6)], "title": list("ABCDEF")})
+    backbone = ScratchModel(vocabulary=300, width=16, layers=1)
+    catalog = build_index(items, IndexConfig(backbone=backbone))
+    catalog.save(place / "catalog")
+    save_checkpoint(load_model(backbone, len(catalog.tokenizer), seed=0), place / "checkpoint", [], {})
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{place}/mlflow.db")
+    mlflow.set_experiment(experiment_id=mlflow.create_experiment("test", artifact_location=str(place / "artifacts")))
+    with mlflow.start_run():
+        uri = registry.log_model(place / "checkpoint", place / "catalog", SETTINGS, example=[["i0", "i1"], ["i2"]])
+    yield SimpleNamespace(uri=uri, place=place)
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def served(logged: SimpleNamespace) -> Any:
+    return mlflow.pyfunc.load_model(logged.uri)
+
+
+def test_answers_with_ids_titles_and_scores(served: Any) -> None:
+    answer = served.predict(pd.DataFrame({"history": [["i0", "B"], ["C"]]}), params={"k": 6})
+    for ids, titles, scores in answer.itertuples(index=False):
+        assert sorted(ids) == [f"i{n}" for n in range(6)]  # the whole catalogue, each once
+        assert titles == ["ABCDEF"[int(item[1:])] for item in ids]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_titles_and_ids_mean_the_same_and_only_the_last_items_count(served: Any) -> None:
+    rows = [["i0", "i1"], ["A", "B"], ["i5", "i0", "i1"]]  # history_items is 2
+    answer = served.predict(pd.DataFrame({"history": rows}))
+    assert answer["item_ids"][0] == answer["item_ids"][1] == answer["item_ids"][2]
+    assert len(answer["item_ids"][0]) == 6  # k is 10 by default, the catalogue has 6
+
+
+def test_a_dict_is_one_user_as_mlflow_has_it(served: Any) -> None:
+    table = served.predict(pd.DataFrame({"history": [["i0", "i1"]]}))
+    assert served.predict({"history": ["i0", "i1"]}).equals(table)
+
+
+@pytest.mark.parametrize(
+    ("history", "k", "message"),
+    [(["i0", "nope"], 3, "'nope'"), ([], 3, "an empty one"), (["i0"], 0, "k of at least 1.*got 0")],
+)
+def test_bad_requests_are_explained(served: Any, history: list[str], k: int, message: str) -> None:
+    with pytest.raises(MlflowException, match=message):
+        served.predict(pd.DataFrame({"history": [history]}), params={"k": k})
+
+
+def test_loads_outside_the_project_with_its_own_code(logged: SimpleNamespace, tmp_path: Path) -> None:
+    """A process that can't see the project answers from the code that was logged along."""
+    code = f"""
+import sys
+sys.path = [place for place in sys.path if place not in ("", {str(Path.cwd())!r})]
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in str(finder)]
+import importlib.util, json
+assert importlib.util.find_spec("rere") is None
+import mlflow
+model = mlflow.pyfunc.load_model({logged.uri!r})
+import rere
+print(json.dumps([rere.__file__, model.predict({{"history": ["i0"]}}, params={{"k": 2}})["item_ids"].tolist()]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    place, lists = json.loads(done.stdout.strip().splitlines()[-1])
+    assert str(logged.place) in place
+    assert len(lists[0]) == 2
+
+
+def test_versions_are_found_by_content_and_alias(logged: SimpleNamespace) -> None:
+    assert registry.champion_version("tiny") is None
+    assert registry.find_version("tiny", "f00") is None
+    version = registry.register(logged.uri, "tiny", {registry.FINGERPRINT: "f00"})
+    assert registry.champion_version("tiny") is None
+    assert registry.find_version("tiny", "f00") == version
+    assert registry.find_version("tiny", "other") is None
+    registry.set_alias("tiny", registry.CHAMPION, version)
+    assert registry.champion_version("tiny") == version
+
+
+def test_a_version_brings_its_files_and_settings(logged: SimpleNamespace) -> None:
+    version = registry.register(logged.uri, "files", {registry.FINGERPRINT: "f00"})
+    fetched = registry.fetch("files", version)
+    checkpoint, catalog = registry.read(fetched)
+    assert fetched.settings == SETTINGS
+    assert catalog.titles == list("ABCDEF")
+    assert (checkpoint.path / "model.safetensors").exists()
+
+
+def test_a_model_that_lacks_items_is_not_logged_as_good(logged: SimpleNamespace) -> None:
+    """The proof happens before anything is registered."""
+    with mlflow.start_run(), pytest.raises(MlflowException, match="an item id or exact title"):
+        registry.log_model(logged.place / "checkpoint", logged.place / "catalog", SETTINGS, example=[["unknown"]])

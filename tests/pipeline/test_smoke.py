@@ -1,0 +1,130 @@
+"""The smoke pipeline, once for real by the users' own command, and what must hold around it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.conftest import Project
+
+pytestmark = pytest.mark.pipeline
+Done = subprocess.CompletedProcess[str]
+SMOKE = "configs/smoke.yaml"
+
+VERSIONS = """
+import json, mlflow
+client = mlflow.MlflowClient()
+aliases = client.get_registered_model("rere-smoke").aliases
+versions = client.search_model_versions("name='rere-smoke'")
+print(json.dumps([[v.version, sorted(a for a in aliases if str(aliases[a]) == str(v.version))] for v in versions]))
+"""
+
+
+def versions(project: Project) -> list[tuple[str, list[str]]]:
+    return [(str(version), aliases) for version, aliases in json.loads(project.ask(VERSIONS))]
+
+
+def test_it_ends_with_the_table_the_decision_and_the_next_commands(smoke_run: Done) -> None:
+    for text in ("NDCG@10", "popularity", "SASRec", "SFT", "ReRe", "challenger", "mlflow models serve"):
+        assert text.lower() in smoke_run.stdout.lower(), text
+
+
+def test_one_version_is_registered_and_named(smoke_run: Done, project: Project) -> None:
+    [(version, aliases)] = versions(project)
+    assert version == "1"
+    assert "challenger" in aliases
+
+
+def test_zenml_has_the_model_version_with_its_stage_and_artifacts(smoke_run: Done, project: Project) -> None:
+    code = """
+import json
+from zenml.client import Client
+version = Client().get_model_version("rere-smoke", "v1")
+print(json.dumps([version.stage, sorted(version.data_artifacts) + sorted(version.model_artifacts)]))
+"""
+    stage, artifacts = json.loads(project.ask(code))
+    assert stage in ("staging", "production")
+    assert {"rere_model", "catalog", "windows"} <= set(artifacts)
+
+
+def test_no_artifact_is_a_pickle(smoke_run: Done, project: Project) -> None:
+    code = """
+import json
+from zenml.client import Client
+found = Client().list_artifact_versions(size=200)
+print(json.dumps([[a.name, a.materializer.import_path, a.uri] for a in found]))
+"""
+    artifacts = json.loads(project.ask(code))
+    assert len(artifacts) >= 8
+    for name, materializer, uri in artifacts:
+        assert "pickle" not in materializer.lower(), name
+        assert [file for file in Path(uri).rglob("*") if file.suffix in (".pkl", ".pickle", ".pt", ".bin")] == []
+
+
+def test_reports_are_shown_in_the_dashboard_and_lie_as_files(smoke_run: Done, project: Project) -> None:
+    code = """
+import json
+from zenml.client import Client
+found = Client().list_artifact_versions(size=200, hydrate=True)
+print(json.dumps(sorted({a.name for a in found for v in (a.visualizations or []) if v.type.value == "html"})))
+"""
+    shown = json.loads(project.ask(code))
+    assert {"data_validation", "split_validation", "report"} <= set(shown)
+    report = (project.root / "reports" / "latest.html").read_text(encoding="utf-8")
+    assert "<html" in report
+    assert "https://" not in report.split("<body", maxsplit=1)[0]  # opens offline
+
+
+def test_a_second_run_is_served_from_the_cache_and_registers_nothing(smoke_run: Done, project: Project) -> None:
+    before = versions(project)
+    done = project.run_pipeline(SMOKE)
+    assert done.returncode == 0, done.stdout[-4000:]
+    for step in ("ingest", "validate", "split", "index_items", "sft", "rl", "baselines", "evaluate"):
+        assert f"Using cached version of step `{step}`." in done.stdout, step
+    assert "NDCG@10" in done.stdout
+    assert versions(project) == before
+
+
+def test_an_unknown_key_ends_the_run_with_one_message(project: Project) -> None:
+    config = project.config("unknown", "parameters:\n  sft: {learning_rat: 0.1}\n")
+    done = project.run_pipeline(config)
+    assert done.returncode != 0
+    assert "sft.learning_rat: Extra inputs are not permitted (got 0.1)" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_missing_backbone_ends_the_run_and_registers_nothing(smoke_run: Done, project: Project) -> None:
+    before = versions(project)
+    smoke = (project.root / SMOKE).read_text(encoding="utf-8")
+    assert "type: scratch" in smoke
+    backbone = "    backbone: {type: directory, path: nowhere/at/all}"
+    lines = [backbone if line.strip().startswith("backbone:") else line for line in smoke.splitlines()]
+    done = project.run_pipeline(project.config("missing", "\n".join(lines)))
+    assert done.returncode != 0
+    assert "Expected a model directory at nowhere/at/all; got no config.json there." in done.stdout
+    assert "Traceback" not in done.stdout
+    assert versions(project) == before
+
+
+def test_a_corrupted_artifact_ends_the_run_and_registers_nothing(smoke_run: Done, project: Project) -> None:
+    before = versions(project)
+    code = """
+from zenml.client import Client
+print(Client().get_artifact_version("sft_model").uri)
+"""
+    weights = Path(project.ask(code)) / "checkpoint" / "model.safetensors"
+    whole = weights.read_bytes()
+    smoke = (project.root / SMOKE).read_text(encoding="utf-8")
+    assert "updates: 4" in smoke
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        done = project.run_pipeline(project.config("again", smoke.replace("updates: 4", "updates: 3")))
+    finally:
+        weights.write_bytes(whole)
+    assert done.returncode != 0
+    assert "got other bytes: it was altered" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert versions(project) == before

@@ -1,0 +1,197 @@
+"""Steps by their entrypoints, without a ZenML run: what each adds to the library function that it calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from zenml.types import HTMLString
+
+from rere.catalog.index import CatalogIndex
+from rere.config import EvaluationConfig, GateConfig, IndexConfig, PromotionConfig, ScratchModel, SFTConfig
+from rere.data.dataset import Windows
+from rere.data.validation_report import Check, FailingRow, ValidationReport
+from rere.errors import RereError
+from rere.evaluation.gate import Verdict
+from rere.language_model import Checkpoint, load_model, save_checkpoint
+from steps import registry, work
+from steps.decisions import Decision, Promotion
+from steps.gate import gate
+from steps.index_items import index_items
+from steps.promote import promote
+from steps.sft import fine_tune
+from steps.summarise import next_commands
+
+JUDGED = EvaluationConfig(ks=(1, 10), beams=10, bootstrap_samples=100)
+EASY = PromotionConfig(model_name="test", gate=GateConfig(minimum_gain=-2, minimum_over_popularity=-2))
+
+
+def failed_report() -> ValidationReport:
+    rows = (FailingRow(row=7, values={"item_id": "x9"}),)
+    check = Check(
+        name="titles aren't blank",
+        table="items",
+        severity="error",
+        passed=False,
+        expected="a title for every item",
+        observed="1 failing row",
+        remedy="give those items a title",
+        failing=1,
+        rows=rows,
+    )
+    return ValidationReport(subject="data set", checks=(check,))
+
+
+def test_nothing_is_indexed_before_the_checks_passed(world_items: pd.DataFrame) -> None:
+    with pytest.raises(RereError, match=r"a title for every item.*row 7 \(item_id=x9\).*give those items a title"):
+        index_items.entrypoint(SimpleNamespace(items=world_items), failed_report(), IndexConfig())
+
+
+def test_fine_tuning_works_in_its_own_directory(
+    world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[Path] = []
+
+    def train(
+        windows: Windows, catalog: CatalogIndex, backbone: Any, config: SFTConfig, place: Path, log: Callable[..., None]
+    ) -> Checkpoint:
+        log({"loss": 1.0, "valid_ndcg@10": 0.5}, 3)  # no MLflow run here: goes nowhere
+        used.append(place)
+        return Checkpoint(place)
+
+    monkeypatch.setattr("rere.training.sft.train_sft", train)
+    monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
+    monkeypatch.setattr(work.atexit, "register", lambda *planned, **options: None)
+    for config in (SFTConfig(), SFTConfig(), SFTConfig(epochs=9)):
+        fine_tune.entrypoint(world_windows, world_catalog, config)
+    assert used[0] == used[1] != used[2]
+    assert {place.parent for place in used} == {tmp_path}
+
+
+@pytest.fixture(scope="module")
+def model(world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    place = tmp_path_factory.mktemp("model") / "checkpoint"
+    backbone = ScratchModel(layers=1, width=16, heads=1, vocabulary=300)
+    return save_checkpoint(load_model(backbone, len(world_catalog.tokenizer), seed=0), place, [], {})
+
+
+@pytest.fixture
+def results(world_windows: Windows, world_catalog: CatalogIndex) -> pd.DataFrame:
+    """ReRe always right at rank 1, popularity always wrong."""
+    rows = world_windows.of("test")
+    targets = rows["target"].map(world_catalog.index_of).to_numpy()
+    tables = []
+    for name, rank in {"popularity": 0, "ReRe": 1}.items():
+        table = pd.DataFrame({"row_id": rows["row_id"], "user_id": rows["user_id"], "model": name, "target": targets})
+        lists = [list(np.roll(np.arange(10), -int(target % 10))) for target in targets]
+        tables.append(table.assign(warm=rows["warm"], rank=rank, items=lists, scores=lists, invalid=0, duplicate=0))
+    return pd.concat(tables, ignore_index=True)
+
+
+@pytest.fixture
+def world(model: Checkpoint, world_catalog: CatalogIndex, world_windows: Windows, results: pd.DataFrame) -> tuple:
+    return (model, world_catalog, world_windows, results, JUDGED, EASY)
+
+
+@pytest.fixture
+def in_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "require_tracker", lambda: None)
+
+
+def test_a_stack_without_a_tracker_is_refused(world: tuple) -> None:
+    with pytest.raises(RereError, match="make stack"):
+        gate.entrypoint(*world)
+
+
+def test_the_first_model_that_passes_is_promoted(
+    world: tuple, in_mlflow: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
+    monkeypatch.setattr(registry, "champion_version", lambda name: None)
+    decision = gate.entrypoint(*world)
+    assert decision.promotes
+    assert decision.champion is None
+
+
+def test_a_champion_stays_champion_whatever_the_gate_asks(
+    world: tuple, in_mlflow: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "find_version", lambda name, content: "4")
+    monkeypatch.setattr(registry, "champion_version", lambda name: "4")
+    hard = PromotionConfig(model_name="test", gate=GateConfig(minimum_over_popularity=2))
+    decision = gate.entrypoint(*world[:-1], hard)
+    assert not decision.verdict.passed
+    assert decision.is_champion
+    assert decision.promotes
+
+
+def test_another_champion_is_judged_anew_on_the_same_rows(
+    world: tuple, model: Checkpoint, world_catalog: CatalogIndex, in_mlflow: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = SimpleNamespace(settings={"normalisation": "vocab"})
+    fewer = SimpleNamespace(**{name: getattr(world_catalog, name) for name in ("prompt", "trie", "item_tokens")})
+    fewer.item_ids = ["gone", *world_catalog.item_ids[1:]]  # their item 0 is none of ours
+    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
+    monkeypatch.setattr(registry, "champion_version", lambda name: "4")
+    monkeypatch.setattr(registry, "fetch", lambda name, version: found)
+    monkeypatch.setattr(registry, "read", lambda registered: (model, fewer))
+    decision = gate.entrypoint(*world)
+    rows = len(world[2].of("test"))
+    assert f"version 4, was judged anew on the same {rows} rows" in decision.notes[0]
+    assert "lacks 1 of today's items" in decision.notes[1]
+    assert not decision.is_champion
+
+
+def decision(passed: bool = True) -> Decision:
+    return Decision(verdict=Verdict(passed=passed, checks=()), content="c0", champion=None, is_champion=False)
+
+
+def test_a_model_that_fails_its_proof_is_never_registered(
+    world: tuple, in_mlflow: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any) -> str:
+        raise RereError("three items", "none", "report this")
+
+    def never(*arguments: Any) -> str:
+        pytest.fail("registered without a proof")
+
+    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
+    monkeypatch.setattr(registry, "log_model", fail)
+    monkeypatch.setattr(registry, "register", never)
+    monkeypatch.setattr(registry, "set_alias", never)
+    with pytest.raises(RereError, match="three items"):
+        promote.entrypoint(*world[:3], decision(), HTMLString("<p/>"), JUDGED, EASY, {})
+
+
+@pytest.mark.parametrize(("passed", "aliases"), [(True, ["challenger", "champion"]), (False, ["challenger"])])
+def test_the_same_content_is_found_again_and_named(
+    passed: bool, aliases: list[str], world: tuple, in_mlflow: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: list[tuple[str, str]] = []
+    recorded: list[str] = []
+    monkeypatch.setattr(registry, "find_version", lambda name, content: {"c0": "7"}[content])
+    monkeypatch.setattr(registry, "set_alias", lambda name, alias, version: named.append((alias, version)))
+    monkeypatch.setattr(
+        "steps.model_version.record_version", lambda name, version, stage, metadata: recorded.append(str(stage.value))
+    )
+    promoted = promote.entrypoint(*world[:3], decision(passed), HTMLString("<p/>"), JUDGED, EASY, {})
+    assert promoted.version == "7"
+    assert named == [(alias, "7") for alias in aliases]
+    assert recorded == ["production" if passed else "staging"]
+    assert promoted.tracking_uri == mlflow.get_tracking_uri()
+
+
+def test_the_next_commands_name_what_was_registered() -> None:
+    challenger = Promotion(model="m", version="3", aliases=("challenger",), tracking_uri="sqlite:///x.db")
+    commands = dict(next_commands(challenger))
+    assert "models:/m@challenger" in commands["serve"]
+    assert "'champion', '3'" in commands["promote"]
+    champion = challenger.model_copy(update={"aliases": ("challenger", "champion")})
+    assert "models:/m@champion" in dict(next_commands(champion))["serve"]
+    assert "promote" not in dict(next_commands(champion))

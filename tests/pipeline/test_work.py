@@ -1,0 +1,41 @@
+"""Work directories: the same work finds its place again, other work never does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rere.config import SFTConfig
+from steps import work
+
+
+@pytest.fixture
+def at_exit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
+    planned: list[Path] = []
+    monkeypatch.setattr(work.atexit, "register", lambda function, path, **options: planned.append(path))
+    return planned
+
+
+def be_killed() -> None:
+    with work.work_directory("sft", SFTConfig(), "data") as first:
+        (first / "checkpoint").write_text("half", encoding="utf-8")
+        raise KeyboardInterrupt
+
+
+def test_a_failed_training_finds_its_directory_again(at_exit: list[Path]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        be_killed()
+    assert at_exit == []  # a killed run keeps it
+    with work.work_directory("sft", SFTConfig(), "data") as again:
+        assert (again / "checkpoint").read_text(encoding="utf-8") == "half"
+    assert at_exit == [again]
+
+
+def test_other_settings_or_data_get_another_directory(at_exit: list[Path]) -> None:
+    places = set()
+    for determinants in [(SFTConfig(), "data"), (SFTConfig(epochs=11), "data"), (SFTConfig(), "other data")]:
+        with work.work_directory("sft", *determinants) as place:
+            places.add(place)
+    assert len(places) == 3

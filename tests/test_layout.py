@@ -1,0 +1,61 @@
+"""The fixed layout, and what may import what."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+ORCHESTRATION = {"zenml", "mlflow", "great_expectations", "steps", "pipelines", "materializers"}
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def imports(file: Path) -> set[str]:
+    """Top-level names of all modules that a file imports, at any depth of its code."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_top_level() -> None:
+    for name in ("pipelines", "steps", "materializers", "infra", "tests", "pyproject.toml", ".github"):
+        assert (ROOT / name).exists(), name
+
+
+def test_the_library_imports_no_orchestration() -> None:
+    files = list((ROOT / "rere").rglob("*.py"))
+    assert len(files) > 10
+    assert {str(file): imports(file) & ORCHESTRATION for file in files if imports(file) & ORCHESTRATION} == {}
+
+
+def test_trl_stays_in_training() -> None:
+    outside = [file for file in (ROOT / "rere").rglob("*.py") if file.parent.name != "training"]
+    assert [str(file) for file in outside if "trl" in imports(file)] == []
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_configs_load(config: Path) -> None:
+    from pydantic import TypeAdapter
+
+    from pipelines.rere import rere_pipeline
+
+    parameters = yaml.safe_load(config.read_text(encoding="utf-8"))["parameters"]
+    known = inspect.get_annotations(rere_pipeline.entrypoint, eval_str=True)
+    assert parameters.keys() <= known.keys()
+    for name, value in parameters.items():
+        TypeAdapter(known[name]).validate_python(value)
+
+
+def test_nano_states_the_defaults_of_the_code() -> None:
+    from pipelines.defaults import defaults
+
+    stated = yaml.safe_load((ROOT / "configs" / "nano.yaml").read_text(encoding="utf-8"))["parameters"]
+    assert stated == defaults(), "run: python -m pipelines.defaults > configs/nano.yaml"

@@ -1,0 +1,129 @@
+"""Reinforcement learning: that it raises the reward it is given, keeps the best, resumes, and adapts by LoRA."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rere.config import Dynamic, LoRA, Multinomial, RLConfig, SFTConfig
+from rere.errors import RereError
+from rere.training.rl import SCORE, train_rl
+from rere.training.sft import train_sft
+from rere.training.state import Reference, load_progress, save_progress, snapshot
+from tests.conftest import TINY
+
+QUICK = RLConfig(
+    group=4, prompts=16, device_batch_prompts=8, updates=6, learning_rate=2e-3, validate_every=2, checkpoint_every=2
+)
+
+
+@pytest.fixture(scope="module")
+def start(world_windows, world_catalog, tmp_path_factory):
+    """A model with much left to learn."""
+    config = SFTConfig(epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8)
+    return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("sft"), lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def adept(world_windows, world_catalog, tmp_path_factory):
+    """A model with much to lose."""
+    config = SFTConfig(epochs=15, learning_rate=1e-2, batch_tokens=64, sequence_items=8)
+    return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("adept"), lambda *_: None)
+
+
+@pytest.mark.parametrize("normalisation", ["vocab", "trie"])
+def test_reward_and_validation_rise(start, world_windows, world_catalog, tmp_path, normalisation):
+    config = QUICK.model_copy(
+        update={"updates": 40, "epochs": 5, "validate_every": 20, "normalisation": normalisation, "learning_rate": 5e-3}
+    )
+    checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+    curves = [record for record in checkpoint.curves() if "reward" in record]
+    assert len(curves) == 40
+    early, late = (sum(record["groups_with_hit"] for record in part) for part in (curves[:8], curves[-8:]))
+    assert late > early
+    facts = checkpoint.facts()
+    assert facts["best_" + SCORE] > facts["start_" + SCORE]
+
+
+def test_a_policy_that_only_gets_worse_leaves_the_start(adept, world_windows, world_catalog, tmp_path):
+    config = QUICK.model_copy(update={"learning_rate": 0.1})  # ruins the model at once
+    checkpoint = train_rl(adept, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+    assert checkpoint.facts()["best_update"] == 0
+    assert (
+        min(record[SCORE] for record in checkpoint.curves() if SCORE in record) < checkpoint.facts()["start_" + SCORE]
+    )
+    for name, weight in adept.load_model().state_dict().items():
+        torch.testing.assert_close(checkpoint.load_model().state_dict()[name], weight)
+
+
+def test_divergence_is_a_clear_error(start, world_windows, world_catalog, tmp_path):
+    config = QUICK.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(RereError, match="lower the learning rate"):
+        train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+
+
+def test_a_killed_run_resumes_and_ends_where_it_would_have(start, world_windows, world_catalog, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(metrics, update):
+        if update == 5:
+            raise Killed
+
+    whole = train_rl(start, world_windows, world_catalog, QUICK, tmp_path / "whole", lambda *_: None)
+    with pytest.raises(Killed):
+        train_rl(start, world_windows, world_catalog, QUICK, tmp_path / "killed", kill)
+    updates = []
+    again = train_rl(
+        start, world_windows, world_catalog, QUICK, tmp_path / "killed", lambda metrics, update: updates.append(update)
+    )
+    assert updates == [5, 6]  # from the checkpoint of update 4
+    for name, weight in whole.load_model().state_dict().items():
+        torch.testing.assert_close(again.load_model().state_dict()[name], weight)
+    keys = ("update", "reward", "kl", "groups_with_hit")
+    assert [[r.get(k) for k in keys] for r in whole.curves()] == [[r.get(k) for k in keys] for r in again.curves()]
+
+
+@pytest.mark.parametrize("sampling", [Multinomial(), Dynamic()])
+def test_sampled_candidates_train_and_are_reproducible(start, world_windows, world_catalog, tmp_path, sampling):
+    config = QUICK.model_copy(update={"sampling": sampling, "updates": 3})
+    first, again = (
+        train_rl(start, world_windows, world_catalog, config, tmp_path / name, lambda *_: None) for name in "ab"
+    )
+    assert sum(record.get("gradient_norm", 0) for record in first.curves()) > 0
+    for name, weight in first.load_model().state_dict().items():
+        torch.testing.assert_close(again.load_model().state_dict()[name], weight)
+
+
+def test_lora_trains_adapters_only_and_merges(start, world_windows, world_catalog, tmp_path):
+    config = QUICK.model_copy(update={"adaptation": LoRA(rank=2), "keep": "last", "updates": 2})
+    checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+    before, after = start.load_model().state_dict(), checkpoint.load_model().state_dict()
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert not any("norm" in name or "embed" in name for name in changed)
+
+
+def test_the_reference_is_another_model_only_within_its_context():
+    model = torch.nn.Linear(2, 2)
+    reference = Reference(model)
+    frozen = snapshot(model)
+    with torch.no_grad():
+        model.weight.add_(1.0)
+    with reference.in_place():
+        assert torch.equal(model.weight, frozen["weight"])
+        assert not torch.is_grad_enabled()
+    assert torch.equal(model.weight, frozen["weight"] + 1)
+    reference.sync(0.25)
+    torch.testing.assert_close(reference.weights["weight"], frozen["weight"] + 0.25)
+
+
+def test_progress_survives_a_kill_between_the_renames(tmp_path):
+    place = tmp_path / "progress"
+    for update in (1, 2):
+        save_progress(place, {"policy": {"w": torch.full((2,), float(update))}}, {"update": update}, {})
+    place.rename(tmp_path / "progress.old")  # the kill came after the old one was moved away
+    weights, facts, _ = load_progress(place, torch.device("cpu"))
+    assert facts["update"] == 2
+    assert weights["policy"]["w"].tolist() == [2.0, 2.0]

@@ -1,0 +1,113 @@
+"""Supervised fine-tuning: its rows, its masks, that it learns, and that a killed run resumes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rere.config import LoRA, SFTConfig
+from rere.language_model import Checkpoint
+from rere.serving.recommender import GenerativeRecommender
+from rere.training.rows import HEAD, IGNORED, Collator, sequence_rows, window_rows
+from rere.training.sft import train_sft
+from tests.conftest import TINY
+
+QUICK = SFTConfig(epochs=3, learning_rate=1e-2, batch_tokens=64, sequence_items=8)
+
+
+def trained_targets(rows):
+    """How often each token sequence of consecutive labels is trained, as a flat count of tokens."""
+    return sorted(label for row in rows for label in row["labels"] if label != IGNORED)
+
+
+def test_sequences_train_the_very_targets_of_the_windows(world_windows, world_catalog):
+    train = world_windows.of("train")
+    windows = list(window_rows(train, world_catalog))
+    for sequence_items in (6, 8, 50):
+        sequences = list(sequence_rows(train, world_catalog, world_windows.history_items, sequence_items))
+        assert trained_targets(sequences) == trained_targets(windows)
+        assert len(sequences) < len(windows)
+
+
+def test_windows_that_do_not_follow_from_one_another_are_not_joined(world_windows, world_catalog):
+    train = world_windows.of("train").sample(frac=0.5, random_state=0).sort_index()  # holes
+    sequences = list(sequence_rows(train, world_catalog, world_windows.history_items, 8))
+    assert trained_targets(sequences) == trained_targets(window_rows(train, world_catalog))
+
+
+def test_a_token_sees_the_head_its_own_item_and_the_last_items_only(world_windows, world_catalog):
+    rows = list(sequence_rows(world_windows.of("train"), world_catalog, 3, 10))[:4]
+    batch = Collator(pad=0, history_items=3)(rows)
+    for place, row in enumerate(rows):
+        owner, mask = row["owner"], batch["attention_mask"][place, 0]
+        for query in range(len(owner)):
+            for key in range(mask.shape[1]):
+                near = key <= query and (owner[key] == HEAD or owner[query] - owner[key] <= 3)
+                assert bool(mask[query, key]) == near
+    assert batch["attention_mask"].any(-1).all()  # padding sees itself, so no softmax is over nothing
+
+
+@pytest.mark.parametrize("rows", ["window", "sequence"])
+def test_training_learns_the_next_item(world_windows, world_catalog, tmp_path, rows):
+    seen = []
+    config = QUICK.model_copy(update={"rows": rows, "epochs": 15})
+    checkpoint = train_sft(
+        world_windows, world_catalog, TINY, config, tmp_path, lambda metrics, update: seen.append((update, metrics))
+    )
+    losses = [record["valid_loss"] for record in checkpoint.curves() if "valid_loss" in record]
+    assert losses[-1] < 0.7 * losses[0]
+    assert any("train_loss" in metrics for _, metrics in seen)
+    test = world_windows.of("test")
+    histories = [[world_catalog.index_of[item] for item in history] for history in test["history"]]
+    ranking = GenerativeRecommender("sft", checkpoint.path, world_catalog).recommend(histories, 2)
+    targets = [world_catalog.index_of[item] for item in test["target"]]
+    hits = sum(target in row for target, row in zip(targets, ranking.items.tolist(), strict=True))
+    assert hits > 15  # of 60; chance is 2 in 24, which makes 5
+
+
+def test_a_killed_run_resumes_and_ends_where_it_would_have(world_windows, world_catalog, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(metrics, update):
+        if "valid_loss" in metrics and metrics["epoch"] >= 2:
+            raise Killed
+
+    whole = train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path / "whole", lambda *_: None)
+    with pytest.raises(Killed):
+        train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path / "killed", kill)
+    cut = max((tmp_path / "killed" / "checkpoints").glob("checkpoint-*"))
+    resumed_from = []
+    again = train_sft(
+        world_windows,
+        world_catalog,
+        TINY,
+        QUICK,
+        tmp_path / "killed",
+        lambda metrics, update: resumed_from.append(update),
+    )
+    assert min(resumed_from) > int(cut.name.rpartition("-")[2]) - 1
+    expected, found = (checkpoint.load_model().state_dict() for checkpoint in (whole, again))
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight)
+
+
+def test_lora_is_merged_into_a_plain_model(world_windows, world_catalog, tmp_path):
+    config = QUICK.model_copy(update={"epochs": 1, "adaptation": LoRA(rank=2)})
+    checkpoint = train_sft(world_windows, world_catalog, TINY, config, tmp_path, lambda *_: None)
+    names = list(checkpoint.load_model().state_dict())
+    assert not any("lora" in name for name in names)
+    assert not list(checkpoint.path.glob("*.bin"))
+
+
+def test_a_finished_result_is_not_trained_again(world_windows, world_catalog, tmp_path):
+    config = QUICK.model_copy(update={"epochs": 1})
+    first = train_sft(world_windows, world_catalog, TINY, config, tmp_path, lambda *_: None)
+    stamp = (first.path / "manifest.json").stat().st_mtime_ns
+
+    def never(metrics, update):
+        raise AssertionError("trained again")
+
+    again = train_sft(world_windows, world_catalog, TINY, config, tmp_path, never)
+    assert isinstance(again, Checkpoint)
+    assert (again.path / "manifest.json").stat().st_mtime_ns == stamp
