@@ -175,12 +175,39 @@ Backbone = Annotated[HubModel | LocalModel | GGUFModel | ScratchModel, Field(dis
 # ---------------------------------------------------------------- catalogue
 
 
+class TitleEmbedding(Settings):
+    """Item vectors from titles: TF-IDF over words and character n-grams, reduced by truncated SVD."""
+
+    type: Literal["tfidf"] = "tfidf"
+    dimensions: int = Field(default=64, ge=2)
+
+
+class SentenceEmbedding(Settings):
+    """Item vectors from titles by a sentence-transformers model (hub id or directory; an optional package)."""
+
+    type: Literal["sentence_transformer"] = "sentence_transformer"
+    model: str
+
+
+Embedding = Annotated[TitleEmbedding | SentenceEmbedding, Field(discriminator="type")]
+
+
+class SemanticCodes(Settings):
+    """Semantic IDs by residual k-means over item vectors (TIGER, arXiv 2305.05065)."""
+
+    embedding: Embedding = TitleEmbedding()
+    levels: int = Field(default=3, ge=1, description="codewords an item, before what resolves collisions")
+    codewords: int = Field(default=32, ge=2, description="clusters a level")
+
+
 class IndexConfig(Settings):
     backbone: Backbone = ScratchModel()
-    code: Literal["title", "prefix"] = Field(
+    code: Literal["title", "prefix", "semantic"] = Field(
         default="prefix",
-        description="title: all tokens of the title (the paper); prefix: its shortest prefix that no other item shares",
+        description="title: all tokens of the title (the paper); prefix: its shortest prefix that no other item "
+        "shares; semantic: residual k-means codewords as new tokens (`semantic` sets them)",
     )
+    semantic: SemanticCodes = SemanticCodes()
     instruction: str = Field(default="", description="text before the history")
     seed: int = 0
 
@@ -293,6 +320,25 @@ class RLConfig(Settings):
     seed: int = 0
 
 
+class PreferenceConfig(Settings):
+    """DPO (arXiv 2305.18290) and S-DPO (arXiv 2406.09215) from the fine-tuned model."""
+
+    negatives: int = Field(default=3, ge=1, description="rejected items a prompt; 1 is DPO, more is S-DPO")
+    source: Literal["random", "beam"] = Field(
+        default="random", description="negatives: uniform over the catalogue (S-DPO's), or the start's own beams"
+    )
+    beta: float = Field(default=1.0, gt=0)
+    adaptation: Adaptation = FullFineTuning()
+    updates: int | None = Field(default=600, ge=1, description="stop after so many; null: after `epochs`")
+    epochs: int = Field(default=3, ge=1)
+    prompts: int = Field(default=32, ge=1, description="prompts an update")
+    learning_rate: float = Field(default=1e-4, gt=0)
+    warmup_share: float = Field(default=0.03, ge=0, lt=1)
+    validate_every: int = Field(default=100, ge=1, description="updates between validations")
+    validation_rows: int = Field(default=2000, ge=1, description="validation rows judged, at most")
+    seed: int = 0
+
+
 # ---------------------------------------------------------------- judgement
 
 
@@ -312,6 +358,44 @@ class SASRecConfig(Settings):
     weight_decay: float = Field(default=0.01, ge=0)
     batch_rows: int = Field(default=128, ge=1, description="rows of up to `history_items` targets an update")
     patience: int = Field(default=5, ge=1, description="epochs without a better validation NDCG@10")
+    seed: int = 0
+
+
+class EASEConfig(Settings):
+    """EASE (arXiv 1905.03375): a closed-form item-item model."""
+
+    l2: float = Field(default=300.0, gt=0)
+    recency: float = Field(default=1.0, gt=0, le=1, description="weight of each older item of a history, a factor")
+
+
+class GRU4RecConfig(Settings):
+    """GRU4Rec (arXiv 1511.06939) with softmax over all items."""
+
+    layers: int = Field(default=1, ge=1)
+    width: int = Field(default=128, ge=8)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    history_items: int = Field(default=10, ge=1)
+    epochs: int = Field(default=15, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    batch_rows: int = Field(default=128, ge=1)
+    patience: int = Field(default=5, ge=1)
+    seed: int = 0
+
+
+class CaserConfig(Settings):
+    """Caser (WSDM 2018): convolutions over the last items, softmax over all items."""
+
+    width: int = Field(default=64, ge=8)
+    vertical: int = Field(default=4, ge=1, description="vertical filters")
+    horizontal: int = Field(default=16, ge=1, description="horizontal filters a height")
+    dropout: float = Field(default=0.4, ge=0, lt=1)
+    history_items: int = Field(default=10, ge=1)
+    epochs: int = Field(default=15, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    batch_rows: int = Field(default=512, ge=1)
+    patience: int = Field(default=5, ge=1)
     seed: int = 0
 
 
