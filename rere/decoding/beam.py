@@ -17,6 +17,7 @@ import torch
 from rere.catalog.trie import TokenTrie
 from rere.config import Normalisation
 from rere.decoding.edges import ragged_arange
+from rere.decoding.guide import Guide
 from rere.decoding.tree_attention import TreeModel
 from rere.decoding.tree_decoder import NEVER, TreeDecoder
 from rere.errors import RereError
@@ -40,17 +41,19 @@ def beam_search(
     prompts: Sequence[Sequence[int]],
     beams: int,
     normalisation: Normalisation,
+    guide: Guide | None = None,
 ) -> BeamResult:
     """Search the trie for every prompt's best items.
 
     Args:
         prompts: P token sequences, of any lengths, each at least one long.
         beams: K, at least 1; also the number of items returned.
+        guide: what another model says of the items, mixed into every step's score.
 
     Raises:
         RereError: the model's scores are not numbers.
     """
-    search = BeamSearch(model, trie, prompts, beams, normalisation)
+    search = BeamSearch(model, trie, prompts, beams, normalisation, guide)
     while search.step():
         pass
     if (search.found_item[:, 0] < 0).any():  # every catalogue has an item, so only NaN scores find none
@@ -70,7 +73,9 @@ class BeamSearch:
         prompts: Sequence[Sequence[int]],
         beams: int,
         normalisation: Normalisation,
+        guide: Guide | None = None,
     ) -> None:
+        self.guide = guide
         self.tree, self.width = TreeDecoder(model, trie, prompts, beams, normalisation), beams
         self.found_score = torch.full((len(prompts), beams), NEVER, device=model.device)
         self.found_item = torch.full((len(prompts), beams), -1, device=model.device)
@@ -78,6 +83,8 @@ class BeamSearch:
     def step(self) -> bool:
         """Take every prompt one token deeper; False when no beam can improve any result."""
         row, beam, node, score = self.tree.edges()
+        if self.guide is not None:
+            score = self.guide.mixed(score, row, node, self.tree.trie.parent[node])
         score = score + self.tree.live.score[row, beam]
 
         # The best 2K candidates of each prompt: K may finish and K are left to go on.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,22 +42,38 @@ class GenerativeRecommender:
         self.trie = catalog.trie.to(self.model.device)
 
     def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
-        """The k best items of each history (item indices, oldest first): see `Recommender`.
-
-        Batches hold prompts of like length; the result is in the order asked.
-        """
+        """The k best items of each history (item indices, oldest first): see `Recommender`."""
         prompts = [self.catalog.prompt(history) for history in histories]
-        items = np.full((len(prompts), k), -1, dtype=np.int64)
-        scores = np.full((len(prompts), k), -np.inf, dtype=np.float32)
-        order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
-        batches = range(0, len(order), self.batch_prompts)
-        for start in tqdm(
-            batches, desc=f"{self.name}: beam search", unit="batch", leave=False, disable=len(batches) < 4
-        ):
-            places = order[start : start + self.batch_prompts]
-            found = beam_search(
-                self.model, self.trie, [prompts[place] for place in places], max(k, self.beams), self.normalisation
-            )
-            items[places] = found.items[:, :k].cpu().numpy()
-            scores[places] = found.scores[:, :k].to(torch.float32).cpu().numpy()
-        return Ranking(items, scores)
+        width = max(k, self.beams)
+
+        def search(places: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+            own = [prompts[place] for place in places]
+            found = beam_search(self.model, self.trie, own, width, self.normalisation)
+            return found.items, found.scores
+
+        return rank_in_batches(f"{self.name}: beam search", prompts, k, self.batch_prompts, search)
+
+
+def rank_in_batches(
+    name: str,
+    prompts: Sequence[Sequence[int]],
+    k: int,
+    batch_prompts: int,
+    search: Callable[[list[int]], tuple[torch.Tensor, torch.Tensor]],
+) -> Ranking:
+    """Rank prompts in batches of like length; the result is in the order given.
+
+    Args:
+        name: what the progress bar says.
+        search: places in `prompts` -> their items and scores (P, K), best first, K at least k.
+    """
+    items = np.full((len(prompts), k), -1, dtype=np.int64)
+    scores = np.full((len(prompts), k), -np.inf, dtype=np.float32)
+    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    batches = range(0, len(order), batch_prompts)
+    for start in tqdm(batches, desc=name, unit="batch", leave=False, disable=len(batches) < 4):
+        places = order[start : start + batch_prompts]
+        found, score = search(places)
+        items[places] = found[:, :k].cpu().numpy()
+        scores[places] = score[:, :k].to(torch.float32).cpu().numpy()
+    return Ranking(items, scores)

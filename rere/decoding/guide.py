@@ -1,0 +1,50 @@
+"""A second opinion at every node of the trie: an item-level model guides a token-level search.
+
+An item model's probability of a node is the mass of the items below it. A child's share of its parent's mass is the
+probability of that step, and the shares along an item's path multiply to the item's own probability. D3 (Bao et al.,
+"Decoding Matters", arXiv 2406.14900) mixes a text-free model into decoding this way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from rere.catalog.trie import TokenTrie
+
+
+@dataclass(frozen=True)
+class Guide:
+    """log_mass: (P, N) float32 log of the item model's probability below each node; weight: its part in a score."""
+
+    log_mass: torch.Tensor
+    weight: float
+
+    def mixed(self, score: torch.Tensor, row: torch.Tensor, node: torch.Tensor, parent: torch.Tensor) -> torch.Tensor:
+        """(E,) scores of edges parent -> node of the prompts `row`, mixed with the shares of mass.
+
+        Never positive where `score` is not, so a search may stop as early as without a guide.
+        """
+        share = self.log_mass[row, node] - self.log_mass[row, parent]
+        return (1 - self.weight) * score + self.weight * share
+
+
+def node_log_mass(trie: TokenTrie, log_probs: torch.Tensor) -> torch.Tensor:
+    """Sum item probabilities up the trie.
+
+    Args:
+        log_probs: (P, I) float64 log-probabilities of the items, any of them -inf.
+
+    Returns:
+        (P, N) float32 log of the mass below each node; never above its parent's.
+    """
+    mass = torch.zeros((len(log_probs), trie.nodes), dtype=torch.float64, device=log_probs.device)
+    mass[:, trie.item_leaf] = log_probs.exp()
+    levels = torch.bincount(trie.depth)
+    high = trie.nodes
+    for size in levels.flip(0)[:-1].tolist():  # nodes are numbered breadth first
+        low = high - size
+        mass.index_add_(1, trie.parent[low:high], mass[:, low:high].clone())
+        high = low
+    return mass.log().float()
