@@ -63,7 +63,7 @@ def evaluate(
             "rank": metrics.target_ranks(items, targets),
             "items": pd.Series(items.tolist(), dtype=object),
             "scores": pd.Series(scores.tolist(), dtype=object),
-            "invalid": metrics.invalid_slots(items, len(item_index)),
+            "invalid": metrics.invalid_slots(items, len(item_index), scores),
             "duplicate": metrics.duplicate_slots(items),
         }
     )

@@ -1,8 +1,8 @@
 """Every number that a model is judged by, defined once.
 
 A row has one relevant item, its target. `ranks` are (R,) int64: the target's 1-based place in the list, 0 when it
-is not in it. `items` are (R, N) int64 item indices, best first, -1 in an empty slot. K is a list's cut-off: list
-metrics take the first K columns from their caller.
+is not in it. `items` are (R, N) int64 item indices, best first, -1 in a place without an item. K is a list's cut-off:
+list metrics take the first K columns from their caller.
 """
 
 from __future__ import annotations
@@ -84,9 +84,18 @@ def popularity_bias(items: np.ndarray, training_counts: np.ndarray) -> float:
     return float(percentile[shown].mean()) if len(shown) else float("nan")
 
 
-def invalid_slots(items: np.ndarray, catalogue: int) -> np.ndarray:
-    """(R,) int64: slots without an item of the catalogue, of the min(N, I) that a list could fill."""
-    return np.maximum(min(items.shape[1], catalogue) - _valid(items, catalogue).sum(1), 0)
+def invalid_slots(items: np.ndarray, catalogue: int, scores: np.ndarray | None = None) -> np.ndarray:
+    """(R,) int64: places taken by what is no item of the catalogue, and empty ones that an item could have filled.
+
+    A list could fill min(N, I) places. A place is taken when its score is finite, whatever it holds: a model that
+    writes freely has -1 with a score where it wrote no item.
+
+    Args:
+        scores: (R, N), -inf in empty places; left out: places with -1 are empty.
+    """
+    taken = items >= 0 if scores is None else (items >= 0) | np.isfinite(scores)
+    wrong = (taken & ~_valid(items, catalogue)).sum(1)
+    return wrong + np.maximum(min(items.shape[1], catalogue) - taken.sum(1), 0)
 
 
 def duplicate_slots(items: np.ndarray) -> np.ndarray:

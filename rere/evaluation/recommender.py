@@ -13,7 +13,8 @@ import numpy as np
 class Ranking:
     """Ranked items a row, best first.
 
-    items: (P, k) int64 item indices, -1 where a list is exhausted (fewer than k items exist)
+    items: (P, k) int64 item indices, -1 where a list is exhausted (fewer than k items exist), or, with a finite score,
+        where a model that writes freely wrote no item
     scores: (P, k) float32, non-increasing along a row; -inf where exhausted
     """
 

@@ -73,7 +73,17 @@ def test_popularity_bias_is_a_mean_percentile() -> None:
 def test_invalid_slots_are_those_that_an_item_could_have_filled() -> None:
     items = np.array([[0, 1, 2], [0, 1, -1], [0, 7, -1], [-1, -1, -1]])
     assert invalid_slots(items, catalogue=7).tolist() == [0, 1, 2, 3]
-    assert invalid_slots(items, catalogue=2).tolist() == [0, 0, 1, 2]  # two items exist: two slots to fill
+    assert invalid_slots(items, catalogue=2).tolist() == [1, 0, 1, 2]  # two items exist: two slots to fill
+
+
+def test_a_scored_place_without_an_item_is_invalid_wherever_it_stands() -> None:
+    items = np.array([[-1, 0, -1, 1], [-1, 0, 0, 1], [0, 1, -1, -1]])
+    scores = np.array([[-1, -2, -3, -4], [-1, -2, -3, -4], [-1, -2, -np.inf, -np.inf]])
+    assert invalid_slots(items, 9, scores).tolist() == [2, 1, 2]
+    # two items exist: the first list wrote two sequences that are none; the last one is complete
+    assert invalid_slots(items, 2, scores).tolist() == [2, 1, 0]
+    assert duplicate_slots(items).tolist() == [0, 1, 0]
+    assert target_ranks(items, np.array([1, 1, 1])).tolist() == [4, 4, 2]  # a place taken in vain counts
 
 
 def test_duplicate_slots_leave_empty_slots_alone() -> None:

@@ -1,0 +1,173 @@
+"""Generation without the constraint, for the ablation: whatever the model writes, valid or not.
+
+Stock `generate`, by beam search or by sampling. A candidate is a free token sequence, closed by the catalogue's end
+token or cut at the length of the longest item; then it is looked up. Repeats and sequences that are no item stay in
+the list: their share is what the ablation measures.
+
+The distinct sequences of a batch make a trie of their own, in which candidates are indices as items are in the
+catalogue's. So `rere.training.tree_log_probs.group_tree` scores them by one token tree a prompt, under `vocab`
+normalisation (`trie` has no meaning without the constraint).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+
+from rere.catalog.index import CatalogIndex, end_token
+from rere.catalog.trie import ROOT, TokenTrie, build_trie
+from rere.config import Beam, Multinomial
+from rere.decoding.tree_attention import TreeModel
+from rere.errors import RereError
+
+
+@dataclass(frozen=True)
+class FreeGeneration:
+    """What a model wrote for P prompts, G candidates each.
+
+    candidates: (P, G) int64 index of each candidate in `trie`: best first from beams, in random order from draws
+    items: (P, G) int64 item index in the catalogue, -1 for a sequence that is no item
+    trie: over the distinct sequences of all prompts
+    forwarded: tokens run, padding and repeated prompts included
+    """
+
+    candidates: torch.Tensor
+    items: torch.Tensor
+    trie: TokenTrie
+    forwarded: int
+
+    @property
+    def invalid(self) -> torch.Tensor:
+        """(P, G) bool: candidates that are no item."""
+        return self.items < 0
+
+    @property
+    def duplicate(self) -> torch.Tensor:
+        """(P, G) bool: candidates that repeat an earlier one of their prompt, valid or not."""
+        return (self.candidates[:, :, None] == self.candidates[:, None, :]).tril(-1).any(2)
+
+    @property
+    def invalid_rate(self) -> float:
+        return float(self.invalid.float().mean())
+
+    @property
+    def duplicate_rate(self) -> float:
+        return float(self.duplicate.float().mean())
+
+
+def item_end(catalog: CatalogIndex) -> int:
+    """The token that ends every item.
+
+    Raises:
+        RereError: items of this code have no end token, so a free sequence has no end.
+    """
+    if catalog.config.code != "title":
+        raise RereError(
+            "items that end with an end token, to generate without the constraint",
+            f"the code {catalog.config.code!r}",
+            "index the catalogue with `code: title`, or generate with the constraint",
+        )
+    return end_token(catalog.tokenizer)
+
+
+@torch.no_grad()
+def generate_freely(
+    model: TreeModel,
+    trie: TokenTrie,
+    end: int,
+    prompts: Sequence[Sequence[int]],
+    group: int,
+    sampling: Beam | Multinomial,
+    seed: int,
+) -> FreeGeneration:
+    """Let the model write G candidates a prompt. The model must be in evaluation mode.
+
+    Args:
+        trie: the catalogue's, on the model's device.
+        end: see `item_end`.
+        prompts: P token sequences, of any lengths, each at least one long.
+        group: G.
+        sampling: beams are distinct sequences; draws are independent, at temperature 1 over the whole vocabulary.
+        seed: of the draws, all of this call's; the global random state is left as it was.
+    """
+    longest, device = max(map(len, prompts)), model.device
+    padded = torch.full((len(prompts), longest), end, device=device)
+    real = torch.zeros_like(padded)
+    for row, prompt in enumerate(prompts):  # padding goes before: the prompt's end is what is continued
+        padded[row, longest - len(prompt) :] = torch.tensor(prompt, device=device)
+        real[row, longest - len(prompt) :] = 1
+    how: dict[str, Any]
+    if isinstance(sampling, Beam):
+        how = {"num_beams": group, "length_penalty": 0.0, "do_sample": False}
+    else:
+        how = {"num_beams": 1, "do_sample": True, "top_k": 0, "top_p": 1.0, "temperature": 1.0}
+    counter, generate = _Counter(), cast(Callable[..., torch.Tensor], model.model.generate)
+    handle = model.model.get_input_embeddings().register_forward_hook(counter)
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            out = generate(
+                input_ids=padded,
+                attention_mask=real,
+                num_return_sequences=group,
+                max_new_tokens=trie.max_length,
+                eos_token_id=end,
+                pad_token_id=end,
+                **how,
+            )
+    finally:
+        handle.remove()
+    written = out[:, longest:]  # (P·G, T)
+    lengths = written_lengths(written, end)
+    shape = (len(prompts), group)
+    candidates, own = _distinct(written, lengths)
+    items = find_items(trie, written, lengths)
+    return FreeGeneration(candidates.view(shape), items.view(shape), own.to(device), counter.tokens)
+
+
+def written_lengths(written: torch.Tensor, end: int) -> torch.Tensor:
+    """(C,) tokens of each row of (C, T), the first end token counted; T for a row without."""
+    ended = written == end
+    return torch.where(ended.any(1), ended.int().argmax(1) + 1, written.shape[1])
+
+
+def find_items(trie: TokenTrie, written: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """(C,) index of the item that each sequence spells, -1 for none.
+
+    Args:
+        written: (C, T) tokens, of which the first `lengths` (C,) count.
+    """
+    base = int(max(trie.token.max(), written.max())) + 1
+    edges = trie.parent[1:] * base + trie.token[1:]  # ascending: breadth first, siblings by token
+    node = torch.full_like(lengths, ROOT)
+    for step in range(written.shape[1]):
+        wanted = node * base + written[:, step]
+        place = torch.searchsorted(edges, wanted).clamp(max=len(edges) - 1)
+        following = torch.where((edges[place] == wanted) & (node >= 0), place + 1, -1)
+        node = torch.where(step < lengths, following, node)
+    leaf = (node > ROOT) & (trie.child_count[node.clamp(min=0)] == 0)
+    return torch.where(leaf, trie.leaf_item[trie.leaf_low[node.clamp(min=0)]], -1)
+
+
+def _distinct(written: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, TokenTrie]:
+    """(C,) index of each sequence among the distinct ones, and their trie.
+
+    No sequence begins another: an ended one has its only end token last, and the others are of full length.
+    """
+    place: dict[tuple[int, ...], int] = {}
+    rows = zip(written.tolist(), lengths.tolist(), strict=True)
+    index = [place.setdefault(tuple(tokens[:length]), len(place)) for tokens, length in rows]
+    return torch.tensor(index, device=written.device), build_trie(list(place))
+
+
+class _Counter:
+    """A hook that counts the tokens a module is given."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+
+    def __call__(self, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        self.tokens += inputs[0].numel()
