@@ -107,11 +107,12 @@ def load_model(backbone: Backbone, vocabulary: int, seed: int) -> PreTrainedMode
     """The backbone's model in float32, on the default device.
 
     Args:
-        vocabulary: tokens of the tokenizer that the catalogue was indexed with.
-        seed: of the random weights of a scratch model.
+        vocabulary: tokens of the tokenizer that the catalogue was indexed with. Those beyond a pretrained
+            backbone's own tokenizer are new (semantic IDs): they get embeddings of their own.
+        seed: of the random weights of a scratch model, and of new embeddings.
 
     Raises:
-        RereError: the backbone can't be found, or knows fewer tokens than the tokenizer.
+        RereError: the backbone can't be found, or is not the one that the tokenizer came from.
     """
     if isinstance(backbone, ScratchModel):
         with torch.random.fork_rng():
@@ -123,14 +124,35 @@ def load_model(backbone: Backbone, vocabulary: int, seed: int) -> PreTrainedMode
             model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, **options)
         except (OSError, ValueError) as error:
             raise _not_found(backbone, error) from error
-    known = model.get_input_embeddings().weight.shape[0]
-    if known < vocabulary:
+        _embed_new_tokens(model, len(load_tokenizer(backbone, ())), vocabulary, seed)
+    return to_device(_plain_decoding(model))
+
+
+@torch.no_grad()
+def _embed_new_tokens(model: PreTrainedModel, own: int, vocabulary: int, seed: int) -> None:
+    """Rows of the embedding and the head for the tokens after the backbone's `own`, drawn with their mean and spread.
+
+    Equal rows (the bare mean) would make all new tokens one token wherever embeddings are not trained (LoRA).
+
+    Raises:
+        RereError: the model and the tokenizers don't belong together.
+    """
+    if own > vocabulary:
         raise RereError(
-            f"a backbone that knows the tokenizer's {vocabulary} tokens",
-            f"an embedding of {known}",
+            f"a catalogue whose tokenizer has the backbone's {own} tokens",
+            f"a tokenizer of {vocabulary}",
             "use the backbone that the catalogue was indexed with",
         )
-    return to_device(_plain_decoding(model))
+    known = len(cast(torch.Tensor, model.get_input_embeddings().weight))
+    start = min(own, known)  # a tokenizer may have a padding token that the model lacks; an embedding, spare rows
+    if vocabulary > known:
+        model.resize_token_embeddings(vocabulary, mean_resizing=False)
+    if vocabulary > start:
+        generator = torch.Generator().manual_seed(seed)
+        layers = (model.get_input_embeddings(), model.get_output_embeddings())
+        for weight in {id(layer.weight): cast(torch.Tensor, layer.weight) for layer in layers}.values():  # tied: one
+            spread, mean = torch.std_mean(weight[:start], dim=0)
+            weight[start:vocabulary] = mean + spread * torch.randn((vocabulary - start, len(mean)), generator=generator)
 
 
 def _plain_decoding(model: PreTrainedModel) -> PreTrainedModel:

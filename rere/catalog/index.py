@@ -1,11 +1,13 @@
 """The item index: item <-> token sequence, the trie over the sequences, and how a prompt is put together.
 
 An item's identity is its id. Items that share a title get their id as a suffix, so each has its own text.
-Two codes:
+Three codes:
 
-title   all tokens of the title, then an end token (the paper's)
-prefix  the shortest beginning of that sequence that no other item shares: a trie node with one leaf below.
-        About five times fewer tokens an item on MovieLens-100K, in the history too.
+title     all tokens of the title, then an end token (the paper's)
+prefix    the shortest beginning of that sequence that no other item shares: a trie node with one leaf below.
+          About five times fewer tokens an item on MovieLens-100K, in the history too.
+semantic  codewords of the item's vector as new tokens `<s0_17><s1_4>...` (rere/catalog/semantic.py); no end
+          token, for no code begins another
 
 A prompt is assembled from token ids, never re-tokenised: instruction, then each item of the history with
 the very tokens that it has as a target. So training and serving can't differ by a space.
@@ -24,6 +26,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 import torch
+from tokenizers import AddedToken
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from rere.artifacts import seal, verify
@@ -133,10 +136,14 @@ def build_index(items: pd.DataFrame, config: IndexConfig) -> CatalogIndex:
             )
     shared = titles.duplicated(keep=False)
     texts = titles.where(~shared, titles + " [" + ids + "]")
-    tokenizer = load_tokenizer(config.backbone, texts)
-    trie = _title_trie(texts.tolist(), tokenizer)
-    if config.code == "prefix":
-        trie = _prefix_trie(trie)
+    if config.code == "semantic":  # no title is ever spelt, so a scratch tokenizer need not learn them
+        tokenizer = load_tokenizer(config.backbone, [config.instruction])
+        trie = _semantic_trie(titles.tolist(), tokenizer, config)
+    else:
+        tokenizer = load_tokenizer(config.backbone, texts)
+        trie = _title_trie(texts.tolist(), tokenizer)
+        if config.code == "prefix":
+            trie = _prefix_trie(trie)
     return CatalogIndex(
         items=pd.DataFrame({"item_id": ids, "title": titles, "text": texts}).reset_index(drop=True),
         trie=trie,
@@ -169,6 +176,21 @@ def _title_trie(texts: list[str], tokenizer: PreTrainedTokenizerFast) -> TokenTr
     if odd:
         raise RereError("titles of at least one token, on one line", f"{odd[:3]!r}", "clean the titles")
     return build_trie([[*tokens, end] for tokens in encoded])
+
+
+def _semantic_trie(titles: list[str], tokenizer: PreTrainedTokenizerFast, config: IndexConfig) -> TokenTrie:
+    """The trie over semantic IDs; every codeword in use becomes a new token of `tokenizer`."""
+    # Only this code needs scikit-learn: a served model goes without.
+    from rere.catalog.embeddings import embed_titles
+    from rere.catalog.semantic import semantic_codes
+
+    vectors = embed_titles(titles, config.semantic.embedding, config.seed)
+    codes = semantic_codes(vectors, config.semantic, config.seed)
+    pairs = sorted({pair for code in codes for pair in enumerate(code)})
+    names = {(level, codeword): f"<s{level}_{codeword}>" for level, codeword in pairs}
+    tokenizer.add_tokens([AddedToken(name, normalized=False) for name in names.values()])
+    known = tokenizer.get_vocab()
+    return build_trie([[known[names[pair]] for pair in enumerate(code)] for code in codes])
 
 
 def _prefix_trie(trie: TokenTrie) -> TokenTrie:
