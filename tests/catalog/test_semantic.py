@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.semantic import residual_kmeans, semantic_codes
@@ -160,6 +161,22 @@ def test_an_embedding_may_lack_a_token_or_have_spare_rows(pretrained, tmp_path, 
     torch.testing.assert_close(found[:first], kept[:first])
     assert torch.pdist(found[first : own + 5]).min() > 0.01
     torch.testing.assert_close(found[own + 5 :], kept[own + 5 :])
+
+
+def test_a_head_of_its_own_gets_rows_for_the_new_tokens_too(pretrained, tmp_path):
+    own = len(load_tokenizer(pretrained, ()))
+    load_tokenizer(pretrained, ()).save_pretrained(tmp_path)
+    config = load_model(MODEL, own, seed=1).config
+    config.tie_word_embeddings = False
+    kept = AutoModelForCausalLM.from_config(config)
+    kept.save_pretrained(tmp_path)
+    found = load_model(LocalModel(path=tmp_path), own + 5, seed=0)
+    for name in ("get_input_embeddings", "get_output_embeddings"):
+        before, after = (getattr(model, name)().weight.detach() for model in (kept, found))
+        assert len(after) == own + 5
+        torch.testing.assert_close(after[:own], before)
+        assert torch.pdist(after[own:]).min() > 0.01
+        assert 0.5 < after[own:].std() / before.std() < 2
 
 
 def test_a_tokenizer_of_another_backbone_is_refused(pretrained):
