@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from rere.baselines.sasrec import SASRec, SASRecNetwork, _cuts, fit_sasrec
+from rere.baselines.networks import cut_rows
+from rere.baselines.sasrec import SASRec, SASRecNetwork, fit_sasrec
 from rere.config import SASRecConfig
 from rere.errors import RereError
 
@@ -65,7 +66,7 @@ def test_cuts_make_every_item_but_the_first_a_target_once() -> None:
     sequences = [np.arange(11), np.arange(100, 102), np.arange(200, 205)]
     starts = set()
     for epoch in range(6):
-        rows = _cuts(sequences, SMALL, epoch)
+        rows = cut_rows(sequences, SMALL, epoch)
         assert max(map(len, rows)) <= SMALL.history_items + 1
         targets = sorted(item for row in rows for item in row[1:].tolist())
         assert targets == [*range(1, 11), 101, *range(201, 205)]
