@@ -370,8 +370,10 @@ class SASRecConfig(Settings):
 class EASEConfig(Settings):
     """EASE (arXiv 1905.03375): a closed-form item-item model."""
 
-    l2: float = Field(default=300.0, gt=0)
-    recency: float = Field(default=1.0, gt=0, le=1, description="weight of each older item of a history, a factor")
+    l2: float = Field(default=300.0, gt=0, description="penalty on the squared weights")
+    recency: float = Field(
+        default=0.6, gt=0, le=1, description="an item j places before a history's last counts recency^j; the paper: 1"
+    )
 
 
 class GRU4RecConfig(Settings):
@@ -380,28 +382,28 @@ class GRU4RecConfig(Settings):
     layers: int = Field(default=1, ge=1)
     width: int = Field(default=128, ge=8)
     dropout: float = Field(default=0.3, ge=0, lt=1)
-    history_items: int = Field(default=10, ge=1)
+    history_items: int = Field(default=10, ge=1, description="items looked at")
     epochs: int = Field(default=15, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
-    batch_rows: int = Field(default=128, ge=1)
-    patience: int = Field(default=5, ge=1)
+    batch_rows: int = Field(default=128, ge=1, description="rows of up to `history_items` targets an update")
+    patience: int = Field(default=5, ge=1, description="epochs without a better validation NDCG@10")
     seed: int = 0
 
 
 class CaserConfig(Settings):
-    """Caser (WSDM 2018): convolutions over the last items, softmax over all items."""
+    """Caser (WSDM 2018): convolutions over the last items, softmax over all items, no user embedding."""
 
     width: int = Field(default=64, ge=8)
-    vertical: int = Field(default=4, ge=1, description="vertical filters")
-    horizontal: int = Field(default=16, ge=1, description="horizontal filters a height")
-    dropout: float = Field(default=0.4, ge=0, lt=1)
-    history_items: int = Field(default=10, ge=1)
+    vertical: int = Field(default=4, ge=1, description="filters over all places of one dimension")
+    horizontal: int = Field(default=16, ge=1, description="filters of each height, from 1 to `history_items` items")
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    history_items: int = Field(default=10, ge=1, description="items looked at")
     epochs: int = Field(default=15, ge=1)
-    learning_rate: float = Field(default=3e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
-    batch_rows: int = Field(default=512, ge=1)
-    patience: int = Field(default=5, ge=1)
+    batch_rows: int = Field(default=512, ge=1, description="windows, of one target each, an update")
+    patience: int = Field(default=5, ge=1, description="epochs without a better validation NDCG@10")
     seed: int = 0
 
 

@@ -127,7 +127,8 @@ def fit_sequential(
         epochs = [network.rows(usable, config, epoch) for epoch in range(config.epochs)]
         updates = sum(-(-len(rows) // config.batch_rows) for rows in epochs)
         optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, updates, pct_start=0.1)
+        warmup = 0.1 if updates != 10 else 0.2  # torch divides by zero where the warm-up is exactly one update
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, updates, pct_start=warmup)
         best, best_score, best_epoch = copy.deepcopy(network.state_dict()), -1.0, 0
         bar = tqdm(enumerate(epochs, 1), total=config.epochs, desc=model.name, unit="epoch")
         for epoch, rows in bar:

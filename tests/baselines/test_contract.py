@@ -7,10 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from rere.baselines.caser import fit_caser
+from rere.baselines.ease import fit_ease
+from rere.baselines.gru4rec import fit_gru4rec
 from rere.baselines.popularity import Popularity
 from rere.baselines.sasrec import fit_sasrec
 from rere.catalog.index import CatalogIndex
-from rere.config import SASRecConfig
+from rere.config import CaserConfig, EASEConfig, GRU4RecConfig, SASRecConfig
 from rere.decoding.tree_attention import TreeModel
 from rere.evaluation.foreign import ForeignRecommender
 from rere.evaluation.recommender import Recommender
@@ -30,6 +33,20 @@ def sasrec(catalog: CatalogIndex) -> Recommender:
     return fit_sasrec(SEQUENCES, len(catalog.item_ids), [[0]], [1], config)
 
 
+def ease(catalog: CatalogIndex) -> Recommender:
+    return fit_ease(SEQUENCES, len(catalog.item_ids), EASEConfig(l2=1.0))
+
+
+def gru4rec(catalog: CatalogIndex) -> Recommender:
+    config = GRU4RecConfig(width=8, epochs=1, history_items=4)
+    return fit_gru4rec(SEQUENCES, len(catalog.item_ids), [[0]], [1], config)
+
+
+def caser(catalog: CatalogIndex) -> Recommender:
+    config = CaserConfig(width=8, vertical=1, horizontal=2, epochs=1, history_items=4)
+    return fit_caser(SEQUENCES, len(catalog.item_ids), [[0]], [1], config)
+
+
 def generative(catalog: CatalogIndex) -> Recommender:
     model = load_model(catalog.config.backbone, len(catalog.tokenizer), seed=0)
     return GenerativeRecommender("generative", TreeModel(model), catalog, beams=4, batch_prompts=2)
@@ -39,7 +56,7 @@ def foreign(catalog: CatalogIndex) -> Recommender:
     return ForeignRecommender(popularity(catalog), catalog.item_ids, catalog.item_ids)
 
 
-MAKERS = [popularity, sasrec, generative, foreign]
+MAKERS = [popularity, ease, sasrec, gru4rec, caser, generative, foreign]
 
 
 @pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__)
