@@ -288,7 +288,24 @@ class RankingReward(Settings):
     weight: float = 1.0
 
 
-Reward = Annotated[RuleReward | RankingReward, Field(discriminator="type")]
+class SemanticReward(Settings):
+    """Cosine of the candidate's and the target's title vectors, negative ones as 0 (ReRe's semantic reward)."""
+
+    type: Literal["semantic"] = "semantic"
+    weight: float = 1.0
+    embedding: Embedding = TitleEmbedding()
+
+
+class CollaborativeReward(Settings):
+    """An item model's probability of the candidate within its group (ReRe's collaborative reward); SASRec's here."""
+
+    type: Literal["collaborative"] = "collaborative"
+    weight: float = 1.0
+
+
+Reward = Annotated[
+    RuleReward | RankingReward | SemanticReward | CollaborativeReward, Field(discriminator="type")
+]
 
 
 class RLConfig(Settings):
@@ -298,7 +315,15 @@ class RLConfig(Settings):
         default="vocab", description="log-probabilities over the vocabulary (the paper) or over allowed children"
     )
     rewards: tuple[Reward, ...] = (RuleReward(), RankingReward())
-    loss: Literal["grpo"] = "grpo"
+    ground_truth: Literal["off", "add"] = Field(
+        default="off", description="add: a group that misses the target gets it in place of its last candidate"
+    )
+    loss: Literal["grpo", "dapo", "gspo", "listwise"] = Field(
+        default="grpo", description="listwise: cross-entropy of the group's softmax to the rewards, as shares of their sum"
+    )
+    advantage: Literal["group_std", "none"] = Field(
+        default="group_std", description="group_std: divided by the group's deviation; none: only its mean is removed"
+    )
     kl: float = Field(default=1e-3, ge=0, description="beta, weight of the k3 KL to the reference")
     reference_sync_updates: int = Field(default=64, ge=1)
     reference_mixup: float = Field(default=0.6, ge=0, le=1, description="share of the policy at a sync")

@@ -1,34 +1,69 @@
 """Rewards of a group of candidates: one function and one registry line each.
 
-All take hits (P, G) bool (candidate is the target) and rank (P, G) int64 (1-based, by score), and return
-(P, G) float32.
+Axes: P prompts, G candidates. Rewards are (P, G) float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from rere.config import Reward
 
 
-def rule(hits: torch.Tensor, rank: torch.Tensor) -> torch.Tensor:
+@dataclass(frozen=True)
+class Group:
+    """What a reward may look at; all (P, G).
+
+    hits: bool, the candidate is the target
+    rank: int64, 1-based, by the policy's score
+    valid: bool, False for places that hold no candidate
+    similarity: float, cosine of the candidate's and the target's vectors; only where a reward asks for it
+    teacher: float, an item model's log-probability (nats); only where a reward asks for it
+    """
+
+    hits: torch.Tensor
+    rank: torch.Tensor
+    valid: torch.Tensor
+    similarity: torch.Tensor | None = None
+    teacher: torch.Tensor | None = None
+
+
+def rule(group: Group) -> torch.Tensor:
     """1 for the target, 0 otherwise (ReRe, arXiv 2510.12211)."""
-    return hits.float()
+    return group.hits.float()
 
 
-def ranking(hits: torch.Tensor, rank: torch.Tensor) -> torch.Tensor:
+def ranking(group: Group) -> torch.Tensor:
     """Hard negatives cost more the higher they stand: -1/log2(rank+1), over the group's sum (ReRe).
 
     Only negatives of a group with a hit are charged; elsewhere 0.
     """
-    gain = 1 / torch.log2(rank.float() + 1)
+    gain = 1 / torch.log2(group.rank.float() + 1)
     charge = -gain / gain.sum(1, keepdim=True)
-    return torch.where(hits.any(1, keepdim=True) & ~hits, charge, torch.zeros_like(charge))
+    return torch.where(group.hits.any(1, keepdim=True) & ~group.hits, charge, torch.zeros_like(charge))
 
 
-REWARDS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {"rule": rule, "ranking": ranking}
+def semantic(group: Group) -> torch.Tensor:
+    """How near the candidate's title is to the target's: the cosine, negative ones as 0."""
+    assert group.similarity is not None
+    return group.similarity.clamp(min=0).float()
+
+
+def collaborative(group: Group) -> torch.Tensor:
+    """The item model's distribution over the group's candidates: dense, sums to 1."""
+    assert group.teacher is not None
+    return torch.where(group.valid, group.teacher, -torch.inf).softmax(1).nan_to_num().float()
+
+
+REWARDS: dict[str, Callable[[Group], torch.Tensor]] = {
+    "rule": rule,
+    "ranking": ranking,
+    "semantic": semantic,
+    "collaborative": collaborative,
+}
 
 
 def score_ranks(score: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
@@ -37,13 +72,15 @@ def score_ranks(score: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     return order.argsort(dim=1) + 1
 
 
-def total_reward(rewards: Sequence[Reward], hits: torch.Tensor, rank: torch.Tensor) -> torch.Tensor:
+def total_reward(rewards: Sequence[Reward], group: Group) -> torch.Tensor:
     """Weighted sum of the enabled rewards, (P, G)."""
-    return torch.stack([reward.weight * REWARDS[reward.type](hits, rank) for reward in rewards]).sum(0)
+    return torch.stack([reward.weight * REWARDS[reward.type](group) for reward in rewards]).sum(0)
 
 
-def group_advantages(reward: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """GRPO's advantage: group mean removed, divided by the group's standard deviation + 1e-4; (P, G).
+def group_advantages(reward: torch.Tensor, valid: torch.Tensor, scaling: str = "group_std") -> torch.Tensor:
+    """The group's mean removed and, with `group_std` (GRPO), divided by the group's deviation + 1e-4; (P, G).
+
+    Without the division (`none`, as Dr. GRPO, arXiv 2503.20783) a group weighs as much as its rewards differ.
 
     Args:
         reward: (P, G); valid: (P, G) bool, False for places that hold no candidate (they get 0).
@@ -51,5 +88,15 @@ def group_advantages(reward: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     count = valid.sum(1, keepdim=True).clamp(min=1)
     mean = (reward * valid).sum(1, keepdim=True) / count
     centred = (reward - mean) * valid
+    if scaling == "none":
+        return centred
     deviation = (centred.square().sum(1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
     return centred / (deviation + 1e-4)
+
+
+def with_targets(candidates: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """(P, G) candidates, (P,) targets -> (P, G): a group that misses its target gets it in place of the last."""
+    missed = ~(candidates == targets[:, None]).any(1)
+    changed = candidates.clone()
+    changed[missed, -1] = targets[missed]
+    return changed

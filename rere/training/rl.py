@@ -24,6 +24,8 @@ from tqdm import tqdm
 from transformers import get_scheduler
 
 from rere.artifacts import verify
+from rere.baselines.sequential import SequentialRecommender
+from rere.catalog.embeddings import embed_titles
 from rere.catalog.index import CatalogIndex
 from rere.config import RLConfig
 from rere.data.dataset import Windows
@@ -33,8 +35,8 @@ from rere.evaluation.metrics import ndcg, target_ranks
 from rere.language_model import Checkpoint, save_checkpoint
 from rere.serving.recommender import GenerativeRecommender
 from rere.training.adaptation import adapt, merged
-from rere.training.losses import LOSSES, k3
-from rere.training.rewards import group_advantages, score_ranks, total_reward
+from rere.training.losses import LOSSES, k3, listwise
+from rere.training.rewards import Group, group_advantages, score_ranks, total_reward, with_targets
 from rere.training.rollout import rollout
 from rere.training.sft import Log
 from rere.training.state import Reference, Weights, load_progress, restore, save_progress, snapshot, trainable
@@ -44,21 +46,33 @@ SCORE = "valid_ndcg@10"
 
 
 def train_rl(
-    start: Checkpoint, windows: Windows, catalog: CatalogIndex, config: RLConfig, work: Path, log: Log
+    start: Checkpoint,
+    windows: Windows,
+    catalog: CatalogIndex,
+    config: RLConfig,
+    work: Path,
+    log: Log,
+    teacher: SequentialRecommender | None = None,
 ) -> Checkpoint:
     """Train on from `start`; resumes what it finds in `work`.
+
+    Args:
+        teacher: the item model whose probabilities a collaborative reward is.
 
     Returns:
         The kept policy (see `RLConfig.keep`), adapters merged, sealed; `curves` has a record an update.
 
     Raises:
-        RereError: no training or validation rows, an altered start, or weights that diverge.
+        RereError: no training or validation rows, an altered start, a collaborative reward without a teacher,
+            or weights that diverge.
     """
+    if teacher is None and any(reward.type == "collaborative" for reward in config.rewards):
+        raise RereError("an item model for the collaborative reward", "none", "pass `teacher`, or leave the reward out")
     result = work / "model"
     if (result / "manifest.json").exists():  # killed between training and storing: nothing to redo
         verify(result)
         return Checkpoint(result)
-    run = _Run(start, windows, catalog, config, work / "progress", log)
+    run = _Run(start, windows, catalog, config, work / "progress", log, teacher)
     run.train()
     facts = {
         "stage": "rl",
@@ -98,9 +112,16 @@ class _Tally:
 
 class _Run:
     def __init__(
-        self, start: Checkpoint, windows: Windows, catalog: CatalogIndex, config: RLConfig, progress: Path, log: Log
+        self,
+        start: Checkpoint,
+        windows: Windows,
+        catalog: CatalogIndex,
+        config: RLConfig,
+        progress: Path,
+        log: Log,
+        teacher: SequentialRecommender | None,
     ) -> None:
-        self.config, self.catalog, self.progress, self.log = config, catalog, progress, log
+        self.config, self.catalog, self.progress, self.log, self.teacher = config, catalog, progress, log, teacher
         self.train_rows = _indexed(windows.of("train"), catalog, "training")
         valid = windows.of("valid")
         self.valid_rows = _indexed(
@@ -118,6 +139,11 @@ class _Run:
         weights = list(trainable(self.model).values())
         self.optimiser = AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.schedule = get_scheduler("cosine", self.optimiser, round(config.warmup_share * self.total), self.total)
+        chosen = [reward for reward in config.rewards if reward.type == "semantic"]
+        self.vectors = None
+        if chosen:
+            vectors = embed_titles(catalog.titles, chosen[0].embedding, config.seed)
+            self.vectors = torch.from_numpy(vectors).to(self.tree_model.device)
         self.update, self.seconds = 0, 0.0
         self.curves: list[dict[str, float]] = []
         self.best: Weights = {}
@@ -218,6 +244,7 @@ class _Run:
             "loss": sums["loss"],
             "reward": sums["reward"] / sums["candidates"],
             "groups_with_hit": sums["hits"] / count,
+            "groups_without_signal": sums["silent"] / count,
             "kl": sums["kl"] / max(sums["scored"], 1.0),
             "diversity": len(tally.items) / sums["candidates"],
             "tokens_per_second": sums["tokens"] / (time.perf_counter() - started),
@@ -232,6 +259,9 @@ class _Run:
             candidates, forwarded = rollout(
                 self.tree_model, self.trie, prompts, targets, config, self.config.seed * 1_000_003 + self.update
             )
+        reached = (candidates == targets[:, None]).any(1)
+        if config.ground_truth == "add":
+            candidates = with_targets(candidates, targets)
         tree = group_tree(self.trie, prompts, candidates, config.normalisation, self.tree_model.dtype)
         with self.reference.in_place(), self._precision():
             reference = self.scorer(tree)
@@ -240,17 +270,29 @@ class _Run:
             policy = self.scorer(tree)
         valid = candidates >= 0
         hits = (candidates == targets[:, None]) & valid
-        reward = total_reward(config.rewards, hits, score_ranks(policy.detach().sum(2), valid))
-        advantages = group_advantages(reward, valid)
+        group = Group(
+            hits,
+            score_ranks(policy.detach().sum(2), valid),
+            valid,
+            None if self.vectors is None else _cosines(self.vectors, candidates, targets),
+            None if self.teacher is None else _teacher_scores(self.teacher, histories, candidates),
+        )
+        reward = total_reward(config.rewards, group)
+        advantages = group_advantages(reward, valid, config.advantage)
         divergence = k3(policy, reference) * tree.mask
-        loss = LOSSES[config.loss](policy, tree.mask, advantages, config.kl * divergence) * len(prompts) / count
+        if config.loss == "listwise":
+            loss = listwise(policy, tree.mask, reward, valid, config.kl * divergence)
+        else:
+            loss = LOSSES[config.loss](policy, tree.mask, advantages, config.kl * divergence)
+        loss = loss * len(prompts) / count
         loss.backward()
         tally.items.update(candidates[valid].tolist())
         tally.add(
             loss=float(loss.detach()),
             reward=float((reward * valid).sum()),
             candidates=float(valid.sum()),
-            hits=float(hits.any(1).sum()),
+            hits=float(reached.sum()),
+            silent=float((advantages.abs() < 1e-6).all(1).sum()),
             kl=float(divergence.detach().sum()),
             scored=float(tree.mask.sum()),
             tokens=float(forwarded + 2 * len(tree.tokens)),
@@ -273,6 +315,21 @@ class _Run:
         if score > self.best_score:
             self.best, self.best_score, self.best_update = snapshot(self.model), score, self.update
         return score
+
+
+def _cosines(vectors: torch.Tensor, candidates: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """(I, D) unit vectors, (P, G) candidates, (P,) targets -> (P, G)."""
+    return (vectors[candidates.clamp(min=0)] * vectors[targets][:, None]).sum(2)
+
+
+@torch.no_grad()
+def _teacher_scores(
+    teacher: SequentialRecommender, histories: Sequence[Sequence[int]], candidates: torch.Tensor
+) -> torch.Tensor:
+    """(P, G) log-probabilities (nats) of the candidates."""
+    recent = [list(history)[-teacher.config.history_items :] for history in histories]
+    scores = teacher.network.scores(teacher.network.last_states(recent)).log_softmax(-1)
+    return scores.to(candidates.device).gather(1, candidates.clamp(min=0))
 
 
 def _indexed(rows: pd.DataFrame, catalog: CatalogIndex, name: str) -> tuple[list[list[int]], torch.Tensor]:
