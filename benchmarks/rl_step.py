@@ -22,7 +22,7 @@ from rere.config import RankingReward, RuleReward
 from rere.decoding.beam import beam_search
 from rere.decoding.tree_attention import TreeModel
 from rere.training.losses import grpo, k3
-from rere.training.rewards import group_advantages, total_reward
+from rere.training.rewards import Group, group_advantages, total_reward
 from rere.training.state import Reference
 from rere.training.tree_log_probs import TreeLogProbs, group_tree
 
@@ -32,7 +32,8 @@ REWARDS = (RuleReward(), RankingReward())
 
 def advantages_of(hits: torch.Tensor) -> torch.Tensor:
     rank = torch.arange(1, hits.shape[1] + 1, device=hits.device).expand_as(hits)
-    return group_advantages(total_reward(REWARDS, hits, rank), torch.ones_like(hits))
+    group = Group(rank - 1, hits.int().argmax(1), hits, rank, torch.ones_like(hits))
+    return group_advantages(total_reward(REWARDS, group), group.valid)
 
 
 class Step:

@@ -237,7 +237,7 @@ class SFTConfig(Settings):
         description="window: a row a target (the paper); sequence: one forward trains every target of a user",
     )
     adaptation: Adaptation = FullFineTuning()
-    epochs: int = Field(default=6, ge=1)
+    epochs: int = Field(default=6, ge=0, description="0: the base model as it is")
     learning_rate: float = Field(default=3e-3, gt=0)
     batch_tokens: int = Field(default=512, ge=1, description="trained tokens an update (effective batch)")
     device_batch_rows: int = Field(default=32, ge=1, description="rows a forward; accumulation makes up the rest")
@@ -297,19 +297,30 @@ class SemanticReward(Settings):
 
 
 class CollaborativeReward(Settings):
-    """An item model's probability of the candidate within its group (ReRe's collaborative reward); SASRec's here."""
+    """The teacher's probability of the candidate within its group (ReRe's collaborative reward)."""
 
     type: Literal["collaborative"] = "collaborative"
     weight: float = 1.0
 
 
+class CustomReward(Settings):
+    """A function of your own, by import path: takes a `rere.training.rewards.Group`, returns (P, G) rewards."""
+
+    type: Literal["custom"] = "custom"
+    path: str = Field(pattern=r"^[\w.]+:\w+$", description="package.module:function")
+    weight: float = 1.0
+
+
 Reward = Annotated[
-    RuleReward | RankingReward | SemanticReward | CollaborativeReward, Field(discriminator="type")
+    RuleReward | RankingReward | SemanticReward | CollaborativeReward | CustomReward, Field(discriminator="type")
 ]
 
 
 class RLConfig(Settings):
     group: int = Field(default=16, ge=2, description="candidates a prompt, G")
+    generation: Literal["constrained", "unconstrained"] = Field(
+        default="constrained", description="unconstrained: whatever the model writes, items or not (needs code: title)"
+    )
     sampling: Sampling = Beam()
     normalisation: Normalisation = Field(
         default="vocab", description="log-probabilities over the vocabulary (the paper) or over allowed children"
@@ -319,7 +330,8 @@ class RLConfig(Settings):
         default="off", description="add: a group that misses the target gets it in place of its last candidate"
     )
     loss: Literal["grpo", "dapo", "gspo", "listwise"] = Field(
-        default="grpo", description="listwise: cross-entropy of the group's softmax to the rewards, as shares of their sum"
+        default="grpo",
+        description="listwise: cross-entropy of the group's softmax to the rewards, as shares of their sum",
     )
     advantage: Literal["group_std", "none"] = Field(
         default="group_std", description="group_std: divided by the group's deviation; none: only its mean is removed"
@@ -343,6 +355,16 @@ class RLConfig(Settings):
     precision: Precision = "float32"
     gradient_checkpointing: Literal["off", "on"] = "off"
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _unconstrained_is_plain(self) -> RLConfig:
+        taken_for_items = (self.normalisation == "trie", self.ground_truth == "add", self.sampling.type == "dynamic")
+        if self.generation == "unconstrained" and any(taken_for_items):
+            raise ValueError(
+                "unconstrained generation goes with normalisation: vocab, ground_truth: off, and beam or multinomial "
+                "sampling: the others take what is generated for items"
+            )
+        return self
 
 
 class PreferenceConfig(Settings):

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.optim import AdamW
 from tqdm import tqdm
 from transformers import get_scheduler
 
 from rere.catalog.index import CatalogIndex
-from rere.config import PreferenceConfig, RLConfig
+from rere.config import Normalisation, PreferenceConfig, RLConfig
 from rere.data.dataset import Windows
 from rere.decoding.tree_attention import TreeModel
 from rere.errors import RereError
@@ -28,11 +29,11 @@ from rere.evaluation.metrics import ndcg, target_ranks
 from rere.language_model import Checkpoint, save_checkpoint
 from rere.serving.recommender import GenerativeRecommender
 from rere.training.adaptation import adapt, merged
-from rere.training.rl import SCORE, _indexed
 from rere.training.sft import Log
 from rere.training.state import Reference, Weights, load_progress, restore, save_progress, snapshot, trainable
 from rere.training.tree_log_probs import TreeLogProbs
 
+SCORE = "valid_ndcg@10"
 Config = TypeVar("Config", PreferenceConfig, RLConfig)
 Tally = defaultdict[str, float]  # sums over an update's micro-batches
 
@@ -47,6 +48,7 @@ class PolicyRun(ABC, Generic[Config]):
 
     name = "policy"
     bar_fields: tuple[str, ...] = ()
+    normalisation: Normalisation = "vocab"  # of the validation lists
 
     def __init__(
         self, start: Checkpoint, windows: Windows, catalog: CatalogIndex, config: Config, progress: Path, log: Log
@@ -54,9 +56,9 @@ class PolicyRun(ABC, Generic[Config]):
         self.start, self.windows, self.catalog = start, windows, catalog
         self.config: Config = config
         self.progress, self.log = progress, log
-        self.histories, self.targets = _indexed(windows.of("train"), catalog, "training")
+        self.histories, self.targets = indexed(windows.of("train"), catalog, "training")
         valid = windows.of("valid")
-        self.valid_rows = _indexed(
+        self.valid_rows = indexed(
             valid.sample(min(len(valid), config.validation_rows), random_state=0), catalog, "validation"
         )
         per_epoch = -(-len(self.histories) // config.prompts)
@@ -111,8 +113,8 @@ class PolicyRun(ABC, Generic[Config]):
             )
         bar.close()
 
-    def keep_best(self, result: Path) -> Checkpoint:
-        """Seal the weights with the best validation NDCG@10, adapters merged, with the curves."""
+    def finish(self, result: Path, keep: str = "best") -> Checkpoint:
+        """Seal the weights with the best validation NDCG@10 (or the last), adapters merged, with the curves."""
         facts = {
             "stage": self.name,
             "settings": self.config.model_dump(mode="json"),
@@ -124,7 +126,8 @@ class PolicyRun(ABC, Generic[Config]):
             "best_update": self.best_update,
             "seconds": round(self.seconds, 1),
         }
-        restore(self.model, self.best)
+        if keep == "best":
+            restore(self.model, self.best)
         return save_checkpoint(merged(self.model), result, self.curves, facts)
 
     def prompts(self, rows: Sequence[int] | np.ndarray) -> list[list[int]]:
@@ -177,7 +180,9 @@ class PolicyRun(ABC, Generic[Config]):
         """NDCG@10 on the validation rows; keeps the best weights so far."""
         self.model.eval()
         histories, targets = self.valid_rows
-        recommender = GenerativeRecommender("validation", self.tree_model, self.catalog)
+        recommender = GenerativeRecommender(
+            "validation", self.tree_model, self.catalog, normalisation=self.normalisation
+        )
         ranks = target_ranks(recommender.recommend(histories, 10).items, targets.numpy())
         score = float(ndcg(ranks, 10).mean())
         if score > self.best_score:
@@ -206,3 +211,11 @@ class PolicyRun(ABC, Generic[Config]):
             {name: getattr(self, name) for name in names},
             state | {"random": torch.get_rng_state()},
         )
+
+
+def indexed(rows: pd.DataFrame, catalog: CatalogIndex, name: str) -> tuple[list[list[int]], torch.Tensor]:
+    """Histories and targets as item indices."""
+    if not len(rows):
+        raise RereError(f"at least one {name} window", "none", "use more data, another split or a smaller k-core")
+    histories = [[catalog.index_of[item] for item in history] for history in rows["history"]]
+    return histories, torch.tensor([catalog.index_of[item] for item in rows["target"]])

@@ -50,7 +50,7 @@ def train_preference(
         raise RereError("a catalogue of at least two items", "a single one", "use more data or a smaller k-core")
     run = _Run(start, windows, catalog, config, work / "progress", log)
     run.train()
-    return run.keep_best(result)
+    return run.finish(result)
 
 
 def preference_losses(policy: torch.Tensor, reference: torch.Tensor, beta: float) -> torch.Tensor:

@@ -5,18 +5,22 @@ Axes: P prompts, G candidates. Rewards are (P, G) float32.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from rere.config import Reward
+from rere.config import CustomReward, Reward
+from rere.errors import RereError
 
 
 @dataclass(frozen=True)
 class Group:
-    """What a reward may look at; all (P, G).
+    """What a reward may look at; all (P, G) but `targets`.
 
+    items: int64 item indices of the candidates, -1 for what is no item
+    targets: (P,) int64 item indices
     hits: bool, the candidate is the target
     rank: int64, 1-based, by the policy's score
     valid: bool, False for places that hold no candidate
@@ -24,6 +28,8 @@ class Group:
     teacher: float, an item model's log-probability (nats); only where a reward asks for it
     """
 
+    items: torch.Tensor
+    targets: torch.Tensor
     hits: torch.Tensor
     rank: torch.Tensor
     valid: torch.Tensor
@@ -74,7 +80,41 @@ def score_ranks(score: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
 
 def total_reward(rewards: Sequence[Reward], group: Group) -> torch.Tensor:
     """Weighted sum of the enabled rewards, (P, G)."""
-    return torch.stack([reward.weight * REWARDS[reward.type](group) for reward in rewards]).sum(0)
+    return torch.stack([reward.weight * _function(reward)(group) for reward in rewards]).sum(0)
+
+
+def _function(reward: Reward) -> Callable[[Group], torch.Tensor]:
+    return _custom(reward.path) if isinstance(reward, CustomReward) else REWARDS[reward.type]
+
+
+def _custom(path: str) -> Callable[[Group], torch.Tensor]:
+    """A user's reward, with its result checked.
+
+    Raises:
+        RereError: no such function, or (when called) a result that is no finite (P, G).
+    """
+    module, name = path.split(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise RereError("a reward function that can be imported", f"{path}: {error}", "correct its path") from error
+
+    def checked(group: Group) -> torch.Tensor:
+        found = torch.as_tensor(function(group), dtype=torch.float32, device=group.hits.device)
+        if found.shape != group.hits.shape or not torch.isfinite(found).all():
+            given = "values that are not finite" if found.shape == group.hits.shape else f"shape {tuple(found.shape)}"
+            raise RereError(
+                f"finite rewards of shape {tuple(group.hits.shape)} from {path}", given, "mend the function"
+            )
+        return found
+
+    return checked
+
+
+def check_rewards(rewards: Sequence[Reward]) -> None:
+    """Raises RereError for a custom reward that can't be imported, before anything is trained."""
+    for reward in rewards:
+        _function(reward)
 
 
 def group_advantages(reward: torch.Tensor, valid: torch.Tensor, scaling: str = "group_std") -> torch.Tensor:

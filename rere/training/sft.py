@@ -50,7 +50,7 @@ def train_sft(
         log: called with metrics and the update they belong to.
 
     Returns:
-        The model with the lowest validation loss (nats a token), adapters merged, sealed.
+        The model with the lowest validation loss (nats a token), adapters merged, sealed; with no epochs the backbone.
 
     Raises:
         RereError: no training or validation rows, or a backbone that can't be found.
@@ -62,6 +62,9 @@ def train_sft(
     started = time.perf_counter()
     train, valid = _datasets(windows, catalog, config)
     model = load_model(backbone, len(catalog.tokenizer), config.seed)
+    if not config.epochs:
+        base = {"stage": "base", "backbone": backbone.model_dump(mode="json"), "windows": windows.fingerprint}
+        return save_checkpoint(model, result, [], base)
     trainer = SFTTrainer(
         model=model,
         args=_arguments(config, len(train), _targets(train), work / "checkpoints"),

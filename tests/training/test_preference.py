@@ -15,8 +15,8 @@ from rere.config import IndexConfig, LoRA, PreferenceConfig, SFTConfig
 from rere.decoding.beam import beam_search
 from rere.decoding.tree_attention import TreeModel
 from rere.errors import RereError
+from rere.training.policy_run import SCORE
 from rere.training.preference import preference_losses, random_negatives, train_preference, without_target
-from rere.training.rl import SCORE
 from rere.training.sft import train_sft
 from rere.training.tree_log_probs import TreeLogProbs, group_tree
 from tests.conftest import TINY

@@ -7,32 +7,57 @@ import math
 import pytest
 import torch
 
-from rere.config import RankingReward, RuleReward
-from rere.training.losses import grpo, k3
-from rere.training.rewards import group_advantages, score_ranks, total_reward
+from rere.config import CollaborativeReward, CustomReward, RankingReward, RuleReward, SemanticReward
+from rere.errors import RereError
+from rere.training.losses import dapo, grpo, gspo, k3, listwise
+from rere.training.rewards import (
+    Group,
+    check_rewards,
+    group_advantages,
+    score_ranks,
+    total_reward,
+    with_targets,
+)
 
 
-def ranks(hits):
-    return torch.arange(1, hits.shape[1] + 1).expand_as(hits)
+def group_of(hits, **values):
+    """A group that stands in the order of its scores; items are 0, 1, ... and the target is the hit (or item 99)."""
+    items = torch.arange(hits.shape[1]).expand_as(hits)
+    targets = torch.where(hits.any(1), hits.int().argmax(1), 99)
+    facts = {"valid": torch.ones_like(hits), **values}
+    return Group(items=items, targets=targets, hits=hits, rank=items + 1, **facts)
+
+
+def titles_start_alike(group):
+    """A user's own reward: the nearer the item's number is to the target's, the better."""
+    return 1.0 / (1 + (group.items - group.targets[:, None]).abs())
+
+
+def too_few(group):
+    return torch.ones(1)
+
+
+def not_finite(group):
+    return torch.full(group.hits.shape, torch.nan)
 
 
 def test_rule_and_ranking_rewards_of_a_group_with_a_hit():
     hits = torch.tensor([[False, True, False]])  # negatives at rank 1 and 3, target at rank 2
     # 1/log2(2) = 1, 1/log2(3) = 0.63093, 1/log2(4) = 0.5; their sum is 2.13093
     expected = torch.tensor([[-1 / 2.13093, 1.0, -0.5 / 2.13093]])
-    found = total_reward((RuleReward(), RankingReward()), hits, ranks(hits))
+    found = total_reward((RuleReward(), RankingReward()), group_of(hits))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 def test_a_group_without_a_hit_gets_nothing():
     hits = torch.zeros((1, 4), dtype=torch.bool)
-    assert (total_reward((RuleReward(), RankingReward()), hits, ranks(hits)) == 0).all()
+    assert (total_reward((RuleReward(), RankingReward()), group_of(hits)) == 0).all()
 
 
 def test_weights_scale_their_reward():
     hits = torch.tensor([[True, False]])
-    once = total_reward((RankingReward(),), hits, ranks(hits))
-    twice = total_reward((RankingReward(weight=2.0),), hits, ranks(hits))
+    once = total_reward((RankingReward(),), group_of(hits))
+    twice = total_reward((RankingReward(weight=2.0),), group_of(hits))
     torch.testing.assert_close(twice, 2 * once)
 
 
@@ -72,3 +97,94 @@ def test_ranks_are_by_score_not_by_place():
     score = torch.tensor([[-3.0, -1.0, 0.0, -2.0]])
     valid = torch.tensor([[True, True, False, True]])
     assert score_ranks(score, valid).tolist() == [[3, 1, 4, 2]]
+
+
+def test_the_semantic_reward_is_the_cosine_without_its_negative_half():
+    hits = torch.tensor([[True, False, False]])
+    group = group_of(hits, similarity=torch.tensor([[1.0, 0.25, -0.5]]))
+    assert total_reward((SemanticReward(),), group).tolist() == [[1.0, 0.25, 0.0]]
+
+
+def test_the_collaborative_reward_is_the_teachers_distribution_over_the_group():
+    hits = torch.tensor([[False, False, False], [False, True, False]])
+    teacher = torch.log(torch.tensor([[0.1, 0.3, 0.0], [0.2, 0.1, 0.1]]))  # of the whole catalogue; the rest elsewhere
+    valid = torch.tensor([[True, True, True], [True, True, False]])
+    found = total_reward((CollaborativeReward(),), group_of(hits, teacher=teacher, valid=valid))
+    torch.testing.assert_close(found, torch.tensor([[0.25, 0.75, 0.0], [2 / 3, 1 / 3, 0.0]]))
+
+
+def test_a_group_that_the_teacher_knows_nothing_of_gets_nothing():
+    group = group_of(torch.zeros((1, 2), dtype=torch.bool), teacher=torch.full((1, 2), -torch.inf))
+    assert total_reward((CollaborativeReward(),), group).tolist() == [[0.0, 0.0]]
+
+
+def test_a_reward_of_ones_own_adds_to_the_others():
+    hits = torch.tensor([[False, True, False]])
+    rewards = (RuleReward(), CustomReward(path=f"{__name__}:titles_start_alike", weight=2.0))
+    assert total_reward(rewards, group_of(hits)).tolist() == [[1.0, 3.0, 1.0]]
+
+
+@pytest.mark.parametrize("name", ["too_few", "not_finite"])
+def test_a_custom_reward_must_return_a_finite_one_a_candidate(name):
+    with pytest.raises(RereError, match=name):
+        total_reward((CustomReward(path=f"{__name__}:{name}"),), group_of(torch.tensor([[True, False]])))
+
+
+@pytest.mark.parametrize("path", ["no_such_module:reward", f"{__name__}:no_such_function"])
+def test_a_custom_reward_that_is_not_there_is_said_at_once(path):
+    with pytest.raises(RereError, match="correct its path"):
+        check_rewards((CustomReward(path=path),))
+
+
+def test_advantages_without_scaling_keep_their_size():
+    reward = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.1, 0.0, 0.0, 0.1]])
+    found = group_advantages(reward, torch.ones_like(reward, dtype=torch.bool), "none")
+    torch.testing.assert_close(found, torch.tensor([[0.75, -0.25, -0.25, -0.25], [0.05, -0.05, -0.05, 0.05]]))
+
+
+def test_the_truth_takes_the_last_place_where_it_was_missed():
+    candidates = torch.tensor([[3, 1, 2], [4, 5, 6]])
+    assert with_targets(candidates, torch.tensor([1, 9])).tolist() == [[3, 1, 2], [4, 5, 9]]
+
+
+POLICY = [[[-1.0, -2.0], [-3.0, 0.0]]]
+MASK = torch.tensor([[[True, True], [True, False]]])
+
+
+def test_dapo_averages_all_tokens():
+    policy = torch.tensor(POLICY, requires_grad=True)
+    loss = dapo(policy, MASK, torch.tensor([[1.0, -2.0]]), torch.zeros_like(policy))
+    assert loss.item() == pytest.approx(-(1.0 + 1.0 - 2.0) / 3)
+    loss.backward()
+    torch.testing.assert_close(policy.grad, torch.tensor([[[-1.0, -1.0], [2.0, 0.0]]]) / 3)
+
+
+def test_gspo_takes_one_ratio_a_sequence():
+    policy = torch.tensor(POLICY, requires_grad=True)
+    penalty = torch.tensor([[[0.2, 0.4], [0.1, 9.0]]])
+    loss = gspo(policy, MASK, torch.tensor([[1.0, -2.0]]), penalty)
+    # per sequence: advantage minus mean penalty = 1 - 0.3 and -2 - 0.1
+    assert loss.item() == pytest.approx(-(0.7 - 2.1) / 2)
+    loss.backward()
+    torch.testing.assert_close(policy.grad, torch.tensor([[[-0.25, -0.25], [1.0, 0.0]]]))
+
+
+def test_listwise_is_the_cross_entropy_of_the_groups_softmax():
+    policy = torch.tensor([[[-1.0, -1.0], [-1.0, 0.0], [-9.0, 0.0]]], requires_grad=True)
+    mask = torch.tensor([[[True, True], [True, False], [True, False]]])
+    valid = torch.tensor([[True, True, False]])
+    loss = listwise(policy, mask, torch.tensor([[3.0, 1.0, 5.0]]), valid, torch.zeros_like(policy))
+    # shares 3/4 and 1/4; item scores -2 and -1: softmax e^-2, e^-1 over their sum
+    p = [math.exp(-2) / (math.exp(-2) + math.exp(-1)), math.exp(-1) / (math.exp(-2) + math.exp(-1))]
+    assert loss.item() == pytest.approx(-(0.75 * math.log(p[0]) + 0.25 * math.log(p[1])))
+    loss.backward()
+    # d/dscore = softmax - share, on each of its tokens
+    expected = [[[p[0] - 0.75] * 2, [p[1] - 0.25, 0.0], [0.0, 0.0]]]
+    torch.testing.assert_close(policy.grad, torch.tensor(expected))
+
+
+def test_a_group_without_rewards_is_silent_under_listwise():
+    policy = torch.tensor(POLICY, requires_grad=True)
+    valid = torch.ones((1, 2), dtype=torch.bool)
+    listwise(policy, MASK, torch.tensor([[0.0, -1.0]]), valid, torch.zeros_like(policy)).backward()
+    assert (policy.grad == 0).all()

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from rere.config import Dynamic, LoRA, Multinomial, RLConfig, SFTConfig
+from rere.baselines.popularity import Popularity
+from rere.catalog.index import build_index
+from rere.config import (
+    Beam,
+    CollaborativeReward,
+    Dynamic,
+    IndexConfig,
+    LoRA,
+    Multinomial,
+    RankingReward,
+    RLConfig,
+    RuleReward,
+    SemanticReward,
+    SFTConfig,
+)
 from rere.errors import RereError
-from rere.training.rl import SCORE, train_rl
+from rere.evaluation.recommender import Ranking
+from rere.language_model import load_model
+from rere.serving.recommender import GenerativeRecommender
+from rere.training.policy_run import SCORE
+from rere.training.rl import train_rl
 from rere.training.sft import train_sft
 from rere.training.state import Reference, load_progress, save_progress, snapshot
 from tests.conftest import TINY
@@ -93,6 +112,111 @@ def test_sampled_candidates_train_and_are_reproducible(start, world_windows, wor
     assert sum(record.get("gradient_norm", 0) for record in first.curves()) > 0
     for name, weight in first.load_model().state_dict().items():
         torch.testing.assert_close(again.load_model().state_dict()[name], weight)
+
+
+def teacher_of(windows, catalog):
+    targets = [catalog.index_of[item] for item in windows.of("train")["target"]]
+    return Popularity.fit([np.array(targets)], len(catalog.item_ids))
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"rewards": (RankingReward(),)},
+        {"rewards": (RuleReward(), SemanticReward(weight=0.5))},
+        {"rewards": (CollaborativeReward(),)},
+        {"rewards": (RuleReward(weight=0.1), CollaborativeReward(weight=0.9)), "loss": "listwise"},
+        {"loss": "dapo"},
+        {"loss": "gspo"},
+        {"advantage": "none"},
+        {"ground_truth": "add"},
+    ],
+    ids=lambda choice: "-".join(choice) + "-" + str(choice.get("loss", "")),
+)
+def test_every_choice_trains_from_its_setting(start, world_windows, world_catalog, tmp_path, choice):
+    config = RLConfig.model_validate(QUICK.model_copy(update={"updates": 2, "keep": "last", **choice}).model_dump())
+    teacher = teacher_of(world_windows, world_catalog)
+    checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None, teacher)
+    records = [record for record in checkpoint.curves() if "reward" in record]
+    assert all(record["gradient_norm"] > 0 and record["invalid"] == 0 for record in records)
+    before, after = start.load_model().state_dict(), checkpoint.load_model().state_dict()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_truth_gives_every_group_a_signal(start, world_windows, world_catalog, tmp_path):
+    silent = {}
+    for choice in ("off", "add"):
+        config = QUICK.model_copy(update={"ground_truth": choice, "updates": 2, "rewards": (RuleReward(),)})
+        checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path / choice, lambda *_: None)
+        records = [record for record in checkpoint.curves() if "reward" in record]
+        silent[choice] = [record["groups_without_signal"] for record in records]
+        assert all(record["groups_with_hit"] < 1 for record in records)  # hits are counted before the truth is added
+    assert all(share > 0 for share in silent["off"])
+    assert silent["add"] == [0, 0]
+
+
+def test_listwise_learns_its_teacher(start, world_windows, world_catalog, tmp_path):
+    """Rewards that name one item alone: the policy must come to put it first, whatever the history."""
+
+    class Star:
+        name = "star"
+
+        def recommend(self, histories, k):
+            order = np.roll(np.arange(k), -7)
+            scores = np.where(order == 7, 0.0, -20.0).astype(np.float32)
+            return Ranking(np.tile(order, (len(histories), 1)), np.tile(scores, (len(histories), 1)))
+
+    config = QUICK.model_copy(
+        update={"group": 24, "rewards": (CollaborativeReward(),), "loss": "listwise", "keep": "last", "kl": 0.0}
+        | {"updates": 30, "epochs": 5, "learning_rate": 1e-2, "validate_every": 30}
+    )
+    checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None, Star())
+    ranked = GenerativeRecommender("ReRe", checkpoint.path, world_catalog).recommend([[0], [3, 4], [10, 11, 12]], 1)
+    assert ranked.items[:, 0].tolist() == [7, 7, 7]
+
+
+def test_a_collaborative_reward_needs_its_teacher(start, world_windows, world_catalog, tmp_path):
+    config = QUICK.model_copy(update={"rewards": (CollaborativeReward(),)})
+    with pytest.raises(RereError, match="item model"):
+        train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+
+
+@pytest.mark.parametrize("sampling", [Beam(), Multinomial()])
+def test_unconstrained_generation_trains_and_counts_what_is_no_item(world_windows, world_items, tmp_path, sampling):
+    catalog = build_index(world_items, IndexConfig(backbone=TINY, code="title"))
+    sft = SFTConfig(epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8)
+    start = train_sft(world_windows, catalog, TINY, sft, tmp_path / "sft", lambda *_: None)
+    config = QUICK.model_copy(
+        update={"generation": "unconstrained", "sampling": sampling, "updates": 2, "rewards": (SemanticReward(),)}
+    )
+    checkpoint = train_rl(start, world_windows, catalog, config, tmp_path / "rl", lambda *_: None)
+    records = [record for record in checkpoint.curves() if "reward" in record]
+    assert all(0 < record["invalid"] <= 1 for record in records)
+    assert all(
+        (record["duplicate"] > 0) == isinstance(sampling, Multinomial) or record["duplicate"] == 0 for record in records
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"normalisation": "trie"}, {"ground_truth": "add"}, {"sampling": {"type": "dynamic"}}]
+)
+def test_unconstrained_generation_refuses_what_it_cannot_mean(wrong):
+    with pytest.raises(ValueError, match="unconstrained generation goes with"):
+        RLConfig.model_validate({"generation": "unconstrained", **wrong})
+
+
+def test_unconstrained_generation_needs_items_with_an_end(start, world_windows, world_catalog, tmp_path):
+    config = QUICK.model_copy(update={"generation": "unconstrained"})
+    with pytest.raises(RereError, match="code: title"):
+        train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+
+
+def test_no_epochs_leave_the_base_model(world_windows, world_catalog, tmp_path):
+    base = train_sft(world_windows, world_catalog, TINY, SFTConfig(epochs=0), tmp_path / "sft", lambda *_: None)
+    fresh = load_model(TINY, len(world_catalog.tokenizer), 0).state_dict()
+    assert all(torch.equal(weight, fresh[name]) for name, weight in base.load_model().state_dict().items())
+    tuned = train_rl(base, world_windows, world_catalog, QUICK, tmp_path / "rl", lambda *_: None)
+    assert tuned.facts()["updates"] == QUICK.updates
 
 
 def test_lora_trains_adapters_only_and_merges(start, world_windows, world_catalog, tmp_path):
