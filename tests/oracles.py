@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from transformers import PreTrainedModel
@@ -84,3 +84,9 @@ def item_log_probs(
 def all_sequences(alphabet: Sequence[int], lengths: Sequence[int], end: int) -> list[list[int]]:
     """Every sequence of the given lengths over an alphabet, each closed by an end token."""
     return [[*tokens, end] for length in lengths for tokens in itertools.product(alphabet, repeat=length)]
+
+
+def best_allowed(scores: torch.Tensor, excluded: Iterable[int], k: int) -> list[int]:
+    """The k best items by score (I,), the excluded ones struck out; fewer where fewer are left."""
+    barred = set(excluded)
+    return [item for item in scores.argsort(descending=True).tolist() if item not in barred][:k]

@@ -17,7 +17,9 @@ import torch
 from rere.catalog.trie import TokenTrie
 from rere.config import Normalisation
 from rere.decoding.edges import ragged_arange
+from rere.decoding.exclusion import Exclusions
 from rere.decoding.guide import Guide
+from rere.decoding.prefix_cache import PrefixCache
 from rere.decoding.tree_attention import TreeModel
 from rere.decoding.tree_decoder import NEVER, TreeDecoder
 from rere.errors import RereError
@@ -42,6 +44,8 @@ def beam_search(
     beams: int,
     normalisation: Normalisation,
     guide: Guide | None = None,
+    exclusions: Exclusions | None = None,
+    prefixes: PrefixCache | None = None,
 ) -> BeamResult:
     """Search the trie for every prompt's best items.
 
@@ -49,18 +53,16 @@ def beam_search(
         prompts: P token sequences, of any lengths, each at least one long.
         beams: K, at least 1; also the number of items returned.
         guide: what another model says of the items, mixed into every step's score.
+        exclusions: items that are not to be found.
+        prefixes: see `TreeDecoder`.
 
     Raises:
         RereError: the model's scores are not numbers.
     """
-    search = BeamSearch(model, trie, prompts, beams, normalisation, guide)
+    search = BeamSearch(model, trie, prompts, beams, normalisation, guide, exclusions, prefixes)
     while search.step():
         pass
-    if (search.found_item[:, 0] < 0).any():  # every catalogue has an item, so only NaN scores find none
-        raise RereError(
-            "finite scores", "no number at all for some prompt", "the weights have diverged: lower the learning rate"
-        )
-    return BeamResult(search.found_item, search.found_score, search.tree.forwarded, search.tree.required)
+    return search.result()
 
 
 class BeamSearch:
@@ -74,9 +76,11 @@ class BeamSearch:
         beams: int,
         normalisation: Normalisation,
         guide: Guide | None = None,
+        exclusions: Exclusions | None = None,
+        prefixes: PrefixCache | None = None,
     ) -> None:
-        self.guide = guide
-        self.tree, self.width = TreeDecoder(model, trie, prompts, beams, normalisation), beams
+        self.guide, self.exclusions = guide, exclusions
+        self.tree, self.width = TreeDecoder(model, trie, prompts, beams, normalisation, prefixes), beams
         self.found_score = torch.full((len(prompts), beams), NEVER, device=model.device)
         self.found_item = torch.full((len(prompts), beams), -1, device=model.device)
 
@@ -86,6 +90,8 @@ class BeamSearch:
         if self.guide is not None:
             score = self.guide.mixed(score, row, node, self.tree.trie.parent[node])
         score = score + self.tree.live.score[row, beam]
+        if self.exclusions is not None:
+            score = score.masked_fill(self.exclusions.shuts(self.tree.trie, row, node), NEVER)
 
         # The best 2K candidates of each prompt: K may finish and K are left to go on.
         edges = torch.bincount(row, minlength=len(self.found_item))
@@ -107,6 +113,19 @@ class BeamSearch:
             return False
         self.tree.advance(score, node.gather(1, order), beam.gather(1, order))
         return True
+
+    def result(self) -> BeamResult:
+        """What has been found; raises RereError where a prompt with items to find has none."""
+        nothing = self.found_item[:, 0] < 0
+        if self.exclusions is not None:
+            nothing = nothing & (self.exclusions.left() > 0)
+        if nothing.any():  # only NaN scores find none
+            raise RereError(
+                "finite scores",
+                "no number at all for some prompt",
+                "the weights have diverged: lower the learning rate",
+            )
+        return BeamResult(self.found_item, self.found_score, self.tree.forwarded, self.tree.required)
 
     def _finish(self, score: torch.Tensor, node: torch.Tensor, leaf: torch.Tensor) -> None:
         """Keep the K best finished items."""

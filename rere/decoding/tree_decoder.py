@@ -19,6 +19,7 @@ import torch
 from rere.catalog.trie import ROOT, TokenTrie
 from rere.config import Normalisation
 from rere.decoding.edges import edge_log_probs, ragged_arange
+from rere.decoding.prefix_cache import PrefixCache
 from rere.decoding.tree_attention import KeyValueStore, TokenForest, TreeModel
 
 NEVER = -torch.inf
@@ -41,6 +42,7 @@ class TreeDecoder:
     Args:
         prompts: P token sequences, of any lengths, each at least one long.
         width: K, live branches a prompt at most.
+        prefixes: what is known of prompts' beginnings from searches before, and where to keep these.
 
     Attributes:
         forwarded: tokens run through the model so far.
@@ -54,8 +56,10 @@ class TreeDecoder:
         prompts: Sequence[Sequence[int]],
         width: int,
         normalisation: Normalisation,
+        prefixes: PrefixCache | None = None,
     ) -> None:
         self.model, self.trie, self.normalisation, self.width = model, trie, normalisation, width
+        self.prefixes = prefixes
         self.lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
         self.longest = int(self.lengths.max())
         # Room for a few steps of K queries; the store grows when more is needed.
@@ -65,14 +69,25 @@ class TreeDecoder:
     def _prefill(self, prompts: Sequence[Sequence[int]]) -> Branches:
         """Run the prompts and score the root's edges."""
         device, count = self.model.device, len(prompts)
-        tokens = torch.tensor([token for prompt in prompts for token in prompt], device=device)
-        row, column = ragged_arange(self.lengths)
-        forest = TokenForest(row, column, count, self.longest, store=self.store, slot=column, slots=self.longest)
-        hidden = self.model.hidden(tokens, column, forest)[torch.cumsum(self.lengths, 0) - 1]
-        self.forwarded = self.required = len(tokens)
+        known = [0] * count if self.prefixes is None else self.prefixes.fill(prompts, self.store)
+        tokens = torch.tensor([token for prompt, n in zip(prompts, known, strict=True) for token in prompt[n:]])
+        tokens, first = tokens.to(device), torch.tensor(known, device=device)
+        row, column = ragged_arange(self.lengths - first)
+        slot, mask = first[row] + column, None
+        if any(known):  # column j of a prompt is its token `first` + j
+            ends = first[:, None] + torch.arange(int(column.max()) + 1, device=device)
+            hidden_slots = torch.arange(self.longest, device=device) > ends[:, :, None]
+            mask = torch.zeros(hidden_slots.shape, dtype=self.model.dtype, device=device)
+            mask = mask.masked_fill(hidden_slots, NEVER)[:, None]
+        queries = int(column.max()) + 1
+        forest = TokenForest(row, column, count, queries, mask, self.store, slot, self.longest)
+        hidden = self.model.hidden(tokens, slot, forest)[torch.cumsum(self.lengths - first, 0) - 1]
+        if self.prefixes is not None:
+            self.prefixes.keep(prompts, self.store)
+        self.forwarded, self.required = len(tokens), int(self.lengths.sum())
         children = int(self.trie.child_count[ROOT])
-        first = int(self.trie.first_child[ROOT])
-        root_tokens = self.trie.token[first : first + children].repeat(count)
+        begin = int(self.trie.first_child[ROOT])
+        root_tokens = self.trie.token[begin : begin + children].repeat(count)
         counts = torch.full((count,), children, device=device)
         scores = edge_log_probs(self.model.head, hidden, root_tokens, counts, self.normalisation)
         self.edge_scores = torch.cat([scores.new_zeros(1), scores])  # entry 0: a certain edge

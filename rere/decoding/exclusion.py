@@ -1,0 +1,71 @@
+"""Items that a search must not return: removed from the catalogue, out of stock, or unwanted by one prompt.
+
+A node is shut when every item below it is excluded. Excluded items are kept as sorted places among the trie's
+leaves, so the number below a node is the difference of two binary searches: no mask of the catalogue's size is
+made, whatever the number of prompts.
+
+Scores stay those of the whole catalogue, under both normalisations: what is left of a ranking is what it would be
+with the excluded items struck out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from rere.catalog.trie import TokenTrie
+
+
+@dataclass(frozen=True)
+class Exclusions:
+    """For P prompts over a trie of I items, all int64 and sorted.
+
+    shared: (R,) leaf places that no prompt may reach
+    own: (X,) prompt * I + leaf place, for one prompt each; none of them is shared
+    """
+
+    shared: torch.Tensor
+    own: torch.Tensor
+    items: int
+    prompts: int
+
+    @classmethod
+    def of(cls, trie: TokenTrie, shared: torch.Tensor, own: Sequence[Iterable[int]]) -> Exclusions:
+        """Exclude each prompt's `own` items (indices, any order, repeats allowed) and everybody's `shared`.
+
+        Args:
+            shared: from `leaf_places`.
+        """
+        pairs = {(prompt, item) for prompt, items in enumerate(own) for item in items}
+        table = torch.tensor(sorted(pairs), dtype=torch.int64, device=shared.device).view(-1, 2)
+        places = trie.leaf_low[trie.item_leaf[table[:, 1]]]
+        alone = ~torch.isin(places, shared)
+        keys = (table[:, 0] * trie.items + places)[alone].sort().values
+        return cls(shared, keys, trie.items, len(own))
+
+    def shuts(self, trie: TokenTrie, row: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
+        """(E,) whether each node (E,) has nothing left for its prompt (E,)."""
+        low, high = trie.leaf_low[node], trie.leaf_high[node]
+        return self._between(row, low, high) == high - low
+
+    def left(self) -> torch.Tensor:
+        """(P,) items that each prompt may still get."""
+        row = torch.arange(self.prompts, device=self.shared.device)
+        low = torch.zeros_like(row)
+        return self.items - self._between(row, low, low + self.items)
+
+    def _between(self, row: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+        """Excluded leaves of each prompt in [low, high)."""
+        count = torch.searchsorted(self.shared, high) - torch.searchsorted(self.shared, low)
+        if len(self.own):
+            first = row * self.items
+            count = count + torch.searchsorted(self.own, first + high) - torch.searchsorted(self.own, first + low)
+        return count
+
+
+def leaf_places(trie: TokenTrie, items: Iterable[int]) -> torch.Tensor:
+    """(R,) sorted leaf places of distinct items, on the trie's device."""
+    index = torch.tensor(sorted(set(items)), dtype=torch.int64, device=trie.item_leaf.device)
+    return trie.leaf_low[trie.item_leaf[index]].sort().values
