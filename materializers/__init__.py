@@ -4,6 +4,7 @@ from materializers.catalog import CatalogIndexMaterializer
 from materializers.checkpoint import CheckpointMaterializer
 from materializers.dataset import DatasetMaterializer, WindowsMaterializer
 from materializers.directory import DirectoryMaterializer
+from materializers.item_models import ItemModelsMaterializer
 from materializers.records import RecordMaterializer, ValidationReportMaterializer
 from materializers.table import TableMaterializer
 
@@ -12,6 +13,7 @@ __all__ = [
     "CheckpointMaterializer",
     "DatasetMaterializer",
     "DirectoryMaterializer",
+    "ItemModelsMaterializer",
     "RecordMaterializer",
     "TableMaterializer",
     "ValidationReportMaterializer",

@@ -11,9 +11,9 @@ from rere.config import (
     EvaluationConfig,
     IndexConfig,
     IngestConfig,
+    ItemModelsConfig,
     PromotionConfig,
     RLConfig,
-    SASRecConfig,
     SFTConfig,
     SplitConfig,
     ValidationConfig,
@@ -24,6 +24,7 @@ from steps.evaluate import evaluate
 from steps.gate import gate
 from steps.index_items import index_items
 from steps.ingest import ingest
+from steps.item_models import train_item_models
 from steps.promote import promote
 from steps.report import report
 from steps.rl import reinforce
@@ -41,7 +42,7 @@ def rere_pipeline(
     catalog: IndexConfig = IndexConfig(),
     sft: SFTConfig = SFTConfig(),
     rl: RLConfig = RLConfig(),
-    sasrec: SASRecConfig = SASRecConfig(),
+    item_models: ItemModelsConfig = ItemModelsConfig(),
     evaluation: EvaluationConfig = EvaluationConfig(),
     promotion: PromotionConfig = PromotionConfig(),
 ) -> None:
@@ -53,8 +54,9 @@ def rere_pipeline(
     rows = split(dataset, accepted, windows)
     index = index_items(dataset, validate_split(dataset, rows, checks), catalog)
     tuned = fine_tune(rows, index, sft)
-    reinforced = reinforce(tuned, rows, index, rl)
-    baselines = rank_baselines(dataset, rows, index, sasrec, evaluation)
+    fitted = train_item_models(dataset, rows, index, item_models)
+    reinforced = reinforce(tuned, rows, index, fitted, rl, item_models.teacher)
+    baselines = rank_baselines(dataset, rows, index, fitted, item_models, evaluation)
     results, metrics = evaluate(dataset, rows, index, baselines, tuned, reinforced, evaluation)
     decision = gate(reinforced, index, rows, results, evaluation, promotion)
     page = report(dataset, rows, index, tuned, reinforced, results, metrics, decision, evaluation, settings)

@@ -454,6 +454,19 @@ class CaserConfig(Settings):
     seed: int = 0
 
 
+ItemModel = Literal["sasrec", "gru4rec", "caser"]
+
+
+class ItemModelsConfig(Settings):
+    """Which item models are fitted and judged beside the generative ones, and which one teaches."""
+
+    rivals: tuple[ItemModel, ...] = ("sasrec",)
+    teacher: ItemModel = Field(default="sasrec", description="asked by the collaborative reward")
+    sasrec: SASRecConfig = SASRecConfig()
+    gru4rec: GRU4RecConfig = GRU4RecConfig()
+    caser: CaserConfig = CaserConfig()
+
+
 class EvaluationConfig(Settings):
     ks: tuple[int, ...] = (1, 3, 5, 10)
     beams: int = Field(default=20, ge=1, description="width of the constrained beam search")

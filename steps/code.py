@@ -17,7 +17,18 @@ from zenml.config.source import Source
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = ("rere", "steps", "materializers")
-PACKAGES = ("datasets", "great-expectations", "numpy", "pandas", "peft", "tokenizers", "torch", "transformers", "trl")
+PACKAGES = (
+    "datasets",
+    "great-expectations",
+    "numpy",
+    "pandas",
+    "peft",
+    "scikit-learn",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "trl",
+)
 
 
 def cache_policy(module: str) -> CachePolicy:

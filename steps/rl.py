@@ -8,6 +8,7 @@ from zenml import ArtifactConfig, step
 
 from materializers.checkpoint import CheckpointMaterializer
 from rere.artifacts import fingerprint
+from rere.baselines.item_models import ItemModels
 from rere.catalog.index import CatalogIndex
 from rere.config import RLConfig
 from rere.data.dataset import Windows
@@ -24,11 +25,22 @@ from steps.work import catalogue_fingerprint, work_directory
     output_materializers=CheckpointMaterializer,
 )
 def reinforce(
-    start: Checkpoint, windows: Windows, catalog: CatalogIndex, config: RLConfig
+    start: Checkpoint,
+    windows: Windows,
+    catalog: CatalogIndex,
+    item_models: ItemModels,
+    config: RLConfig,
+    teacher: str,
 ) -> Annotated[Checkpoint, ArtifactConfig(name="rere_model")]:
-    """Train on from the fine-tuned model; a killed run resumes."""
+    """Train on from the fine-tuned model; a killed run resumes.
+
+    Args:
+        teacher: which of the item models a collaborative reward asks.
+    """
     from rere.training.rl import train_rl
 
-    inputs = (fingerprint(start.verify()), windows.fingerprint, catalogue_fingerprint(catalog))
+    mentor = item_models.models[teacher]
+    lessons = fingerprint({str(n): repr(record) for n, record in enumerate(mentor.curves)}) + teacher
+    inputs = (fingerprint(start.verify()), windows.fingerprint, catalogue_fingerprint(catalog), lessons)
     with work_directory("rl", config, *inputs, code_fingerprint(__name__)) as work:
-        return train_rl(start, windows, catalog, config, work, mlflow_log("rl", config))
+        return train_rl(start, windows, catalog, config, work, mlflow_log("rl", config), mentor)

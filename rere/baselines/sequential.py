@@ -77,16 +77,25 @@ class SequentialRecommender:
     def save(self, directory: Path) -> None:
         """Weights as safetensors, settings and curves as JSON; sealed."""
         directory.mkdir(parents=True, exist_ok=True)
+        self.write(directory)
+        seal(directory)
+
+    def write(self, directory: Path) -> None:
+        """Its two files, whose names no other kind of model has."""
         weights = {name: weight.cpu().contiguous() for name, weight in self.network.state_dict().items()}
         save_file(weights, directory / f"{self.key}.safetensors")
         facts = {"items": self.items, "config": self.config.model_dump(mode="json"), "curves": self.curves}
         (directory / f"{self.key}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        seal(directory)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Read what `save` wrote; raises RereError when half-written or altered."""
         verify(directory)
+        return cls.read(directory)
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Read what `write` wrote."""
         facts = json.loads((directory / f"{cls.key}.json").read_text(encoding="utf-8"))
         config = cls.config_type.model_validate(facts["config"])
         network = cls.network_type(facts["items"], config).to(default_device())

@@ -35,6 +35,7 @@ from rere.training.tree_log_probs import TreeLogProbs
 
 SCORE = "valid_ndcg@10"
 Config = TypeVar("Config", PreferenceConfig, RLConfig)
+PROGRESS = ("update", "seconds", "tokens", "curves", "best_score", "best_update")  # what a resumed run reads
 Tally = defaultdict[str, float]  # sums over an update's micro-batches
 
 
@@ -73,7 +74,7 @@ class PolicyRun(ABC, Generic[Config]):
         weights = list(trainable(self.model).values())
         self.optimiser = AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.schedule = get_scheduler("cosine", self.optimiser, round(config.warmup_share * self.total), self.total)
-        self.update, self.seconds = 0, 0.0
+        self.update, self.seconds, self.tokens = 0, 0.0, 0.0
         self.curves: list[dict[str, float]] = []
         self.best: Weights = {}
         self.best_score, self.best_update = -1.0, 0
@@ -125,6 +126,7 @@ class PolicyRun(ABC, Generic[Config]):
             "best_" + SCORE: self.best_score,
             "best_update": self.best_update,
             "seconds": round(self.seconds, 1),
+            "tokens": int(self.tokens),
         }
         if keep == "best":
             restore(self.model, self.best)
@@ -165,6 +167,7 @@ class PolicyRun(ABC, Generic[Config]):
         self.optimiser.step()
         self.schedule.step()
         self.optimiser.zero_grad(set_to_none=True)
+        self.tokens += tally["tokens"]
         facts = {"gradient_norm": float(norm), "learning_rate": rate}
         return {
             **self.summary(tally, len(rows)),
@@ -199,16 +202,15 @@ class PolicyRun(ABC, Generic[Config]):
         self.optimiser.load_state_dict(optimiser["optimiser"])
         self.schedule.load_state_dict(optimiser["schedule"])
         torch.set_rng_state(optimiser["random"].cpu())
-        for name in ("update", "seconds", "curves", "best_score", "best_update"):
+        for name in PROGRESS:
             setattr(self, name, facts[name])
 
     def _save(self) -> None:
-        names = ("update", "seconds", "curves", "best_score", "best_update")
         state = {"optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict()}
         save_progress(
             self.progress,
             {"policy": snapshot(self.model), "reference": self.reference.weights, "best": self.best},
-            {name: getattr(self, name) for name in names},
+            {name: getattr(self, name) for name in PROGRESS},
             state | {"random": torch.get_rng_state()},
         )
 

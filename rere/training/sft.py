@@ -84,6 +84,7 @@ def train_sft(
         "windows": windows.fingerprint,
         "updates": trainer.state.global_step,
         "targets_an_epoch": _targets(train),
+        "tokens": sum(map(len, train["labels"])) * round(trainer.state.epoch or 0),
         "best_valid_loss": trainer.state.best_metric,
         "best_update": trainer.state.best_global_step,
         "parameters": sum(p.numel() for p in model.parameters()),

@@ -28,7 +28,7 @@ def test_unknown_keys_are_refused_where_zenml_ignores_them(content: str, message
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"sft": {"epochs": 0}}, r"sft\.epochs: Input should be greater than or equal to 1 \(got 0\)"),
+        ({"sft": {"epochs": -1}}, r"sft\.epochs: Input should be greater than or equal to 0 \(got -1\)"),
         ({"rl": {"grup": 4}}, r"rl\.grup: Extra inputs are not permitted \(got 4\)"),
         ({"data": {"source": {"type": "tables", "items": "i.csv"}}}, r"data\.source\.tables\.interactions: Field req"),
         ({"evaluation": {"ks": [50], "beams": 20}}, r"beams \(20\) must be at least the largest k \(50\)"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -13,12 +14,14 @@ from materializers import (
     CheckpointMaterializer,
     DatasetMaterializer,
     DirectoryMaterializer,
+    ItemModelsMaterializer,
     TableMaterializer,
     WindowsMaterializer,
 )
 from rere.artifacts import MANIFEST, seal
+from rere.baselines.item_models import fit_item_models
 from rere.catalog.index import CatalogIndex, build_index
-from rere.config import IndexConfig, ScratchModel
+from rere.config import GRU4RecConfig, IndexConfig, ItemModelsConfig, SASRecConfig, ScratchModel
 from rere.data.dataset import Dataset, IngestReport, Windows
 from rere.errors import RereError
 from rere.language_model import Checkpoint
@@ -89,6 +92,22 @@ def test_checkpoint_comes_back_as_the_same_files(tmp_path: Path, store: Any) -> 
     assert back.verify() == checkpoint.verify()
     assert back.path != checkpoint.path
     assert saved.facts(checkpoint) == {"training": {"seconds": 3}}
+
+
+def test_item_models_come_back(tmp_path: Path, store: Any) -> None:
+    config = ItemModelsConfig(
+        rivals=("sasrec",),
+        teacher="gru4rec",
+        sasrec=SASRecConfig(layers=1, width=8, heads=1, feed_forward=8, epochs=1, history_items=4),
+        gru4rec=GRU4RecConfig(width=8, epochs=1, history_items=4),
+    )
+    models = fit_item_models([np.array([0, 1, 2, 3]), np.array([1, 2, 3, 4])], 5, [[0]], [1], config)
+    assert models.models.keys() == {"sasrec", "gru4rec"}  # rivals and teacher, nothing else
+    back, saved = keep(ItemModelsMaterializer, models, tmp_path, store)
+    for kind, model in models.models.items():
+        ours, theirs = back.models[kind].recommend([[1, 2]], 5), model.recommend([[1, 2]], 5)
+        np.testing.assert_array_equal(ours.scores, theirs.scores)
+    assert saved.pictures(models)["sasrec.csv"].startswith("epoch,train_loss")
 
 
 def test_table_comes_back(tmp_path: Path, store: Any) -> None:

@@ -1,0 +1,158 @@
+"""What is compared: each cell is a label and how its recommender is made. The tables' order is the order here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.lab import Lab
+from rere.baselines.ease import fit_ease
+from rere.baselines.popularity import Popularity
+from rere.config import EASEConfig, IndexConfig, PreferenceConfig, RLConfig, SFTConfig
+from rere.evaluation.recommender import Recommender
+from rere.language_model import Checkpoint
+from rere.serving.debiased import DebiasedRecommender
+from rere.serving.recommender import GenerativeRecommender
+
+INDEX, SFT = IndexConfig(), SFTConfig()
+SEMANTIC = IndexConfig(code="semantic")
+D3_WEIGHT = 0.3  # by validation, see docs/decisions.md
+TEACHER = "caser"
+
+# The paper's setting at a rate and length for the small model; REINFORCED is the default of the pipeline.
+PAPER = RLConfig.model_validate(
+    {
+        "rewards": [{"type": "rule"}, {"type": "ranking"}],
+        "loss": "grpo",
+        "ground_truth": "off",
+        "normalisation": "vocab",
+        "learning_rate": 1e-4,
+        "updates": 600,
+    }
+)
+REINFORCED = RLConfig()
+
+
+@dataclass(frozen=True)
+class Made:
+    """A recommender, with what it took: seconds and tokens of training (beyond its start's), and what is on record."""
+
+    recommender: Recommender
+    seconds: float = 0.0
+    tokens: float = 0.0
+    facts: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of a table."""
+
+    label: str
+    make: Callable[[Lab], Made]
+
+
+def popularity(lab: Lab) -> Made:
+    return Made(Popularity.fit(lab.world.sequences, len(lab.world.item_index)))
+
+
+def ease(lab: Lab) -> Made:
+    started = time.perf_counter()
+    model = fit_ease(lab.world.sequences, len(lab.world.item_index), EASEConfig())
+    return Made(model, time.perf_counter() - started)
+
+
+def item_model(kind: str) -> Callable[[Lab], Made]:
+    def make(lab: Lab) -> Made:
+        model = lab.item_model(kind)
+        return Made(model, lab.item_model_seconds(kind))
+
+    return make
+
+
+def tuned(index: IndexConfig, sft: SFTConfig = SFT) -> Callable[[Lab], Made]:
+    return lambda lab: generative(lab, index, lab.tuned(index, sft))
+
+
+def debiased(lab: Lab) -> Made:
+    start = generative(lab, INDEX, lab.tuned(INDEX, SFT)).recommender
+    assert isinstance(start, GenerativeRecommender)
+    return Made(DebiasedRecommender(start, lab.item_model("sasrec"), D3_WEIGHT))
+
+
+def preferring(config: PreferenceConfig) -> Callable[[Lab], Made]:
+    return lambda lab: generative(lab, INDEX, lab.preferring(INDEX, SFT, config))
+
+
+def reinforced(
+    config: RLConfig, index: IndexConfig = INDEX, sft: SFTConfig = SFT, **changes: Any
+) -> Callable[[Lab], Made]:
+    """RL with some settings changed."""
+    changed = RLConfig.model_validate({**config.model_dump(), **changes})
+    return lambda lab: generative(lab, index, lab.reinforced(index, sft, changed, TEACHER), changed.normalisation)
+
+
+def generative(lab: Lab, index: IndexConfig, checkpoint: Checkpoint, normalisation: Any = "vocab") -> Made:
+    facts = checkpoint.facts()
+    recommender = GenerativeRecommender("model", checkpoint.path, lab.index(index), 20, normalisation)
+    kept: dict[str, Any] = {
+        key: facts[key] for key in ("start_valid_ndcg@10", "best_valid_ndcg@10", "best_update") if key in facts
+    }
+    curves = [record for record in checkpoint.curves() if "groups_without_signal" in record]
+    for key in ("groups_without_signal", "groups_with_hit", "invalid", "duplicate"):
+        if curves:
+            kept[key] = sum(record[key] for record in curves) / len(curves)
+    return Made(recommender, facts.get("seconds", 0.0), facts.get("tokens", 0.0), kept)
+
+
+def rewards(*parts: dict[str, Any] | str) -> list[dict[str, Any]]:
+    return [{"type": part} if isinstance(part, str) else part for part in parts]
+
+
+MAIN = [
+    Cell("Popularity", popularity),
+    Cell("EASE", ease),
+    Cell("SASRec", item_model("sasrec")),
+    Cell("GRU4Rec", item_model("gru4rec")),
+    Cell("Caser", item_model("caser")),
+    Cell("SFT, semantic IDs (TIGER-style)", tuned(SEMANTIC)),
+    Cell("SFT", tuned(INDEX)),
+    Cell("SFT + D3 (SASRec)", debiased),
+    Cell("DPO", preferring(PreferenceConfig(negatives=1))),
+    Cell("S-DPO", preferring(PreferenceConfig(negatives=8))),
+    Cell("ReRe (paper)", reinforced(PAPER)),
+    Cell("ReRe (default)", reinforced(REINFORCED)),
+]
+
+SHORT = PAPER.model_copy(update={"updates": 300})  # ablations: half the updates, everything else as in MAIN
+SHORT_DEFAULT = REINFORCED.model_copy(update={"updates": 300})
+ABLATIONS = [
+    Cell("SFT (start)", tuned(INDEX)),
+    Cell("beam, rule + ranking, GRPO (paper)", reinforced(SHORT)),
+    Cell("sampling: multinomial", reinforced(SHORT, sampling={"type": "multinomial"})),
+    Cell("sampling: dynamic", reinforced(SHORT, sampling={"type": "dynamic"})),
+    Cell("normalisation: trie", reinforced(SHORT, normalisation="trie")),
+    Cell("reward: rule", reinforced(SHORT, rewards=rewards("rule"))),
+    Cell("reward: ranking only", reinforced(SHORT, rewards=rewards("ranking"))),
+    Cell("reward: rule + semantic", reinforced(SHORT, rewards=rewards("rule", "semantic"))),
+    Cell("reward: rule + collaborative", reinforced(SHORT, rewards=rewards("rule", "collaborative"))),
+    Cell("reward: collaborative only", reinforced(SHORT, rewards=rewards("collaborative"))),
+    Cell("loss: DAPO", reinforced(SHORT, loss="dapo")),
+    Cell("loss: GSPO", reinforced(SHORT, loss="gspo")),
+    Cell("advantage: unscaled", reinforced(SHORT, advantage="none")),
+    Cell("truth added", reinforced(SHORT, ground_truth="add")),
+    Cell("start: base", reinforced(SHORT, sft=SFTConfig(epochs=0))),
+    Cell("ours", reinforced(SHORT_DEFAULT)),
+    Cell("ours, rule reward only", reinforced(SHORT_DEFAULT, rewards=rewards("rule"))),
+    Cell("ours, teacher's reward only", reinforced(SHORT_DEFAULT, rewards=rewards("collaborative"))),
+    Cell("ours, truth not added", reinforced(SHORT_DEFAULT, ground_truth="off")),
+    Cell("ours, GRPO", reinforced(SHORT_DEFAULT, loss="grpo")),
+]
+SENSITIVITY = [
+    Cell("SFT (start)", tuned(INDEX)),
+    *[Cell(f"G = {group}", reinforced(SHORT_DEFAULT, group=group)) for group in (4, 8, 16, 32)],
+    *[Cell(f"β = {kl:g}", reinforced(SHORT_DEFAULT, kl=kl)) for kl in (0.0, 1e-3, 1e-2, 1e-1)],
+    *[Cell(f"learning rate {rate:g}", reinforced(SHORT_DEFAULT, learning_rate=rate)) for rate in (1e-4, 3e-4, 1e-3)],
+]
+STUDIES = {"main": MAIN, "ablations": ABLATIONS, "sensitivity": SENSITIVITY}

@@ -1,0 +1,90 @@
+"""One data set and seed: what is trained there is kept by its settings and reused by whoever asks for the same."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from experiments.worlds import World
+from rere.artifacts import fingerprint
+from rere.baselines.item_models import KINDS
+from rere.baselines.sequential import SequentialRecommender
+from rere.catalog.index import CatalogIndex
+from rere.config import IndexConfig, ItemModelsConfig, PreferenceConfig, RLConfig, SFTConfig
+from rere.language_model import Checkpoint
+from rere.training.preference import train_preference
+from rere.training.rl import train_rl
+from rere.training.sft import train_sft
+
+
+class Lab:
+    """Trains on one world with one seed.
+
+    Args:
+        root: directory; what a killed run left there is continued.
+    """
+
+    def __init__(self, world: World, seed: int, root: Path) -> None:
+        self.world, self.seed = world, seed
+        self.root = root / world.name / f"seed{seed}"
+        self.indices: dict[str, CatalogIndex] = {}
+
+    def index(self, config: IndexConfig) -> CatalogIndex:
+        key = name_of("index", config)
+        if key not in self.indices:
+            self.indices[key] = self.world.index(config)
+        return self.indices[key]
+
+    def tuned(self, index: IndexConfig, config: SFTConfig) -> Checkpoint:
+        """The fine-tuned model."""
+        config = config.model_copy(update={"seed": self.seed})
+        work = self.root / name_of("sft", index, config)
+        return train_sft(self.world.windows, self.index(index), index.backbone, config, work, _silent)
+
+    def reinforced(self, index: IndexConfig, sft: SFTConfig, config: RLConfig, teacher: str) -> Checkpoint:
+        """The fine-tuned model after reinforcement learning; the teacher is one of `KINDS`."""
+        config = config.model_copy(update={"seed": self.seed})
+        asks = any(reward.type == "collaborative" for reward in config.rewards)
+        work = self.root / name_of("rl", index, sft, config, teacher if asks else "")
+        start = self.tuned(index, sft)
+        opinion = self.item_model(teacher) if asks else None
+        return train_rl(start, self.world.windows, self.index(index), config, work, _silent, opinion)
+
+    def preferring(self, index: IndexConfig, sft: SFTConfig, config: PreferenceConfig) -> Checkpoint:
+        """The fine-tuned model after DPO or S-DPO."""
+        config = config.model_copy(update={"seed": self.seed})
+        work = self.root / name_of("preference", index, sft, config)
+        return train_preference(self.tuned(index, sft), self.world.windows, self.index(index), config, work, _silent)
+
+    def item_model(self, kind: str) -> SequentialRecommender:
+        """SASRec, GRU4Rec or Caser."""
+        model_type, fit = KINDS[kind]
+        config = self._item_model_config(kind)
+        work = self.root / name_of(kind, config)
+        if not (work / "manifest.json").exists():
+            histories, targets = self.world.rows("valid")
+            started = time.perf_counter()
+            model = fit(self.world.sequences, len(self.world.item_index), histories, targets, config)
+            model.save(work)
+            (work.parent / f"{work.name}.seconds").write_text(f"{time.perf_counter() - started:.1f}")
+        return model_type.load(work)
+
+    def item_model_seconds(self, kind: str) -> float:
+        """How long its fit took."""
+        return float((self.root / f"{name_of(kind, self._item_model_config(kind))}.seconds").read_text())
+
+    def _item_model_config(self, kind: str) -> BaseModel:
+        settings: BaseModel = getattr(ItemModelsConfig(), kind)
+        return settings.model_copy(update={"seed": self.seed})
+
+
+def name_of(kind: str, *settings: BaseModel | str) -> str:
+    """A directory's name: the kind and a digest of the settings."""
+    parts = {str(n): s if isinstance(s, str) else s.model_dump_json() for n, s in enumerate(settings)}
+    return f"{kind}-{fingerprint(parts)[:12]}"
+
+
+def _silent(metrics: dict[str, float], update: int) -> None:
+    pass

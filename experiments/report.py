@@ -1,0 +1,182 @@
+"""Tables and plots of what was run: `python -m experiments.report` writes docs/results/ from the results."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+from experiments.cells import STUDIES, Cell
+from experiments.run import EVALUATION, ROOT, result_path
+from experiments.worlds import NAMES, available, load
+from rere.evaluation import metrics
+from rere.evaluation.evaluator import row_values
+from rere.evaluation.significance import bootstrap_means
+
+matplotlib.use("svg")
+BASE = {"main": "SFT", "ablations": "SFT (start)", "sensitivity": "SFT (start)"}
+RIVALS = ("SFT", "SASRec")
+LISTS = ("coverage@10", "diversity@10", "popularity_bias@10")
+
+
+def seeds_of(root: Path, data: str, cell: Cell) -> list[int]:
+    """Seeds whose result is finished."""
+    found = (int(place.name[4:]) for place in (root / data).glob("seed*"))
+    return sorted(seed for seed in found if result_path(root, data, seed, cell.label).with_suffix(".json").exists())
+
+
+def read(root: Path, data: str, cell: Cell, seeds: list[int]) -> tuple[list[pd.DataFrame], list[dict[str, Any]]]:
+    """Per-row results and facts, one a seed."""
+    paths = [result_path(root, data, seed, cell.label) for seed in seeds]
+    rows = [pd.read_parquet(path).sort_values("row_id", ignore_index=True) for path in paths]
+    return rows, [json.loads(path.with_suffix(".json").read_text()) for path in paths]
+
+
+def table(root: Path, data: str, study: str, warm: bool = False) -> pd.DataFrame:
+    """A row a cell: metrics averaged over seeds, then the paired difference to the study's start.
+
+    An interval resamples users; a row's value is its mean over the seeds, so it is of the method, not of one run. The
+    spread over seeds stands beside it. Cells are compared on the seeds that both have.
+    """
+    counts = np.bincount(np.concatenate(load(data).sequences), minlength=len(load(data).item_index))
+    base = next(cell for cell in STUDIES[study] if cell.label == BASE[study])
+    records = []
+    for cell in STUDIES[study]:
+        seeds = seeds_of(root, data, cell)
+        if not seeds:
+            continue
+        rows, facts = read(root, data, cell, seeds)
+        keep = rows[0]["warm"].to_numpy() if warm else np.ones(len(rows[0]), dtype=bool)
+        each = [row_values(own[keep], EVALUATION) for own in rows]
+        mean = sum(each[1:], each[0]) / len(each)
+        record: dict[str, Any] = {"model": cell.label, "seeds": len(seeds), "rows": int(keep.sum())}
+        users = rows[0].loc[keep, "user_id"].to_numpy()
+        for name, estimate in zip(mean, _bootstrap(mean.to_numpy(), users), strict=True):
+            record |= {str(name): estimate.mean, f"{name} low": estimate.low, f"{name} high": estimate.high}
+        per_seed = [own["ndcg@10"].mean() for own in each]
+        record["ndcg@10 seeds"] = float(np.std(per_seed, ddof=1)) if len(seeds) > 1 else np.nan
+        for rival in {base.label, *RIVALS}:
+            record |= _against(root, data, study, cell, rival, warm, users, keep)
+        record |= _lists(rows, keep, counts) | _costs(facts)
+        records.append(record)
+    return pd.DataFrame(records)
+
+
+def _bootstrap(values: np.ndarray, users: np.ndarray) -> list:
+    return bootstrap_means(values, EVALUATION.bootstrap_samples, EVALUATION.confidence, EVALUATION.seed, users)
+
+
+def _against(
+    root: Path, data: str, study: str, cell: Cell, rival: str, warm: bool, users: np.ndarray, keep: np.ndarray
+) -> dict[str, float]:
+    other = next((known for known in STUDIES[study] if known.label == rival), None)
+    if other is None or other.label == cell.label:
+        return {}
+    seeds = sorted(set(seeds_of(root, data, cell)) & set(seeds_of(root, data, other)))
+    if not seeds:
+        return {}
+    ours, theirs = read(root, data, cell, seeds)[0], read(root, data, other, seeds)[0]
+    gaps = [
+        metrics.ndcg(own["rank"].to_numpy(), 10) - metrics.ndcg(their["rank"].to_numpy(), 10)
+        for own, their in zip(ours, theirs, strict=True)
+    ]
+    found = _bootstrap(np.mean(gaps, axis=0)[keep][:, None], users)[0]
+    return {
+        f"vs {rival}": found.mean,
+        f"vs {rival} low": found.low,
+        f"vs {rival} high": found.high,
+        f"vs {rival} p": found.p_value,
+    }
+
+
+def _lists(rows: list[pd.DataFrame], keep: np.ndarray, counts: np.ndarray) -> dict[str, float]:
+    tops = [np.array(own.loc[keep, "items"].tolist(), dtype=np.int64)[:, :10] for own in rows]
+    return {
+        "coverage@10": float(np.mean([metrics.coverage(top, len(counts)) for top in tops])),
+        "diversity@10": float(np.mean([metrics.diversity(top, len(counts)) for top in tops])),
+        "popularity_bias@10": float(np.mean([metrics.popularity_bias(top, counts) for top in tops])),
+        "invalid": float(np.mean([own["invalid"].sum() for own in rows])),
+        "duplicate": float(np.mean([own["duplicate"].sum() for own in rows])),
+    }
+
+
+def _costs(facts: list[dict[str, Any]]) -> dict[str, float]:
+    found = {name: float(np.mean([record[name] for record in facts])) for name in ("seconds", "tokens")}
+    for name in ("groups_without_signal", "groups_with_hit", "best_valid_ndcg@10", "start_valid_ndcg@10"):
+        values = [record["facts"][name] for record in facts if name in record["facts"]]
+        found[name] = float(np.mean(values)) if values else np.nan
+    return found
+
+
+def markdown(found: pd.DataFrame, study: str) -> str:
+    """The table that people read; the CSV beside it has every figure."""
+    base = BASE[study]
+    against = [base] + (["SASRec"] if study == "main" else [])
+    names = ["model", "HR@10", "NDCG@10 [95 %]", "± seeds", *[f"Δ to {name} [95 %], p" for name in against]]
+    names += ["silent groups", "coverage@10", "train s"]
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    for _, row in found.iterrows():
+        cells = [row["model"], f"{row['hr@10']:.4f}"]
+        cells.append(f"{row['ndcg@10']:.4f} [{row['ndcg@10 low']:.4f}, {row['ndcg@10 high']:.4f}]")
+        cells.append("–" if np.isnan(row["ndcg@10 seeds"]) else f"{row['ndcg@10 seeds']:.4f}")
+        for name in against:
+            gap = row.get(f"vs {name}", np.nan)
+            low, high, p = (row.get(f"vs {name} {end}", np.nan) for end in ("low", "high", "p"))
+            cells.append("–" if np.isnan(gap) else f"{gap:+.4f} [{low:+.4f}, {high:+.4f}], {p:.3f}")
+        silent = row["groups_without_signal"]
+        cells += ["–" if np.isnan(silent) else f"{silent:.2f}", f"{row['coverage@10']:.3f}", f"{row['seconds']:.0f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def plot(found: pd.DataFrame, title: str, path: Path) -> None:
+    """NDCG@10 with its interval, a line a model."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7.5, 0.36 * len(found) + 1.0))
+    places = np.arange(len(found))[::-1]
+    middle = found["ndcg@10"].to_numpy()
+    low, high = (found[f"ndcg@10 {end}"].to_numpy() for end in ("low", "high"))
+    axes.errorbar(middle, places, xerr=[middle - low, high - middle], fmt="o", capsize=3, color="#2563a8")
+    axes.set_yticks(places, found["model"])
+    axes.set_xlabel("NDCG@10, 95 % interval")
+    axes.set_title(title, fontsize=10)
+    axes.grid(axis="x", alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__)
+    parser.add_argument("--root", type=Path, default=ROOT, help=f"where results are kept (default: {ROOT})")
+    parser.add_argument("--to", type=Path, default=Path("docs/results"), help="default: docs/results")
+    given = parser.parse_args()
+    given.to.mkdir(parents=True, exist_ok=True)
+    for data in NAMES:
+        if not available(data):
+            continue
+        for study in STUDIES:
+            found = table(given.root, data, study)
+            if found.empty:
+                continue
+            stem = f"{data}-{study}"
+            found.to_csv(given.to / f"{stem}.csv", index=False, float_format="%.6g")
+            table(given.root, data, study, warm=True).to_csv(
+                given.to / f"{stem}-warm.csv", index=False, float_format="%.6g"
+            )
+            plot(
+                found,
+                f"{data}, {study}: {found['rows'].iloc[0]} rows, {found['seeds'].max()} seeds",
+                given.to / f"{stem}.svg",
+            )
+            print(f"\n### {data}, {study}\n\n{markdown(found, study)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Run studies: `python -m experiments.run main --data movielens --seeds 3`. What is there is not run again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from experiments.cells import STUDIES, Cell
+from experiments.lab import Lab
+from experiments.worlds import NAMES, check, load
+from rere.config import EvaluationConfig
+from rere.evaluation.evaluator import evaluate
+from rere.evaluation.metrics import ndcg
+from rere.memory import keep_freed_memory
+from rere.provenance import provenance
+
+EVALUATION = EvaluationConfig(ks=(1, 3, 5, 10, 20))
+ROOT = Path(os.environ.get("RERE_EXPERIMENTS_DIR", ".rere/experiments"))
+
+
+def result_path(root: Path, data: str, seed: int, label: str) -> Path:
+    """Where a cell's per-row results lie; a JSON file of the same stem has its cost."""
+    stem = "".join(c if c.isalnum() else "_" for c in label)
+    return root / data / f"seed{seed}" / "results" / f"{stem}.parquet"
+
+
+def run_cell(lab: Lab, cell: Cell, root: Path) -> None:
+    """Train, judge every test row, write the rows and then the facts; done before if the facts are there."""
+    path = result_path(root, lab.world.name, lab.seed, cell.label)
+    facts = path.with_suffix(".json")
+    if facts.exists():
+        return
+    made = cell.make(lab)
+    made.recommender.name = cell.label
+    rows = evaluate(made.recommender, lab.world.windows.of("test"), lab.world.item_index, EVALUATION)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows.drop(columns="scores").to_parquet(path, index=False)
+    record = {"seconds": made.seconds, "tokens": made.tokens, "facts": made.facts or {}}
+    record |= {"windows": lab.world.windows.fingerprint, "provenance": provenance({"all": lab.seed})}
+    facts.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    score = ndcg(rows["rank"].to_numpy(), 10).mean()
+    print(f"{lab.world.name} seed {lab.seed}  {cell.label:45s} NDCG@10 {score:.4f}  {made.seconds:.0f} s", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m experiments.run", description=__doc__)
+    parser.add_argument("study", choices=STUDIES, nargs="+")
+    parser.add_argument("--data", choices=NAMES, nargs="+", default=["movielens"])
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... (default: 3)")
+    parser.add_argument("--only", help="cells whose label contains this")
+    parser.add_argument("--root", type=Path, default=ROOT, help=f"where results are kept (default: {ROOT})")
+    given = parser.parse_args()
+    keep_freed_memory()
+    for name in given.data:
+        check(name)
+    worlds = {name: load(name) for name in given.data}
+    for seed in range(given.seeds):
+        for world in worlds.values():
+            lab = Lab(world, seed, given.root)
+            for study in given.study:
+                for cell in STUDIES[study]:
+                    if given.only is None or given.only in cell.label:
+                        run_cell(lab, cell, given.root)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Data sets of the experiments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from rere.catalog.index import CatalogIndex, build_index
+from rere.config import Chronological, IndexConfig, IngestConfig, LeaveOneOut, SplitConfig, Tables
+from rere.data.dataset import Dataset, Period, Windows
+from rere.data.ingest import ingest
+from rere.data.sequences import training_sequences
+from rere.data.windows import make_windows
+from rere.errors import RereError
+
+TOYS = "RERE_TOYS_2013"  # environment variable: a directory with interactions.csv and items.csv
+BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data" / "amazon_toys_2013"
+
+
+@dataclass(frozen=True)
+class World:
+    """A data set with its windows and what models are fitted on."""
+
+    name: str
+    dataset: Dataset
+    windows: Windows
+
+    def index(self, config: IndexConfig) -> CatalogIndex:
+        return build_index(self.dataset.items, config)
+
+    @cached_property
+    def item_index(self) -> dict[str, int]:
+        return {item: place for place, item in enumerate(self.dataset.items["item_id"])}
+
+    @cached_property
+    def sequences(self) -> list[np.ndarray]:
+        return training_sequences(self.dataset)
+
+    def rows(self, period: Period) -> tuple[list[list[int]], Sequence[int]]:
+        """Histories and targets of a period, as item indices."""
+        rows = self.windows.of(period)
+        histories = [[self.item_index[item] for item in history] for history in rows["history"]]
+        return histories, [self.item_index[item] for item in rows["target"]]
+
+
+def load(name: str) -> World:
+    """`movielens` (chronological), `movielens-loo` (leave one out) or `toys` (Amazon Toys 2013, chronological)."""
+    dataset = ingest(_sources()[name])
+    return World(name, dataset, make_windows(dataset, SplitConfig()))
+
+
+NAMES = ("movielens", "movielens-loo", "toys")
+
+
+def _sources() -> dict[str, IngestConfig]:
+    toys = Path(os.environ.get(TOYS, BESIDE))
+    return {
+        "movielens": IngestConfig(split=Chronological()),
+        "movielens-loo": IngestConfig(split=LeaveOneOut()),
+        "toys": IngestConfig(
+            source=Tables(interactions=toys / "interactions.csv", items=toys / "items.csv"),
+            split=Chronological(),
+            k_core=1,  # the file is a 5-core already; a second filter on the training period would drop a third
+        ),
+    }
+
+
+def available(name: str) -> bool:
+    """Whether the data set can be read here."""
+    source = _sources()[name].source
+    return not isinstance(source, Tables) or source.interactions.exists()
+
+
+def check(name: str) -> None:
+    """Raises RereError for a data set that isn't there."""
+    if not available(name):
+        raise RereError(f"interactions.csv and items.csv for {name}", "none", f"set {TOYS} to their directory")

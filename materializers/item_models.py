@@ -1,0 +1,23 @@
+"""The item models."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pandas as pd
+from zenml.enums import ArtifactType
+
+from materializers.directory import DirectoryMaterializer
+from rere.baselines.item_models import ItemModels
+
+
+class ItemModelsMaterializer(DirectoryMaterializer):
+    """A directory of weights and records a model."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (ItemModels,)
+    ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.MODEL
+
+    FOLDER: ClassVar[str] = "item_models"
+
+    def pictures(self, data: ItemModels) -> dict[str, str]:
+        return {f"{kind}.csv": pd.DataFrame(model.curves).to_csv(index=False) for kind, model in data.models.items()}
