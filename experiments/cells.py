@@ -10,7 +10,7 @@ from typing import Any
 from experiments.lab import Lab
 from rere.baselines.ease import fit_ease
 from rere.baselines.popularity import Popularity
-from rere.config import EASEConfig, IndexConfig, PreferenceConfig, RLConfig, SFTConfig
+from rere.config import EASEConfig, IndexConfig, ItemModelsConfig, PreferenceConfig, RLConfig, SFTConfig
 from rere.evaluation.recommender import Recommender
 from rere.language_model import Checkpoint
 from rere.serving.debiased import DebiasedRecommender
@@ -19,7 +19,7 @@ from rere.serving.recommender import GenerativeRecommender
 INDEX, SFT = IndexConfig(), SFTConfig()
 SEMANTIC = IndexConfig(code="semantic")
 D3_WEIGHT = 0.3  # by validation, see docs/decisions.md
-TEACHER = "caser"
+TEACHER = ItemModelsConfig().teacher
 
 # The paper's setting at a rate and length for the small model; REINFORCED is the default of the pipeline.
 PAPER = RLConfig.model_validate(
@@ -29,7 +29,7 @@ PAPER = RLConfig.model_validate(
         "ground_truth": "off",
         "normalisation": "vocab",
         "learning_rate": 1e-4,
-        "updates": 600,
+        "updates": 300,
     }
 )
 REINFORCED = RLConfig()
@@ -93,7 +93,7 @@ def reinforced(
     return lambda lab: generative(lab, index, lab.reinforced(index, sft, changed, TEACHER), changed.normalisation)
 
 
-def generative(lab: Lab, index: IndexConfig, checkpoint: Checkpoint, normalisation: Any = "vocab") -> Made:
+def generative(lab: Lab, index: IndexConfig, checkpoint: Checkpoint, normalisation: Any = "trie") -> Made:
     facts = checkpoint.facts()
     recommender = GenerativeRecommender("model", checkpoint.path, lab.index(index), 20, normalisation)
     kept: dict[str, Any] = {
@@ -119,40 +119,38 @@ MAIN = [
     Cell("SFT, semantic IDs (TIGER-style)", tuned(SEMANTIC)),
     Cell("SFT", tuned(INDEX)),
     Cell("SFT + D3 (SASRec)", debiased),
-    Cell("DPO", preferring(PreferenceConfig(negatives=1))),
-    Cell("S-DPO", preferring(PreferenceConfig(negatives=8))),
+    Cell("DPO", preferring(PreferenceConfig(negatives=1, updates=300))),
+    Cell("S-DPO", preferring(PreferenceConfig(negatives=8, updates=300))),
     Cell("ReRe (paper)", reinforced(PAPER)),
     Cell("ReRe (default)", reinforced(REINFORCED)),
 ]
 
-SHORT = PAPER.model_copy(update={"updates": 300})  # ablations: half the updates, everything else as in MAIN
-SHORT_DEFAULT = REINFORCED.model_copy(update={"updates": 300})
 ABLATIONS = [
     Cell("SFT (start)", tuned(INDEX)),
-    Cell("beam, rule + ranking, GRPO (paper)", reinforced(SHORT)),
-    Cell("sampling: multinomial", reinforced(SHORT, sampling={"type": "multinomial"})),
-    Cell("sampling: dynamic", reinforced(SHORT, sampling={"type": "dynamic"})),
-    Cell("normalisation: trie", reinforced(SHORT, normalisation="trie")),
-    Cell("reward: rule", reinforced(SHORT, rewards=rewards("rule"))),
-    Cell("reward: ranking only", reinforced(SHORT, rewards=rewards("ranking"))),
-    Cell("reward: rule + semantic", reinforced(SHORT, rewards=rewards("rule", "semantic"))),
-    Cell("reward: rule + collaborative", reinforced(SHORT, rewards=rewards("rule", "collaborative"))),
-    Cell("reward: collaborative only", reinforced(SHORT, rewards=rewards("collaborative"))),
-    Cell("loss: DAPO", reinforced(SHORT, loss="dapo")),
-    Cell("loss: GSPO", reinforced(SHORT, loss="gspo")),
-    Cell("advantage: unscaled", reinforced(SHORT, advantage="none")),
-    Cell("truth added", reinforced(SHORT, ground_truth="add")),
-    Cell("start: base", reinforced(SHORT, sft=SFTConfig(epochs=0))),
-    Cell("ours", reinforced(SHORT_DEFAULT)),
-    Cell("ours, rule reward only", reinforced(SHORT_DEFAULT, rewards=rewards("rule"))),
-    Cell("ours, teacher's reward only", reinforced(SHORT_DEFAULT, rewards=rewards("collaborative"))),
-    Cell("ours, truth not added", reinforced(SHORT_DEFAULT, ground_truth="off")),
-    Cell("ours, GRPO", reinforced(SHORT_DEFAULT, loss="grpo")),
+    Cell("beam, rule + ranking, GRPO (paper)", reinforced(PAPER)),
+    Cell("sampling: multinomial", reinforced(PAPER, sampling={"type": "multinomial"})),
+    Cell("sampling: dynamic", reinforced(PAPER, sampling={"type": "dynamic"})),
+    Cell("normalisation: trie", reinforced(PAPER, normalisation="trie")),
+    Cell("reward: rule", reinforced(PAPER, rewards=rewards("rule"))),
+    Cell("reward: ranking only", reinforced(PAPER, rewards=rewards("ranking"))),
+    Cell("reward: rule + semantic", reinforced(PAPER, rewards=rewards("rule", "semantic"))),
+    Cell("reward: rule + collaborative", reinforced(PAPER, rewards=rewards("rule", "collaborative"))),
+    Cell("reward: collaborative only", reinforced(PAPER, rewards=rewards("collaborative"))),
+    Cell("loss: DAPO", reinforced(PAPER, loss="dapo")),
+    Cell("loss: GSPO", reinforced(PAPER, loss="gspo")),
+    Cell("advantage: unscaled", reinforced(PAPER, advantage="none")),
+    Cell("truth added", reinforced(PAPER, ground_truth="add")),
+    Cell("start: base", reinforced(PAPER, sft=SFTConfig(epochs=0))),
+    Cell("ours", reinforced(REINFORCED)),
+    Cell("ours, rule reward only", reinforced(REINFORCED, rewards=rewards("rule"))),
+    Cell("ours, teacher's reward only", reinforced(REINFORCED, rewards=rewards("collaborative"))),
+    Cell("ours, truth not added", reinforced(REINFORCED, ground_truth="off")),
+    Cell("ours, GRPO", reinforced(REINFORCED, loss="grpo")),
 ]
 SENSITIVITY = [
     Cell("SFT (start)", tuned(INDEX)),
-    *[Cell(f"G = {group}", reinforced(SHORT_DEFAULT, group=group)) for group in (4, 8, 16, 32)],
-    *[Cell(f"β = {kl:g}", reinforced(SHORT_DEFAULT, kl=kl)) for kl in (0.0, 1e-3, 1e-2, 1e-1)],
-    *[Cell(f"learning rate {rate:g}", reinforced(SHORT_DEFAULT, learning_rate=rate)) for rate in (1e-4, 3e-4, 1e-3)],
+    *[Cell(f"G = {group}", reinforced(REINFORCED, group=group)) for group in (4, 8, 16, 32)],
+    *[Cell(f"β = {kl:g}", reinforced(REINFORCED, kl=kl)) for kl in (0.0, 1e-3, 1e-2, 1e-1)],
+    *[Cell(f"learning rate {rate:g}", reinforced(REINFORCED, learning_rate=rate)) for rate in (1e-4, 3e-4, 1e-3)],
 ]
 STUDIES = {"main": MAIN, "ablations": ABLATIONS, "sensitivity": SENSITIVITY}

@@ -158,6 +158,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path("docs/results"), help="default: docs/results")
     given = parser.parse_args()
     given.to.mkdir(parents=True, exist_ok=True)
+    (given.to / "tables.md").write_text("# Tables\n\nWritten by `python -m experiments.report`.\n", encoding="utf-8")
     for data in NAMES:
         if not available(data):
             continue
@@ -175,7 +176,9 @@ def main() -> None:
                 f"{data}, {study}: {found['rows'].iloc[0]} rows, {found['seeds'].max()} seeds",
                 given.to / f"{stem}.svg",
             )
-            print(f"\n### {data}, {study}\n\n{markdown(found, study)}")
+            text = f"\n## {data}, {study}\n\n{markdown(found, study)}\n\n![NDCG@10]({stem}.svg)\n"
+            (given.to / "tables.md").open("a", encoding="utf-8").write(text)
+            print(text)
 
 
 if __name__ == "__main__":

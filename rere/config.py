@@ -163,7 +163,7 @@ class ScratchModel(Settings):
     type: Literal["scratch"] = "scratch"
     architecture: Literal["qwen2", "llama", "gemma", "gpt2"] = "qwen2"
     layers: int = Field(default=2, ge=1)
-    width: int = Field(default=64, ge=8)
+    width: int = Field(default=128, ge=8)
     heads: int = Field(default=2, ge=1)
     vocabulary: int = Field(default=3000, ge=300)
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -323,14 +323,14 @@ class RLConfig(Settings):
     )
     sampling: Sampling = Beam()
     normalisation: Normalisation = Field(
-        default="vocab", description="log-probabilities over the vocabulary (the paper) or over allowed children"
+        default="trie", description="log-probabilities over the vocabulary (the paper) or over allowed children"
     )
-    rewards: tuple[Reward, ...] = (RuleReward(), RankingReward())
+    rewards: tuple[Reward, ...] = (RuleReward(weight=0.1), CollaborativeReward(weight=0.9))
     ground_truth: Literal["off", "add"] = Field(
-        default="off", description="add: a group that misses the target gets it in place of its last candidate"
+        default="add", description="add: a group that misses the target gets it in place of its last candidate"
     )
     loss: Literal["grpo", "dapo", "gspo", "listwise"] = Field(
-        default="grpo",
+        default="listwise",
         description="listwise: cross-entropy of the group's softmax to the rewards, as shares of their sum",
     )
     advantage: Literal["group_std", "none"] = Field(
@@ -340,11 +340,11 @@ class RLConfig(Settings):
     reference_sync_updates: int = Field(default=64, ge=1)
     reference_mixup: float = Field(default=0.6, ge=0, le=1, description="share of the policy at a sync")
     adaptation: Adaptation = FullFineTuning()
-    updates: int | None = Field(default=600, ge=1, description="stop after so many; null: after `epochs`")
+    updates: int | None = Field(default=300, ge=1, description="stop after so many; null: after `epochs`")
     epochs: int = Field(default=2, ge=1)
     prompts: int = Field(default=32, ge=1, description="prompts an update")
     device_batch_prompts: int = Field(default=32, ge=1, description="prompts a forward; accumulation makes up the rest")
-    learning_rate: float = Field(default=1e-4, gt=0)
+    learning_rate: float = Field(default=3e-4, gt=0)
     warmup_share: float = Field(default=0.03, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
     clip_gradient: float = Field(default=1.0, gt=0)
@@ -446,7 +446,7 @@ class CaserConfig(Settings):
     horizontal: int = Field(default=16, ge=1, description="filters of each height, from 1 to `history_items` items")
     dropout: float = Field(default=0.5, ge=0, lt=1)
     history_items: int = Field(default=10, ge=1, description="items looked at")
-    epochs: int = Field(default=15, ge=1)
+    epochs: int = Field(default=8, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     batch_rows: int = Field(default=512, ge=1, description="windows, of one target each, an update")
@@ -460,8 +460,8 @@ ItemModel = Literal["sasrec", "gru4rec", "caser"]
 class ItemModelsConfig(Settings):
     """Which item models are fitted and judged beside the generative ones, and which one teaches."""
 
-    rivals: tuple[ItemModel, ...] = ("sasrec",)
-    teacher: ItemModel = Field(default="sasrec", description="asked by the collaborative reward")
+    rivals: tuple[ItemModel, ...] = ("sasrec", "caser")
+    teacher: ItemModel = Field(default="caser", description="asked by the collaborative reward")
     sasrec: SASRecConfig = SASRecConfig()
     gru4rec: GRU4RecConfig = GRU4RecConfig()
     caser: CaserConfig = CaserConfig()
@@ -471,7 +471,7 @@ class EvaluationConfig(Settings):
     ks: tuple[int, ...] = (1, 3, 5, 10)
     beams: int = Field(default=20, ge=1, description="width of the constrained beam search")
     batch_prompts: int = Field(default=64, ge=1)
-    normalisation: Normalisation = "vocab"
+    normalisation: Normalisation = "trie"
     bootstrap_samples: int = Field(default=2000, ge=100)
     confidence: float = Field(default=0.95, gt=0, lt=1)
     seed: int = 0
