@@ -5,14 +5,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ENVIRONMENT := $(CURDIR)/.rere/env.sh
 STAMP := $(VENV)/.installed
+# Toys 2013 where it is at hand: a directory with interactions.csv and items.csv.
+TOYS := $(if $(wildcard $(or $(RERE_TOYS_2013),../shared/data/amazon_toys_2013)/interactions.csv),toys)
 # Each recipe that talks to ZenML or MLflow first reads what `make stack` wrote.
 IN_STACK := source $(ENVIRONMENT) && export PATH="$(abspath $(BIN)):$$PATH" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help venv smollm2 stack demo report serve test check lint format clean
+.PHONY: help venv smollm2 stack demo report serve test check lint format reproduce reproduce-quick clean
 
 help:  ## list the tasks
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(STAMP)  ## create .venv with the pinned packages
 $(STAMP): pyproject.toml constraints.txt requirements-data.txt
@@ -54,6 +56,15 @@ check: lint test  ## everything that CI asks for
 format: venv  ## format, and mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+reproduce: venv  ## rerun the evidence of docs/results.md (hours on 2 cores; resumes where it stopped)
+	$(BIN)/python -m experiments.run main --data movielens $(TOYS) --seeds 3
+	$(BIN)/python -m experiments.run ablations sensitivity --data movielens --seeds 3
+	$(BIN)/python -m experiments.report
+
+reproduce-quick: venv  ## a slice of it: one seed of the main models on MovieLens-100K (under 15 minutes)
+	$(BIN)/python -m experiments.run main --data movielens --seeds 1
+	$(BIN)/python -m experiments.report --to reports/results
 
 clean:  ## remove caches, reports and the local stack with all its runs; keeps .venv
 	rm -rf .rere reports .zen/config.yaml .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from experiments.worlds import World
 from rere.artifacts import fingerprint
-from rere.baselines.item_models import KINDS
+from rere.baselines.item_models import KINDS, ItemModels
 from rere.baselines.sequential import SequentialRecommender
 from rere.catalog.index import CatalogIndex
 from rere.config import IndexConfig, ItemModelsConfig, PreferenceConfig, RLConfig, SFTConfig
@@ -44,13 +44,20 @@ class Lab:
         return train_sft(self.world.windows, self.index(index), index.backbone, config, work, _silent)
 
     def reinforced(self, index: IndexConfig, sft: SFTConfig, config: RLConfig, teacher: str) -> Checkpoint:
-        """The fine-tuned model after reinforcement learning; the teacher is one of `KINDS`."""
+        """The fine-tuned model after reinforcement learning; the teacher is one of `KINDS`, or `best`."""
         config = config.model_copy(update={"seed": self.seed})
+        teacher = self.teacher(teacher)
         asks = any(reward.type == "collaborative" for reward in config.rewards)
         work = self.root / name_of("rl", index, sft, config, teacher if asks else "")
         start = self.tuned(index, sft)
         opinion = self.item_model(teacher) if asks else None
         return train_rl(start, self.world.windows, self.index(index), config, work, _silent, opinion)
+
+    def teacher(self, choice: str) -> str:
+        """See `ItemModels.teacher`."""
+        return (
+            choice if choice != "best" else ItemModels({kind: self.item_model(kind) for kind in KINDS}).teacher("best")
+        )
 
     def preferring(self, index: IndexConfig, sft: SFTConfig, config: PreferenceConfig) -> Checkpoint:
         """The fine-tuned model after DPO or S-DPO."""

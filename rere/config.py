@@ -460,8 +460,11 @@ ItemModel = Literal["sasrec", "gru4rec", "caser"]
 class ItemModelsConfig(Settings):
     """Which item models are fitted and judged beside the generative ones, and which one teaches."""
 
-    rivals: tuple[ItemModel, ...] = ("sasrec", "caser")
-    teacher: ItemModel = Field(default="caser", description="asked by the collaborative reward")
+    rivals: tuple[ItemModel, ...] = Field(default=("sasrec", "gru4rec", "caser"), min_length=1)
+    teacher: Literal["best", "sasrec", "gru4rec", "caser"] = Field(
+        default="best",
+        description="asked by the collaborative reward; best: the rival with the best validation NDCG@10",
+    )
     sasrec: SASRecConfig = SASRecConfig()
     gru4rec: GRU4RecConfig = GRU4RecConfig()
     caser: CaserConfig = CaserConfig()

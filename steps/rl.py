@@ -39,8 +39,9 @@ def reinforce(
     """
     from rere.training.rl import train_rl
 
-    mentor = item_models.models[teacher]
-    lessons = fingerprint({str(n): repr(record) for n, record in enumerate(mentor.curves)}) + teacher
+    kind = item_models.teacher(teacher)
+    mentor = item_models.models[kind]
+    lessons = fingerprint({str(n): repr(record) for n, record in enumerate(mentor.curves)}) + kind
     inputs = (fingerprint(start.verify()), windows.fingerprint, catalogue_fingerprint(catalog), lessons)
     with work_directory("rl", config, *inputs, code_fingerprint(__name__)) as work:
         return train_rl(start, windows, catalog, config, work, mlflow_log("rl", config), mentor)

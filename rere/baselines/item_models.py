@@ -12,7 +12,7 @@ from rere.artifacts import seal, verify
 from rere.baselines.caser import Caser, fit_caser
 from rere.baselines.gru4rec import GRU4Rec, fit_gru4rec
 from rere.baselines.sasrec import SASRec, fit_sasrec
-from rere.baselines.sequential import SequentialRecommender
+from rere.baselines.sequential import SCORE, SequentialRecommender
 from rere.config import ItemModelsConfig
 
 KINDS: dict[str, tuple[type[SequentialRecommender], Any]] = {
@@ -28,6 +28,12 @@ class ItemModels:
     def __init__(self, models: Mapping[str, SequentialRecommender]) -> None:
         self.models = dict(models)
 
+    def teacher(self, choice: str) -> str:
+        """The kind that a setting names; `best` is the one with the best validation NDCG@10."""
+        if choice != "best":
+            return choice
+        return max(self.models, key=lambda kind: best_score(self.models[kind]))
+
     def save(self, directory: Path) -> None:
         """Each model's files side by side, sealed as a whole."""
         directory.mkdir(parents=True, exist_ok=True)
@@ -40,6 +46,11 @@ class ItemModels:
         """Read what `save` wrote; raises RereError when half-written or altered."""
         verify(directory)
         return cls({kind: KINDS[kind][0].read(directory) for kind in KINDS if (directory / f"{kind}.json").exists()})
+
+
+def best_score(model: SequentialRecommender) -> float:
+    """Validation NDCG@10 of the epoch that was kept."""
+    return max(record[SCORE] for record in model.curves)
 
 
 def fit_item_models(

@@ -107,6 +107,9 @@ def test_item_models_come_back(tmp_path: Path, store: Any) -> None:
     for kind, model in models.models.items():
         ours, theirs = back.models[kind].recommend([[1, 2]], 5), model.recommend([[1, 2]], 5)
         np.testing.assert_array_equal(ours.scores, theirs.scores)
+    best = max(models.models, key=lambda kind: max(r["valid_ndcg@10"] for r in models.models[kind].curves))
+    assert back.teacher("best") == best
+    assert back.teacher("gru4rec") == "gru4rec"
     assert saved.pictures(models)["sasrec.csv"].startswith("epoch,train_loss")
 
 

@@ -1,0 +1,99 @@
+"""The harness of the evidence: resumes, reuses what was trained, and its table says what the rows say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import cells, report, run
+from experiments.cells import Cell, Made
+from experiments.lab import Lab, name_of
+from experiments.worlds import World
+from rere.baselines.popularity import Popularity
+from rere.config import IndexConfig, RLConfig, SFTConfig
+from rere.data.dataset import Dataset, IngestReport, Windows
+from rere.evaluation.recommender import Ranking
+from tests.conftest import TINY
+
+INDEX = IndexConfig(backbone=TINY)
+SFT = SFTConfig(epochs=1, batch_tokens=64, sequence_items=8)
+
+
+@pytest.fixture
+def world(world_items: pd.DataFrame, world_windows: Windows) -> World:
+    rows = world_windows.table
+    events = pd.DataFrame(
+        {
+            "user_id": rows["user_id"],
+            "item_id": rows["target"],
+            "timestamp": rows["timestamp"],
+            "period": rows["period"],
+        }
+    )
+    facts = IngestReport(source="test", source_sha256={}, read={}, dropped={}, kept={})
+    return World("small", Dataset(events, world_items, facts), world_windows)
+
+
+class Always:
+    """Puts one item first for everybody."""
+
+    def __init__(self, item: int) -> None:
+        self.name, self.item = "always", item
+
+    def recommend(self, histories, k):
+        items = np.full((len(histories), k), -1)
+        items[:, 0] = self.item
+        return Ranking(items, np.where(items >= 0, 0.0, -np.inf).astype(np.float32))
+
+
+def test_a_finished_cell_is_not_run_again(world: World, tmp_path: Path) -> None:
+    calls = []
+
+    def make(lab: Lab) -> Made:
+        calls.append(lab.seed)
+        return Made(Popularity.fit(lab.world.sequences, len(lab.world.item_index)), 1.5, 10.0)
+
+    for _ in range(2):
+        run.run_cell(Lab(world, 0, tmp_path), Cell("Popularity", make), tmp_path)
+    run.run_cell(Lab(world, 1, tmp_path), Cell("Popularity", make), tmp_path)
+    assert calls == [0, 1]
+
+
+def test_equal_settings_share_a_training_and_others_do_not(world: World, tmp_path: Path) -> None:
+    lab = Lab(world, 0, tmp_path)
+    first = lab.tuned(INDEX, SFT)
+    written = (first.path / "manifest.json").stat().st_mtime_ns
+    assert lab.tuned(INDEX, SFT).path == first.path
+    assert (first.path / "manifest.json").stat().st_mtime_ns == written
+    rl = RLConfig(updates=1, prompts=4, group=2, rewards=({"type": "rule"},))
+    assert lab.reinforced(INDEX, SFT, rl, "sasrec").path != first.path
+    assert name_of("rl", rl) != name_of("rl", rl.model_copy(update={"kl": 0.5}))
+
+
+def test_the_table_averages_seeds_and_compares_row_by_row(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = [Cell("SFT", lambda lab: Made(Always(lab.seed))), Cell("other", lambda lab: Made(Always(lab.seed + 2)))]
+    monkeypatch.setitem(cells.STUDIES, "main", study)
+    monkeypatch.setattr(report, "load", lambda name: world)
+    for seed in (0, 1):
+        for cell in study:
+            run.run_cell(Lab(world, seed, tmp_path), cell, tmp_path)
+    found = report.table(tmp_path, "small", "main").set_index("model")
+    targets = np.array(world.rows("test")[1])
+    share = [(targets == item).mean() for item in range(4)]  # hits at rank 1 count 1
+    assert found.loc["SFT", "ndcg@10"] == pytest.approx((share[0] + share[1]) / 2)
+    assert found.loc["other", "vs SFT"] == pytest.approx((share[2] + share[3] - share[0] - share[1]) / 2)
+    assert found.loc["SFT", "ndcg@10 seeds"] == pytest.approx(np.std(share[:2], ddof=1))
+    assert found.loc["other", "vs SFT low"] <= found.loc["other", "vs SFT"] <= found.loc["other", "vs SFT high"]
+    text = report.markdown(found.reset_index(), "main")
+    assert "| other |" in text
+
+
+def test_every_cell_has_a_name_of_its_own_in_its_study() -> None:
+    for study in cells.STUDIES.values():
+        places = [run.result_path(Path(), "data", 0, cell.label) for cell in study]
+        assert len(set(places)) == len(places)
