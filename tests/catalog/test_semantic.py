@@ -13,7 +13,9 @@ from rere.config import (
     EvaluationConfig,
     IndexConfig,
     LocalModel,
+    RankingReward,
     RLConfig,
+    RuleReward,
     SemanticCodes,
     SFTConfig,
     TitleEmbedding,
@@ -204,7 +206,16 @@ def test_beam_search_finds_distinct_items_in_the_order_of_all_scores(catalog, no
 
 
 QUICK = SFTConfig(epochs=15, learning_rate=5e-3, batch_tokens=32, sequence_items=8)
-RL = RLConfig(group=4, prompts=16, updates=4, validate_every=2, checkpoint_every=2, learning_rate=1e-3)
+RL = RLConfig(
+    rewards=(RuleReward(), RankingReward()),
+    loss="grpo",
+    group=4,
+    prompts=16,
+    updates=4,
+    validate_every=2,
+    checkpoint_every=2,
+    learning_rate=1e-3,
+)
 
 
 def hits(checkpoint, catalog, windows):

@@ -31,8 +31,18 @@ from rere.training.sft import train_sft
 from rere.training.state import Reference, load_progress, save_progress, snapshot
 from tests.conftest import TINY
 
-QUICK = RLConfig(
-    group=4, prompts=16, device_batch_prompts=8, updates=6, learning_rate=2e-3, validate_every=2, checkpoint_every=2
+QUICK = RLConfig(  # the paper's choices, small
+    group=4,
+    prompts=16,
+    device_batch_prompts=8,
+    updates=6,
+    learning_rate=2e-3,
+    validate_every=2,
+    checkpoint_every=2,
+    rewards=(RuleReward(), RankingReward()),
+    loss="grpo",
+    ground_truth="off",
+    normalisation="vocab",
 )
 
 
