@@ -12,12 +12,13 @@ from rere.baselines.ease import fit_ease
 from rere.baselines.gru4rec import fit_gru4rec
 from rere.baselines.popularity import Popularity
 from rere.baselines.sasrec import fit_sasrec
-from rere.catalog.index import CatalogIndex
-from rere.config import CaserConfig, EASEConfig, GRU4RecConfig, SASRecConfig
+from rere.catalog.index import CatalogIndex, build_index
+from rere.config import CaserConfig, EASEConfig, GRU4RecConfig, SASRecConfig, SemanticCodes, TitleEmbedding
 from rere.decoding.tree_attention import TreeModel
 from rere.evaluation.foreign import ForeignRecommender
 from rere.evaluation.recommender import Recommender
 from rere.language_model import load_model
+from rere.serving.debiased import DebiasedRecommender
 from rere.serving.recommender import GenerativeRecommender
 
 HISTORIES = [[0, 1, 2], [3], [2, 2, 5, 1, 0, 4, 3], [1, 4]]
@@ -52,11 +53,24 @@ def generative(catalog: CatalogIndex) -> Recommender:
     return GenerativeRecommender("generative", TreeModel(model), catalog, beams=4, batch_prompts=2)
 
 
+def semantic_ids(catalog: CatalogIndex) -> Recommender:
+    """TIGER's way: the same model, search and class over other codes."""
+    codes = SemanticCodes(levels=2, codewords=4, embedding=TitleEmbedding(dimensions=4))
+    config = catalog.config.model_copy(update={"code": "semantic", "semantic": codes})
+    return generative(build_index(catalog.items, config))
+
+
+def debiased(catalog: CatalogIndex) -> Recommender:
+    model = generative(catalog)
+    assert isinstance(model, GenerativeRecommender)
+    return DebiasedRecommender(model, sasrec(catalog), 0.3)
+
+
 def foreign(catalog: CatalogIndex) -> Recommender:
     return ForeignRecommender(popularity(catalog), catalog.item_ids, catalog.item_ids)
 
 
-MAKERS = [popularity, ease, sasrec, gru4rec, caser, generative, foreign]
+MAKERS = [popularity, ease, sasrec, gru4rec, caser, generative, semantic_ids, debiased, foreign]
 
 
 @pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__)
