@@ -143,7 +143,7 @@ def build_index(items: pd.DataFrame, config: IndexConfig) -> CatalogIndex:
         tokenizer = load_tokenizer(config.backbone, texts)
         trie = _title_trie(texts.tolist(), tokenizer)
         if config.code == "prefix":
-            trie = _prefix_trie(trie)
+            trie = prefix_trie(trie)
     return CatalogIndex(
         items=pd.DataFrame({"item_id": ids, "title": titles, "text": texts}).reset_index(drop=True),
         trie=trie,
@@ -193,7 +193,7 @@ def _semantic_trie(titles: list[str], tokenizer: PreTrainedTokenizerFast, config
     return build_trie([[known[names[pair]] for pair in enumerate(code)] for code in codes])
 
 
-def _prefix_trie(trie: TokenTrie) -> TokenTrie:
+def prefix_trie(trie: TokenTrie) -> TokenTrie:
     """Cut every item where its path has one leaf left below it.
 
     The node just under the last branching ancestor of a leaf is the first with one leaf below.

@@ -1,0 +1,25 @@
+"""Settings of the service: sizes of batches and queues, limits on requests, times."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from rere.config import Settings
+
+
+class ServingConfig(Settings):
+    batch_requests: int = Field(default=64, ge=1, description="requests searched together at most")
+    batch_tokens: int = Field(default=16_384, ge=1, description="prompt tokens of a batch at most, past its first one")
+    queue_requests: int = Field(default=512, ge=1, description="requests that wait at most; the next gets 429")
+    deadline_seconds: float = Field(default=10.0, gt=0, description="a request that takes longer gets 408")
+    prefix_tokens: int = Field(default=32_768, ge=0, description="prompt tokens kept computed; 0: none")
+    max_k: int = Field(default=100, ge=1, description="items a request may ask for")
+    max_history: int = Field(default=1_000, ge=1, description="entries of a request's history")
+    max_exclusions: int = Field(default=1_000, ge=0, description="entries of a request's exclusions")
+    max_edits: int = Field(default=10_000, ge=1, description="items of one change of the catalogue")
+    body_bytes: int = Field(default=1 << 18, ge=1_024, description="of a request's body")
+    edit_bytes: int = Field(default=1 << 23, ge=1_024, description="of the body of a change of the catalogue")
+    read_seconds: float = Field(default=10.0, gt=0, description="for a request's head to come, and for its body")
+    connections: int = Field(default=1_024, ge=1, description="open connections; the next gets 503")
+    poll_seconds: float = Field(default=5.0, gt=0, description="between looks at the registry's alias")
+    drain_seconds: int = Field(default=20, ge=1, description="for open requests when the service is told to stop")

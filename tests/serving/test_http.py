@@ -1,0 +1,214 @@
+"""The service over real sockets: answers, refusals, changes of the catalogue."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from rere.serving.config import ServingConfig
+from rere.serving.guard import Tokens
+from rere.serving.recommender import GenerativeRecommender
+from rere.serving.service import RecommendationService
+from tests.serving.helpers import ADMIN, TITLES, running, tiny_catalog, tiny_deployment
+
+Running = tuple[httpx.Client, RecommendationService]
+LIMITS = ServingConfig(max_k=50, max_history=20, max_exclusions=45, body_bytes=4_096, read_seconds=0.4)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    with running(LIMITS) as pair:
+        yield pair
+
+
+@pytest.fixture
+def client(server: Running) -> httpx.Client:
+    return server[0]
+
+
+def recommended(client: httpx.Client, **body: object) -> list[str]:
+    answer = client.post("/recommend", json=body)
+    assert answer.status_code == 200, answer.text
+    return [item["item_id"] for item in answer.json()["items"]]
+
+
+def test_the_answer_is_the_recommenders(client: httpx.Client) -> None:
+    deployment = tiny_deployment()
+    reference = GenerativeRecommender("reference", deployment.model, tiny_catalog(), beams=6)
+    for history in ([4], [1, 2, 3], [9, 8, 7, 6, 5]):
+        ranking = reference.recommend([history[-3:]], 5)  # the model reads three items
+        answer = client.post("/recommend", json={"history": [f"i{n}" for n in history], "k": 5}).json()
+        assert [item["item_id"] for item in answer["items"]] == [f"i{n}" for n in ranking.items[0]]
+        assert [item["score"] for item in answer["items"]] == pytest.approx(ranking.scores[0].tolist(), abs=1e-3)
+        assert [item["title"] for item in answer["items"]] == [TITLES[n] for n in ranking.items[0]]
+        assert [item["rank"] for item in answer["items"]] == [1, 2, 3, 4, 5]
+        assert answer["model_version"] == "1"
+
+
+def test_titles_numbers_and_unknown_entries(client: httpx.Client) -> None:
+    by_id = recommended(client, history=["i7", "i8"])
+    answer = client.post("/recommend", json={"history": [TITLES[7], "no such", "i8", 12345], "exclude": ["nor this"]})
+    assert [item["item_id"] for item in answer.json()["items"]] == by_id
+    assert [entry["entry"] for entry in answer.json()["unknown"]] == ["no such", "12345", "nor this"]
+    nothing = client.post("/recommend", json={"history": ["no such"]})
+    assert nothing.status_code == 422
+    assert "at least one item" in nothing.json()["detail"]
+
+
+def test_exclusions_and_seen(client: httpx.Client) -> None:
+    everything = recommended(client, history=["i3", "i4", "i5", "i6"], k=40)
+    assert len(everything) == 40
+    fewer = recommended(client, history=["i3", "i4", "i5", "i6"], k=40, seen="exclude", exclude=["i9", TITLES[10]])
+    assert fewer == [item for item in everything if item not in {"i3", "i4", "i5", "i6", "i9", "i10"}]
+    assert recommended(client, history=["i3"], k=3, exclude=[f"i{n}" for n in range(40)]) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({}, 422),
+        ({"history": []}, 422),
+        ({"history": ["i1"], "k": 0}, 422),
+        ({"history": ["i1"], "k": 51}, 422),
+        ({"history": ["i1"], "k": "3"}, 422),
+        ({"history": ["i1"], "k": True}, 422),
+        ({"history": ["i1"] * 21}, 422),
+        ({"history": ["i1"], "exclude": ["i2"] * 46}, 422),
+        ({"history": [None]}, 422),
+        ({"history": "i1"}, 422),
+        ({"history": ["x" * 600]}, 422),
+        ({"history": ["i1"], "surprise": 1}, 422),
+        ({"history": ["i1"] * 2_000}, 413),
+        ({"history": ["i1"], "seen": "maybe"}, 422),
+    ],
+)
+def test_senseless_requests_are_refused(client: httpx.Client, body: object, status: int) -> None:
+    answer = client.post("/recommend", json=body)
+    assert answer.status_code == status
+    assert answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"\xff\xfe", b"[" * 4_000, b'{"history":[' + b"9" * 4_000, b'{"history":["\\ud800"]}', b'{"k":NaN}', b""],
+)
+def test_broken_bodies_are_refused(client: httpx.Client, content: bytes) -> None:
+    answer = client.post("/recommend", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert set(answer.json()) == {"detail", "problems"}
+
+
+def test_a_body_without_a_length_is_stopped_at_the_limit(client: httpx.Client) -> None:
+    def endless() -> Iterator[bytes]:
+        yield from [b" " * 1_000] * 10
+
+    assert client.post("/recommend", content=endless()).status_code == 413
+
+
+def test_a_deadline_that_passes(client: httpx.Client, server: Running) -> None:
+    service = server[1]
+    rank = service.deployment.rank
+
+    def slow(*arguments):
+        time.sleep(0.05)
+        return rank(*arguments)
+
+    service.deployment.rank = slow
+    try:
+        answer = client.post("/recommend", json={"history": ["i1"], "deadline_ms": 10})
+    finally:
+        service.deployment.rank = rank
+    assert answer.status_code == 408
+    assert recommended(client, history=["i1"], deadline_ms=5_000)
+
+
+def test_items_health_metrics_and_openapi(client: httpx.Client) -> None:
+    found = client.get("/items", params={"query": "star t", "limit": 3}).json()["items"]
+    assert [item["title"] for item in found] == [title for title in TITLES if title.startswith("Star T")][:3]
+    assert client.get("/items", params={"query": "%_\\'\";--"}).json() == {"items": []}
+    assert client.get("/health").json() == {"status": "ok", "model_version": "1"}
+    assert client.get("/ready").json()["status"] == "ready"
+    recommended(client, history=["i1"])
+    text = client.get("/metrics").text
+    assert 'rere_http_requests_total{route="/recommend",status="200"}' in text
+    assert 'rere_model_info{version="1"} 1.0' in text
+    assert 'rere_catalogue_items{state="offered"} 40.0' in text
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {"/recommend", "/items", "/health", "/ready", "/metrics", "/catalog/remove"} <= paths.keys()
+
+
+def test_the_page_puts_nothing_into_html_and_allows_no_foreign_script(client: httpx.Client) -> None:
+    answer = client.get("/")
+    assert "innerHTML" not in answer.text
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    nonce = policy.split("nonce-")[1].split("'")[0]
+    assert answer.text.count(f'nonce="{nonce}"') == 2
+    assert nonce not in client.get("/").text
+
+
+def test_the_catalogue_changes_at_once_and_for_good(tmp_path: Path) -> None:
+    edits = tmp_path / "edits.json"
+    with running(edits_file=edits) as (client, _):
+        best = recommended(client, history=["i1"], k=2)[0]
+        change = {"item_ids": [best, "later"]}
+        assert client.post("/catalog/remove", json=change).status_code == 401
+        assert client.post("/catalog/remove", json=change, headers=ADMIN).json() == {"unknown": ["later"]}
+        assert best not in recommended(client, history=[best, "i1"], k=40)  # a history may still name it
+        assert best not in [item["item_id"] for item in client.get("/items?query=r&limit=50").json()["items"]]
+        new = {"items": [{"item_id": "n", "title": "<b>Brand</b> new"}]}
+        assert client.post("/catalog/add", json=new, headers=ADMIN).json() == {"new": 1, "restored": 0}
+        assert "n" in recommended(client, history=["i1"], k=41)
+        assert recommended(client, history=["<b>Brand</b> new"], k=1)
+        wrong = {"items": [{"item_id": "n", "title": "Another title"}]}
+        assert client.post("/catalog/add", json=wrong, headers=ADMIN).status_code == 422
+    with running(edits_file=edits) as (client, service):  # another process
+        assert best not in recommended(client, history=["i1"], k=41)
+        assert "n" in recommended(client, history=["i1"], k=41)
+        assert client.post("/catalog/restore", json={"item_ids": [best]}, headers=ADMIN).json() == {"unknown": []}
+        assert best in recommended(client, history=["i1"], k=41)
+        assert service.edits.removed == {"later"}
+    assert json.loads(edits.read_text())["added"] == {"n": "<b>Brand</b> new"}
+
+
+def test_tokens() -> None:
+    with running(tokens=Tokens(use="secret")) as (client, _):
+        for path in ("/health", "/ready", "/", "/openapi.json"):
+            assert client.get(path).status_code == 200
+        assert client.get("/items?query=a").status_code == 401
+        assert client.get("/metrics", headers={"authorization": "Bearer wrong"}).status_code == 401
+        refused = client.post(
+            "/recommend", json={"history": ["i1"]}, headers={"authorization": "Bearer s\xe9cret".encode("latin-1")}
+        )
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"] == "Bearer"
+        good = client.post("/recommend", json={"history": ["i1"]}, headers={"authorization": "Bearer secret"})
+        assert good.status_code == 200
+        change = client.post("/catalog/remove", json={"item_ids": ["i1"]}, headers={"authorization": "Bearer secret"})
+        assert change.status_code == 403  # no admin token is set: off
+
+
+def test_clients_that_are_slow_to_speak_are_sent_away(client: httpx.Client) -> None:
+    address = (client.base_url.host, client.base_url.port)
+    head = b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n"
+    for said in (b"", b"POST /recommend HT", head[:-2], head + b'{"his'):
+        with socket.create_connection(address, timeout=3) as connection:
+            connection.sendall(said)
+            started, answer = time.monotonic(), b""
+            while part := connection.recv(4_096):
+                answer += part
+            assert time.monotonic() - started < 2  # the limit is 0.4 s
+            assert (b"408" in answer.split(b"\r\n")[0]) == said.startswith(head)
+
+
+def test_no_request_reaches_the_file_system(client: httpx.Client) -> None:
+    for path in ("/..%2f..%2fetc%2fpasswd", "/%2e%2e/etc/passwd", "/static/../../etc/passwd", "/items/../README.md"):
+        assert client.get(path).status_code in (404, 422)
+    answer = client.post("/recommend", json={"history": ["../../etc/passwd", "i1"], "exclude": ["file:///etc/passwd"]})
+    assert [entry["entry"] for entry in answer.json()["unknown"]] == ["../../etc/passwd", "file:///etc/passwd"]
