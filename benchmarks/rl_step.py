@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks import usual
-from benchmarks.common import add_sizes, arguments, interleaved, prepare, random_prompts, save, show, sizes, smollm2
+from benchmarks.common import add_sizes, arguments, interleaved, prepare, random_prompts, save, show, sizes, subject
 from benchmarks.decoding import bare_forward
 from rere.config import RankingReward, RuleReward
 from rere.decoding.beam import beam_search
@@ -100,7 +100,7 @@ def main() -> None:
     options = parser.parse_args()
     prepare(options)
     count, length, group = sizes(options, quick_prompts=1)
-    model, catalog = smollm2(options.dtype)
+    model, catalog = subject(options.backbone, options.dtype)
     prompts = random_prompts(catalog, count, length, options.seed)
 
     rows, figures = [], {}
@@ -138,7 +138,7 @@ def main() -> None:
             ]
         )
     show(
-        f"RL step, SmolLM2-135M {options.dtype}, {count} prompts of about {length} tokens, G = {group}; "
+        f"RL step, {options.backbone} {options.dtype}, {count} prompts of about {length} tokens, G = {group}; "
         f"median of {options.repeats} (under `trie` the usual loss is still over the full vocabulary)",
         ["log-probabilities", "usual s", "ours s", "floor s", "faster", "to floor", "peak MiB", "gradient norm gap"],
         rows,

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.common import arguments, interleaved, prepare, save, show, smollm2
+from benchmarks.common import arguments, interleaved, prepare, save, show, subject
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config import EvaluationConfig, IndexConfig, IngestConfig, ScratchModel, SFTConfig, SplitConfig
 from rere.data.dataset import Windows
@@ -119,7 +119,7 @@ def main() -> None:
     users = options.users or ((20 if options.quick else 150) if small else 2)
     model, catalog, windows = nano(10)
     if not small:
-        tree, catalog = smollm2(options.dtype)
+        tree, catalog = subject("smollm2", options.dtype)
         model = tree.model
         model.set_attn_implementation("sdpa")
     train = windows.of("train")

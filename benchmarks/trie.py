@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import arguments, prepare, save, show, smollm2
+from benchmarks.common import arguments, prepare, save, show, subject
 from rere.catalog.trie import TokenTrie, build_trie
 from rere.decoding import edges
 from rere.decoding.beam import BeamSearch
@@ -107,7 +107,7 @@ def main() -> None:
     options = arguments(__doc__.splitlines()[0]).parse_args()
     prepare(options)
     sizes = (1_000, 10_000) if options.quick else (1_000, 10_000, 100_000, 1_000_000)
-    model, _ = smollm2(options.dtype)
+    model, _ = subject("smollm2", options.dtype)
     generator = torch.Generator().manual_seed(options.seed)
     prompts = [torch.randint(200, 40_000, (50,), generator=generator).tolist() for _ in range(4)]
     rows, figures = [], []
