@@ -40,8 +40,8 @@ report:  ## open the last model report
 	@echo reports/latest.html
 	@$(PYTHON) -m webbrowser -t "file://$(CURDIR)/reports/latest.html" >/dev/null 2>&1 || true
 
-serve: stack  ## serve the champion on port 5001
-	$(IN_STACK) mlflow models serve -m models:/rere@champion --env-manager local --port 5001
+serve: stack  ## serve the champion on port 5001: page, API, /docs
+	$(IN_STACK) rere serve --alias champion --port 5001
 
 test: venv  ## run the tests
 	$(BIN)/python -m pytest

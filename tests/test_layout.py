@@ -45,10 +45,12 @@ def test_trl_stays_in_training() -> None:
 def test_configs_load(config: Path) -> None:
     from pydantic import TypeAdapter
 
+    from pipelines.batch import batch_pipeline
     from pipelines.rere import rere_pipeline
 
+    pipeline = batch_pipeline if config.stem == "batch" else rere_pipeline
     parameters = yaml.safe_load(config.read_text(encoding="utf-8"))["parameters"]
-    known = inspect.get_annotations(rere_pipeline.entrypoint, eval_str=True)
+    known = inspect.get_annotations(pipeline.entrypoint, eval_str=True)
     assert parameters.keys() <= known.keys()
     for name, value in parameters.items():
         TypeAdapter(known[name]).validate_python(value)

@@ -1,10 +1,13 @@
-"""Settings of the service: sizes of batches and queues, limits on requests, times."""
+"""Settings of the service (sizes of batches and queues, limits on requests, times) and of batch inference."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated, Literal
+
 from pydantic import Field
 
-from rere.config import Settings
+from rere.config import MovieLens100K, Settings, Source
 
 
 class ServingConfig(Settings):
@@ -23,3 +26,30 @@ class ServingConfig(Settings):
     connections: int = Field(default=1_024, ge=1, description="open connections; the next gets 503")
     poll_seconds: float = Field(default=5.0, gt=0, description="between looks at the registry's alias")
     drain_seconds: int = Field(default=20, ge=1, description="for open requests when the service is told to stop")
+
+
+class UserTable(Settings):
+    """A Parquet file with a row a user: user_id, and history: a list of item ids or titles, oldest first."""
+
+    type: Literal["histories"] = "histories"
+    path: Path
+
+
+class UserEvents(Settings):
+    """Interactions of any source that training can read; a user's history is all of them, in order of time."""
+
+    type: Literal["interactions"] = "interactions"
+    source: Source = MovieLens100K()
+
+
+class BatchConfig(Settings):
+    users: Annotated[UserTable | UserEvents, Field(discriminator="type")] = UserEvents()
+    model_name: str = "rere"
+    alias: str = "champion"
+    k: int = Field(default=10, ge=1, description="items a user")
+    seen: Literal["include", "exclude"] = Field(default="exclude", description="items of the history")
+    batch_users: int = Field(default=256, ge=1, description="users searched together")
+    output: Path | None = Field(default=None, description="also write the table there, as Parquet; replaced whole")
+    edits_file: Path | None = Field(
+        default=None, description="changes of the catalogue, as `rere serve --edits` keeps them"
+    )

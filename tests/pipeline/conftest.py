@@ -14,7 +14,10 @@ from uuid import uuid4
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("rere", "steps", "pipelines", "materializers", "infra", "configs", "rere_pipeline.py")
+CODE = (
+    *("rere", "steps", "pipelines", "materializers", "commands", "infra", "configs"),
+    *("rere_pipeline.py", "batch_pipeline.py"),
+)
 
 
 @dataclass

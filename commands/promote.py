@@ -1,0 +1,24 @@
+"""`rere promote`: make a version champion."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("version")
+@click.option("--model", default="rere", show_default=True, help="Registered model.")
+@click.option("--by", "who", default=None, help="Who decides [default: the user of this machine].")
+@click.option("--reason", required=True, help="Why; kept in the log.")
+@click.option("--expected", default=None, help="Refuse unless this version is the champion now.")
+def command(version: str, model: str, who: str | None, reason: str, expected: str | None) -> None:
+    """Make VERSION the champion, in MLflow and in ZenML; what serves the alias follows."""
+    from steps import champion
+
+    event = champion.move(model, version, who or champion.user(), reason, expected)
+    if event is None:
+        click.echo(f"{model} {version} is the champion already.")
+    else:
+        click.echo(
+            f"{model} {version} is the champion now" + (f", before: {event.previous}." if event.previous else ".")
+        )

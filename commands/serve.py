@@ -1,0 +1,79 @@
+"""`rere serve`: the model under a registry's alias as an HTTP service."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--model", default="rere", show_default=True, help="Registered model.")
+@click.option("--alias", default="champion", show_default=True, help="Its alias; the service follows it.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", default=5001, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--threads", default=None, type=click.IntRange(1), help="CPU threads of the model [default: all cores].")
+@click.option(
+    "--edits",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="File that keeps added and removed items [default: .rere/serving/MODEL.json].",
+)
+@click.option(
+    "--settings",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=None,
+    help="YAML file with limits and times (docs/serving.md).",
+)
+def command(
+    model: str, alias: str, host: str, port: int, threads: int | None, edits: Path | None, settings: Path | None
+) -> None:
+    """Serve recommendations over HTTP.
+
+    RERE_SERVE_TOKEN, where set, is the bearer token that clients need. RERE_ADMIN_TOKEN is the one for changes of
+    the catalogue; without it they are off.
+    """
+    from rere.errors import RereError
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        kept = edits or Path(".rere") / "serving" / f"{Path(model).name}.json"
+        serve(model, alias, host, port, threads, kept, settings)
+    except RereError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def serve(
+    model: str, alias: str, host: str, port: int, threads: int | None, edits: Path, settings: Path | None
+) -> None:
+    """Load the alias's version and answer until told to stop."""
+    import torch
+    import yaml
+    from pydantic import ValidationError
+
+    from rere.errors import RereError
+    from rere.serving.app import create_app
+    from rere.serving.config import ServingConfig
+    from rere.serving.follow import Follower
+    from rere.serving.guard import Tokens
+    from rere.serving.server import make_server
+    from rere.serving.service import RecommendationService
+    from steps.alias import AliasSource
+
+    try:
+        config = ServingConfig.model_validate(yaml.safe_load(settings.read_text("utf-8")) or {} if settings else {})
+    except (ValidationError, yaml.YAMLError) as error:
+        raise RereError(f"settings of the service in {settings}", str(error), "see docs/serving.md") from error
+    if threads:
+        torch.set_num_threads(threads)
+    source = AliasSource(model, alias, config.prefix_tokens)
+    service = RecommendationService(source.first(), config, edits)
+    tokens = Tokens(os.environ.get("RERE_SERVE_TOKEN") or None, os.environ.get("RERE_ADMIN_TOKEN") or None)
+    app = create_app(service, config, tokens, Follower(source, config.poll_seconds))
+    make_server(app, config, host, port).run()
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,121 @@
+"""From the registry to answers: `rere serve` follows the alias, and the batch pipeline writes a table."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from tests.pipeline.conftest import Project
+
+REGISTER = """
+import mlflow
+client = mlflow.MlflowClient()
+made = [mlflow.register_model(client.get_model_version("rere-smoke", "1").source, "served").version for _ in range(2)]
+client.set_registered_model_alias("served", "champion", made[0])
+print(made[0], made[1])
+"""
+
+
+@pytest.fixture(scope="module")
+def served(smoke_run: subprocess.CompletedProcess[str], project: Project) -> str:
+    """Two versions of the smoke model under a name of their own; the first is champion."""
+    assert project.ask(REGISTER) == "1 2"
+    return "served"
+
+
+@pytest.fixture
+def service(served: str, project: Project) -> Iterator[str]:
+    """The address of `rere serve`."""
+    settings = project.config("serving", "poll_seconds: 0.2\nmax_k: 30\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "commands.main", *f"serve --model {served} --port 0 --settings {settings}".split()],
+        cwd=project.root,
+        env={**os.environ, **project.environment, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said = ""
+    try:
+        for line in process.stdout:
+            said += line
+            if found := re.search(r"running on (http://\S+)", line):
+                yield found[1]
+                break
+        else:
+            pytest.fail(said)
+    finally:
+        process.terminate()
+        rest = process.stdout.read()
+        process.wait(30)
+        assert "Application shutdown complete" in rest
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.pipeline
+def test_rere_serve_follows_the_alias(service: str, project: Project) -> None:
+    def version() -> str:
+        answer = httpx.post(f"{service}/recommend", json={"history": ["Toy Story (1995)"], "k": 20}, trust_env=False)
+        assert answer.status_code == 200
+        assert len({item["item_id"] for item in answer.json()["items"]}) == 20
+        return answer.json()["model_version"]
+
+    assert version() == "1"
+    for other in ("2", "1"):  # a promotion, then a rollback
+        code = "import mlflow; mlflow.MlflowClient().set_registered_model_alias('served', 'champion', '{}'); print(1)"
+        project.ask(code.format(other))
+        until(lambda other=other: version() == other)
+
+
+@pytest.mark.pipeline
+def test_the_batch_pipeline_writes_a_table(served: str, project: Project) -> None:
+    users = pd.DataFrame({"user_id": ["u1", "u2", "u3"], "history": [["1", "2"], ["Toy Story (1995)"], ["unknown"]]})
+    users.to_parquet(project.root / "users.parquet")
+    config = project.config(
+        "batch",
+        "parameters:\n  batch:\n    users: {type: histories, path: users.parquet}\n"
+        "    model_name: served\n    k: 3\n    output: out/table.parquet\n",
+    )
+    done = project.run("zenml", "pipeline", "run", "batch_pipeline", "-c", config)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "1 users have no known item" in done.stdout
+    table = pd.read_parquet(project.root / "out" / "table.parquet")
+    assert table["user_id"].tolist() == ["u1"] * 3 + ["u2"] * 3
+    assert not set(table.loc[table["user_id"] == "u1", "item_id"]) & {"1", "2"}
+    code = "from zenml.client import Client; print(len(Client().get_artifact_version('recommendations').load()))"
+    assert project.ask(code) == "6"
+
+
+def test_serving_without_a_model_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    from commands.serve import command
+
+    before = mlflow.get_tracking_uri()
+    try:
+        mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+        monkeypatch.chdir(tmp_path)
+        done = CliRunner().invoke(command, ["--model", "nothing"])
+        (tmp_path / "bad.yaml").write_text("max_kk: 3\n")
+        wrong = CliRunner().invoke(command, ["--settings", "bad.yaml"])
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert done.exit_code == wrong.exit_code == 1
+    assert "run `make demo`" in done.output
+    assert "max_kk" in wrong.output
