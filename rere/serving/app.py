@@ -228,6 +228,10 @@ def _error_handlers(app: FastAPI) -> None:
     async def refused(_: Request, error: HTTPException) -> Response:
         return problem(error.status_code, _plain(str(error.detail)), headers=dict(error.headers or {}))
 
+    @app.exception_handler(Exception)
+    async def failed(_: Request, __: Exception) -> Response:  # raised again afterwards: `Guard` logs it
+        return problem(500, "the service failed; its log says why")
+
     @app.exception_handler(QueueFull)
     async def full(_: Request, __: QueueFull) -> Response:
         return problem(429, REASONS[429], headers={"retry-after": "1"})

@@ -212,3 +212,19 @@ def test_no_request_reaches_the_file_system(client: httpx.Client) -> None:
         assert client.get(path).status_code in (404, 422)
     answer = client.post("/recommend", json={"history": ["../../etc/passwd", "i1"], "exclude": ["file:///etc/passwd"]})
     assert [entry["entry"] for entry in answer.json()["unknown"]] == ["../../etc/passwd", "file:///etc/passwd"]
+
+
+def test_a_failure_inside_is_a_plain_500_and_the_next_request_is_served(client: httpx.Client, server: Running) -> None:
+    service, rank = server[1], server[1].deployment.rank
+
+    def broken(*_):
+        raise IndexError("secret detail")
+
+    service.deployment.rank = broken
+    try:
+        answer = client.post("/recommend", json={"history": ["i1"]})
+    finally:
+        service.deployment.rank = rank
+    assert answer.status_code == 500
+    assert answer.json()["detail"] == "the service failed; its log says why"
+    assert recommended(client, history=["i1"])
