@@ -124,8 +124,8 @@ def _routes(
         """Prometheus's text format."""
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    @app.post("/recommend", responses=ASK, dependencies=security)
-    async def recommend(body: RecommendRequest, request: Request) -> RecommendResponse:
+    @app.post("/recommend", response_model=RecommendResponse, responses=ASK, dependencies=security)
+    async def recommend(body: RecommendRequest, request: Request) -> Response:
         """The k best items after a history."""
         _limit("k", body.k, config.max_k)
         _limit("entries of history", len(body.history), config.max_history)
@@ -179,10 +179,10 @@ def _limit(what: str, got: int, most: int) -> None:
         raise RereError(f"at most {most} {what}", str(got), "ask for less")
 
 
-def _response(answer: Recommendation) -> RecommendResponse:
+def _response(answer: Recommendation) -> Response:
     ids, titles = answer.ranked.snapshot.ids, answer.ranked.snapshot.titles
     pairs = zip(answer.ranked.items, answer.ranked.scores, strict=True)
-    return RecommendResponse(
+    content = RecommendResponse(
         model_version=answer.version,
         items=[
             RecommendedItem(rank=rank, item_id=ids[item], title=titles[item], score=score)
@@ -190,6 +190,7 @@ def _response(answer: Recommendation) -> RecommendResponse:
         ],
         unknown=[UnknownEntry(entry=entry, reason=reason) for entry, reason in answer.unknown],
     )
+    return Response(content.model_dump_json(), media_type="application/json")  # not validated a second time
 
 
 async def _unless_gone(request: Request, work: Awaitable[T]) -> T:

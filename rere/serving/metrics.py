@@ -30,6 +30,7 @@ class Metrics:
         )
         self.batch_seconds = Histogram("rere_batch_seconds", "Seconds a batch", buckets=SECONDS, registry=self.registry)
         self.prefix = Gauge("rere_prefix_tokens_found", "Share of prompt tokens not run again", registry=self.registry)
+        self.answers = Counter("rere_answers_cached", "Requests answered without a search", registry=self.registry)
         self.items = Gauge("rere_catalogue_items", "Items by state", ["state"], registry=self.registry)
         self.swaps = Counter("rere_model_swaps", "Model versions put in place", ["outcome"], registry=self.registry)
         self.model = Info("rere_model", "The version that is served", registry=self.registry)

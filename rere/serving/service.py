@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,6 +51,8 @@ class RecommendationService:
         deployment.snapshot = self.edits.apply(deployment.snapshot)
         self.deployment = deployment
         self._changing = asyncio.Lock()
+        self._answers: OrderedDict[tuple[object, ...], Ranked] = OrderedDict()  # of one snapshot
+        self._answers_of = deployment.snapshot
         self.metrics.serving(deployment)
 
     async def recommend(
@@ -78,10 +81,27 @@ class RecommendationService:
                 )
             excluded = frozenset(barred).union(read if seen == "exclude" else ())
             job = Job(deployment, tuple(read[-deployment.history_items :]), k, excluded, deadline)
-            ranked = await self._wait(job)
+            ranked = await self._search_once(job, snapshot)
             # An item removed while the search ran must not be in an answer given after its removal.
             if self.deployment is not deployment or not _any_removed(ranked, deployment.snapshot):
                 return Recommendation(deployment.version, self._offered(ranked), unknown + unknown_too)
+
+    async def _search_once(self, job: Job, snapshot: Snapshot) -> Ranked:
+        """Search, unless the same was searched for in the same snapshot."""
+        if self._answers_of is not snapshot:
+            self._answers.clear()
+            self._answers_of = snapshot
+        key = (job.history, job.k, job.excluded)
+        if key in self._answers:
+            self._answers.move_to_end(key)
+            self.metrics.answers.inc()
+            return self._answers[key]
+        ranked = await self._wait(job)
+        if ranked.snapshot is self._answers_of and self.config.cached_answers:
+            self._answers[key] = ranked
+            if len(self._answers) > self.config.cached_answers:
+                self._answers.popitem(last=False)
+        return ranked
 
     async def _wait(self, job: Job) -> Ranked:
         self.engine.submit(job)

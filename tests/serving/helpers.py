@@ -41,7 +41,7 @@ def tiny_deployment(version: str = "1", catalog: CatalogIndex | None = None, see
 
 @contextmanager
 def running(
-    config: ServingConfig = ServingConfig(),  # noqa: B008  frozen
+    config: ServingConfig = ServingConfig(cached_answers=0),  # noqa: B008  frozen
     deployment: Deployment | None = None,
     tokens: Tokens = Tokens(admin="admin-secret"),  # noqa: B008  frozen
     edits_file: Path | None = None,

@@ -145,6 +145,29 @@ def test_promotion_and_rollback_drop_no_request_and_mix_no_versions() -> None:
         assert all(titles[item["item_id"]] == item["title"] for item in content["items"])
 
 
+def test_a_request_that_comes_again_is_searched_once_until_the_catalogue_changes() -> None:
+    with running(ServingConfig(cached_answers=2)) as (client, service):
+        searched, rank = [], service.deployment.rank
+
+        def counted(jobs, *arguments):
+            searched.extend(job.history[0] for job in jobs)
+            return rank(jobs, *arguments)
+
+        service.deployment.rank = counted
+        first = [client.post("/recommend", json={"history": [item]}).json() for item in ("i1", "i2", "i1")]
+        assert first[0] == first[2]
+        assert searched == [1, 2]
+        client.post("/recommend", json={"history": ["i1"], "seen": "exclude"})  # another question: i2's answer goes
+        client.post("/recommend", json={"history": ["i1"]})
+        assert searched == [1, 2, 1]
+        client.post("/recommend", json={"history": ["i2"]})
+        assert searched == [1, 2, 1, 2]
+        best = first[0]["items"][0]["item_id"]
+        client.post("/catalog/remove", json={"item_ids": [best]}, headers=ADMIN)
+        assert best not in ids(client.post("/recommend", json={"history": ["i1"]}))
+        assert "rere_answers_cached_total 2.0" in client.get("/metrics").text
+
+
 class Held:
     """A deployment's search that waits, and remembers whom it searched for."""
 
@@ -177,7 +200,7 @@ def test_a_client_that_leaves_is_not_searched_for() -> None:
 
 def test_a_full_queue_is_429_and_a_shutdown_finishes_what_is_open() -> None:
     with ThreadPoolExecutor(2) as pool:
-        with running(ServingConfig(queue_requests=1)) as (client, service):
+        with running(ServingConfig(queue_requests=1, cached_answers=0)) as (client, service):
             held = Held(service)
             url = f"{client.base_url}/recommend"
             first = pool.submit(httpx.post, url, json={"history": ["i1"]}, timeout=20)

@@ -18,7 +18,9 @@ from rere.serving.service import RecommendationService
 from tests.serving.helpers import ADMIN, TITLES, running, tiny_catalog, tiny_deployment
 
 Running = tuple[httpx.Client, RecommendationService]
-LIMITS = ServingConfig(max_k=50, max_history=20, max_exclusions=45, body_bytes=4_096, read_seconds=0.4)
+LIMITS = ServingConfig(
+    max_k=50, max_history=20, max_exclusions=45, body_bytes=4_096, read_seconds=0.4, cached_answers=0
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,274 @@
+"""The service under load, against the same model served one request at a time by stock `generate`.
+
+    python -m benchmarks.serving [--quick] [--backbone nano|smollm2] [--registered NAME] [--sizes] [--json PATH]
+
+Both ways answer over the same HTTP code, in a process of their own; clients ask again as soon as they are answered.
+`usual` is `generate` with a prefix constraint and a dictionary of prefixes made once. The floor is one bare forward
+of the tokens that an exact search for one request must run. nano is tuned for one epoch first;
+--registered NAME serves the champion of a model in the MLflow registry instead. --sizes: cost by the catalogue's size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from transformers import LogitsProcessorList
+
+from benchmarks.common import arguments, held_mib, prepare, save, show, subject
+from benchmarks.decoding import bare_forward
+from benchmarks.load import run_load
+from benchmarks.usual import PerBeamConstraint
+from rere.catalog.index import CatalogIndex, build_index, end_token
+from rere.config import IndexConfig, IngestConfig, ScratchModel, SFTConfig, SplitConfig
+from rere.data.ingest import ingest
+from rere.data.windows import make_windows
+from rere.decoding.beam import beam_search
+from rere.decoding.tree_attention import TreeModel
+from rere.language_model import Checkpoint, load_model
+from rere.serving.app import create_app
+from rere.serving.config import ServingConfig
+from rere.serving.deployment import Deployment, Job, Ranked
+from rere.serving.live import CatalogEdits
+from rere.serving.server import make_server
+from rere.serving.service import RecommendationService
+from rere.training.sft import train_sft
+
+HISTORY, K, BEAMS = 10, 10, 20
+WARM_UPS = 3
+SLOW_MS = 1_000.0
+
+
+class StockDeployment(Deployment):
+    """The usual way: one request after another through `generate`."""
+
+    @torch.no_grad()
+    def rank(self, jobs: Sequence[Job], unwanted: Callable[[], bool] = lambda: False) -> list[Ranked]:
+        return [self._one(job) for job in jobs]
+
+    def _one(self, job: Job) -> Ranked:
+        snapshot = self.snapshot
+        end, prompt = end_token(snapshot.catalog.tokenizer), torch.tensor([snapshot.prompt(job.history)])
+        if not hasattr(self, "constraint"):
+            self.constraint = EndsForFree(snapshot.catalog.item_tokens, 0, end)
+            self.place = {tuple(tokens): item for item, tokens in enumerate(snapshot.catalog.item_tokens)}
+        self.constraint.prompt_length = prompt.shape[1]
+        out = self.model.model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            num_beams=job.width,
+            num_return_sequences=job.k,
+            do_sample=False,
+            length_penalty=0.0,
+            max_new_tokens=snapshot.trie.max_length + 1,
+            logits_processor=LogitsProcessorList([self.constraint]),
+            eos_token_id=end,
+            pad_token_id=end,
+            return_dict_in_generate=True,
+            output_scores=True,
+        )
+        written = [row[prompt.shape[1] :] for row in out.sequences.tolist()]
+        tokens = [tuple(row[: row.index(end) + 1] if end in row else row) for row in written]
+        items = [self.place[own] if own in self.place else self.place[own[:-1]] for own in tokens]
+        return Ranked(items, out.sequences_scores.tolist(), snapshot)
+
+
+class EndsForFree(PerBeamConstraint):
+    """After a code that has no end token of its own, the end is certain: the item's score stays that of its code."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        masked = super().__call__(input_ids, scores)
+        for beam, tokens in enumerate(input_ids[:, self.prompt_length :].tolist()):
+            if tuple(tokens) not in self.allowed:
+                masked[beam, self.end] = 0
+        return masked
+
+
+def deployment(options: argparse.Namespace, kind: type[Deployment] = Deployment) -> Deployment:
+    """The model that is measured."""
+    prefix_tokens = ServingConfig().prefix_tokens
+    if options.registered:
+        from steps.alias import AliasSource
+
+        real = AliasSource(options.registered, "champion", prefix_tokens).first()
+        return kind(
+            real.version, real.model, real.snapshot.catalog, real.history_items, real.beams, "vocab", prefix_tokens
+        )
+    if options.backbone == "smollm2":
+        model, catalog = subject("smollm2", options.dtype)
+    else:
+        catalog = build_index(ingest(IngestConfig()).items, IndexConfig())
+        model = TreeModel(tuned(catalog).load_model())
+    return kind("1", model, catalog, HISTORY, BEAMS, "vocab", prefix_tokens)
+
+
+def tuned(catalog: CatalogIndex) -> Checkpoint:
+    """nano after one epoch of SFT on MovieLens-100K; trained at first use (about a minute), found later."""
+    work = Path(".rere") / "benchmarks" / "nano"
+    rows = make_windows(ingest(IngestConfig()), SplitConfig())
+    return train_sft(rows, catalog, catalog.config.backbone, SFTConfig(epochs=1), work, lambda *_: None)
+
+
+def serve(options: argparse.Namespace) -> None:
+    """What the process of a way does: print the port, answer until ended."""
+    kind = StockDeployment if options.serve == "usual" else Deployment
+    config = ServingConfig(deadline_seconds=600, batch_requests=1 if options.serve == "usual" else 64)
+    service = RecommendationService(deployment(options, kind), config)
+    server = make_server(create_app(service, config), config, "127.0.0.1", 0)
+    startup = server.startup
+
+    async def announced(*arguments: Any, **named: Any) -> None:
+        await startup(*arguments, **named)
+        print(server.servers[0].sockets[0].getsockname()[1], flush=True)
+
+    server.startup = announced  # type: ignore[method-assign]
+    server.run()
+
+
+@contextmanager
+def serving(way: str, options: argparse.Namespace) -> Iterator[int]:
+    """The port of a process that serves one way."""
+    command = [sys.executable, "-m", "benchmarks.serving", "--serve", way, "--backbone", options.backbone]
+    command += [
+        "--threads",
+        str(options.threads),
+        *(["--registered", options.registered] if options.registered else []),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def bodies(ids: list[str], users: int, seed: int) -> list[dict[str, object]]:
+    """Requests of so many users, each with ten random items."""
+    generator = random.Random(seed)
+    return [{"history": generator.sample(ids, HISTORY), "k": K} for _ in range(users)]
+
+
+def floor_ms(subject: Deployment, requests: list[dict[str, Any]]) -> float:
+    """Median milliseconds of the bare forward for one request."""
+    seconds = []
+    for body in requests:
+        prompt = subject.snapshot.prompt([subject.snapshot.lookup.index_of(item) or 0 for item in body["history"]])
+        required = beam_search(subject.model, subject.snapshot.trie, [prompt], subject.beams, "vocab").required
+        started = time.perf_counter()
+        bare_forward(subject.model, 1, required, 1 + required - len(prompt))
+        seconds.append(time.perf_counter() - started)
+    return 1000 * statistics.median(seconds[WARM_UPS:])
+
+
+def agree(subject: Deployment, requests: list[dict[str, Any]]) -> float:
+    """Share of requests for which both ways give the same list."""
+    stock = StockDeployment("1", subject.model, subject.snapshot.catalog, HISTORY, subject.beams, "vocab")
+    same = 0
+    for body in requests:
+        history = tuple(subject.snapshot.lookup.index_of(item) or 0 for item in body["history"])
+        lists = [way.rank([Job(way, history, K, frozenset(), 1e18)]) for way in (subject, stock)]
+        same += lists[0] is not None and lists[1] is not None and lists[0][0].items == lists[1][0].items
+    return same / len(requests)
+
+
+def under_load(options: argparse.Namespace) -> dict[str, Any]:
+    seconds, least = (3.0, 5) if options.quick else (15.0, 20)
+    served = deployment(options)
+    requests = bodies(served.snapshot.ids, 20_000, options.seed)
+    figures: dict[str, Any] = {"same_lists": agree(served, requests[:8]), "floor_ms": floor_ms(served, requests[:30])}
+    loads = {"usual": requests, "ours": requests, "ours, 200 users who come back": requests[:200]}
+    rows = []
+    for way, own in loads.items():
+        with serving(way.split(",")[0], options) as port:
+            for clients in (1, 64) if options.quick else (1, 8, 64):
+                if way == "usual" and clients > 1 and figures["usual, 1"]["p50_ms"] > SLOW_MS:
+                    continue  # one at a time: the rate is the same, and a round of 64 takes minutes
+                figures[f"{way}, {clients}"] = run_load(port, own, clients, seconds, least).figures()
+    figures["floor_ms"] = (figures["floor_ms"] + floor_ms(served, requests[:30])) / 2  # before and after
+    for key, load in figures.items():
+        if isinstance(load, dict):
+            base = figures.get(f"usual, {key.split(', ')[-1]}", figures["usual, 1"])["per_second"]
+            ratio = f"{load['per_second'] / base:.1f}x"
+            rows.append([key, load["per_second"], load["p50_ms"], load["p99_ms"], ratio, load["failed"]])
+    figures["p50_to_floor"] = figures["ours, 1"]["p50_ms"] / figures["floor_ms"]
+    show(
+        f"{options.registered or options.backbone}, k = {K}; the bare forward for one request takes "
+        f"{figures['floor_ms']:.1f} ms (p50 at 1 client is {figures['p50_to_floor']:.2f} of it); "
+        f"same lists: {figures['same_lists']:.0%}",
+        ["way, clients", "answers/s", "p50 ms", "p99 ms", "throughput", "failed"],
+        rows,
+    )
+    return figures
+
+
+def by_size(options: argparse.Namespace) -> list[dict[str, float]]:
+    """Cost of a request and of changes, by the catalogue's size; synthetic titles, nano."""
+    words = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in ("", "l", "n", "r", "s")]
+    figures, rows = [], []
+    for size in (1_000, 10_000) if options.quick else (1_000, 10_000, 100_000, 1_000_000):
+        generator = random.Random(options.seed)
+        titles = [f"{' '.join(generator.choices(words, k=3))} {n}" for n in range(size)]
+        before = held_mib()
+        items = pd.DataFrame({"item_id": [str(n) for n in range(size)], "title": titles})
+        started = time.perf_counter()
+        catalog = build_index(items, IndexConfig())
+        record: dict[str, float] = {"items": size, "index_seconds": time.perf_counter() - started}
+        model = TreeModel(load_model(ScratchModel(), len(catalog.tokenizer), seed=0).eval())
+        own = Deployment("1", model, catalog, HISTORY, BEAMS, "vocab")
+        record["held_mib"] = torch.cuda.memory_allocated() / 2**20 if torch.cuda.is_available() else held_mib() - before
+
+        def job(place: int, own: Deployment = own, size: int = size) -> Job:
+            history = tuple(random.Random(place).choices(range(size), k=HISTORY))
+            return Job(own, history, K, frozenset(history), 1e18)
+
+        def timed(work: Callable[[], Any], repeats: int = 7) -> float:
+            runs = []
+            for _ in range(repeats):
+                started = time.perf_counter()
+                work()
+                runs.append(1000 * (time.perf_counter() - started))
+            return statistics.median(runs)
+
+        snapshot = own.snapshot
+        record["one_ms"] = timed(lambda: own.rank([job(0)]))  # noqa: B023
+        record["of_64_ms"] = timed(lambda: own.rank([job(n) for n in range(64)])) / 64  # noqa: B023
+        record["remove_ms"] = timed(lambda: CatalogEdits({}, frozenset({"5"})).apply(snapshot))  # noqa: B023
+        record["add_ms"] = timed(lambda: CatalogEdits({"new": "brand new"}).apply(snapshot), 1)  # noqa: B023
+        record["find_ms"] = timed(lambda: list(zip(range(10), snapshot.search.find("ban"), strict=False)))  # noqa: B023
+        figures.append(record)
+        rows.append([f"{size:,}", *list(record.values())[1:]])
+    show(
+        "nano by catalogue size; milliseconds but for the first columns",
+        ["items", "index s", "held MiB", "one request", "one of 64", "remove 1", "add 1", "find"],
+        rows,
+    )
+    return figures
+
+
+def main() -> None:
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--backbone", choices=("nano", "smollm2"), default="nano")
+    parser.add_argument("--registered", help="serve the champion of this registered model")
+    parser.add_argument("--sizes", action="store_true", help="cost by the catalogue's size instead")
+    parser.add_argument("--serve", choices=("ours", "usual"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    prepare(options)
+    if options.serve:
+        serve(options)
+    else:
+        save(options.json, {"sizes": by_size(options)} if options.sizes else under_load(options))
+
+
+if __name__ == "__main__":
+    main()
