@@ -19,7 +19,7 @@ from rere.catalog.index import CatalogIndex
 from rere.config import EvaluationConfig, PromotionConfig
 from rere.data.dataset import Windows
 from rere.language_model import Checkpoint
-from steps import registry
+from steps import champion, registry
 from steps.decisions import Decision, Promotion, PromotionMaterializer
 
 EXAMPLES = 2  # histories in the registered model's input example
@@ -54,9 +54,7 @@ def promote(
             uri = registry.log_model(model.path, place, served, examples)
         mlflow.log_text(report, "report.html")
         version = registry.register(uri, name, {registry.FINGERPRINT: decision.content})
-    aliases = [registry.CHALLENGER, *([registry.CHAMPION] if decision.promotes else [])]
-    for alias in aliases:
-        registry.set_alias(name, alias, version)
+    registry.set_alias(name, registry.CHALLENGER, version)
     metadata: dict[str, MetadataType] = {
         "mlflow_model": f"models:/{name}/{version}",
         "content": decision.content,
@@ -64,5 +62,8 @@ def promote(
         "settings": settings,
         "provenance": provenance({}),
     }
-    record_version(name, version, ModelStages.PRODUCTION if decision.promotes else ModelStages.STAGING, metadata)
+    record_version(name, version, ModelStages.PRODUCTION if decision.is_champion else ModelStages.STAGING, metadata)
+    if decision.promotes:
+        champion.move(name, version, "the gate", "every check passed", expected=decision.champion)
+    aliases = [registry.CHALLENGER, *([registry.CHAMPION] if decision.promotes else [])]
     return Promotion(model=name, version=version, aliases=tuple(aliases), tracking_uri=mlflow.get_tracking_uri())

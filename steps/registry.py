@@ -126,6 +126,24 @@ def champion_version(name: str) -> str | None:
     return None if version is None else str(version.version)
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A registered version, at a glance; `created` in milliseconds since 1970."""
+
+    version: str
+    created: int
+    aliases: tuple[str, ...]
+    tags: dict[str, str]
+
+
+def versions(name: str) -> list[Listed]:
+    """All versions, newest first; none for a model that isn't registered."""
+    client = MlflowClient()
+    found = sorted(client.search_model_versions(f"name='{name}'"), key=lambda v: int(v.version), reverse=True)
+    full = [client.get_model_version(name, v.version) for v in found]  # a search leaves the aliases out
+    return [Listed(str(v.version), v.creation_timestamp, tuple(v.aliases), dict(v.tags)) for v in full]
+
+
 def fetch(name: str, version: str) -> Registered:
     """A registered version and its files; raises RereError where they are incomplete."""
     uri = f"models:/{name}/{version}"
