@@ -20,7 +20,7 @@ from rere.data.validation_report import Check, FailingRow, ValidationReport
 from rere.errors import RereError
 from rere.evaluation.gate import Verdict
 from rere.language_model import Checkpoint, load_model, save_checkpoint
-from steps import registry, work
+from steps import champion, registry, work
 from steps.decisions import Decision, Promotion
 from steps.gate import gate
 from steps.index_items import index_items
@@ -180,10 +180,16 @@ def test_the_same_content_is_found_again_and_named(
     monkeypatch.setattr(
         "steps.model_version.record_version", lambda name, version, stage, metadata: recorded.append(str(stage.value))
     )
+    moved: list[tuple[str, str | None]] = []
+    monkeypatch.setattr(
+        champion, "move", lambda name, version, who, reason, expected=None: moved.append((version, expected))
+    )
     promoted = promote.entrypoint(*world[:3], decision(passed), HTMLString("<p/>"), JUDGED, EASY, {})
     assert promoted.version == "7"
-    assert named == [(alias, "7") for alias in aliases]
-    assert recorded == ["production" if passed else "staging"]
+    assert promoted.aliases == tuple(aliases)
+    assert named == [("challenger", "7")]
+    assert moved == ([("7", None)] if passed else [])
+    assert recorded == ["staging"]
     assert promoted.tracking_uri == mlflow.get_tracking_uri()
 
 
