@@ -13,7 +13,10 @@ from typing import Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from rere.artifacts import fingerprint, seal, verify
+from rere.artifacts import seal, verify
+from rere.data.files import read_arrow, write_arrow
+from rere.data.histories import Histories
+from rere.data.sums import row_sums, sum_of_numbered
 
 Period = Literal["train", "valid", "test"]
 PERIODS: tuple[Period, ...] = ("train", "valid", "test")
@@ -37,7 +40,8 @@ class IngestReport(BaseModel):
 class Dataset:
     """Interactions with their period, and the catalogue.
 
-    interactions: user_id str, item_id str, timestamp int64 (seconds since 1970), period str (train/valid/test)
+    interactions: user_id str, item_id str, timestamp int64 (seconds since 1970), period str (train/valid/test);
+        ingest makes the text columns categories, plain text serves as well
     items: item_id str, title str; one row an item, in a stable order: row number = item index everywhere
     windows: only from sources that bring their own windows, else None; columns as in `Windows`
     """
@@ -48,9 +52,9 @@ class Dataset:
     windows: pd.DataFrame | None = None
 
     def save(self, directory: Path) -> None:
-        """Write Parquet and JSON files and seal them."""
+        """Write Arrow (the interactions), Parquet and JSON files and seal them."""
         directory.mkdir(parents=True, exist_ok=True)
-        self.interactions.to_parquet(directory / "interactions.parquet", index=False)
+        write_arrow(self.interactions, directory / "interactions.arrow")
         self.items.to_parquet(directory / "items.parquet", index=False)
         if self.windows is not None:
             self.windows.to_parquet(directory / "windows.parquet", index=False)
@@ -59,11 +63,11 @@ class Dataset:
 
     @classmethod
     def load(cls, directory: Path) -> Dataset:
-        """Read what `save` wrote; raises RereError when half-written or altered."""
+        """Read what `save` wrote, the interactions by memory map; RereError when half-written or altered."""
         verify(directory)
         own_windows = directory / "windows.parquet"
         return cls(
-            interactions=pd.read_parquet(directory / "interactions.parquet"),
+            interactions=read_arrow(directory / "interactions.arrow"),
             items=pd.read_parquet(directory / "items.parquet"),
             report=IngestReport.model_validate_json((directory / "report.json").read_text(encoding="utf-8")),
             windows=pd.read_parquet(own_windows) if own_windows.exists() else None,
@@ -74,7 +78,8 @@ class Dataset:
 class Windows:
     """One row a prediction: a history and the item that came next; the target travels with its row.
 
-    table: row_id int64 (unique), user_id str, history list[str] (item ids, oldest first, at least one),
+    table: row_id int64 (unique), user_id str, history list[str] (item ids, oldest first, at least one; a column of
+        views, see `Histories`, or of lists),
         target str (item id), timestamp int64 (of the target), period str,
         warm bool (the target occurs in the training period)
     """
@@ -88,21 +93,21 @@ class Windows:
 
     def save(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self.table.to_parquet(directory / "windows.parquet", index=False)
+        write_arrow(self.table.assign(history=Histories.of(self.table["history"])), directory / "windows.arrow")
         (directory / "history_items.txt").write_text(f"{self.history_items}\n", encoding="utf-8")
         seal(directory)
 
     @classmethod
     def load(cls, directory: Path) -> Windows:
-        """Read what `save` wrote; raises RereError when half-written or altered."""
+        """Read what `save` wrote by memory map; RereError when half-written or altered."""
         verify(directory)
         return cls(
-            table=pd.read_parquet(directory / "windows.parquet"),
+            table=read_arrow(directory / "windows.arrow"),
             history_items=int((directory / "history_items.txt").read_text(encoding="utf-8")),
         )
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the rows' content (the data's name in every lineage record)."""
-        sums = pd.util.hash_pandas_object(self.table.assign(history=self.table["history"].map(tuple)), index=False)
-        return fingerprint({str(n): str(v) for n, v in enumerate(sums)})
+        histories = Histories.of(self.table["history"])
+        return sum_of_numbered(row_sums(self.table.assign(history=histories)))

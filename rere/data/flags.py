@@ -10,9 +10,12 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 
+from rere.data.codes import coded, key_batches, shared_codes
 from rere.data.dataset import PERIODS, Dataset, Windows
+from rere.data.histories import Histories
 
-KEY = ["user_id", "item_id", "timestamp"]
+KEY = ["user", "item", "timestamp"]
+BATCH_ROWS = 200_000  # windows whose histories are looked at together
 
 
 def flag_interactions(dataset: Dataset) -> pd.DataFrame:
@@ -24,18 +27,19 @@ def flag_interactions(dataset: Dataset) -> pd.DataFrame:
     after_earlier_periods: not earlier than any row, of anyone, in an earlier period
     """
     events = dataset.interactions
-    users = pd.factorize(events["user_id"], use_na_sentinel=False)[0]
+    users = coded(events["user_id"])[0]
     same = np.r_[False, users[1:] == users[:-1]][: len(users)]
     returns = ~same & pd.Series(users).duplicated().to_numpy()
     times = pd.to_numeric(events["timestamp"], errors="coerce").fillna(0).to_numpy()
     ranks = _ranks(events["period"])
-    last = pd.Series(times).groupby(ranks).max().reindex(range(len(PERIODS))).cummax().shift().fillna(-np.inf)
+    ends = [float(times[ranks == rank].max()) if (ranks == rank).any() else -np.inf for rank in range(len(PERIODS))]
+    last = np.r_[-np.inf, np.maximum.accumulate(ends)[:-1]]
     return events.assign(
         row=np.arange(len(events)),
         in_catalogue=events["item_id"].isin(dataset.items["item_id"]),
         in_time_order=~returns & ~(same & (np.diff(times, prepend=0) < 0)),
         in_period_order=~(same & (np.diff(ranks, prepend=0) < 0)),
-        after_earlier_periods=times >= last.to_numpy()[ranks],
+        after_earlier_periods=times >= last[ranks],
     )
 
 
@@ -56,36 +60,40 @@ def flag_windows(windows: Windows, dataset: Dataset) -> pd.DataFrame:
     warm_is_right: `warm` says whether the target occurs in the training period
     """
     table, events = windows.table, dataset.interactions
-    keys = table[["user_id", "target", "timestamp"]].set_axis(KEY, axis=1)
-    places = _places(keys, events)
-    happened = (places >= 0) & (table["period"].to_numpy() == events["period"].to_numpy()[places])
-    lengths = table["history"].map(len).to_numpy()
-    owner = np.repeat(np.arange(len(table)), lengths)
-    offset = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    position = np.maximum(places[owner] - lengths[owner] + offset, -1)
-    items = pd.Series([item for history in table["history"] for item in history], dtype="str")
-    expected = events.iloc[position]
-    wrong = (
-        (position < 0)
-        | (expected["item_id"].to_numpy() != items.to_numpy())
-        | (expected["user_id"].to_numpy() != table["user_id"].to_numpy()[owner])
-    )
-    later = (expected["period"] != "train").to_numpy()
-    training = (table["period"] == "train").to_numpy()
-    trained_keys = pd.MultiIndex.from_frame(keys[training])
-    trained_items = events.loc[events["period"] == "train", "item_id"].unique()
-    catalogue = dataset.items["item_id"]
-    unknown = ~items.isin(catalogue).to_numpy()
+    histories = Histories.of(table["history"])
+    (user, event_user), _ = shared_codes(table["user_id"], events["user_id"])
+    held = pd.Series(histories.items)
+    items, names = shared_codes(table["target"], events["item_id"], held, dataset.items["item_id"])
+    target, event_item, history_item, catalogue = items
+    (period, event_period), periods = shared_codes(table["period"], events["period"])
+    training, train = (table["period"] == "train").to_numpy(), periods.get_indexer(pd.Index(["train"]))[0]
+
+    left = {"user": user, "item": target, "timestamp": table["timestamp"].to_numpy()}
+    right = {"user": event_user, "item": event_item, "timestamp": events["timestamp"].to_numpy()}
+    places, seen = _places(left, right, training)
+    in_catalogue, in_training = _members(catalogue, names), _members(event_item[event_period == train], names)
+    unknown, wrong, later = (np.zeros(len(table), dtype=bool) for _ in range(3))
+    for low in range(0, len(table), BATCH_ROWS):
+        rows = slice(low, low + BATCH_ROWS)
+        lengths, of_row = histories.lengths[rows].astype(np.int64), places[rows]
+        owner = np.repeat(np.arange(len(lengths)), lengths)
+        offset = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        item = history_item[histories.starts[rows][owner] + offset]
+        position = np.maximum((of_row - lengths)[owner] + offset, -1)
+        strange = (position < 0) | (event_item[position] != item) | (event_user[position] != user[rows][owner])
+        unknown[rows] = _any_of(~in_catalogue[item], owner, len(lengths))
+        wrong[rows] = _any_of(strange, owner, len(lengths))
+        later[rows] = _any_of(event_period[position] != train, owner, len(lengths))
     return table.drop(columns="history").assign(
         row=np.arange(len(table)),
-        history_length=lengths,
-        target_in_catalogue=table["target"].isin(catalogue),
-        history_in_catalogue=_none_of(unknown, owner, len(table)),
-        target_happened=happened,
-        history_precedes=(places >= 0) & _none_of(wrong, owner, len(table)),
-        trains_on_training=~training | _none_of(later, owner, len(table)),
-        target_unseen=training | ~pd.MultiIndex.from_frame(keys).isin(trained_keys),
-        warm_is_right=table["warm"] == table["target"].isin(trained_items),
+        history_length=histories.lengths.astype(np.int64),
+        target_in_catalogue=in_catalogue[target],
+        history_in_catalogue=~unknown,
+        target_happened=(places >= 0) & (period == event_period[places]),
+        history_precedes=(places >= 0) & ~wrong,
+        trains_on_training=~training | ~later,
+        target_unseen=training | ~seen,
+        warm_is_right=table["warm"].to_numpy() == in_training[target],
     )
 
 
@@ -97,17 +105,42 @@ def moment(seconds: int) -> str:
         return str(seconds)
 
 
-def _places(keys: pd.DataFrame, events: pd.DataFrame) -> np.ndarray:
-    """(rows,) int64 row number in `events` of each key, -1 where there is none; the nth of equal keys is the nth."""
-    left = keys.assign(nth=keys.groupby(KEY, sort=False).cumcount())
-    right = events[KEY].assign(nth=events.groupby(KEY, sort=False).cumcount(), place=np.arange(len(events)))
-    return left.merge(right, how="left", on=[*KEY, "nth"])["place"].fillna(-1).to_numpy(dtype=np.int64)
+def _places(
+    keys: dict[str, np.ndarray], events: dict[str, np.ndarray], training: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where each key is among the events, and whether a training row has the same key.
+
+    Returns:
+        (rows,) int64 row number of each key, -1 where there is none; the nth of equal keys is the nth.
+        (rows,) bool
+    """
+    places, seen = np.full(len(training), -1, dtype=np.int64), np.zeros(len(training), dtype=bool)
+    for rows, event_rows in key_batches(keys["user"], events["user"]):
+        left = pd.DataFrame({name: column[rows] for name, column in keys.items()})
+        right = pd.DataFrame({name: column[event_rows] for name, column in events.items()})
+        grouped = left.groupby(KEY, sort=False, dropna=False)
+        left["nth"], group = grouped.cumcount(), grouped.ngroup().to_numpy()
+        right = right.assign(nth=right.groupby(KEY, sort=False).cumcount(), place=event_rows)
+        places[rows] = left.merge(right, how="left", on=[*KEY, "nth"])["place"].fillna(-1).to_numpy(dtype=np.int64)
+        seen[rows] = _members(group[training[rows]], group)[group]
+    return places, seen
+
+
+def _members(codes: np.ndarray, names: pd.Index | np.ndarray) -> np.ndarray:
+    """(names + 1,) bool by code: whether it occurs; the last, which -1 leads to, says no."""
+    found = np.zeros(len(names) + 1, dtype=bool)
+    found[codes[codes >= 0]] = True
+    return found
 
 
 def _ranks(periods: pd.Series) -> np.ndarray:
     """Places in `PERIODS`; unknown names, which another check refuses, count as the first."""
-    return periods.map({period: n for n, period in enumerate(PERIODS)}).fillna(0).to_numpy(dtype=np.int64)
+    codes, names = coded(periods)
+    ranks = np.array([*(PERIODS.index(name) if name in PERIODS else 0 for name in names), 0], dtype=np.int8)
+    return ranks[codes]
 
 
-def _none_of(flags: np.ndarray, owner: np.ndarray, owners: int) -> np.ndarray:
-    return np.bincount(owner, weights=flags, minlength=owners) == 0
+def _any_of(flags: np.ndarray, owner: np.ndarray, owners: int) -> np.ndarray:
+    found = np.zeros(owners, dtype=bool)
+    found[owner[flags]] = True
+    return found

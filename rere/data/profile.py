@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from rere.data.codes import coded
 from rere.data.dataset import PERIODS, Dataset, Windows
+from rere.data.sums import plain_batches
 
 POPULAR_ITEMS = 10_000  # items whose counts are kept; the rest of a larger catalogue is left out
 POPULARITY_GROUPS = 10
@@ -46,7 +48,7 @@ class Profile(BaseModel):
 def make_profile(dataset: Dataset, windows: Windows | None = None) -> Profile:
     """Measure a data set; `windows` adds the rows a period."""
     events, items = dataset.interactions, dataset.items
-    users = pd.factorize(events["user_id"], use_na_sentinel=False)[0]
+    users = pd.factorize(coded(events["user_id"])[0])[0]
     activity = np.bincount(users)
     before = events.groupby(users).cumcount().to_numpy()
     measured = {
@@ -54,8 +56,11 @@ def make_profile(dataset: Dataset, windows: Windows | None = None) -> Profile:
         "history_length": (before[before > 0], HISTORY_EDGES),
         "title_length": (items["title"].fillna("").str.len().to_numpy(), TITLE_EDGES),
     }
-    popularity = events["item_id"].value_counts(sort=False).sort_values(ascending=False, kind="stable")
-    rows = windows.table["period"].tolist() if windows else []
+    item, names = coded(events["item_id"])
+    taken = pd.unique(item[item >= 0])  # in order of first appearance, which decides between equals
+    counts = np.bincount(item[item >= 0], minlength=len(names))[taken]
+    order = np.argsort(-counts, kind="stable")[:POPULAR_ITEMS]
+    rows = windows.table["period"].value_counts().to_dict() if windows else {}
     periods = events["period"].value_counts()
     return Profile(
         fingerprint=content_fingerprint(dataset),
@@ -64,8 +69,8 @@ def make_profile(dataset: Dataset, windows: Windows | None = None) -> Profile:
         items=len(items),
         first=int(events["timestamp"].min()),
         last=int(events["timestamp"].max()),
-        windows={period: rows.count(period) for period in PERIODS} if windows else {},
-        item_popularity={str(item): int(count) for item, count in popularity.head(POPULAR_ITEMS).items()},
+        windows={period: int(rows.get(period, 0)) for period in PERIODS} if windows else {},
+        item_popularity={str(names[taken[place]]): int(counts[place]) for place in order.tolist()},
         periods={period: int(periods.get(period, 0)) for period in PERIODS},
         means={name: float(values.mean()) if len(values) else 0.0 for name, (values, _) in measured.items()},
         **{name: _buckets(values, edges) for name, (values, edges) in measured.items()},
@@ -76,7 +81,8 @@ def content_fingerprint(dataset: Dataset) -> str:
     """SHA-256 over the interactions and the catalogue, rows in order."""
     digest = hashlib.sha256()
     for table in (dataset.interactions, dataset.items):
-        digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
+        for part in plain_batches(table):
+            digest.update(pd.util.hash_pandas_object(part, index=False).to_numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -1,0 +1,212 @@
+"""Time and peak memory of ingest, validation, split and index, by the number of interactions.
+
+    python -m benchmarks.large_data [--quick] [--sizes 100000 1000000] [--json PATH]
+
+The data are generated in blocks from a seed, so that no size needs more memory than another: rows in order of time,
+users by a log-normal activity (20 interactions on average), items by a Zipf law (one item per 20 interactions, 1,000
+to 1,000,000). Each stage runs in a process of its own, through the functions that the pipeline's steps call: load the
+stage's inputs, work, save the result. The peak is the process's resident set, libraries and mapped files included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from pyarrow import parquet
+
+SIZES = (100_000, 1_000_000, 5_000_000, 20_000_000)
+QUICK = (20_000, 100_000)
+BLOCK = 250_000  # interactions generated at once
+START, DURATION = 1_600_000_000, 100_000_000  # September 2020, about three years
+SEED = 0
+WORDS = 4_000  # different words in the titles
+
+
+# ---------------------------------------------------------------- the data
+
+
+def generate(directory: Path, interactions: int) -> dict[str, int]:
+    """Write interactions.parquet and items.parquet; the same bytes of data for the same size."""
+    users, items = max(50, interactions // 20), min(1_000_000, max(1_000, interactions // 20))
+    random = np.random.default_rng([SEED, interactions])
+    activity = np.cumsum(random.lognormal(0.0, 1.0, users))
+    popularity = np.cumsum(1 / np.arange(1, items + 1) ** 0.7)
+    names = random.permutation(items)
+    schema = pa.schema([("user_id", pa.string()), ("item_id", pa.string()), ("timestamp", pa.int64())])
+    with parquet.ParquetWriter(directory / "interactions.parquet", schema) as file:
+        for low in range(0, interactions, BLOCK):
+            rows = np.arange(low, min(low + BLOCK, interactions))
+            user = np.searchsorted(activity, random.random(len(rows)) * activity[-1])
+            item = names[np.searchsorted(popularity, random.random(len(rows)) * popularity[-1])]
+            times = START + (rows * (DURATION / interactions)).astype(np.int64)
+            file.write(pa.table([_names("u", user), _names("i", item), pa.array(times)], schema=schema))
+    _write_items(directory / "items.parquet", items, random)
+    return {"interactions": interactions, "users": users, "items": items}
+
+
+def _names(letter: str, numbers: np.ndarray) -> pa.Array:
+    return pa.compute.binary_join_element_wise(letter, pa.array(numbers).cast(pa.string()), "")
+
+
+def _write_items(path: Path, items: int, random: np.random.Generator) -> None:
+    """Titles of two to six made-up words, and a number, which makes each its own."""
+    parts = ["ka", "lo", "mi", "ne", "ru", "sta", "ve", "tor", "shi", "pan", "gel", "dro", "wi", "ber"]
+    words = np.array(["".join(random.choice(parts, random.integers(1, 5))).capitalize() for _ in range(WORDS)])
+    schema = pa.schema([("item_id", pa.string()), ("title", pa.string())])
+    with parquet.ParquetWriter(path, schema) as file:
+        for low in range(0, items, BLOCK):
+            rows = np.arange(low, min(low + BLOCK, items))
+            lengths = random.integers(2, 7, len(rows))
+            flat = words[random.zipf(1.3, lengths.sum()) % WORDS]
+            ends = np.cumsum(lengths)
+            titles = [f"{' '.join(flat[e - n : e])} {row}" for row, e, n in zip(rows, ends, lengths, strict=True)]
+            file.write(pa.table([_names("i", rows), pa.array(titles)], schema=schema))
+
+
+# ---------------------------------------------------------------- the stages
+
+
+def ingest(directory: Path) -> dict[str, int]:
+    from rere.config import Chronological, IngestConfig, Tables
+    from rere.data.ingest import ingest as ingest_source
+
+    source = Tables(interactions=directory / "interactions.parquet", items=directory / "items.parquet")
+    dataset = ingest_source(IngestConfig(source=source, split=Chronological()))
+    dataset.save(directory / "dataset")
+    return {"kept_interactions": dataset.report.kept["interactions"], "kept_items": dataset.report.kept["items"]}
+
+
+def validate(directory: Path) -> dict[str, int]:
+    from rere.config import ValidationConfig
+    from rere.data.dataset import Dataset
+    from rere.data.profile import make_profile
+    from steps.expectations import validate_dataset
+
+    dataset = Dataset.load(directory / "dataset")
+    report = validate_dataset(dataset, ValidationConfig(), None, make_profile(dataset))
+    report.raise_if_failed()
+    report.save(directory / "validation")
+    return {"checks": len(report.checks)}
+
+
+def split(directory: Path) -> dict[str, int]:
+    from rere.config import SplitConfig
+    from rere.data.dataset import Dataset
+    from rere.data.windows import make_windows
+
+    windows = make_windows(Dataset.load(directory / "dataset"), SplitConfig())
+    windows.save(directory / "windows")
+    assert windows.fingerprint  # the step records it
+    return {"windows": len(windows.table)}
+
+
+def validate_split(directory: Path) -> dict[str, int]:
+    from rere.config import ValidationConfig
+    from rere.data.dataset import Dataset, Windows
+    from steps.expectations import validate_windows
+
+    dataset, windows = Dataset.load(directory / "dataset"), Windows.load(directory / "windows")
+    report = validate_windows(windows, dataset, ValidationConfig())
+    report.raise_if_failed()
+    report.save(directory / "split_validation")
+    return {"checks": len(report.checks)}
+
+
+def index(directory: Path) -> dict[str, int]:
+    from rere.catalog.index import build_index
+    from rere.config import IndexConfig
+    from rere.data.dataset import Dataset
+
+    catalog = build_index(Dataset.load(directory / "dataset").items, IndexConfig())
+    catalog.save(directory / "catalog")
+    return {"nodes": catalog.trie.nodes}
+
+
+STAGES = {"ingest": ingest, "validate": validate, "split": split, "validate_split": validate_split, "index": index}
+
+
+# ---------------------------------------------------------------- measuring
+
+
+def run_stage(stage: str, directory: Path, interactions: int) -> dict[str, Any]:
+    """Seconds and peak MiB of one stage in a process of its own, with what it counted."""
+    command = [sys.executable, "-m", "benchmarks.large_data", "--stage", stage, "--directory", str(directory)]
+    environment = os.environ | {"TQDM_DISABLE": "1"}
+    done = subprocess.run(
+        [*command, "--sizes", str(interactions)], capture_output=True, text=True, check=False, env=environment
+    )
+    if done.returncode:
+        raise SystemExit(f"{stage} of {interactions:,} interactions failed:\n{done.stderr[-4000:]}")
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def measure_here(stage: str, directory: Path, interactions: int) -> dict[str, Any]:
+    """Run a stage in this process, and look at its high-water mark."""
+    started = time.perf_counter()
+    counted = generate(directory, interactions) if stage == "generate" else STAGES[stage](directory)
+    seconds = time.perf_counter() - started
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+    return {"seconds": round(seconds, 2), "peak_mib": round(peak), **counted}
+
+
+def measure(interactions: int) -> dict[str, Any]:
+    """All stages of one size, one after the other."""
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder)
+        record: dict[str, Any] = {"interactions": interactions}
+        for stage in ("generate", *STAGES):
+            record[stage] = run_stage(stage, directory, interactions)
+            print(f"{interactions:>12,} {stage:16} {record[stage]}", flush=True)
+        return record
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """Markdown: seconds and peak MiB a stage, a row a size."""
+    lines = [
+        "| interactions | items | " + " | ".join(f"{stage}: s" for stage in STAGES) + " | highest peak, MiB |",
+        "|" + "---|" * (len(STAGES) + 3),
+    ]
+    for record in records:
+        cells = [f"{record[stage]['seconds']:.1f} ({record[stage]['peak_mib']:,})" for stage in STAGES]
+        highest = max(record[stage]["peak_mib"] for stage in STAGES)
+        lines.append(
+            f"| {record['interactions']:,} | {record['generate']['items']:,} | {' | '.join(cells)} | {highest:,} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="two small sizes, under 60 seconds")
+    parser.add_argument("--sizes", type=int, nargs="+", help="interactions (default 1e5, 1e6, 5e6, 2e7)")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--stage", choices=("generate", *STAGES), help=argparse.SUPPRESS)
+    parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    sizes = options.sizes or (QUICK if options.quick else SIZES)
+    if options.stage:
+        print(json.dumps(measure_here(options.stage, options.directory, sizes[0])))
+        return
+    records = [measure(size) for size in sizes]
+    print(table(records))
+    if options.json:
+        machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+        options.json.write_text(json.dumps({"machine": machine, "sizes": records}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

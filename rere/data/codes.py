@@ -1,0 +1,95 @@
+"""Columns of text as integer codes: what sorting, joining and counting need at tens of millions of rows.
+
+A category column keeps each distinct text once and a code a row; every function here takes plain text as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+BATCH_ROWS = 1_000_000  # rows that are looked at together
+
+
+def category(column: pd.Series) -> pd.Series:
+    """Text as a category column, names in order of first appearance; a category column as it is."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column
+    codes, names = pd.factorize(column)
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names, dtype="str")), index=column.index)
+
+
+def category_of_parts(parts: Iterable[pd.Series]) -> pd.Series:
+    """The parts of a text column, one after the other, as one category column: the whole text is never held."""
+    encoded = []
+    for part in parts:
+        text = pa.array(part, type=pa.large_string())
+        encoded += [chunk.dictionary_encode() for chunk in getattr(text, "chunks", [text])]
+    empty = pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), pa.array([], pa.large_string()))
+    whole = pa.chunked_array(encoded or [empty]).unify_dictionaries()
+    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in whole.chunks])
+    names = pd.Index(whole.chunk(0).dictionary.to_pandas(), dtype="str")
+    return pd.Series(pd.Categorical.from_codes(codes, names))
+
+
+def coded(column: pd.Series) -> tuple[np.ndarray, pd.Index]:
+    """(rows,) int codes, -1 where the value is missing, and the distinct values; not all of them need occur."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.codes.to_numpy(), column.cat.categories
+    codes, names = pd.factorize(column)
+    return codes, pd.Index(names)
+
+
+def shared_codes(*columns: pd.Series) -> tuple[list[np.ndarray], pd.Index]:
+    """Codes of several columns over one list of values: equal codes, equal values; -1 where missing."""
+    found = [coded(column) for column in columns]
+    shared = found[0][1]
+    for _, names in found[1:]:
+        if not names.equals(shared):
+            shared = shared.append(names[shared.get_indexer(names) < 0])
+    codes = []
+    for own, names in found:
+        places = None if names.equals(shared) else np.append(shared.get_indexer(names), -1)
+        codes.append(own if places is None else places[own])
+    return codes, shared
+
+
+def key_batches(*keys: np.ndarray, rows: int | None = None) -> Iterator[list[np.ndarray]]:
+    """Row numbers of each of several key columns, in batches of about `rows`; no key is in two batches.
+
+    Args:
+        keys: (rows,) int codes of at least -1 each; equal codes mean the same key in every column.
+        rows: of all columns together; a batch has more when one key has more.
+
+    Yields:
+        The row numbers a column; those of one key in ascending order.
+    """
+    rows = rows or BATCH_ROWS
+    size = max((int(column.max(initial=-1)) for column in keys), default=-1) + 2
+    counts = sum((np.bincount(column + 1, minlength=size) for column in keys), start=np.zeros(size, dtype=np.int64))
+    batch = (np.cumsum(counts) - counts) // rows  # of each key
+    orders = [np.argsort(column, kind="stable") for column in keys]
+    firsts = np.flatnonzero(np.r_[True, batch[1:] != batch[:-1]]) - 1  # the first key of each batch
+    edges = [
+        np.r_[np.searchsorted(column, firsts, sorter=order), len(column)]
+        for column, order in zip(keys, orders, strict=True)
+    ]
+    for place in range(len(firsts)):
+        yield [order[edge[place] : edge[place + 1]] for order, edge in zip(orders, edges, strict=True)]
+
+
+def repeated(frame: pd.DataFrame, columns: list[str], keep: str | bool = "first") -> np.ndarray:
+    """(rows,) bool: `frame.duplicated(columns, keep)`, batch by batch of the first column's values."""
+    key = coded(frame[columns[0]])[0]
+    coded_columns = {
+        name: frame[name].to_numpy() if pd.api.types.is_integer_dtype(frame[name]) else coded(frame[name])[0]
+        for name in columns
+    }
+    found = np.zeros(len(frame), dtype=bool)
+    for (rows,) in key_batches(key):
+        batch = pd.DataFrame({name: column[rows] for name, column in coded_columns.items()})
+        found[rows] = batch.duplicated(keep=keep).to_numpy()  # type: ignore[arg-type]
+    return found
