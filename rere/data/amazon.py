@@ -79,7 +79,8 @@ class Codes:
         self.column.append(self.numbers.setdefault(name, len(self.numbers)))
 
     def names(self) -> pd.Series:
-        return pd.Series(list(self.numbers), dtype="str").take(np.asarray(self.column)).reset_index(drop=True)
+        names = pd.Index(list(self.numbers), dtype="str")
+        return pd.Series(pd.Categorical.from_codes(np.asarray(self.column, dtype=np.int32), names))
 
 
 def files(source: AmazonReviews) -> list[Path]:

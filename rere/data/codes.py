@@ -5,7 +5,7 @@ A category column keeps each distinct text once and a code a row; every function
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -22,17 +22,22 @@ def category(column: pd.Series) -> pd.Series:
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names, dtype="str")), index=column.index)
 
 
-def category_of_parts(parts: Iterable[pd.Series]) -> pd.Series:
-    """The parts of a text column, one after the other, as one category column: the whole text is never held."""
-    encoded = []
-    for part in parts:
+class TextCodes:
+    """A text column that comes in parts, as one category column: the whole text is never held."""
+
+    def __init__(self) -> None:
+        self.parts = [pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), pa.array([], pa.large_string()))]
+
+    def add(self, part: pd.Series) -> None:
         text = pa.array(part, type=pa.large_string())
-        encoded += [chunk.dictionary_encode() for chunk in getattr(text, "chunks", [text])]
-    empty = pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), pa.array([], pa.large_string()))
-    whole = pa.chunked_array(encoded or [empty]).unify_dictionaries()
-    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in whole.chunks])
-    names = pd.Index(whole.chunk(0).dictionary.to_pandas(), dtype="str")
-    return pd.Series(pd.Categorical.from_codes(codes, names))
+        self.parts += [chunk.dictionary_encode() for chunk in getattr(text, "chunks", [text])]
+
+    def column(self) -> pd.Series:
+        """All parts, one after the other; names in order of first appearance."""
+        whole = pa.chunked_array(self.parts).unify_dictionaries()
+        codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in whole.chunks])
+        names = pd.Index(whole.chunk(0).dictionary.to_pandas(), dtype="str")
+        return pd.Series(pd.Categorical.from_codes(codes, names))
 
 
 def coded(column: pd.Series) -> tuple[np.ndarray, pd.Index]:

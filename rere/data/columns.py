@@ -36,26 +36,30 @@ def require_columns(there: Iterable[str], columns: list[str], place: str, remedy
             raise RereError(f"a column {column!r} in {place}", f"the columns {', '.join(there)}", remedy)
 
 
-def read_ids(column: pd.Series, place: str) -> pd.Series:
+def read_ids(column: pd.Series, place: str, first_row: int = 0) -> pd.Series:
     """Ids as text: text as it is (stripped), whole numbers without a decimal point, missing ones as ''.
+
+    Args:
+        place: column and file, for the message.
+        first_row: the number that the message gives to the first row.
 
     Raises:
         RereError: fractions, dates, lists or other types.
     """
     missing = column.isna()
     if pd.api.types.is_bool_dtype(column):
-        raise _wrong_type(column, ~missing, place)
+        raise _wrong_type(column, ~missing, place, first_row)
     if pd.api.types.is_integer_dtype(column):
         text = column.astype("Int64").astype("str")
     elif pd.api.types.is_float_dtype(column):  # integers with gaps arrive as floats
         fractions = ~missing & (column != column.round())
         if fractions.any():
-            raise _wrong_type(column, fractions, place)
+            raise _wrong_type(column, fractions, place, first_row)
         text = column.astype("Int64").astype("str")
     elif pd.api.types.is_string_dtype(column) or _all_text(column[~missing]):
         text = column.astype("str").str.strip()
     else:
-        raise _wrong_type(column, ~missing, place)
+        raise _wrong_type(column, ~missing, place, first_row)
     return text.mask(missing, "").astype("str")
 
 
@@ -77,6 +81,40 @@ def read_times(column: pd.Series, place: str, first_row: int = 0) -> np.ndarray:
     Raises:
         RereError: a missing or unreadable time, or seconds mixed with milliseconds, with an example row.
     """
+    return _read_times(column, place, first_row)[0]
+
+
+class TimeParts:
+    """`read_times` of a column that comes in parts: each has to be of the first one's kind."""
+
+    def __init__(self, place: str, first_row: int = 0) -> None:
+        self.place, self.row = place, first_row
+        self.kind, self.example = "", ""
+        self.parts = [np.zeros(0, dtype=np.int64)]
+
+    def add(self, part: pd.Series) -> None:
+        """RereError as `read_times`, and for a part of another kind."""
+        if not len(part):
+            return
+        milliseconds, kind = _read_times(part, self.place, self.row)
+        example = f"{_example(part, 0)} in row {self.row} ({kind})"
+        self.kind, self.example = self.kind or kind, self.example or example
+        if kind != self.kind:
+            raise RereError(
+                f"one kind of time in {self.place}: {TIME_RULE}",
+                f"{self.example} and {example}",
+                "convert the column to one kind",
+            )
+        self.parts.append(milliseconds)
+        self.row += len(part)
+
+    def milliseconds(self) -> np.ndarray:
+        """(rows,) int64 of all parts."""
+        return np.concatenate(self.parts)
+
+
+def _read_times(column: pd.Series, place: str, first_row: int) -> tuple[np.ndarray, str]:
+    """(rows,) milliseconds, and the kind that they came in."""
     if pd.api.types.is_datetime64_any_dtype(column):
         _refuse_bad_times(column, column.isna(), place, first_row)
         moments = pd.to_datetime(column, utc=True)
@@ -95,7 +133,7 @@ def read_times(column: pd.Series, place: str, first_row: int = 0) -> np.ndarray:
             return _numbers_to_milliseconds(numbers, place, first_row)
         moments = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
         _refuse_bad_times(column, moments.isna(), place, first_row)
-    return moments.dt.tz_localize(None).astype("datetime64[ms]").astype("int64").to_numpy()
+    return moments.dt.tz_localize(None).astype("datetime64[ms]").astype("int64").to_numpy(), "dates"
 
 
 def iso_seconds(text: str, setting: str) -> int:
@@ -109,7 +147,7 @@ def iso_seconds(text: str, setting: str) -> int:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
-def _numbers_to_milliseconds(numbers: pd.Series, place: str, first_row: int) -> np.ndarray:
+def _numbers_to_milliseconds(numbers: pd.Series, place: str, first_row: int) -> tuple[np.ndarray, str]:
     large = numbers >= MILLISECONDS_FROM
     if large.any() and not large.all():
         example = int(np.argmin(large.to_numpy() if large.iloc[0] else ~large.to_numpy()))
@@ -119,7 +157,7 @@ def _numbers_to_milliseconds(numbers: pd.Series, place: str, first_row: int) -> 
             f"row {first_row + example} has {numbers.iloc[example]}",
             "convert the column to one unit",
         )
-    return numbers.to_numpy() * (1 if large.any() else 1000)
+    return (numbers.to_numpy(), "milliseconds") if large.any() else (numbers.to_numpy() * 1000, "seconds")
 
 
 def _refuse_bad_times(column: pd.Series, bad: pd.Series, place: str, first_row: int) -> None:
@@ -136,11 +174,11 @@ def _all_text(values: pd.Series) -> bool:
     return all(isinstance(value, str) for value in values)
 
 
-def _wrong_type(column: pd.Series, bad: pd.Series, place: str) -> RereError:
+def _wrong_type(column: pd.Series, bad: pd.Series, place: str, first_row: int = 0) -> RereError:
     row = int(np.argmax(bad.to_numpy()))
     return RereError(
         f"text or whole numbers in {place}",
-        f"type {column.dtype}, such as {_example(column, row)} in row {row}",
+        f"type {column.dtype}, such as {_example(column, row)} in row {first_row + row}",
         "convert the column to text",
     )
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pandas.api.extensions import ExtensionArray, ExtensionDtype
 from pandas.api.types import union_categoricals
 
-from rere.data.codes import category_of_parts
+from rere.data.codes import category
 
 MISSING = -1  # the length of a history that isn't there
 
@@ -151,7 +151,7 @@ class Histories(ExtensionArray):
         lengths = np.array([MISSING if row is None else len(row) for row in rows], dtype=np.int32)
         held = np.maximum(lengths, 0).astype(np.int64)
         flat = pd.Series([item for row in rows if row is not None for item in row], dtype="str")
-        return cls(cast("pd.Categorical[Any]", category_of_parts([flat]).array), np.cumsum(held) - held, lengths)
+        return cls(cast("pd.Categorical[Any]", category(flat).array), np.cumsum(held) - held, lengths)
 
     @classmethod
     def _concat_same_type(cls, to_concat: Sequence[Histories]) -> Histories:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ from rere.artifacts import sha256
 from rere.config import HubDataset
 from rere.data.columns import require_columns
 from rere.data.raw import RawData, raw_from_tables
+from rere.data.tables import PART_ROWS
 from rere.errors import RereError
 
 
@@ -20,7 +22,7 @@ def files(source: HubDataset) -> list[Path]:
 
 
 def load(source: HubDataset) -> RawData:
-    """Load both splits and keep the named columns.
+    """Load both splits and keep the named columns; the interactions come in parts from the library's mapped files.
 
     Raises:
         RereError: an unknown id, configuration or split, no way to the hub, a missing column, a wrong type.
@@ -28,12 +30,12 @@ def load(source: HubDataset) -> RawData:
     wanted = [source.user_column, source.item_column, source.time_column]
     events = _read(source.interactions, source.interactions_config, source.interactions_split, wanted)
     titled = [source.item_column, source.title_column]
-    catalogue = _read(source.items, source.items_config, source.items_split, titled)
+    catalogue = pd.concat(_read(source.items, source.items_config, source.items_split, titled), ignore_index=True)
     sums = {str(path): sha256(path) for path in files(source)}
     return raw_from_tables(source, f"datasets {source.interactions}", events, catalogue, sums)
 
 
-def _read(name: str, config: str | None, split: str, columns: list[str]) -> pd.DataFrame:
+def _read(name: str, config: str | None, split: str, columns: list[str]) -> Iterator[pd.DataFrame]:
     from datasets import load_dataset
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -48,4 +50,4 @@ def _read(name: str, config: str | None, split: str, columns: list[str]) -> pd.D
         ) from error
     place = f"the data set {name!r}, split {split!r}"
     require_columns(dataset.column_names, columns, place, "name your columns in the `source` setting (…_column)")
-    return dataset.select_columns(columns).to_pandas()
+    return dataset.select_columns(columns).to_pandas(batch_size=PART_ROWS, batched=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from rere.config import IngestConfig, LeaveOneOut
+from rere.data.codes import category, repeated, shared_codes
 from rere.data.dataset import PERIODS, Dataset, IngestReport
 from rere.data.k_core import k_core
 from rere.data.periods import TRAIN, assign_periods
@@ -34,17 +35,17 @@ def ingest(config: IngestConfig) -> Dataset:
         return _own_windows(raw, items, noticed)
 
     codes, _ = pd.factorize(raw.interactions["user_id"])
-    order = np.lexsort((np.arange(len(codes)), raw.interactions["timestamp"].to_numpy(), codes))
+    order = np.lexsort((raw.interactions["timestamp"].to_numpy(), codes))  # stable: file order breaks ties
     events = raw.interactions.iloc[order].assign(order=order).reset_index(drop=True)
-    repeated = events.duplicated(["user_id", "item_id", "timestamp"])
-    events = events[~repeated].reset_index(drop=True)
-    dropped = raw.dropped | {"interactions repeated exactly (user, item, time)": int(repeated.sum())}
+    again = repeated(events, ["user_id", "item_id", "timestamp"])
+    events = events[~again].reset_index(drop=True)
+    dropped = raw.dropped | {"interactions repeated exactly (user, item, time)": int(again.sum())}
 
     users, _ = pd.factorize(events["user_id"])
     period = assign_periods(users, events["timestamp"].to_numpy(), events["order"].to_numpy(), config.split)
     if isinstance(config.split, LeaveOneOut):
         noticed["users of fewer than three interactions, all training"] = int((np.bincount(users) < 3).sum())
-    events["period"] = pd.Series(np.array(PERIODS, dtype=object)[period], dtype="str")
+    events["period"] = pd.Categorical.from_codes(period, pd.Index(PERIODS, dtype="str"))
 
     kept, stays, filtered = _filter(events, items, users, period == TRAIN, config)
     dropped |= filtered
@@ -55,10 +56,9 @@ def _filter(
     events: pd.DataFrame, items: pd.DataFrame, users: np.ndarray, training: np.ndarray, config: IngestConfig
 ) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     """(interactions,) bool and (items,) bool that stay, and what went, by reason."""
-    both, _ = pd.factorize(pd.concat([items["item_id"], events["item_id"]], ignore_index=True))
-    catalogue, item = both[: len(items)], both[len(items) :]
+    (catalogue, item), names = shared_codes(items["item_id"], events["item_id"])
     core_users, core_items = k_core(users, item, training, config.k_core)
-    core_items = np.pad(core_items, (0, both.max(initial=-1) + 1 - len(core_items)), constant_values=True)
+    core_items = np.pad(core_items, (0, len(names) - len(core_items)), constant_values=True)
     in_core = core_users[users] & core_items[item]
     reasons = {
         f"users below the {config.k_core}-core": int((~core_users).sum()),
@@ -81,7 +81,8 @@ def _filter(
 def _own_windows(raw: RawData, items: pd.DataFrame, noticed: dict[str, int]) -> Dataset:
     """Window files come filtered and split: their rows are taken as they are."""
     assert raw.windows is not None
-    events = raw.interactions.assign(period=raw.periods)
+    assert raw.periods is not None
+    events = raw.interactions.assign(period=category(raw.periods.astype("str")))
     trained = events.loc[events["period"] == "train", "item_id"].unique()
     windows = raw.windows.assign(warm=raw.windows["target"].isin(trained)).reset_index(drop=True)
     windows.insert(0, "row_id", np.arange(len(windows), dtype=np.int64))
@@ -123,5 +124,6 @@ def _finish(
             **{period: int(periods.get(period, 0)) for period in PERIODS},
         },
     )
-    columns = ["user_id", "item_id", "timestamp", "period"]
-    return Dataset(events[columns].reset_index(drop=True), items.reset_index(drop=True), report, windows)
+    text = {name: category(events[name]).cat.remove_unused_categories() for name in ("user_id", "item_id")}
+    events = events.assign(**text)[["user_id", "item_id", "timestamp", "period"]].reset_index(drop=True)
+    return Dataset(events, items.reset_index(drop=True), report, windows)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from rere.config import HubDataset, Tables
-from rere.data.columns import read_ids, read_times, read_titles
+from rere.data.codes import TextCodes, category
+from rere.data.columns import TimeParts, read_ids, read_titles
 
 
 @dataclass(frozen=True)
 class RawData:
     """A source as read, before any filter.
 
-    interactions: user_id str, item_id str, timestamp int64 (seconds since 1970), in file order
+    interactions: user_id str, item_id str (both categories), timestamp int64 (seconds since 1970), in file order
     items: item_id str, title str, in file order
     sha256: file name -> SHA-256 of its bytes
     dropped: reason -> rows left out by the source itself
@@ -34,14 +36,13 @@ class RawData:
 
 
 def interactions_frame(users: pd.Series, items: pd.Series, milliseconds: np.ndarray) -> pd.DataFrame:
-    """user_id, item_id, timestamp (whole seconds).
+    """user_id, item_id (categories), timestamp (whole seconds); text or categories come in.
 
     Rows whose times differ within a second only would lose their order, so then the rows are put in
     order of time (stably) before the fractions go.
     """
-    frame = pd.DataFrame(
-        {"user_id": users.to_numpy(), "item_id": items.to_numpy(), "timestamp": milliseconds // 1000}
-    ).astype({"user_id": "str", "item_id": "str"})
+    text = {"user_id": category(users).array, "item_id": category(items).array}
+    frame = pd.DataFrame({**text, "timestamp": milliseconds // 1000})
     if (milliseconds % 1000).any():
         frame = frame.iloc[np.argsort(milliseconds, kind="stable")].reset_index(drop=True)
     return frame
@@ -60,12 +61,16 @@ def items_frame(ids: pd.Series, titles: pd.Series) -> tuple[pd.DataFrame, int]:
 def raw_from_tables(
     source: Tables | HubDataset,
     name: str,
-    events: pd.DataFrame,
+    events: Iterable[pd.DataFrame],
     catalogue: pd.DataFrame,
     sha256: dict[str, str],
     first_row: int = 0,
 ) -> RawData:
-    """A source's two tables, their columns read strictly; `first_row` as in `read_times`."""
+    """A source's two tables, their columns read strictly; `first_row` as in `read_times`.
+
+    Args:
+        events: the interactions in parts, of which one at a time is held; their ids stay as codes.
+    """
     user, item, time = (
         f"column {column!r} of {source.interactions}"
         for column in (source.user_column, source.item_column, source.time_column)
@@ -74,13 +79,15 @@ def raw_from_tables(
         read_ids(catalogue[source.item_column], f"column {source.item_column!r} of {source.items}"),
         read_titles(catalogue[source.title_column], f"column {source.title_column!r} of {source.items}"),
     )
+    users, takes, times, rows = TextCodes(), TextCodes(), TimeParts(time, first_row), 0
+    for part in events:
+        users.add(read_ids(part[source.user_column], user, rows))
+        takes.add(read_ids(part[source.item_column], item, rows))
+        times.add(part[source.time_column])
+        rows += len(part)
     return RawData(
         name=name,
-        interactions=interactions_frame(
-            read_ids(events[source.user_column], user),
-            read_ids(events[source.item_column], item),
-            read_times(events[source.time_column], time, first_row),
-        ),
+        interactions=interactions_frame(users.column(), takes.column(), times.milliseconds()),
         items=items,
         sha256=sha256,
         dropped={"repeated item rows": repeated},

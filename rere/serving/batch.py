@@ -24,6 +24,7 @@ def read_users(users: UserTable | UserEvents) -> pd.DataFrame:
     """
     if isinstance(users, UserEvents):
         events = load_source(users.source).interactions.sort_values("timestamp", kind="stable")
+        events = events.astype({"user_id": "str", "item_id": "str"})
         return events.groupby("user_id", sort=True)["item_id"].agg(list).rename("history").reset_index()
     table = pd.read_parquet(require_file(users.path, "users"))
     require_columns(table.columns, ["user_id", "history"], str(users.path), "rename the columns")

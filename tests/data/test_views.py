@@ -11,7 +11,7 @@ import pytest
 
 from rere.config import SplitConfig
 from rere.data import codes, flags, sums
-from rere.data.codes import category, category_of_parts, key_batches, repeated, shared_codes
+from rere.data.codes import TextCodes, category, key_batches, repeated, shared_codes
 from rere.data.dataset import Dataset, Windows
 from rere.data.files import read_arrow, write_arrow
 from rere.data.flags import flag_windows
@@ -34,10 +34,13 @@ def as_categories(dataset: Dataset) -> Dataset:
 
 def test_parts_make_one_category_column() -> None:
     parts = [pd.Series(["b", "a"], dtype="str"), pd.Series([], dtype="str"), pd.Series(["c", "a"], dtype="str")]
-    whole = category_of_parts(parts)
+    text = TextCodes()
+    for part in parts:
+        text.add(part)
+    whole = text.column()
     assert whole.tolist() == ["b", "a", "c", "a"]
     assert whole.cat.categories.tolist() == ["b", "a", "c"]
-    assert len(category_of_parts([])) == 0
+    assert len(TextCodes().column()) == 0
 
 
 def test_shared_codes_are_equal_where_values_are() -> None:
