@@ -13,6 +13,7 @@ import pandas as pd
 from rere.config import ValidationConfig
 from rere.data.dataset import PERIODS, Dataset, Windows
 from rere.data.flags import moment
+from rere.data.histories import Histories
 from rere.data.profile import Profile, drift
 from rere.data.validation_report import Check, ValidationReport, with_page
 from rere.data.windows import cut_histories
@@ -90,15 +91,14 @@ def validate_windows(windows: Windows, dataset: Dataset, config: ValidationConfi
     if all(check.passed for check in checks):
         more, more_raw = judge([windows_suite(windows, dataset)], config.failing_rows)
         checks, raw = checks + more, raw + more_raw
-        grouped = windows.table.groupby("period")
+        shares = windows.table.groupby("period")["warm"].mean()
+        lengths = Histories.of(windows.table["history"]).lengths
         facts = {
             "Rows": {period: int((windows.table["period"] == period).sum()) for period in PERIODS},
-            "Targets that occur in training": {
-                str(period): f"{share:.1%}" for period, share in grouped["warm"].mean().items()
-            },
+            "Targets that occur in training": {str(period): f"{share:.1%}" for period, share in shares.items()},
             "Histories": {
                 "items at most": windows.history_items,
-                "items on average": f"{windows.table['history'].map(len).mean():.1f}",
+                "items on average": f"{lengths.mean():.1f}",
                 "cut to the most recent items": cut_histories(dataset, windows),
             },
         }

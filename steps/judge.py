@@ -1,20 +1,34 @@
 """Great Expectations Core as a judge: suites of expectations in, checks with named rows out.
 
+It works on Python objects, so a table of many rows comes in parts. Nothing is sampled: what looks at single rows
+gets every row, a batch at a time; what counts distinct values gets those; what looks for repetitions gets all rows
+that repeat one another (found by `rere.data.codes.repeated`), those of one key together.
+
 Great Expectations takes seconds to import, so that happens inside functions.
 """
 
 from __future__ import annotations
 
 import os
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from rere.data.codes import coded, key_batches, repeated
 from rere.data.validation_report import Check, FailingRow
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
+
+
+BATCH_ROWS = 500_000  # rows at a time; a table of no more is judged at once
+OF_DISTINCT = ("ExpectColumnUniqueValueCountToBeBetween", "ExpectColumnDistinctValuesToContainSet")
+OF_REPEATED = ("ExpectColumnValuesToBeUnique", "ExpectCompoundColumnsToBeUnique")
+OF_COLUMNS, OF_COUNT = "ExpectTableColumnsToMatchSet", "ExpectTableRowCountToBeBetween"
 
 
 @dataclass(frozen=True)
@@ -37,48 +51,104 @@ def judge(suites: list[Suite], failing_rows: int) -> tuple[list[Check], list[Any
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     checks, raw = [], []
     for suite in suites:
-        batch = context.data_sources.add_pandas(suite.name).add_dataframe_asset("table")
-        definition = gx.ValidationDefinition(
-            name=suite.name,
-            data=batch.add_batch_definition_whole_dataframe("whole"),
-            suite=context.suites.add(gx.ExpectationSuite(name=suite.name, expectations=suite.expectations)),
-        )
-        # Great Expectations 1.24 doesn't know pandas 3's text type; as objects, it looks at every value.
-        text = [name for name, column in suite.table.items() if pd.api.types.is_string_dtype(column)]
-        frame = suite.table.astype(dict.fromkeys(text, object))
-        outcome = gx.Checkpoint(
-            name=suite.name,
-            validation_definitions=[context.validation_definitions.add(definition)],
-            result_format={
-                "result_format": "SUMMARY",
-                "partial_unexpected_count": failing_rows,
-                **({"unexpected_index_column_names": ["row", *suite.keys]} if suite.keys else {}),
-            },
-        )
-        run = context.checkpoints.add(outcome).run(batch_parameters={"dataframe": frame})
-        raw.append(run.describe_dict())
-        results: list[Any] = [result for validation in run.run_results.values() for result in validation.results]
-        order = {(expectation.meta or {})["name"]: place for place, expectation in enumerate(suite.expectations)}
-        results.sort(key=lambda result: order[result.expectation_config.meta["name"]])
-        checks += [_check(suite, result, failing_rows) for result in results]
+        results: dict[str, list[Any]] = defaultdict(list)
+        for number, (part, expectations) in enumerate(_parts(suite)):
+            run = _run(context, f"{suite.name} {number}", part, expectations, suite.keys, failing_rows)
+            raw.append(run.describe_dict())
+            for validation in run.run_results.values():
+                for result in validation.results:
+                    results[result.expectation_config.meta["name"]].append(result)
+        names = dict.fromkeys((expectation.meta or {})["name"] for expectation in suite.expectations)
+        checks += [_check(suite, results[name], failing_rows) for name in names]
     return checks, raw
 
 
-def _check(suite: Suite, result: Any, failing_rows: int) -> Check:
-    problems = result.exception_info  # one, or one a metric
-    problems = [problems] if "raised_exception" in problems else list(problems.values())
-    if any(problem["raised_exception"] for problem in problems):
-        raise RuntimeError(f"Great Expectations couldn't judge {result.expectation_config}: {result.exception_info}")
-    words, found = result.expectation_config.meta, result.result
-    failing = int(found.get("unexpected_count", 0))
-    named = found.get("partial_unexpected_index_list") or []
+def _parts(suite: Suite) -> Iterator[tuple[pd.DataFrame, list[Expectation]]]:
+    """What Great Expectations is handed, and what it is asked of it; together, as good as the whole table."""
+    table, by_rows = suite.table, []
+    if len(table) <= BATCH_ROWS:
+        yield table, suite.expectations
+        return
+    for expectation in suite.expectations:
+        kind = type(expectation).__name__
+        if kind == OF_COLUMNS:
+            yield table.head(1), [expectation]
+        elif kind == OF_COUNT:
+            yield pd.DataFrame({"row": np.zeros(len(table), dtype=np.int8)}), [expectation]
+        elif kind in OF_DISTINCT:
+            yield table.loc[~table[expectation.column].duplicated()], [expectation]
+        elif kind in OF_REPEATED:
+            columns = [expectation.column] if hasattr(expectation, "column") else list(expectation.column_list)
+            for part in _repeated_rows(table, columns):
+                yield part, [expectation]
+        else:
+            by_rows.append(expectation)
+    for low in range(0, len(table), BATCH_ROWS):
+        yield table.iloc[low : low + BATCH_ROWS], by_rows
+
+
+def _repeated_rows(table: pd.DataFrame, columns: list[str]) -> Iterator[pd.DataFrame]:
+    """All rows whose values in the columns occur again, none of them in two parts; any row where there is none."""
+    places = np.flatnonzero(repeated(table, columns, keep=False))
+    if not len(places):
+        yield table.head(1)
+        return
+    for (rows,) in key_batches(coded(table[columns[0]].iloc[places])[0], rows=BATCH_ROWS):
+        yield table.iloc[places[np.sort(rows)]]
+
+
+def _run(
+    context: Any, name: str, table: pd.DataFrame, expectations: list[Expectation], keys: list[str], failing_rows: int
+) -> Any:
+    import great_expectations as gx
+
+    asked = [expectation.copy() for expectation in expectations]  # a suite writes its id into what it is given
+    batch = context.data_sources.add_pandas(name).add_dataframe_asset("table")
+    definition = gx.ValidationDefinition(
+        name=name,
+        data=batch.add_batch_definition_whole_dataframe("whole"),
+        suite=context.suites.add(gx.ExpectationSuite(name=name, expectations=asked)),
+    )
+    checkpoint = gx.Checkpoint(
+        name=name,
+        validation_definitions=[context.validation_definitions.add(definition)],
+        result_format={
+            "result_format": "SUMMARY",
+            "partial_unexpected_count": failing_rows,
+            **({"unexpected_index_column_names": ["row", *keys]} if {"row", *keys} <= {*table.columns} else {}),
+        },
+    )
+    # Great Expectations 1.24 doesn't know pandas 3's text type; as objects, it looks at every value.
+    text = [
+        name
+        for name, column in table.items()
+        if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(column)
+    ]
+    frame = table.astype(dict.fromkeys(text, object))
+    run = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": frame})
+    context.data_sources.delete(name)  # it would keep the batch
+    return run
+
+
+def _check(suite: Suite, results: list[Any], failing_rows: int) -> Check:
+    """One check of the results of one expectation on the parts that it was asked of."""
+    for result in results:
+        problems = result.exception_info  # one, or one a metric
+        problems = [problems] if "raised_exception" in problems else list(problems.values())
+        if any(problem["raised_exception"] for problem in problems):
+            raise RuntimeError(f"Great Expectations couldn't judge {result.expectation_config}: {problems}")
+    passed = all(bool(result.success) for result in results)
+    shown = next((result for result in results if not result.success), results[0])
+    words, found = shown.expectation_config.meta, shown.result
+    failing = sum(int(result.result.get("unexpected_count", 0)) for result in results)
+    named = [place for result in results for place in result.result.get("partial_unexpected_index_list") or []]
     rows = tuple(
         FailingRow(row=int(place["row"]), values={key: _shown(place[key]) for key in suite.keys})
-        for place in named[:failing_rows]
+        for place in sorted(named, key=lambda place: int(place["row"]))[:failing_rows]
     )
     if "element_count" in found:
         observed = (
-            f"{failing:,} failing {'row' if failing == 1 else 'rows'} of {found['element_count']:,}"
+            f"{failing:,} failing {'row' if failing == 1 else 'rows'} of {len(suite.table):,}"
             if failing
             else "no failing row"
         )
@@ -91,13 +161,13 @@ def _check(suite: Suite, result: Any, failing_rows: int) -> Check:
     return Check(
         name=words["name"],
         table=suite.name,
-        severity="error" if result.expectation_config.severity == "critical" else "warning",
-        passed=bool(result.success),
+        severity="error" if shown.expectation_config.severity == "critical" else "warning",
+        passed=passed,
         expected=words["expected"],
         observed=observed,
         remedy=words["remedy"],
         failing=failing,
-        rows=() if result.success else rows,
+        rows=() if passed else rows,
     )
 
 

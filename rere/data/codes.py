@@ -88,6 +88,8 @@ def key_batches(*keys: np.ndarray, rows: int | None = None) -> Iterator[list[np.
 
 def repeated(frame: pd.DataFrame, columns: list[str], keep: str | bool = "first") -> np.ndarray:
     """(rows,) bool: `frame.duplicated(columns, keep)`, batch by batch of the first column's values."""
+    if pd.api.types.is_integer_dtype(frame[columns[0]]) and (np.diff(frame[columns[0]].to_numpy()) > 0).all():
+        return np.zeros(len(frame), dtype=bool)  # row numbers: nothing to hash
     key = coded(frame[columns[0]])[0]
     coded_columns = {
         name: frame[name].to_numpy() if pd.api.types.is_integer_dtype(frame[name]) else coded(frame[name])[0]
