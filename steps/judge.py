@@ -9,6 +9,7 @@ Great Expectations takes seconds to import, so that happens inside functions.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -65,25 +66,25 @@ def judge(suites: list[Suite], failing_rows: int) -> tuple[list[Check], list[Any
 
 def _parts(suite: Suite) -> Iterator[tuple[pd.DataFrame, list[Expectation]]]:
     """What Great Expectations is handed, and what it is asked of it; together, as good as the whole table."""
-    table, by_rows = suite.table, []
+    table = suite.table
+    by_rows: list[Expectation] = []
     if len(table) <= BATCH_ROWS:
         yield table, suite.expectations
         return
     for expectation in suite.expectations:
-        kind = type(expectation).__name__
+        kind, asked = type(expectation).__name__, expectation.dict()
         if kind == OF_COLUMNS:
             yield table.head(1), [expectation]
         elif kind == OF_COUNT:
             yield pd.DataFrame({"row": np.zeros(len(table), dtype=np.int8)}), [expectation]
         elif kind in OF_DISTINCT:
-            yield table.loc[~table[expectation.column].duplicated()], [expectation]
+            yield table.loc[~table[asked["column"]].duplicated()], [expectation]
         elif kind in OF_REPEATED:
-            columns = [expectation.column] if hasattr(expectation, "column") else list(expectation.column_list)
-            for part in _repeated_rows(table, columns):
+            for part in _repeated_rows(table, asked.get("column_list") or [asked["column"]]):
                 yield part, [expectation]
         else:
             by_rows.append(expectation)
-    for low in range(0, len(table), BATCH_ROWS):
+    for low in range(0, len(table) if by_rows else 0, BATCH_ROWS):
         yield table.iloc[low : low + BATCH_ROWS], by_rows
 
 
@@ -126,7 +127,8 @@ def _run(
     ]
     frame = table.astype(dict.fromkeys(text, object))
     run = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": frame})
-    context.data_sources.delete(name)  # it would keep the batch
+    context.data_sources.delete(name)
+    gc.collect()  # Great Expectations leaves cycles that hold the rows
     return run
 
 

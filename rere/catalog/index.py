@@ -35,6 +35,8 @@ from rere.config import IndexConfig
 from rere.errors import RereError
 from rere.language_model import load_tokenizer
 
+BATCH_TITLES = 20_000  # encoded at once: a tokenizer's own records of a title take more than its tokens
+
 
 @dataclass(frozen=True)
 class CatalogIndex:
@@ -170,12 +172,17 @@ def _prompt_head(tokenizer: PreTrainedTokenizerFast, instruction: str) -> tuple[
 
 
 def _title_trie(texts: list[str], tokenizer: PreTrainedTokenizerFast) -> TokenTrie:
-    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    end = end_token(tokenizer)
-    odd = [text for text, tokens in zip(texts, encoded, strict=True) if end in tokens or not tokens]
+    end, odd = end_token(tokenizer), []
+    flat, lengths = [np.zeros(0, dtype=np.int32)], [np.zeros(1, dtype=np.int64)]
+    for low in range(0, len(texts), BATCH_TITLES):
+        part = texts[low : low + BATCH_TITLES]
+        encoded = tokenizer(part, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+        odd += [text for text, tokens in zip(part, encoded, strict=True) if end in tokens or not tokens]
+        lengths.append(np.array([len(tokens) + 1 for tokens in encoded]))
+        flat.append(np.fromiter(itertools.chain.from_iterable([*tokens, end] for tokens in encoded), dtype=np.int32))
     if odd:
         raise RereError("titles of at least one token, on one line", f"{odd[:3]!r}", "clean the titles")
-    return build_trie([[*tokens, end] for tokens in encoded])
+    return build_trie((np.concatenate(flat), np.cumsum(np.concatenate(lengths))))
 
 
 def _semantic_trie(titles: list[str], tokenizer: PreTrainedTokenizerFast, config: IndexConfig) -> TokenTrie:

@@ -33,8 +33,9 @@ class TextCodes:
         self.parts += [chunk.dictionary_encode() for chunk in getattr(text, "chunks", [text])]
 
     def column(self) -> pd.Series:
-        """All parts, one after the other; names in order of first appearance."""
+        """All parts, one after the other, which this object forgets; names in order of first appearance."""
         whole = pa.chunked_array(self.parts).unify_dictionaries()
+        self.parts = self.parts[:1]  # not held twice
         codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in whole.chunks])
         names = pd.Index(whole.chunk(0).dictionary.to_pandas(), dtype="str")
         return pd.Series(pd.Categorical.from_codes(codes, names))
@@ -53,13 +54,20 @@ def shared_codes(*columns: pd.Series) -> tuple[list[np.ndarray], pd.Index]:
     found = [coded(column) for column in columns]
     shared = found[0][1]
     for _, names in found[1:]:
-        if not names.equals(shared):
+        if not _begins(shared, names):
             shared = shared.append(names[shared.get_indexer(names) < 0])
     codes = []
     for own, names in found:
-        places = None if names.equals(shared) else np.append(shared.get_indexer(names), -1)
-        codes.append(own if places is None else places[own])
+        if _begins(shared, names):
+            codes.append(own)  # as they are: nothing is copied
+        else:
+            places = np.append(shared.get_indexer(names), -1).astype(np.int32)
+            codes.append(places[own])
     return codes, shared
+
+
+def _begins(names: pd.Index, beginning: pd.Index) -> bool:
+    return names[: len(beginning)].equals(beginning)
 
 
 def key_batches(*keys: np.ndarray, rows: int | None = None) -> Iterator[list[np.ndarray]]:
@@ -79,7 +87,7 @@ def key_batches(*keys: np.ndarray, rows: int | None = None) -> Iterator[list[np.
     orders = [np.argsort(column, kind="stable") for column in keys]
     firsts = np.flatnonzero(np.r_[True, batch[1:] != batch[:-1]]) - 1  # the first key of each batch
     edges = [
-        np.r_[np.searchsorted(column, firsts, sorter=order), len(column)]
+        np.r_[np.searchsorted(column, firsts.astype(column.dtype), sorter=order), len(column)]
         for column, order in zip(keys, orders, strict=True)
     ]
     for place in range(len(firsts)):

@@ -31,6 +31,7 @@ def read_arrow(path: Path) -> pd.DataFrame:
     table = content.drop_columns(views).to_pandas(split_blocks=True)
     for place, field in enumerate(content.schema):
         if field.name in views:
-            column = content.column(field.name).combine_chunks()
-            table.insert(place, field.name, Histories.from_arrow(column))
+            column = content.column(field.name)
+            whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+            table.insert(place, field.name, Histories.from_arrow(whole))
     return table

@@ -86,7 +86,7 @@ def flag_windows(windows: Windows, dataset: Dataset) -> pd.DataFrame:
         later[rows] = _any_of(event_period[position] != train, owner, len(lengths))
     return table.drop(columns="history").assign(
         row=np.arange(len(table)),
-        history_length=histories.lengths.astype(np.int64),
+        history_length=histories.lengths,
         target_in_catalogue=in_catalogue[target],
         history_in_catalogue=~unknown,
         target_happened=(places >= 0) & (period == event_period[places]),

@@ -20,6 +20,7 @@ from pandas.api.types import union_categoricals
 from rere.data.codes import category
 
 MISSING = -1  # the length of a history that isn't there
+BLOCK = 10_000  # histories whose items are looked up together
 
 
 class HistoryType(ExtensionDtype):
@@ -96,10 +97,18 @@ class Histories(ExtensionArray):
 
     def __iter__(self) -> Iterator[Any]:
         codes, names = self.items.codes, self.names
-        for low in range(0, len(self), 10_000):  # Python numbers are quick to walk and large to hold
-            part = slice(low, low + 10_000)
-            for start, length in zip(self.starts[part].tolist(), self.lengths[part].tolist(), strict=True):
-                yield None if length < 0 else names[codes[start : start + length]].tolist()
+        for low in range(0, len(self), BLOCK):  # Python's numbers and texts are quick to walk and large to hold
+            starts, lengths = self.starts[low : low + BLOCK], self.lengths[low : low + BLOCK]
+            begin, end = int(starts.min()), int((starts + lengths).max())
+            near = end - begin <= 4 * BLOCK + int(lengths.sum())  # neighbours share items, mostly
+            texts = names[codes[begin:end]].tolist() if near else []
+            for start, length in zip((starts - begin).tolist(), lengths.tolist(), strict=True):
+                if length < 0:
+                    yield None
+                elif near:
+                    yield texts[start : start + length]
+                else:
+                    yield names[codes[begin + start : begin + start + length]].tolist()
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, int | np.integer):

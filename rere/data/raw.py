@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from rere.config import HubDataset, Tables
 from rere.data.codes import TextCodes, category
@@ -85,9 +86,11 @@ def raw_from_tables(
         takes.add(read_ids(part[source.item_column], item, rows))
         times.add(part[source.time_column])
         rows += len(part)
+    ids = users.column(), takes.column()
+    pa.default_memory_pool().release_unused()  # what the parts took
     return RawData(
         name=name,
-        interactions=interactions_frame(users.column(), takes.column(), times.milliseconds()),
+        interactions=interactions_frame(*ids, times.milliseconds()),
         items=items,
         sha256=sha256,
         dropped={"repeated item rows": repeated},

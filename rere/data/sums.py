@@ -30,8 +30,8 @@ def plain_batches(table: pd.DataFrame, rows: int | None = None) -> Iterator[pd.D
 
 def row_sums(table: pd.DataFrame) -> np.ndarray:
     """(rows,) uint64: a hash of each row's content, whatever the columns' types of text."""
-    parts = [pd.util.hash_pandas_object(part, index=False).to_numpy() for part in plain_batches(table)]
-    return np.concatenate(parts)
+    parts = (pd.util.hash_pandas_object(part, index=False, categorize=False) for part in plain_batches(table))
+    return np.concatenate([part.to_numpy() for part in parts])
 
 
 def sum_of_numbered(values: np.ndarray) -> str:
