@@ -21,11 +21,12 @@ def command(model: str) -> None:
     found = registry.versions(model)
     if not found:
         raise RereError(f"registered versions of {model}", "none", "run `make demo`, or name another by --model")
-    table = Table("version", "registered", "aliases", "NDCG@10", "gate", "content")
+    table = Table("version", "registered", "aliases", "metric", "gate", "content")
     for version in found:
         tags = version.tags
         registered = datetime.fromtimestamp(version.created / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-        figures = (tags.get("ndcg@10", "-"), tags.get("gate", "-"), tags.get(registry.FINGERPRINT, "-")[:12])
+        metric = f"{tags.get('metric', '')} {tags.get('value', '-')}".strip()
+        figures = (metric, tags.get("gate", "-"), tags.get(registry.FINGERPRINT, "-")[:12])
         table.add_row(version.version, registered, ", ".join(version.aliases), *figures)
     console = Console(soft_wrap=True)
     console.print(table)

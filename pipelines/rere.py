@@ -27,6 +27,7 @@ from steps.ingest import ingest
 from steps.item_models import train_item_models
 from steps.promote import promote
 from steps.report import report
+from steps.review import review
 from steps.rl import reinforce
 from steps.sft import fine_tune
 from steps.split import split
@@ -58,7 +59,10 @@ def rere_pipeline(
     reinforced = reinforce(tuned, rows, index, fitted, rl, item_models.teacher)
     baselines = rank_baselines(dataset, rows, index, fitted, item_models, evaluation)
     results, metrics = evaluate(dataset, rows, index, baselines, tuned, reinforced, evaluation)
-    decision = gate(reinforced, index, rows, results, evaluation, promotion)
+    decision, rival = gate(reinforced, index, dataset, rows, accepted, results, evaluation, promotion)
     page = report(dataset, rows, index, tuned, reinforced, results, metrics, decision, evaluation, settings)
-    registered = promote(reinforced, index, rows, decision, page, evaluation, promotion, settings)
-    summarise(metrics, decision, page, registered, evaluation)
+    opened = review(
+        dataset, rows, index, accepted, tuned, reinforced, results, rival, decision, evaluation, promotion, settings
+    )
+    registered = promote(reinforced, index, rows, dataset, decision, page, opened, evaluation, promotion, settings)
+    summarise(metrics, decision, page, opened, registered, evaluation)

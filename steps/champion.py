@@ -1,8 +1,9 @@
 """Who is champion: one append-only log, and two registries that follow it.
 
-A move is first written to the log (tags `event.000001`, `event.000002`, ... of the MLflow registered model; no tag is
-ever changed), then done in MLflow (the alias), then in ZenML (the stage). A crash in between leaves a log that is ahead
-of the registries, which `repair` brings up to it; every command and every run repairs first.
+What people and gates decide is first written to the log (tags `event.000001`, `event.000002`, ... of the MLflow
+registered model; no tag is ever changed), and copied to the ZenML Model version's metadata; a move is then done in
+MLflow (the alias), then in ZenML (the stage). A crash in between leaves a log that is ahead of the registries, which
+`repair` brings up to it; every command and every run repairs first.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mlflow import MlflowClient
 from pydantic import BaseModel, ConfigDict
 from zenml.client import Client
 from zenml.enums import ModelStages
+from zenml.utils.metadata_utils import log_metadata
 
 from rere.errors import RereError
 from steps import registry
@@ -29,11 +31,11 @@ LOCKS = "RERE_LOCK_DIR"  # environment variable; default: .rere/locks
 
 
 class Event(BaseModel):
-    """A move of the champion."""
+    """A move of the champion (promote, rollback), or a reviewer's word on a version (approve, reject)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    action: Literal["promote", "rollback"]
+    action: Literal["promote", "rollback", "approve", "reject"]
     version: str
     previous: str | None
     who: str
@@ -42,7 +44,7 @@ class Event(BaseModel):
 
 
 def events(name: str) -> list[Event]:
-    """All moves, oldest first; none for a model that isn't registered."""
+    """All of the log, oldest first; none for a model that isn't registered."""
     found = MlflowClient().search_registered_models(f"name='{name}'")
     tags = found[0].tags if found else {}
     return [Event.model_validate_json(tags[key]) for key in sorted(tags) if key.startswith(PREFIX)]
@@ -55,30 +57,47 @@ def move(
 
     Args:
         who: reviewer, or what moved it (the gate).
-        expected: the champion that the decision was made against; None asks nothing.
+        expected: the champion that the decision was made against, "" for none; None asks nothing.
 
     Raises:
         RereError: no such version, another champion than expected, or another move under way on this machine.
     """
     with _alone(name):
         repair(name)
-        _require(name, version)
+        registry.get(name, version)
         present = registry.champion_version(name)
-        if expected is not None and present != expected:
+        if expected is not None and (present or "") != expected:
             raise RereError(
-                f"version {expected} as the champion of {name}, against which version {version} was judged",
-                f"version {present}",
+                f"{_named(expected)} as the champion of {name}, against which version {version} was judged",
+                _named(present or ""),
                 "somebody else promoted meanwhile: judge it again against the new champion",
             )
         if present == version:
             return None
-        event = Event.model_validate(
-            {"action": action, "version": version, "previous": present, "who": who, "reason": reason}
-            | {"time": datetime.now(UTC).isoformat(timespec="seconds")}
-        )
-        _append(name, event)
+        event = _append(name, action, version, present, who, reason)
         _follow(name, event)
         return event
+
+
+def decide(name: str, version: str, action: Literal["approve", "reject"], who: str, reason: str) -> Event:
+    """Write a reviewer's word to the log; moves nothing. RereError without such a version."""
+    with _alone(name):
+        repair(name)
+        registry.get(name, version)
+        return _append(name, action, version, registry.champion_version(name), who, reason)
+
+
+def withdrawn(name: str, version: str) -> Event | None:
+    """The event by which people turned this version down, when that is the last word on it; else None.
+
+    A rejection, or a rollback away from it: no run may make it champion again by itself.
+    """
+    for event in reversed(events(name)):
+        if event.action == "rollback" and event.previous == version:
+            return event
+        if event.version == version:
+            return event if event.action == "reject" else None
+    return None
 
 
 def roll_back(name: str, who: str, reason: str) -> Event:
@@ -89,7 +108,7 @@ def roll_back(name: str, who: str, reason: str) -> Event:
     """
     repair(name)
     present = registry.champion_version(name)
-    before = next((event.previous for event in reversed(events(name)) if event.version == present), None)
+    before = next((event.previous for event in reversed(_moves(name)) if event.version == present), None)
     if present is None or before is None:
         raise RereError(
             f"an earlier champion of {name}",
@@ -102,20 +121,50 @@ def roll_back(name: str, who: str, reason: str) -> Event:
 
 
 def repair(name: str) -> bool:
-    """Bring both registries up to the log's last move; True when something was behind."""
+    """Bring both registries up to the log; True when something was behind."""
     log = events(name)
-    if not log:
-        return False
-    last = log[-1]
+    missing = [n for n, event in enumerate(log, 1) if not _copied(name, n, event)]
+    for n in missing:
+        _copy(name, n, log[n - 1])
+    moves = _moves(name)
+    if not moves:
+        return bool(missing)
+    last = moves[-1]
     behind = registry.champion_version(name) != last.version or _stage_version(name) != last.version
     if behind:
         _follow(name, last)
-    return behind
+    return behind or bool(missing)
 
 
-def _append(name: str, event: Event) -> None:
-    key = f"{PREFIX}{len(events(name)) + 1:06d}"
-    MlflowClient().set_registered_model_tag(name, key, event.model_dump_json())
+def _moves(name: str) -> list[Event]:
+    return [event for event in events(name) if event.action in ("promote", "rollback")]
+
+
+def _append(name: str, action: str, version: str, previous: str | None, who: str, reason: str) -> Event:
+    event = Event.model_validate(
+        {"action": action, "version": version, "previous": previous, "who": who, "reason": reason}
+        | {"time": datetime.now(UTC).isoformat(timespec="seconds")}
+    )
+    number = len(events(name)) + 1
+    MlflowClient().set_registered_model_tag(name, _key(number), event.model_dump_json())
+    _copy(name, number, event)
+    return event
+
+
+def _key(number: int) -> str:
+    return f"{PREFIX}{number:06d}"
+
+
+def _copy(name: str, number: int, event: Event) -> None:
+    log_metadata(metadata={_key(number): event.model_dump_json()}, model_name=name, model_version=f"v{event.version}")
+
+
+def _copied(name: str, number: int, event: Event) -> bool:
+    return _key(number) in Client().get_model_version(name, f"v{event.version}").run_metadata
+
+
+def _named(version: str) -> str:
+    return f"version {version}" if version else "no version"
 
 
 def _follow(name: str, event: Event) -> None:
@@ -134,14 +183,6 @@ def _stage_version(name: str) -> str | None:
     except KeyError:
         return None
     return str(found.name).removeprefix("v")
-
-
-def _require(name: str, version: str) -> None:
-    known = sorted((int(v.version) for v in MlflowClient().search_model_versions(f"name='{name}'")), reverse=True)
-    if version not in map(str, known):
-        raise RereError(
-            f"a registered version of {name}: {', '.join(map(str, known)) or 'there is none'}", version, "correct it"
-        )
 
 
 @contextmanager

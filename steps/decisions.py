@@ -19,6 +19,7 @@ class Decision(BaseModel):
     content: str
     champion: str | None
     is_champion: bool
+    value: float | None = None  # the gate's metric on the test rows
     notes: tuple[str, ...] = ()
 
     @property
@@ -36,6 +37,7 @@ class Promotion(BaseModel):
     version: str
     aliases: tuple[str, ...]
     tracking_uri: str
+    waits: str = ""  # why a model that passed the gate isn't champion
 
 
 class DecisionMaterializer(RecordMaterializer):

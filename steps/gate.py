@@ -5,48 +5,116 @@ Always runs: who the champion is, only the registry knows.
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from zenml import ArtifactConfig, step
 
+from materializers.table import TableMaterializer
 from rere.catalog.index import CatalogIndex
 from rere.config import EvaluationConfig, PromotionConfig
-from rere.data.dataset import Windows
+from rere.data.dataset import Dataset, Windows
+from rere.data.validation_report import ValidationReport
+from rere.errors import RereError
+from rere.evaluation.gate import Check, Circumstances, Side, Verdict, judge
+from rere.evaluation.metrics import row_metric
+from rere.evaluation.recommender import Recommender
 from rere.language_model import Checkpoint
+from steps import champion as log
 from steps import registry
 from steps.decisions import Decision, DecisionMaterializer
 
 
-@step(enable_cache=False, experiment_tracker=True, output_materializers=DecisionMaterializer)
+@step(
+    enable_cache=False,
+    experiment_tracker=True,
+    output_materializers={"decision": DecisionMaterializer, "champion_results": TableMaterializer},
+)
 def gate(
     model: Checkpoint,
     catalog: CatalogIndex,
+    dataset: Dataset,
     windows: Windows,
+    validation: ValidationReport,
     results: pd.DataFrame,
     evaluation: EvaluationConfig,
     config: PromotionConfig,
-) -> Annotated[Decision, ArtifactConfig(name="decision")]:
-    """Hold the reinforced model's `results` (per row, of all models) against its rivals'."""
-    from rere.evaluation.gate import judge
+) -> tuple[
+    Annotated[Decision, ArtifactConfig(name="decision")],
+    Annotated[pd.DataFrame, ArtifactConfig(name="champion_results")],
+]:
+    """Hold the reinforced model's `results` (per row, of all models) against its rivals'.
+
+    Returns the decision, and the champion's results on the same rows (no rows where none was judged).
+    """
+    from rere.baselines.popularity import Popularity
+    from rere.data.sequences import training_sequences
+    from rere.evaluation.segments import segments_of
+    from rere.serving.recommender import GenerativeRecommender
 
     registry.require_tracker()
+    name, rows = config.model_name, windows.of("test")
+    log.repair(name)
     content = registry.content_of(model, catalog, registry.serving_settings(windows, evaluation))
-    candidate = registry.find_version(config.model_name, content)
-    champion = registry.champion_version(config.model_name)
-    rival, notes = None, _kept_start(model)
+    candidate, champion = registry.find_version(name, content), registry.champion_version(name)
+    notes, problem, rival = _kept_start(model), None, None
     if champion is not None and champion == candidate:
         notes.append(f"This very model is the champion already, as version {champion}.")
     elif champion is not None:
-        rival, about_it = _judge_anew(config.model_name, champion, catalog, windows, evaluation)
-        notes += about_it
+        try:
+            rival, about_it = _judge_anew(name, champion, catalog, rows, evaluation)
+            notes += about_it
+        except (MlflowException, OSError, RereError) as error:
+            problem = _lost(champion, error)
     ours, popularity = (results[results["model"] == label] for label in ("ReRe", "popularity"))
-    return Decision(
-        verdict=judge(ours, rival, popularity, config.gate),
+    recommender = GenerativeRecommender("ReRe", model.path, catalog, evaluation.beams, evaluation.normalisation)
+    challenger = _side(recommender, ours, rows, catalog, model.path, registry.newest_interaction(dataset))
+    given = Circumstances(
+        popularity=popularity,
+        training_counts=Popularity.fit(training_sequences(dataset), len(catalog.item_ids)).counts,
+        segments=segments_of(dataset, rows, config.gate),
+        warnings=tuple(check.name for check in validation.checks if check.status == "warning"),
+        now=time.time(),
+    )
+    verdict = judge(challenger, rival, given, config.gate)
+    if problem is not None:
+        verdict = Verdict.of([problem, *(check for check in verdict.checks if check.value is not None)])
+    decision = Decision(
+        verdict=verdict,
         content=content,
         champion=champion,
         is_champion=champion is not None and champion == candidate,
+        value=float(row_metric(config.gate.metric, ours["rank"].to_numpy()).mean()),
         notes=tuple(notes),
+    )
+    return decision, ours.iloc[:0] if rival is None else rival.results
+
+
+def _side(
+    recommender: Recommender,
+    results: pd.DataFrame,
+    rows: pd.DataFrame,
+    catalog: CatalogIndex,
+    files: Path,
+    newest: int | None,
+) -> Side:
+    from rere.evaluation.footprint import latency_ms, mebibytes
+
+    histories = [[catalog.index_of[item] for item in history] for history in rows["history"]]
+    return Side(results, latency_ms(recommender, histories, 10), mebibytes(files), newest)
+
+
+def _lost(version: str, error: Exception) -> Check:
+    return Check(
+        name="the champion can be judged",
+        value=None,
+        threshold=None,
+        passed=False,
+        explanation=f"Version {version}'s files can't be read ({error}). Restore them, or `rere rollback` to the "
+        "champion before; `rere promote` overrides this with a reason on record.",
     )
 
 
@@ -59,8 +127,8 @@ def _kept_start(model: Checkpoint) -> list[str]:
 
 
 def _judge_anew(
-    name: str, version: str, catalog: CatalogIndex, windows: Windows, evaluation: EvaluationConfig
-) -> tuple[pd.DataFrame, list[str]]:
+    name: str, version: str, catalog: CatalogIndex, rows: pd.DataFrame, evaluation: EvaluationConfig
+) -> tuple[Side, list[str]]:
     """A registered version's results on these test rows, and what to know about them."""
     from rere.evaluation.evaluator import evaluate
     from rere.evaluation.foreign import ForeignRecommender
@@ -77,11 +145,13 @@ def _judge_anew(
         batch_prompts=evaluation.batch_prompts,
     )
     foreign = ForeignRecommender(recommender, theirs.item_ids, catalog.item_ids)
-    results = evaluate(foreign, windows.of("test"), catalog.index_of, evaluation)
+    results = evaluate(foreign, rows, catalog.index_of, evaluation)
     notes = [f"The champion, version {version}, was judged anew on the same {len(results):,} rows."]
     if foreign.lacking:
         notes.append(
             f"Its catalogue lacks {foreign.lacking:,} of today's items, which count as misses for it; "
             f"{foreign.unanswerable:,} histories hold nothing that it knows."
         )
-    return results, notes
+    newest = found.tags.get(registry.NEWEST)
+    side = _side(foreign, results, rows, catalog, checkpoint.path, int(newest) if newest else None)
+    return side, notes

@@ -26,6 +26,14 @@ def record_version(name: str, version: str, stage: ModelStages, metadata: dict[s
         client.update_model_version(name, found.id, stage=stage, force=True)  # takes the stage from its last holder
 
 
+def metadata_of(name: str, version: str) -> dict[str, MetadataType]:
+    """What `record_version` wrote, newest value of each; empty where ZenML doesn't know the version."""
+    try:
+        return dict(Client().get_model_version(name, f"v{version}").run_metadata)
+    except KeyError:
+        return {}
+
+
 def _version(client: Client, name: str, version: str) -> ModelVersionResponse:
     try:
         model = client.get_model(name)

@@ -17,7 +17,7 @@ from zenml.types import HTMLString
 
 from rere.catalog.index import CatalogIndex
 from rere.config import EvaluationConfig, PromotionConfig
-from rere.data.dataset import Windows
+from rere.data.dataset import Dataset, Windows
 from rere.language_model import Checkpoint
 from steps import champion, registry
 from steps.decisions import Decision, Promotion, PromotionMaterializer
@@ -30,8 +30,10 @@ def promote(
     model: Checkpoint,
     catalog: CatalogIndex,
     windows: Windows,
+    dataset: Dataset,
     decision: Decision,
     report: HTMLString,
+    review: HTMLString,
     evaluation: EvaluationConfig,
     config: PromotionConfig,
     settings: dict[str, Any],
@@ -52,8 +54,10 @@ def promote(
             catalog.save(place)
             served = registry.serving_settings(windows, evaluation)
             uri = registry.log_model(model.path, place, served, examples)
-        mlflow.log_text(report, "report.html")
         version = registry.register(uri, name, {registry.FINGERPRINT: decision.content})
+    mlflow.log_text(report, "report.html")
+    mlflow.log_text(review, "review.html")
+    registry.tag(name, version, _tags(decision, dataset, config))
     registry.set_alias(name, registry.CHALLENGER, version)
     metadata: dict[str, MetadataType] = {
         "mlflow_model": f"models:/{name}/{version}",
@@ -61,9 +65,46 @@ def promote(
         "gate": decision.verdict.model_dump(mode="json"),
         "settings": settings,
         "provenance": provenance({}),
+        "data": dataset.report.source_sha256,
+        "windows": windows.fingerprint,
     }
     record_version(name, version, ModelStages.PRODUCTION if decision.is_champion else ModelStages.STAGING, metadata)
-    if decision.promotes:
-        champion.move(name, version, "the gate", "every check passed", expected=decision.champion)
-    aliases = [registry.CHALLENGER, *([registry.CHAMPION] if decision.promotes else [])]
-    return Promotion(model=name, version=version, aliases=tuple(aliases), tracking_uri=mlflow.get_tracking_uri())
+    turned_down = champion.withdrawn(name, version)
+    promotes = decision.promotes and config.decided_by == "gate" and turned_down is None
+    if promotes:
+        champion.move(name, version, "the gate", "every check passed", expected=decision.champion or "")
+    holds = promotes or decision.is_champion
+    return Promotion(
+        model=name,
+        version=version,
+        aliases=(registry.CHALLENGER, *([registry.CHAMPION] if holds else [])),
+        tracking_uri=mlflow.get_tracking_uri(),
+        waits=_waits(decision, holds, turned_down),
+    )
+
+
+def _tags(decision: Decision, dataset: Dataset, config: PromotionConfig) -> dict[str, str]:
+    """What the version is known by in lists, and what a reviewer's approval is held against."""
+    import mlflow
+
+    run, newest = mlflow.active_run(), registry.newest_interaction(dataset)
+    found = {
+        "gate": "passed" if decision.verdict.passed else "failed",
+        "judged_against": decision.champion or "",
+        "metric": config.gate.metric,
+        "value": "" if decision.value is None else f"{decision.value:.4f}",
+        registry.REVIEW: run.info.run_id if run else "",
+        registry.NEWEST: "" if newest is None else str(newest),
+    }
+    return {key: value for key, value in found.items() if value} | {"judged_against": found["judged_against"]}
+
+
+def _waits(decision: Decision, holds: bool, turned_down: champion.Event | None) -> str:
+    """Why a model that could be champion isn't; empty where there is nothing to say."""
+    if holds or not decision.verdict.passed:
+        return ""
+    if turned_down is not None:
+        return (
+            f"{turned_down.who} turned it down ({turned_down.reason}); only `rere approve` or `rere promote` lift that"
+        )
+    return "it waits for a reviewer: `rere approve` or `rere reject`"

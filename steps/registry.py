@@ -22,7 +22,7 @@ from mlflow.types.schema import Array
 from rere.artifacts import fingerprint
 from rere.catalog.index import CatalogIndex
 from rere.config import EvaluationConfig
-from rere.data.dataset import Windows
+from rere.data.dataset import Dataset, Windows
 from rere.errors import RereError
 from rere.language_model import Checkpoint
 from steps.code import ROOT
@@ -30,6 +30,8 @@ from steps.work import catalogue_fingerprint
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 FINGERPRINT = "fingerprint"
+NEWEST = "newest_interaction"  # seconds since 1970
+REVIEW = "review_run"  # the MLflow run that holds review.html
 
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(Array(DataType.string), "history")]),
@@ -79,6 +81,13 @@ def content_of(model: Checkpoint, catalog: CatalogIndex, settings: dict[str, Any
     """What a version is known by: SHA-256 over weights and records, catalogue and serving settings."""
     parts = {name: str(value) for name, value in settings.items()}
     return fingerprint({"model": fingerprint(model.verify()), "catalog": catalogue_fingerprint(catalog), **parts})
+
+
+def newest_interaction(dataset: Dataset) -> int | None:
+    """Time of the newest training interaction, seconds since 1970; None for data without times."""
+    times = dataset.interactions.loc[dataset.interactions["period"] == "train", "timestamp"]
+    newest = int(times.max()) if len(times) else 0
+    return newest if newest > 0 else None
 
 
 def log_model(checkpoint: Path, catalog: Path, settings: dict[str, Any], example: list[list[str]]) -> str:
@@ -168,6 +177,27 @@ def read(registered: Registered) -> tuple[Checkpoint, CatalogIndex]:
 def register(uri: str, name: str, tags: dict[str, str]) -> str:
     """Make a logged model a version of `name`; returns the version."""
     return str(mlflow.register_model(uri, name, tags=tags).version)
+
+
+def tag(name: str, version: str, tags: dict[str, str]) -> None:
+    """Set a version's tags."""
+    for key, value in tags.items():
+        MlflowClient().set_model_version_tag(name, version, key, value)
+
+
+def remove_alias(name: str, alias: str, version: str) -> None:
+    """Take an alias from a version, if it holds it."""
+    found = _by_alias(name, alias)
+    if found is not None and str(found.version) == version:
+        MlflowClient().delete_registered_model_alias(name, alias)
+
+
+def get(name: str, version: str) -> Listed:
+    """One version; raises RereError where there is none."""
+    known = {found.version: found for found in versions(name)}
+    if version not in known:
+        raise RereError(f"a registered version of {name}: {', '.join(known) or 'there is none'}", version, "correct it")
+    return known[version]
 
 
 def set_alias(name: str, alias: str, version: str) -> None:

@@ -13,16 +13,22 @@ from steps.registry import CHALLENGER, CHAMPION
 from steps.reports import write_report
 
 PORT = 5001
+RERE = "source .venv/bin/activate && rere"
 
 
 @step(enable_cache=False)
 def summarise(
-    metrics: pd.DataFrame, decision: Decision, report: HTMLString, promotion: Promotion, evaluation: EvaluationConfig
+    metrics: pd.DataFrame,
+    decision: Decision,
+    report: HTMLString,
+    review: HTMLString,
+    promotion: Promotion,
+    evaluation: EvaluationConfig,
 ) -> None:
     """Print it and write the report's file, also when all else came from the cache: a run ends with its result."""
     from rere.evaluation.report import results_table
 
-    path = write_report(report, "latest")
+    path, review_path = write_report(report, "latest"), write_report(review, "review")
     console = Console(width=120, highlight=False, soft_wrap=True)
     console.print()
     console.print(results_table(metrics, evaluation))
@@ -35,7 +41,9 @@ def summarise(
     console.print(
         f"\nRegistered: {promotion.model} version {promotion.version}, alias {' and '.join(promotion.aliases)}"
     )
-    console.print(f"Report:     {path}\n\nNext:", markup=False)
+    if promotion.waits:
+        console.print(f"Not champion: {promotion.waits}", markup=False)
+    console.print(f"Report:     {path}\nReview:     {review_path}\n\nNext:", markup=False)
     for purpose, command in next_commands(promotion):
         console.print(f"  {purpose:<8} {command}", markup=False)
 
@@ -43,21 +51,16 @@ def summarise(
 def next_commands(promotion: Promotion) -> list[tuple[str, str]]:
     """(purpose, command) pairs that work as they stand, from the project's root."""
     alias = CHAMPION if CHAMPION in promotion.aliases else CHALLENGER
-    model = f"models:/{promotion.model}@{alias}"
-    store = f"MLFLOW_TRACKING_URI={promotion.tracking_uri}"
     commands = [
         ("report", "make report"),
-        ("serve", f"{store} mlflow models serve -m {model} --env-manager local --port {PORT}"),
+        ("serve", f"{RERE} serve --model {promotion.model} --alias {alias} --port {PORT}"),
         (
             "ask",
-            f"curl -s localhost:{PORT}/invocations -H 'Content-Type: application/json' "
-            """-d '{"dataframe_records": [{"history": ["50", "181"]}], "params": {"k": 5}}'""",
+            f"curl -s localhost:{PORT}/recommend -H 'Content-Type: application/json' "
+            """-d '{"history": ["50", "181"], "k": 5}'""",
         ),
+        ("versions", f"{RERE} versions --model {promotion.model}"),
     ]
     if alias == CHALLENGER:
-        promote = (
-            f"import mlflow; mlflow.MlflowClient().set_registered_model_alias("
-            f"'{promotion.model}', '{CHAMPION}', '{promotion.version}')"
-        )
-        commands.append(("promote", f'{store} python -c "{promote}"'))
+        commands.append(("promote", f"{RERE} promote {promotion.version} --model {promotion.model} --reason WHY"))
     return commands

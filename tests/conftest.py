@@ -15,7 +15,7 @@ import torch
 
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config import IndexConfig, ScratchModel
-from rere.data.dataset import Windows
+from rere.data.dataset import Dataset, IngestReport, Windows
 
 torch.set_num_threads(1)  # the models are tiny; threads would only wait for one another
 TINY = ScratchModel(layers=1, width=32, heads=2, vocabulary=300)
@@ -46,6 +46,14 @@ def world_windows() -> Windows:
     table.insert(0, "row_id", np.arange(len(table)))
     table["warm"] = True
     return Windows(table, history_items=4)
+
+
+@pytest.fixture(scope="session")
+def world_dataset(world_items: pd.DataFrame, world_windows: Windows) -> Dataset:
+    """The interactions that the windows' targets are."""
+    rows = world_windows.table.rename(columns={"target": "item_id"})
+    report = IngestReport(source="world", source_sha256={"world": "0" * 64}, read={}, dropped={}, kept={})
+    return Dataset(rows[["user_id", "item_id", "timestamp", "period"]], world_items, report)
 
 
 @pytest.fixture(scope="session")

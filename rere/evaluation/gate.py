@@ -1,6 +1,14 @@
-"""May a challenger become champion? A few checks, each with its number, its threshold and a sentence."""
+"""May a challenger become champion? Checks, each with its number, its threshold and a sentence.
+
+Challenger and champion are measured afresh on the same rows; old numbers are never compared. An interval speaks for
+a check where rows are compared: accuracy and guard metrics must surely not be worse than allowed (the lower end); a
+segment, whose rows are few, must not surely be worse (the upper end).
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -8,19 +16,22 @@ from pydantic import BaseModel, ConfigDict
 
 from rere.config import GateConfig
 from rere.errors import RereError
+from rere.evaluation import metrics
 from rere.evaluation.evaluator import paired
-from rere.evaluation.metrics import row_metric
+from rere.evaluation.segments import segment_gains
 from rere.evaluation.significance import Estimate, paired_bootstrap
+
+DAY = 86_400
 
 
 class Check(BaseModel):
-    """One reason for or against. `value` is what `threshold` is held against."""
+    """One reason for or against. `value` is what `threshold` is held against; None where there is nothing to hold."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    value: float
-    threshold: float
+    value: float | None
+    threshold: float | None
     passed: bool
     explanation: str
 
@@ -33,36 +44,110 @@ class Verdict(BaseModel):
     passed: bool
     checks: tuple[Check, ...]
 
+    @classmethod
+    def of(cls, checks: list[Check]) -> Verdict:
+        return cls(passed=all(check.passed for check in checks), checks=tuple(checks))
 
-def judge(
-    challenger: pd.DataFrame, champion: pd.DataFrame | None, popularity: pd.DataFrame, config: GateConfig
-) -> Verdict:
-    """Hold a challenger against popularity and the present champion, on the same rows.
+
+@dataclass(frozen=True)
+class Side:
+    """A model as the gate sees it.
+
+    results: rows of `evaluate`
+    latency_ms: median time of a single request, milliseconds
+    mebibytes: its files
+    newest: time of the newest interaction it learned from, seconds since 1970; None where that isn't on record
+    """
+
+    results: pd.DataFrame
+    latency_ms: float
+    mebibytes: float
+    newest: int | None
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What both models are judged in.
+
+    popularity: results of the popularity baseline on the same rows
+    training_counts: (I,) training interactions an item
+    segments: as from `rere.evaluation.segments.segments`
+    warnings: names of the data validation's checks that warned
+    now: seconds since 1970
+    """
+
+    popularity: pd.DataFrame
+    training_counts: np.ndarray
+    segments: pd.DataFrame
+    warnings: tuple[str, ...]
+    now: float
+
+
+def judge(challenger: Side, champion: Side | None, given: Circumstances, config: GateConfig) -> Verdict:
+    """Hold a challenger against popularity, the present champion and the budgets.
 
     Args:
-        challenger, champion, popularity: results of `evaluate`; no champion yet is None.
+        champion: None where there is none yet.
 
     Raises:
         RereError: results on other rows than the challenger's, an unknown metric, or lists too short for it.
     """
+    ours = challenger.results
     checks = [
-        _none("no invalid items", challenger["invalid"].to_numpy(), "slots without an item of the catalogue"),
-        _none("no duplicate items", challenger["duplicate"].to_numpy(), "slots that repeat an item of the same list"),
-        _beats_popularity(challenger, popularity, config),
+        _none("no invalid items", ours["invalid"].to_numpy(), "slots without an item of the catalogue"),
+        _none("no duplicate items", ours["duplicate"].to_numpy(), "slots that repeat an item of the same list"),
+        _beats_popularity(ours, given.popularity, config),
+        *(_against(challenger, champion, given, config) if champion is not None else [_no_champion(config)]),
+        _within("latency", challenger.latency_ms, config.maximum_latency_ms, "ms a request, one at a time, median"),
+        _within("size", challenger.mebibytes, config.maximum_mebibytes, "MiB of model files"),
+        _validated(given.warnings, config),
+        _fresh(challenger, champion, given.now, config),
     ]
-    if champion is not None:
-        checks.append(_holds_against(champion, challenger, config))
-    else:
-        checks.append(
-            Check(
-                name="not worse than the champion",
-                value=0.0,
-                threshold=config.minimum_gain,
-                passed=True,
-                explanation="There is no champion yet, so nothing was compared.",
-            )
+    return Verdict.of(checks)
+
+
+def _against(challenger: Side, champion: Side, given: Circumstances, config: GateConfig) -> list[Check]:
+    ours, theirs = challenger.results, champion.results
+    checks = [
+        _holds("not worse than the champion", config.metric, ours, theirs, config.minimum_gain, config),
+        *(_holds(f"{guard} not worse", guard, ours, theirs, -config.guard_margin, config) for guard in config.guards),
+    ]
+    counts = given.training_counts
+
+    def both(measure: Callable[[np.ndarray], float]) -> tuple[float, float]:
+        return measure(_top(ours, config)), measure(_top(theirs, config))
+
+    own, other = both(lambda items: metrics.coverage(items, len(counts)))
+    least = config.minimum_coverage_ratio * other
+    checks.append(
+        Check(
+            name="coverage kept",
+            value=own,
+            threshold=least,
+            passed=own >= least,
+            explanation=f"{own:.1%} of the catalogue is in someone's list, the champion's {other:.1%}; "
+            f"at least {config.minimum_coverage_ratio:.0%} of that is asked.",
         )
-    return Verdict(passed=all(check.passed for check in checks), checks=tuple(checks))
+    )
+    own, other = both(lambda items: metrics.popularity_bias(items, counts))
+    most = other + config.maximum_popularity_rise
+    checks.append(
+        Check(
+            name="popularity bias kept",
+            value=own,
+            threshold=most,
+            passed=own <= most,
+            explanation=f"The mean popularity percentile of what is shown is {own:.3f}, the champion's {other:.3f}; "
+            f"a rise of at most {config.maximum_popularity_rise:.3f} is allowed.",
+        )
+    )
+    checks.append(_segments(ours, theirs, given.segments, config))
+    return checks
+
+
+def _top(results: pd.DataFrame, config: GateConfig) -> np.ndarray:
+    k = config.metric.rpartition("@")[2]
+    return np.array(results["items"].tolist(), dtype=np.int64)[:, : int(k)]
 
 
 def _none(name: str, slots: np.ndarray, what: str) -> Check:
@@ -77,40 +162,112 @@ def _none(name: str, slots: np.ndarray, what: str) -> Check:
 
 
 def _beats_popularity(challenger: pd.DataFrame, popularity: pd.DataFrame, config: GateConfig) -> Check:
-    gain = _gain(challenger, popularity, config)
-    passed = gain.low > config.minimum_over_popularity
+    gain, least = _gain(config.metric, challenger, popularity, config), config.minimum_over_popularity
     return Check(
         name="better than popularity",
         value=gain.low,
-        threshold=config.minimum_over_popularity,
-        passed=passed,
-        explanation=_sentence(gain, "popularity", config, f"must exceed {config.minimum_over_popularity:+.4f}"),
+        threshold=least,
+        passed=gain.low > least,
+        explanation=_sentence(config.metric, gain, "popularity", config, f"must exceed {least:+.4f}"),
     )
 
 
-def _holds_against(champion: pd.DataFrame, challenger: pd.DataFrame, config: GateConfig) -> Check:
-    gain = _gain(challenger, champion, config)
+def _holds(
+    name: str, metric: str, challenger: pd.DataFrame, champion: pd.DataFrame, least: float, config: GateConfig
+) -> Check:
+    gain = _gain(metric, challenger, champion, config)
+    return Check(
+        name=name,
+        value=gain.low,
+        threshold=least,
+        passed=gain.low >= least,
+        explanation=_sentence(metric, gain, "the champion", config, f"must be at least {least:+.4f}"),
+    )
+
+
+def _no_champion(config: GateConfig) -> Check:
     return Check(
         name="not worse than the champion",
-        value=gain.low,
+        value=None,
         threshold=config.minimum_gain,
-        passed=gain.low >= config.minimum_gain,
-        explanation=_sentence(gain, "the champion", config, f"must be at least {config.minimum_gain:+.4f}"),
+        passed=True,
+        explanation="There is no champion yet, so nothing was compared.",
     )
 
 
-def _gain(challenger: pd.DataFrame, rival: pd.DataFrame, config: GateConfig) -> Estimate:
+def _segments(challenger: pd.DataFrame, champion: pd.DataFrame, marked: pd.DataFrame, config: GateConfig) -> Check:
+    """The worst segment; those with few rows say nothing and are left out by name."""
+    found = segment_gains(challenger, champion, marked, config)
+    judged = {part: part.gain for part in found if part.gain is not None and part.rows >= config.minimum_segment_rows}
+    left_out = [f"{part.name}: {part.rows}" for part in found if part not in judged]
+    said = f" Too few rows to judge: {'; '.join(left_out)}." if left_out else ""
+    name, least = "no segment worse", -config.segment_margin
+    if not judged:
+        return Check(name=name, value=None, threshold=least, passed=True, explanation=f"Nothing to compare.{said}")
+    worst, gain = min(judged.items(), key=lambda pair: pair[1].high)
+    return Check(
+        name=name,
+        value=gain.high,
+        threshold=least,
+        passed=gain.high >= least,
+        explanation=f"The worst of {len(judged)} is {worst.name}, {worst.rows} rows: {config.metric} "
+        f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]; the upper end must be at least {least:+.4f}.{said}",
+    )
+
+
+def _within(name: str, value: float, most: float, unit: str) -> Check:
+    return Check(
+        name=name,
+        value=value,
+        threshold=most,
+        passed=value <= most,
+        explanation=f"{value:,.1f} {unit}; at most {most:,.0f}.",
+    )
+
+
+def _validated(warnings: tuple[str, ...], config: GateConfig) -> Check:
+    said = f": {', '.join(warnings)}" if warnings else ""
+    return Check(
+        name="data validated",
+        value=len(warnings),
+        threshold=config.maximum_warnings,
+        passed=len(warnings) <= config.maximum_warnings,
+        explanation=f"No error, {len(warnings)} warnings{said}; at most {config.maximum_warnings}.",
+    )
+
+
+def _fresh(challenger: Side, champion: Side | None, now: float, config: GateConfig) -> Check:
+    """Not older than the champion's data; and, where asked, not older than so many days."""
+    newest = challenger.newest
+    if newest is None:
+        return Check(name="fresh data", value=None, threshold=None, passed=True, explanation="The data carry no times.")
+    age = (now - newest) / DAY
+    rival = champion.newest if champion is not None else None
+    behind = 0.0 if rival is None else max(0.0, (rival - newest) / DAY)
+    most = config.maximum_age_days
+    rule = "no age is asked" if most is None else f"at most {most:g} days are allowed"
+    return Check(
+        name="fresh data",
+        value=age,
+        threshold=most,
+        passed=behind == 0 and (most is None or age <= most),
+        explanation=f"The newest training interaction is {age:,.1f} days old ({rule})"
+        + (f" and {behind:,.1f} days older than the champion's." if behind else "."),
+    )
+
+
+def _gain(metric: str, challenger: pd.DataFrame, rival: pd.DataFrame, config: GateConfig) -> Estimate:
     ours, theirs = paired(challenger, rival)
-    length, k = min(len(frame["items"].iloc[0]) for frame in (ours, theirs)), config.metric.rpartition("@")[2]
+    length, k = min(len(frame["items"].iloc[0]) for frame in (ours, theirs)), metric.rpartition("@")[2]
     if k.isdecimal() and int(k) > length:
-        raise RereError(f"lists of {k} items for {config.metric}", f"{length}", "raise `evaluation.beams`")
-    values, others = (row_metric(config.metric, frame["rank"].to_numpy()) for frame in (ours, theirs))
+        raise RereError(f"lists of {k} items for {metric}", f"{length}", "raise `evaluation.beams`")
+    values, others = (metrics.row_metric(metric, frame["rank"].to_numpy()) for frame in (ours, theirs))
     units = ours["user_id"].to_numpy()
     return paired_bootstrap(values, others, config.bootstrap_samples, config.confidence, config.seed, units)
 
 
-def _sentence(gain: Estimate, rival: str, config: GateConfig, rule: str) -> str:
+def _sentence(metric: str, gain: Estimate, rival: str, config: GateConfig, rule: str) -> str:
     return (
-        f"{config.metric} minus that of {rival}, row by row: {gain.mean:+.4f}, {config.confidence:.0%} interval "
+        f"{metric} minus that of {rival}, row by row: {gain.mean:+.4f}, {config.confidence:.0%} interval "
         f"[{gain.low:+.4f}, {gain.high:+.4f}]; its lower end {rule}."
     )

@@ -76,31 +76,49 @@ def render_report(inputs: ReportInputs) -> str:
     subject = models[-1]
     rivals = models[-2::-1]
     gains = compare(inputs.results, [(subject, rival) for rival in rivals], inputs.config)
-    environment = Environment(
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            subject=subject,
+            models=models,
+            rivals=rivals,
+            config=inputs.config,
+            verdict=inputs.verdict,
+            names=_names(inputs.config),
+            metrics=[_by_model(inputs.summary, rows, models) for rows in _subsets(inputs.summary)],
+            gains=_by_rival(gains),
+            headline=f"ndcg@{max(inputs.config.ks)}",
+            lists=_list_metrics(inputs.summary, inputs.config, models),
+            list_meanings=LISTS,
+            plots=_plots(inputs),
+            examples=_examples(inputs, models),
+            shown={"top": TOP, "history": HISTORY},
+            ingest=inputs.ingest,
+            lineage=lineage_sections(inputs.lineage),
+        )
+    )
+
+
+def environment() -> Environment:
+    """Where the pages' templates are; what is put into them is escaped."""
+    return Environment(
         loader=PackageLoader("rere.evaluation"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(
-        subject=subject,
-        models=models,
-        rivals=rivals,
-        config=inputs.config,
-        verdict=inputs.verdict,
-        names=_names(inputs.config),
-        metrics=[_by_model(inputs.summary, rows, models) for rows in _subsets(inputs.summary)],
-        gains=_by_rival(gains),
-        headline=f"ndcg@{max(inputs.config.ks)}",
-        lists=_list_metrics(inputs.summary, inputs.config, models),
-        list_meanings=LISTS,
-        plots=_plots(inputs),
-        examples=_examples(inputs, models),
-        shown={"top": TOP, "history": HISTORY},
-        ingest=inputs.ingest,
-        lineage={name: list(_flat(value)) for name, value in _sections(inputs.lineage).items()},
-    )
+
+
+def sureness(gain: Mapping[Hashable, Any]) -> str:
+    """Whether a difference's interval excludes zero: "up", "down", or "open"."""
+    return "up" if gain["low"] > 0 else "down" if gain["high"] < 0 else "open"
+
+
+def lineage_sections(lineage: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """Section -> (dotted name, value) pairs."""
+    return {name: list(_flat(value)) for name, value in _sections(lineage).items()}
 
 
 def results_table(summary: pd.DataFrame, config: EvaluationConfig) -> Table:
@@ -151,8 +169,7 @@ def _by_rival(gains: pd.DataFrame) -> dict[str, dict[str, Mapping[Hashable, Any]
     for record in gains.to_dict("records"):
         if record["rows"] != "all":
             continue
-        sure = "up" if record["low"] > 0 else "down" if record["high"] < 0 else "open"
-        found.setdefault(record["rival"], {})[record["metric"]] = {**record, "sure": sure}
+        found.setdefault(record["rival"], {})[record["metric"]] = {**record, "sure": sureness(record)}
     return found
 
 

@@ -8,10 +8,15 @@ import pytest
 
 from rere.config import GateConfig
 from rere.errors import RereError
-from rere.evaluation.gate import Verdict, judge
+from rere.evaluation import gate
+from rere.evaluation.gate import Check, Circumstances, Side, Verdict
 
 ROWS = 400
-CONFIG = GateConfig(metric="hr@10", minimum_gain=-0.05, bootstrap_samples=500)
+CONFIG = GateConfig(
+    metric="hr@10", minimum_gain=-0.05, guards=(), segment_margin=1, minimum_segment_rows=50, bootstrap_samples=500
+)
+DAY = 86_400
+NOW = 100 * DAY
 
 
 def results(name: str, hits: float) -> pd.DataFrame:
@@ -33,6 +38,35 @@ def results(name: str, hits: float) -> pd.DataFrame:
 POPULARITY = results("popularity", 0.1)
 
 
+def side(results: pd.DataFrame, latency_ms: float = 5, mebibytes: float = 1, newest: int | None = 90 * DAY) -> Side:
+    return Side(results, latency_ms, mebibytes, newest)
+
+
+def verdict_of(
+    challenger: Side,
+    champion: Side | None = None,
+    config: GateConfig = CONFIG,
+    marked: dict[str, range] | None = None,
+    warnings: tuple[str, ...] = (),
+    popularity: pd.DataFrame = POPULARITY,
+) -> Verdict:
+    places = {name: np.isin(np.arange(ROWS), rows) for name, rows in (marked or {}).items()}
+    segments = pd.DataFrame(places, index=pd.Index(np.arange(ROWS), name="row_id"))
+    given = Circumstances(popularity, np.arange(1, 21), segments, warnings, NOW)
+    return gate.judge(challenger, champion, given, config)
+
+
+def judge(
+    challenger: pd.DataFrame, champion: pd.DataFrame | None, popularity: pd.DataFrame, config: GateConfig
+) -> Verdict:
+    return verdict_of(side(challenger), None if champion is None else side(champion), config, popularity=popularity)
+
+
+def check_of(verdict: Verdict, name: str) -> Check:
+    (found,) = [check for check in verdict.checks if check.name == name]
+    return found
+
+
 def failed(verdict: Verdict) -> list[str]:
     return [check.name for check in verdict.checks if not check.passed]
 
@@ -40,7 +74,7 @@ def failed(verdict: Verdict) -> list[str]:
 def test_a_good_model_passes_and_says_that_there_is_no_champion() -> None:
     verdict = judge(results("ReRe", 0.3), None, POPULARITY, CONFIG)
     assert verdict.passed
-    assert "no champion yet" in verdict.checks[-1].explanation
+    assert "no champion yet" in check_of(verdict, "not worse than the champion").explanation
     assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
 
 
@@ -77,7 +111,7 @@ def test_a_champion_may_be_missed_by_the_margin_only(hits: float, passes: bool) 
 def test_results_are_paired_by_row_id_and_never_across_rows() -> None:
     champion = results("champion", 0.3)
     shuffled = judge(results("ReRe", 0.3), champion.sample(frac=1, random_state=0), POPULARITY, CONFIG)
-    assert shuffled.checks[-1].value == 0  # equal row by row, so no spread at all
+    assert check_of(shuffled, "not worse than the champion").value == 0  # equal row by row, so no spread at all
     with pytest.raises(RereError, match="the same rows"):
         judge(results("ReRe", 0.3), champion[:-1], POPULARITY, CONFIG)
     with pytest.raises(RereError, match="the same rows"):
@@ -90,5 +124,73 @@ def test_lists_too_short_for_the_metric_are_refused() -> None:
 
 
 def test_an_unknown_metric_is_a_clear_error() -> None:
+    with pytest.raises(ValueError, match="metric"):
+        GateConfig(metric="auc")
     with pytest.raises(RereError, match="a metric like"):
-        judge(POPULARITY, None, POPULARITY, GateConfig(metric="auc"))
+        judge(POPULARITY, results("champion", 0.1), POPULARITY, CONFIG.model_copy(update={"guards": ("auc",)}))
+
+
+def test_equal_models_pass() -> None:
+    verdict = judge(results("ReRe", 0.3), results("champion", 0.3), POPULARITY, GateConfig(metric="hr@10"))
+    assert verdict.passed
+    assert check_of(verdict, "hr@10 not worse").value == 0
+
+
+def test_a_guard_metric_may_not_fall_while_the_main_one_stands() -> None:
+    ours, theirs = results("ReRe", 0.3), results("champion", 0.3)
+    theirs["rank"] = np.where(np.arange(ROWS) < 0.4 * ROWS, np.where(theirs["rank"] > 0, 1, 10), 0)  # 40 hits at 10
+    config = CONFIG.model_copy(update={"metric": "hr@1", "guards": ("hr@10",), "guard_margin": 0.05})
+    verdict = judge(ours, theirs, POPULARITY, config)
+    assert failed(verdict) == ["hr@10 not worse"]  # -.1 ± .03
+    assert not failed(judge(ours, theirs, POPULARITY, config.model_copy(update={"guard_margin": 0.15})))
+
+
+def test_lists_may_not_shrink_to_fewer_or_more_popular_items() -> None:
+    wide, narrow = results("champion", 0.3), results("ReRe", 0.3)
+    wide["items"] = [list(np.roll(np.arange(20), row)[:10]) for row in range(ROWS)]  # all 20 items, percentile .5
+    narrow["items"] = [list(range(10, 20))] * ROWS  # the ten most popular: half of them, percentile .75
+    verdict = judge(narrow, wide, POPULARITY, CONFIG)
+    assert failed(verdict) == ["coverage kept", "popularity bias kept"]
+    coverage, bias = (check_of(verdict, name) for name in ("coverage kept", "popularity bias kept"))
+    assert (coverage.value, coverage.threshold) == (0.5, 0.8)
+    assert bias.value == pytest.approx(0.75)
+    assert bias.threshold == pytest.approx(0.55)
+    assert not failed(judge(wide, narrow, POPULARITY, CONFIG))
+
+
+def test_the_worst_segment_speaks_and_small_ones_are_named_but_silent() -> None:
+    ours, theirs = results("ReRe", 0.3), results("champion", 0.3)
+    ours.loc[:59, "rank"] = 0  # 60 hits lost in the first 60 rows ...
+    ours.loc[200:259, "rank"] = 1  # ... and won elsewhere: the mean stands
+    config = CONFIG.model_copy(update={"segment_margin": 0.01, "minimum_gain": -0.2})
+    marked = {"new users": range(60), "heavy users": range(200, 400), "cold items": range(20)}
+    verdict = verdict_of(side(ours), side(theirs), config, marked)
+    worst = check_of(verdict, "no segment worse")
+    assert failed(verdict) == ["no segment worse"]
+    assert worst.value == -1
+    assert "The worst of 2 is new users, 60 rows" in worst.explanation
+    assert "Too few rows to judge: cold items: 20." in worst.explanation
+    assert not failed(verdict_of(side(ours), side(theirs), config, {"heavy users": range(200, 400)}))
+
+
+@pytest.mark.parametrize(
+    ("measured", "name"),
+    [({"latency_ms": 1001.0}, "latency"), ({"mebibytes": 5000.0}, "size"), ({"newest": 90 * DAY - 1}, "fresh data")],
+)
+def test_budgets(measured: dict, name: str) -> None:
+    champion = side(results("champion", 0.3))
+    assert failed(verdict_of(side(results("ReRe", 0.3), **measured), champion)) == [name]
+    assert not failed(verdict_of(side(results("ReRe", 0.3)), champion))
+
+
+def test_an_age_can_be_asked_and_data_without_times_have_none() -> None:
+    config = CONFIG.model_copy(update={"maximum_age_days": 9.0})
+    old = check_of(verdict_of(side(results("ReRe", 0.3)), config=config), "fresh data")
+    assert (old.value, old.threshold, old.passed) == (10, 9, False)
+    assert verdict_of(side(results("ReRe", 0.3), newest=None), config=config).passed
+
+
+def test_warnings_of_the_data_count() -> None:
+    many = tuple(f"check {n}" for n in range(6))
+    assert failed(verdict_of(side(results("ReRe", 0.3)), warnings=many)) == ["data validated"]
+    assert verdict_of(side(results("ReRe", 0.3)), warnings=many[:5]).passed

@@ -19,9 +19,12 @@ NAME = "model"
 
 
 class Stage:
-    """ZenML's side, kept in memory: which version is in production."""
+    """ZenML's side, kept in memory: which version is in production, and which events were copied."""
 
     version: str | None = None
+
+    def __init__(self) -> None:
+        self.copied: dict[int, champion.Event] = {}
 
 
 @pytest.fixture
@@ -37,6 +40,8 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setenv(champion.LOCKS, str(tmp_path / "locks"))
     monkeypatch.setattr(champion, "_set_stage", lambda name, version: setattr(held, "version", version))
     monkeypatch.setattr(champion, "_stage_version", lambda name: held.version)
+    monkeypatch.setattr(champion, "_copy", lambda name, number, event: held.copied.update({number: event}))
+    monkeypatch.setattr(champion, "_copied", lambda name, number, event: number in held.copied)
     yield held
     mlflow.set_tracking_uri(before)
 
@@ -149,3 +154,109 @@ def test_a_command_that_cannot_says_why_and_fails(stage: Stage, arguments: list[
     done = CliRunner().invoke(cli, [*arguments, "--model", name])
     assert done.exit_code == 1
     assert message in done.output
+
+
+def tagged(version: str, **tags: str) -> None:
+    registry.tag(NAME, version, tags)
+
+
+def rere(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(cli, [*arguments, "--model", NAME])
+    return done.exit_code, done.output
+
+
+def test_every_word_is_copied_to_the_other_registry_and_a_lost_copy_is_made_again(stage: Stage) -> None:
+    champion.move(NAME, "1", "ada", "first")
+    champion.decide(NAME, "2", "reject", "bob", "dull")
+    assert list(stage.copied.values()) == champion.events(NAME)
+    del stage.copied[2]  # killed between the two
+    assert champion.repair(NAME)
+    assert list(stage.copied.values()) == champion.events(NAME)
+    assert not champion.repair(NAME)
+    assert registry.champion_version(NAME) == "1"  # a word moves nothing
+
+
+def test_an_approval_is_recorded_and_promotes(stage: Stage) -> None:
+    tagged("2", gate="passed", judged_against="")
+    code, output = rere("approve", "2", "--by", "ada", "--reason", "reads well")
+    assert code == 0, output
+    assert [(event.action, event.who) for event in champion.events(NAME)] == [("approve", "ada"), ("promote", "ada")]
+    assert registry.champion_version(NAME) == stage.version == "2"
+
+
+def test_no_approval_without_a_passed_gate_or_against_another_champion(stage: Stage) -> None:
+    tagged("2", gate="failed", judged_against="")
+    code, output = rere("approve", "2", "--reason", "please")
+    assert code == 1
+    assert "whose gate passed" in output
+    champion.move(NAME, "1", "ada", "first")
+    tagged("2", gate="passed", judged_against="")
+    code, output = rere("approve", "2", "--reason", "please")
+    assert code == 1
+    assert "version 1" in output
+    assert registry.champion_version(NAME) == "1"
+    assert [event.action for event in champion.events(NAME)] == ["promote"]
+
+
+def test_a_rejected_version_is_not_the_challenger_and_stays_down_until_a_person_lifts_it(stage: Stage) -> None:
+    registry.set_alias(NAME, registry.CHALLENGER, "2")
+    code, output = rere("reject", "2", "--by", "bob", "--reason", "dull")
+    assert code == 0, output
+    assert registry.get(NAME, "2").aliases == ()
+    turned_down = champion.withdrawn(NAME, "2")
+    assert turned_down is not None
+    assert turned_down.reason == "dull"
+    champion.decide(NAME, "2", "approve", "ada", "seen again")
+    assert champion.withdrawn(NAME, "2") is None
+
+
+def test_what_people_rolled_back_from_no_run_promotes_again(stage: Stage) -> None:
+    champion.move(NAME, "1", "the gate", "passed")
+    champion.move(NAME, "2", "the gate", "passed")
+    champion.roll_back(NAME, "ada", "users complain")
+    assert champion.withdrawn(NAME, "2") is not None
+    assert champion.withdrawn(NAME, "1") is None
+
+
+def test_the_champion_is_rolled_back_and_not_rejected(stage: Stage) -> None:
+    champion.move(NAME, "1", "ada", "first")
+    code, output = rere("reject", "1", "--reason", "dull")
+    assert code == 1
+    assert "rere rollback" in output
+
+
+def test_the_first_champion_is_judged_against_none(stage: Stage) -> None:
+    champion.move(NAME, "1", "ada", "first")
+    with pytest.raises(RereError, match="no version as the champion"):
+        champion.move(NAME, "2", "the gate", "passed", expected="")
+
+
+def test_a_review_is_written_to_a_file(stage: Stage, tmp_path: Path) -> None:
+    mlflow.set_experiment("e")
+    with mlflow.start_run() as run:
+        mlflow.log_text("<h1>Review</h1>", "review.html")
+    tagged("2", gate="passed", judged_against="", review_run=run.info.run_id, metric="ndcg@10", value="0.0500")
+    registry.set_alias(NAME, registry.CHALLENGER, "2")
+    champion.decide(NAME, "2", "reject", "bob", "dull")
+    code, output = rere("review", "--to", str(tmp_path / "pages"))
+    assert code == 0, output
+    assert (tmp_path / "pages" / f"review-{NAME}-2.html").read_text() == "<h1>Review</h1>"
+    assert "gate passed, ndcg@10 0.0500" in output
+    assert "by bob: dull" in output
+    code, output = rere("review", "3", "--to", str(tmp_path))
+    assert code == 1
+    assert "none on record" in output
+
+
+def test_a_diff_shows_what_differs(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"1": {"settings": {"rl": {"beta": 0.1, "lr": 1}}}, "2": {"settings": {"rl": {"beta": 0.2, "lr": 1}}}}
+    monkeypatch.setattr("steps.compare.metadata_of", lambda name, version: known[version])
+    tagged("1", gate="passed")
+    tagged("2", gate="failed")
+    code, output = rere("diff", "1", "2")
+    assert code == 0, output
+    assert "settings.rl.beta" in output
+    assert "settings.rl.lr" not in output
+    assert "failed" in output
+    assert "settings.rl.lr" in rere("diff", "1", "2", "--all")[1]
+    assert rere("diff", "1", "9")[0] == 1

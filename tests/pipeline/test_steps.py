@@ -15,7 +15,7 @@ from zenml.types import HTMLString
 
 from rere.catalog.index import CatalogIndex
 from rere.config import EvaluationConfig, GateConfig, IndexConfig, PromotionConfig, ScratchModel, SFTConfig
-from rere.data.dataset import Windows
+from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import Check, FailingRow, ValidationReport
 from rere.errors import RereError
 from rere.evaluation.gate import Verdict
@@ -30,6 +30,8 @@ from steps.summarise import next_commands
 
 JUDGED = EvaluationConfig(ks=(1, 10), beams=10, bootstrap_samples=100)
 EASY = PromotionConfig(model_name="test", gate=GateConfig(minimum_gain=-2, minimum_over_popularity=-2))
+CHECKED = ValidationReport(subject="data set", checks=())
+PAGE = HTMLString("<p/>")
 
 
 def failed_report() -> ValidationReport:
@@ -95,8 +97,15 @@ def results(world_windows: Windows, world_catalog: CatalogIndex) -> pd.DataFrame
 
 
 @pytest.fixture
-def world(model: Checkpoint, world_catalog: CatalogIndex, world_windows: Windows, results: pd.DataFrame) -> tuple:
-    return (model, world_catalog, world_windows, results, JUDGED, EASY)
+def world(
+    model: Checkpoint,
+    world_catalog: CatalogIndex,
+    world_dataset: Dataset,
+    world_windows: Windows,
+    results: pd.DataFrame,
+) -> tuple:
+    """The gate's inputs."""
+    return (model, world_catalog, world_dataset, world_windows, CHECKED, results, JUDGED, EASY)
 
 
 @pytest.fixture
@@ -114,9 +123,11 @@ def test_the_first_model_that_passes_is_promoted(
 ) -> None:
     monkeypatch.setattr(registry, "find_version", lambda name, content: None)
     monkeypatch.setattr(registry, "champion_version", lambda name: None)
-    decision = gate.entrypoint(*world)
+    decision, rival = gate.entrypoint(*world)
     assert decision.promotes
     assert decision.champion is None
+    assert decision.value == 1  # every target at rank 1
+    assert rival.empty
 
 
 def test_a_champion_stays_champion_whatever_the_gate_asks(
@@ -125,27 +136,54 @@ def test_a_champion_stays_champion_whatever_the_gate_asks(
     monkeypatch.setattr(registry, "find_version", lambda name, content: "4")
     monkeypatch.setattr(registry, "champion_version", lambda name: "4")
     hard = PromotionConfig(model_name="test", gate=GateConfig(minimum_over_popularity=2))
-    decision = gate.entrypoint(*world[:-1], hard)
+    decision, rival = gate.entrypoint(*world[:-1], hard)
     assert not decision.verdict.passed
     assert decision.is_champion
     assert decision.promotes
+    assert rival.empty
 
 
 def test_another_champion_is_judged_anew_on_the_same_rows(
     world: tuple, model: Checkpoint, world_catalog: CatalogIndex, in_mlflow: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = SimpleNamespace(settings={"normalisation": "vocab"})
+    found = SimpleNamespace(settings={"normalisation": "vocab"}, tags={registry.NEWEST: "5"})
     fewer = SimpleNamespace(**{name: getattr(world_catalog, name) for name in ("prompt", "trie", "item_tokens")})
     fewer.item_ids = ["gone", *world_catalog.item_ids[1:]]  # their item 0 is none of ours
     monkeypatch.setattr(registry, "find_version", lambda name, content: None)
     monkeypatch.setattr(registry, "champion_version", lambda name: "4")
     monkeypatch.setattr(registry, "fetch", lambda name, version: found)
     monkeypatch.setattr(registry, "read", lambda registered: (model, fewer))
-    decision = gate.entrypoint(*world)
-    rows = len(world[2].of("test"))
+    decision, rival = gate.entrypoint(*world)
+    rows = len(world[3].of("test"))
+    assert len(rival) == rows
     assert f"version 4, was judged anew on the same {rows} rows" in decision.notes[0]
     assert "lacks 1 of today's items" in decision.notes[1]
     assert not decision.is_champion
+
+
+@pytest.mark.parametrize("error", [RereError("whole files", "a cut one", "restore it"), OSError("disk gone")])
+def test_a_champion_whose_files_are_gone_stops_the_gate(
+    error: Exception, world: tuple, in_mlflow: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: str, version: str) -> None:
+        raise error
+
+    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
+    monkeypatch.setattr(registry, "champion_version", lambda name: "4")
+    monkeypatch.setattr(registry, "fetch", fail)
+    decision, rival = gate.entrypoint(*world)
+    assert not decision.promotes
+    assert rival.empty
+    (bad,) = [check for check in decision.verdict.checks if not check.passed]
+    assert bad.name == "the champion can be judged"
+    assert str(error) in bad.explanation
+    assert "rere rollback" in bad.explanation
+
+
+def promotes_of(world: tuple) -> tuple:
+    """The first inputs of `promote`."""
+    model, catalog, dataset, windows = world[:4]
+    return model, catalog, windows, dataset
 
 
 def decision(passed: bool = True) -> Decision:
@@ -166,38 +204,62 @@ def test_a_model_that_fails_its_proof_is_never_registered(
     monkeypatch.setattr(registry, "register", never)
     monkeypatch.setattr(registry, "set_alias", never)
     with pytest.raises(RereError, match="three items"):
-        promote.entrypoint(*world[:3], decision(), HTMLString("<p/>"), JUDGED, EASY, {})
+        promote.entrypoint(*promotes_of(world), decision(), PAGE, PAGE, JUDGED, EASY, {})
 
 
-@pytest.mark.parametrize(("passed", "aliases"), [(True, ["challenger", "champion"]), (False, ["challenger"])])
+@pytest.mark.parametrize(
+    ("passed", "decided_by", "turned_down", "promotes", "waits"),
+    [
+        (True, "gate", False, True, ""),
+        (False, "gate", False, False, ""),
+        (True, "review", False, False, "waits for a reviewer"),
+        (True, "gate", True, False, "ada turned it down (too dull)"),
+    ],
+)
 def test_the_same_content_is_found_again_and_named(
-    passed: bool, aliases: list[str], world: tuple, in_mlflow: None, monkeypatch: pytest.MonkeyPatch
+    passed: bool,
+    decided_by: Any,
+    turned_down: bool,
+    promotes: bool,
+    waits: str,
+    world: tuple,
+    in_mlflow: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     named: list[tuple[str, str]] = []
     recorded: list[str] = []
+    tags: dict[str, str] = {}
+    no = champion.Event(action="reject", version="7", previous=None, who="ada", reason="too dull", time="now")
+    monkeypatch.setattr(mlflow, "log_text", lambda text, name: None)
+    monkeypatch.setattr(registry, "tag", lambda name, version, found: tags.update(found))
     monkeypatch.setattr(registry, "find_version", lambda name, content: {"c0": "7"}[content])
     monkeypatch.setattr(registry, "set_alias", lambda name, alias, version: named.append((alias, version)))
     monkeypatch.setattr(
         "steps.model_version.record_version", lambda name, version, stage, metadata: recorded.append(str(stage.value))
     )
     moved: list[tuple[str, str | None]] = []
+    monkeypatch.setattr(champion, "withdrawn", lambda name, version: no if turned_down else None)
     monkeypatch.setattr(
         champion, "move", lambda name, version, who, reason, expected=None: moved.append((version, expected))
     )
-    promoted = promote.entrypoint(*world[:3], decision(passed), HTMLString("<p/>"), JUDGED, EASY, {})
+    config = EASY.model_copy(update={"decided_by": decided_by})
+    promoted = promote.entrypoint(*promotes_of(world), decision(passed), PAGE, PAGE, JUDGED, config, {})
     assert promoted.version == "7"
-    assert promoted.aliases == tuple(aliases)
+    assert promoted.aliases == (("challenger", "champion") if promotes else ("challenger",))
     assert named == [("challenger", "7")]
-    assert moved == ([("7", None)] if passed else [])
+    assert moved == ([("7", "")] if promotes else [])  # "": against no champion
     assert recorded == ["staging"]
+    assert waits in promoted.waits
+    assert bool(waits) == bool(promoted.waits)
+    assert (tags["gate"], tags["judged_against"]) == ("passed" if passed else "failed", "")
     assert promoted.tracking_uri == mlflow.get_tracking_uri()
 
 
 def test_the_next_commands_name_what_was_registered() -> None:
     challenger = Promotion(model="m", version="3", aliases=("challenger",), tracking_uri="sqlite:///x.db")
     commands = dict(next_commands(challenger))
-    assert "models:/m@challenger" in commands["serve"]
-    assert "'champion', '3'" in commands["promote"]
+    assert "rere serve --model m --alias challenger" in commands["serve"]
+    assert "rere promote 3 --model m" in commands["promote"]
     champion = challenger.model_copy(update={"aliases": ("challenger", "champion")})
-    assert "models:/m@champion" in dict(next_commands(champion))["serve"]
+    assert "--alias champion" in dict(next_commands(champion))["serve"]
     assert "promote" not in dict(next_commands(champion))

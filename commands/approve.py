@@ -1,0 +1,37 @@
+"""`rere approve`: a reviewer's yes."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("version")
+@click.option("--model", default="rere", show_default=True, help="Registered model.")
+@click.option("--by", "--reviewer", "who", default=None, help="Who decides [default: the user of this machine].")
+@click.option("--reason", required=True, help="Why; kept in the log.")
+def command(version: str, model: str, who: str | None, reason: str) -> None:
+    """Approve VERSION and make it the champion.
+
+    Refused when its gate did not pass, and when the champion is another one than it was judged against.
+    """
+    from rere.errors import RereError
+    from steps import champion, registry
+
+    tags = registry.get(model, version).tags
+    if tags.get("gate") != "passed":
+        raise RereError(
+            f"a version of {model} whose gate passed",
+            f"version {version}, gate {tags.get('gate', 'not asked')}",
+            "reject it; `rere promote` overrides the gate, with the reason on record",
+        )
+    reviewer, against = who or champion.user(), tags.get("judged_against", "")
+    if (registry.champion_version(model) or "") not in (against, version):
+        raise RereError(
+            f"the champion that version {version} was judged against ({against or 'none'})",
+            f"version {registry.champion_version(model)}",
+            "run the pipeline again: it judges against today's champion",
+        )
+    champion.decide(model, version, "approve", reviewer, reason)
+    event = champion.move(model, version, reviewer, reason)
+    click.echo(f"{model} {version} is approved" + (" and champion now." if event else "; it was champion already."))

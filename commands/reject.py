@@ -1,0 +1,22 @@
+"""`rere reject`: a reviewer's no."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("version")
+@click.option("--model", default="rere", show_default=True, help="Registered model.")
+@click.option("--by", "--reviewer", "who", default=None, help="Who decides [default: the user of this machine].")
+@click.option("--reason", required=True, help="Why; kept in the log.")
+def command(version: str, model: str, who: str | None, reason: str) -> None:
+    """Reject VERSION: it loses the alias challenger, and no run makes it champion by itself."""
+    from rere.errors import RereError
+    from steps import champion, registry
+
+    if registry.champion_version(model) == version:
+        raise RereError("a version that isn't champion", f"version {version}, the champion", "use `rere rollback`")
+    champion.decide(model, version, "reject", who or champion.user(), reason)
+    registry.remove_alias(model, registry.CHALLENGER, version)
+    click.echo(f"{model} {version} is rejected.")

@@ -1,0 +1,46 @@
+"""`rere review`: the page that a decision rests on."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("version", required=False)
+@click.option("--model", default="rere", show_default=True, help="Registered model.")
+@click.option("--to", type=click.Path(file_okay=False, path_type=Path), default=Path("reports"), show_default=True)
+@click.option("--open", "show", is_flag=True, help="Open it in a browser.")
+def command(version: str | None, model: str, to: Path, show: bool) -> None:
+    """Write VERSION's promotion review to a file (without VERSION: the challenger's) and say what was decided."""
+    import mlflow
+
+    from rere.errors import RereError
+    from steps import champion, registry
+
+    champion.repair(model)
+    listed = registry.versions(model)
+    if version is None:
+        found = [one for one in listed if registry.CHALLENGER in one.aliases]
+        if not found:
+            raise RereError(f"a challenger of {model}", "none", "name a version; `rere versions` lists them")
+        version = found[0].version
+    tags = registry.get(model, version).tags
+    run = tags.get(registry.REVIEW)
+    if not run:
+        raise RereError(f"a review of version {version}", "none on record", "run the pipeline: it judges and reviews")
+    page = mlflow.artifacts.load_text(f"runs:/{run}/review.html")
+    to.mkdir(parents=True, exist_ok=True)
+    path = to / f"review-{model}-{version}.html"
+    path.write_text(page, encoding="utf-8")
+    against = tags.get("judged_against")
+    click.echo(f"{model} {version}: gate {tags.get('gate', '?')}, {tags.get('metric', '')} {tags.get('value', '?')}")
+    click.echo(f"judged against: {f'version {against}' if against else 'no champion'}")
+    for event in champion.events(model):
+        if event.version == version:
+            click.echo(f"{event.time}  {event.action}, by {event.who}: {event.reason}")
+    click.echo(f"review: {path}")
+    if show:
+        webbrowser.open(path.resolve().as_uri())

@@ -1,0 +1,102 @@
+"""The promotion review: a page for the person who decides, also in the dashboard and with the registered version."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pandas as pd
+from zenml import ArtifactConfig, step
+from zenml.types import HTMLString
+
+from rere.catalog.index import CatalogIndex
+from rere.config import EvaluationConfig, PromotionConfig
+from rere.data.dataset import Dataset, Windows
+from rere.data.validation_report import ValidationReport
+from rere.language_model import Checkpoint
+from steps.decisions import Decision
+
+ALWAYS = "drift"  # the table whose checks are shown also when they pass
+
+
+@step(enable_cache=False)
+def review(
+    dataset: Dataset,
+    windows: Windows,
+    catalog: CatalogIndex,
+    validation: ValidationReport,
+    tuned: Checkpoint,
+    reinforced: Checkpoint,
+    results: pd.DataFrame,
+    champion_results: pd.DataFrame,
+    decision: Decision,
+    evaluation: EvaluationConfig,
+    config: PromotionConfig,
+    settings: dict[str, Any],
+) -> Annotated[HTMLString, ArtifactConfig(name="review")]:
+    """Render it; beside the champion, or beside SFT where no champion was judged."""
+    from rere.baselines.popularity import Popularity
+    from rere.data.sequences import training_sequences
+    from rere.evaluation.review import ReviewInputs, render_review
+    from rere.evaluation.segments import segments_of
+    from rere.provenance import provenance
+
+    rows = windows.of("test")
+    alone = champion_results.empty
+    rival_name = "SFT (no champion to compare with)" if alone else f"champion, version {decision.champion}"
+    stages = {"SFT": tuned, "RL": reinforced}
+    seeds = {stage: chosen["seed"] for stage, chosen in settings.items() if "seed" in chosen}
+    return HTMLString(
+        render_review(
+            ReviewInputs(
+                model=config.model_name,
+                content=decision.content,
+                verdict=decision.verdict,
+                notes=decision.notes,
+                challenger=results[results["model"] == "ReRe"],
+                rival=results[results["model"] == "SFT"] if alone else champion_results,
+                rival_name=rival_name,
+                segments=segments_of(dataset, rows, config.gate),
+                training_counts=Popularity.fit(training_sequences(dataset), len(catalog.item_ids)).counts,
+                titles=catalog.titles,
+                histories=[[catalog.index_of[item] for item in history] for history in rows["history"]],
+                validation=[c for c in validation.checks if c.status == "warning" or c.table == ALWAYS],
+                curves={stage.lower(): checkpoint.curves() for stage, checkpoint in stages.items()},
+                cost=_cost(stages),
+                lineage=_lineage(dataset, windows, settings, provenance(seeds), stages, decision, config.model_name),
+                gate=config.gate,
+                config=evaluation,
+            )
+        )
+    )
+
+
+def _cost(stages: dict[str, Checkpoint]) -> list[tuple[str, str]]:
+    """Training time on the machine of the run; what an hour of it costs, its owner knows."""
+    seconds = {stage: float(checkpoint.facts().get("seconds", 0)) for stage, checkpoint in stages.items()}
+    total = sum(seconds.values())
+    return [(f"{stage} training", f"{spent:,.0f} s") for stage, spent in seconds.items()] + [
+        ("together", f"{total:,.0f} s, {total / 3600:.2f} machine hours")
+    ]
+
+
+def _lineage(
+    dataset: Dataset,
+    windows: Windows,
+    settings: dict[str, Any],
+    made: dict[str, Any],
+    stages: dict[str, Checkpoint],
+    decision: Decision,
+    name: str,
+) -> dict[str, Any]:
+    from steps.model_version import metadata_of
+
+    own = {
+        "data": dataset.report.source_sha256,
+        "windows": windows.fingerprint,
+        "content": decision.content,
+        "parents": {stage: checkpoint.facts().get("parent") for stage, checkpoint in stages.items()},
+        **made,
+    }
+    theirs = metadata_of(name, decision.champion) if decision.champion else {}
+    known = {key: theirs[key] for key in ("mlflow_model", "content", "data", "windows", "provenance") if key in theirs}
+    return {"challenger": own, "settings": settings, "champion": known}

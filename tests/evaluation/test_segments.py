@@ -1,0 +1,67 @@
+"""Segments of users and items, on a table small enough to count by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from rere.config import GateConfig
+from rere.evaluation.footprint import latency_ms, mebibytes
+from rere.evaluation.recommender import Ranking
+from rere.evaluation.segments import segment_gains, segments
+
+CONFIG = GateConfig(metric="hr@1", new_user_interactions=2, cold_item_interactions=0, heavy_user_share=0.25)
+ROWS = pd.DataFrame({"row_id": [5, 6, 7, 8], "user_id": list("abcd"), "target": ["x", "y", "x", "new"]})
+USERS, ITEMS = {"a": 1, "b": 2, "c": 9}, {"x": 3, "y": 1}
+
+
+def test_a_row_is_where_its_user_and_its_target_put_it() -> None:
+    marked = segments(ROWS, USERS, ITEMS, CONFIG)
+    assert marked.index.tolist() == [5, 6, 7, 8]
+    assert [name.split(" (")[0] for name in marked] == ["new users", "heavy users", "cold items"]
+    assert marked.to_numpy().tolist() == [  # user d has no training interaction, item "new" neither
+        [True, False, False],
+        [True, False, False],
+        [False, True, False],
+        [True, False, True],
+    ]
+
+
+def test_a_new_user_is_never_a_heavy_one() -> None:
+    marked = segments(ROWS, {"a": 1}, ITEMS, CONFIG)  # most rows have no interaction at all
+    assert not (marked.iloc[:, 0] & marked.iloc[:, 1]).any()
+
+
+def test_gains_are_of_the_segment_alone_and_paired() -> None:
+    marked = segments(ROWS, USERS, ITEMS, CONFIG).assign(nobody=False)
+    base = ROWS.assign(target=0, model="m")
+    new, heavy, cold, nobody = segment_gains(
+        base.assign(rank=[1, 1, 0, 1]).sample(frac=1, random_state=1), base.assign(rank=[1, 0, 1, 0]), marked, CONFIG
+    )
+    assert (new.rows, new.challenger, new.champion) == (3, 1.0, 1 / 3)
+    assert new.gain is not None
+    assert np.isclose(new.gain.mean, 2 / 3)
+    assert (heavy.rows, heavy.challenger, heavy.champion) == (1, 0.0, 1.0)
+    assert (cold.rows, nobody.rows, nobody.gain) == (1, 0, None)
+
+
+class Slow:
+    """Counts how it is asked."""
+
+    name = "slow"
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def recommend(self, histories: list[list[int]], k: int) -> Ranking:
+        self.asked.append(len(histories))
+        return Ranking(np.zeros((1, k), dtype=np.int64), np.zeros((1, k), dtype=np.float32))
+
+
+def test_a_request_is_timed_alone(tmp_path) -> None:
+    slow = Slow()
+    assert latency_ms(slow, [[1], [2]], 10) > 0
+    assert set(slow.asked) == {1}
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "file").write_bytes(b"0" * 2**19)
+    assert mebibytes(tmp_path) == 0.5
