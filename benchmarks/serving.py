@@ -191,7 +191,7 @@ def under_load(options: argparse.Namespace) -> dict[str, Any]:
     seconds, least = (3.0, 5) if options.quick else (15.0, 20)
     served = deployment(options)
     requests = bodies(served.snapshot.ids, 50, options.seed)
-    figures: dict[str, Any] = {"same_lists": agree(served, requests[:8]), "floor_ms": floor_ms(served, requests)}
+    figures: dict[str, Any] = {"same_lists": agree(served, requests[:40]), "floor_ms": floor_ms(served, requests)}
     loads = {"usual": ("usual", USERS), "ours": ("ours", USERS), "ours, 200 users who come back": ("kept", 200)}
     rows = []
     for name, (way, users) in loads.items():
