@@ -39,7 +39,7 @@ def test_stages_hand_on_what_they_made(tmp_path: Path) -> None:
 
 
 def test_the_table_has_a_row_a_size() -> None:
-    stage = {"seconds": 1.25, "peak_mib": 2_000}
+    stage = {"seconds": 9.0, "cpu_seconds": 1.25, "peak_mib": 2_000}
     record = {"interactions": 10**6, "generate": {"items": 50_000}, **dict.fromkeys(large_data.STAGES, stage)}
     lines = large_data.table([record, record]).splitlines()
     assert len(lines) == 4
