@@ -5,13 +5,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ENVIRONMENT := $(CURDIR)/.rere/env.sh
 STAMP := $(VENV)/.installed
+# For the tests in a simulated Kubernetes: the extra, and the ZenML server in an environment of its own.
+SERVER := $(VENV)-zenml-server
+K8S_STAMP := $(VENV)/.k8s-installed
 # Toys 2013 where it is at hand: a directory with interactions.csv and items.csv.
 TOYS := $(if $(wildcard $(or $(RERE_TOYS_2013),../shared/data/amazon_toys_2013)/interactions.csv),toys)
 # Each recipe that talks to ZenML or MLflow first reads what `make stack` wrote.
 IN_STACK := source $(ENVIRONMENT) && export PATH="$(abspath $(BIN)):$$PATH" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help venv smollm2 stack demo report serve test check lint format reproduce reproduce-quick clean
+.PHONY: help venv smollm2 stack demo report serve test test-k8s check lint format reproduce reproduce-quick clean
 
 help:  ## list the tasks
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +48,18 @@ serve: stack  ## serve the champion on port 5001: page, API, /docs
 
 test: venv  ## run the tests
 	$(BIN)/python -m pytest
+
+test-k8s: $(K8S_STAMP)  ## run the pipeline in a simulated Kubernetes (Linux, root, PostgreSQL; docs/kubernetes.md)
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; } || \
+	  echo "PostgreSQL is missing (apt-get install postgresql): the tests that need it are skipped."
+	RERE_ZENML_SERVER_PYTHON=$(abspath $(SERVER))/bin/python $(BIN)/python -m pytest tests/k8s -m k8s
+
+$(K8S_STAMP): $(STAMP) tests/k8s/zenml-server.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,k8s]'
+	test -x $(SERVER)/bin/python || $(PYTHON) -m venv $(SERVER)
+	$(SERVER)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/k8s/zenml-server.txt
+	@touch $@
 
 lint: venv  ## ruff and mypy
 	$(BIN)/ruff check .

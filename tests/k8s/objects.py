@@ -165,6 +165,8 @@ class Objects:
             if kind.namespaced:
                 metadata["namespace"] = namespace
             item |= {"apiVersion": kind.version, "kind": kind.name}
+            if kind in (PODS, JOBS, CRON_JOBS):
+                item["status"] = {"phase": "Pending"} if kind == PODS else {}
             self._keep(kind, namespace, item)
             return copy.deepcopy(item)
 
