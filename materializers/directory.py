@@ -52,7 +52,7 @@ class DirectoryMaterializer(BaseMaterializer):
             self._sums = verify(directory)
             for name in [*self._sums, MANIFEST]:
                 target = f"{self.uri}/{self.FOLDER}/{name}"
-                self.artifact_store.makedirs(str(PurePosixPath(target).parent))
+                self.artifact_store.makedirs(target.rpartition("/")[0])  # a path would lose a slash of s3://
                 fileio.copy(str(directory / name), target, overwrite=True)
 
     def load(self, data_type: type[Any]) -> Any:
