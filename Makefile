@@ -53,7 +53,7 @@ test-k8s: $(K8S_STAMP)  ## run the pipeline in a simulated Kubernetes (Linux, ro
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; } || \
 	  echo "PostgreSQL is missing (apt-get install postgresql): the tests that need it are skipped."
-	RERE_ZENML_SERVER_PYTHON=$(abspath $(SERVER))/bin/python $(BIN)/python -m pytest tests/k8s -m k8s
+	RERE_ZENML_SERVER_PYTHON=$(abspath $(SERVER))/bin/python $(BIN)/python -m pytest tests/k8s -m k8s -o faulthandler_timeout=900
 
 $(K8S_STAMP): $(STAMP) tests/k8s/zenml-server.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,k8s]'

@@ -148,3 +148,18 @@ def test_an_altered_checkpoint_is_not_stored(tmp_path: Path, store: Any) -> None
     (checkpoint.path / "model.safetensors").write_bytes(b"other")
     with pytest.raises(RereError, match=r"model\.safetensors"):
         CheckpointMaterializer(str(tmp_path / "store" / "c"), store).save(checkpoint)
+
+
+def test_a_remote_store_is_asked_for_folders_by_its_whole_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Remote:
+        asked: list[str] = []  # noqa: RUF012
+
+        def makedirs(self, path: str) -> None:
+            self.asked.append(path)
+
+    copied: list[str] = []
+    monkeypatch.setattr("materializers.directory.fileio.copy", lambda source, target, overwrite: copied.append(target))
+    materializer = TableMaterializer("s3://bucket/artifact", Remote())  # type: ignore[arg-type]
+    materializer.save(pd.DataFrame({"a": [1]}))
+    assert set(Remote.asked) == {"s3://bucket/artifact/data"}
+    assert all(target.startswith("s3://bucket/artifact/data/") for target in copied)
