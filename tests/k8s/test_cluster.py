@@ -79,8 +79,8 @@ def test_discovery_lists_the_resources(cluster: SimulatedCluster) -> None:
 def test_a_stranger_is_refused_and_an_account_may_do_what_it_is_bound_to(cluster: SimulatedCluster) -> None:
     def listing(token: str) -> int:
         settings = client.Configuration()
-        settings.host, settings.ssl_ca_cert = f"https://127.0.0.1:{cluster.kubelet.server[1]}", None
-        settings.verify_ssl = False
+        settings.host = f"https://127.0.0.1:{cluster.kubelet.server[1]}"
+        settings.ssl_ca_cert = str(cluster.kubelet.certificate)
         settings.api_key = {"authorization": f"Bearer {token}"}
         try:
             client.CoreV1Api(client.ApiClient(settings)).list_namespaced_pod(SPACE)
