@@ -28,7 +28,7 @@ def versions(project: Project) -> list[tuple[str, list[str]]]:
 
 
 def test_it_ends_with_the_table_the_decision_and_the_next_commands(smoke_run: Done) -> None:
-    for text in ("NDCG@10", "popularity", "SASRec", "SFT", "ReRe", "challenger", "mlflow models serve"):
+    for text in ("NDCG@10", "popularity", "SASRec", "SFT", "ReRe", "challenger", "rere serve", "review.html"):
         assert text.lower() in smoke_run.stdout.lower(), text
 
 
@@ -72,10 +72,33 @@ found = Client().list_artifact_versions(size=200, hydrate=True)
 print(json.dumps(sorted({a.name for a in found for v in (a.visualizations or []) if v.type.value == "html"})))
 """
     shown = json.loads(project.ask(code))
-    assert {"data_validation", "split_validation", "report"} <= set(shown)
+    assert {"data_validation", "split_validation", "report", "review"} <= set(shown)
     report = (project.root / "reports" / "latest.html").read_text(encoding="utf-8")
     assert "<html" in report
     assert "https://" not in report.split("<body", maxsplit=1)[0]  # opens offline
+
+
+def test_the_commands_move_both_registries_and_show_the_review(smoke_run: Done, project: Project) -> None:
+    def rere(*arguments: str) -> str:
+        done = project.run("rere", *arguments, "--model", "rere-smoke")
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    rere("promote", "1", "--by", "ada", "--reason", "a drill")
+    listed = " ".join(rere("versions").split())
+    assert "champion" in listed
+    assert "by ada: a drill" in listed
+    assert "Promotion review" in (project.root / rere("review").strip().split("review: ")[-1]).read_text("utf-8")
+    code = """
+import json
+from zenml.client import Client
+version = Client().get_model_version("rere-smoke", "production")
+print(json.dumps([version.name, json.loads(version.run_metadata["event.000001"])["reason"]]))
+"""
+    assert json.loads(project.ask(code)) == ["v1", "a drill"]
+    done = project.run("rere", "rollback", "--model", "rere-smoke", "--reason", "none before")
+    assert done.returncode == 1
+    assert "version 1 is the first" in done.stdout
 
 
 def test_a_second_run_is_served_from_the_cache_and_registers_nothing(smoke_run: Done, project: Project) -> None:
