@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -14,6 +18,8 @@ from rere.catalog.trie import build_trie
 from rere.decoding.tree_attention import TreeModel
 from rere.training.tree_log_probs import TreeLogProbs, group_tree
 from tests.decoding.test_beam import random_items, random_prompts, tiny_model
+
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 
 def problem():
@@ -30,7 +36,9 @@ def loss(scorer, trie, prompts, groups, weights, dtype=torch.float32):
 
 def process(rank: int, place: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{place}/meet", rank=rank, world_size=2)
+    os.environ["GLOO_SOCKET_IFNAME"] = LOOPBACK  # whatever the machine's name resolves to
+    meet = f"file://{place}/meet"
+    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=2, timeout=timedelta(seconds=60))
     trie, prompts, groups, weights = problem()
     model = tiny_model("qwen2")
     scorer = DistributedDataParallel(TreeLogProbs(TreeModel(model)))
@@ -42,7 +50,14 @@ def process(rank: int, place: str) -> None:
 
 
 def test_two_processes_give_the_gradient_of_one(tmp_path: Path):
-    mp.spawn(process, args=(str(tmp_path),), nprocs=2)
+    processes = mp.spawn(process, args=(str(tmp_path),), nprocs=2, join=False)
+    stop = time.monotonic() + 120
+    try:
+        while not processes.join(timeout=1):
+            assert time.monotonic() < stop, "the processes hang"
+    finally:
+        for each in processes.processes:
+            each.kill()
     found = torch.load(tmp_path / "gradients.pt", weights_only=True)
     model = tiny_model("qwen2")
     loss(TreeLogProbs(TreeModel(model)), *problem()).backward()
