@@ -14,7 +14,7 @@ TOYS := $(if $(wildcard $(or $(RERE_TOYS_2013),../shared/data/amazon_toys_2013)/
 IN_STACK := source $(ENVIRONMENT) && export PATH="$(abspath $(BIN)):$$PATH" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help venv smollm2 stack demo report serve test test-k8s check lint format reproduce reproduce-quick clean
+.PHONY: help venv smollm2 stack demo retrain report serve test test-k8s check lint format reproduce reproduce-quick clean
 
 help:  ## list the tasks
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ stack: venv  ## set up the local ZenML stack, kept in .rere/ (safe to repeat)
 
 demo: stack  ## train, judge and register a recommender on MovieLens-100K
 	$(IN_STACK) zenml pipeline run rere_pipeline
+
+retrain: stack  ## rehearse scheduled retraining: three rounds of MovieLens-100K cut by time, one of them spoiled
+	$(IN_STACK) python -m infra.retrain_rounds -c configs/retrain.yaml
 
 report:  ## open the last model report
 	@test -f reports/latest.html || { echo "No report yet: run 'make demo' first."; exit 1; }

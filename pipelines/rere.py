@@ -6,6 +6,8 @@ step waits for is what it takes: order never comes from anything else.
 
 from __future__ import annotations
 
+from typing import Any
+
 from pipelines.checked import checked_pipeline
 from rere.config import (
     EvaluationConfig,
@@ -55,6 +57,22 @@ def rere_pipeline(
     rows = split(dataset, accepted, windows)
     index = index_items(dataset, validate_split(dataset, rows, checks), catalog)
     tuned = fine_tune(rows, index, sft)
+    judge(dataset, accepted, rows, index, tuned, rl, item_models, evaluation, promotion, settings)
+
+
+def judge(
+    dataset: Any,
+    accepted: Any,
+    rows: Any,
+    index: Any,
+    tuned: Any,
+    rl: RLConfig,
+    item_models: ItemModelsConfig,
+    evaluation: EvaluationConfig,
+    promotion: PromotionConfig,
+    settings: dict[str, Any],
+) -> None:
+    """The second half, which retraining shares: reinforce, evaluate, promote; takes the first half's artifacts."""
     fitted = train_item_models(dataset, rows, index, item_models)
     reinforced = reinforce(tuned, rows, index, fitted, rl, item_models.teacher)
     baselines = rank_baselines(dataset, rows, index, fitted, item_models, evaluation)

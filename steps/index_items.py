@@ -7,8 +7,10 @@ from typing import Annotated
 from zenml import ArtifactConfig, step
 
 from materializers.catalog import CatalogIndexMaterializer
+from materializers.collected import StartMaterializer
+from rere.catalog.continued import StartRecord, continued_or_new
 from rere.catalog.index import CatalogIndex, build_index
-from rere.config import IndexConfig
+from rere.config import FromChampion, IndexConfig
 from rere.data.dataset import Dataset
 from rere.data.validation_report import ValidationReport
 from steps.code import cache_policy
@@ -21,3 +23,19 @@ def index_items(
     """Index the catalogue of a data set whose rows passed their checks."""
     validation.raise_if_failed()
     return build_index(dataset.items, config)
+
+
+@step(
+    name="index_items",
+    cache_policy=cache_policy(__name__),
+    output_materializers={"catalog": CatalogIndexMaterializer, "start": StartMaterializer},
+)
+def continue_items(
+    dataset: Dataset, validation: ValidationReport, champion: CatalogIndex, config: IndexConfig, start: FromChampion
+) -> tuple[
+    Annotated[CatalogIndex, ArtifactConfig(name="catalog")], Annotated[StartRecord, ArtifactConfig(name="start")]
+]:
+    """Index the catalogue so that the champion can go on with it; afresh, and why, where that can't be."""
+    validation.raise_if_failed()
+    catalog, record = continued_or_new(champion, dataset.items, config, start.maximum_new_items)
+    return catalog, record

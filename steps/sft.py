@@ -7,8 +7,10 @@ from typing import Annotated
 from zenml import ArtifactConfig, step
 
 from materializers.checkpoint import CheckpointMaterializer
+from rere.artifacts import fingerprint
+from rere.catalog.continued import StartRecord
 from rere.catalog.index import CatalogIndex
-from rere.config import SFTConfig
+from rere.config import FromChampion, SFTConfig
 from rere.data.dataset import Windows
 from rere.language_model import Checkpoint
 from steps.code import cache_policy, code_fingerprint
@@ -26,9 +28,35 @@ def fine_tune(
     windows: Windows, catalog: CatalogIndex, config: SFTConfig
 ) -> Annotated[Checkpoint, ArtifactConfig(name="sft_model")]:
     """Fine-tune the backbone that the catalogue was indexed for; a killed run resumes."""
+    return _tuned(windows, catalog, config, None)
+
+
+@step(
+    name="sft",
+    cache_policy=cache_policy(__name__),
+    experiment_tracker=True,
+    output_materializers=CheckpointMaterializer,
+)
+def fine_tune_on(
+    champion: Checkpoint,
+    start: StartRecord,
+    windows: Windows,
+    catalog: CatalogIndex,
+    config: SFTConfig,
+    warm: FromChampion,
+) -> Annotated[Checkpoint, ArtifactConfig(name="sft_model")]:
+    """Fine-tune on from the champion's weights, where the catalogue goes on from its; else from the backbone."""
+    if start.type == "backbone":
+        return _tuned(windows, catalog, config, None)
+    shorter = config.model_copy(update={"epochs": warm.epochs, "learning_rate": warm.learning_rate})
+    return _tuned(windows, catalog, shorter, champion)
+
+
+def _tuned(windows: Windows, catalog: CatalogIndex, config: SFTConfig, start: Checkpoint | None) -> Checkpoint:
     from rere.training.sft import train_sft
 
     backbone = catalog.config.backbone
-    determinants = (config, backbone, windows.fingerprint, catalogue_fingerprint(catalog), code_fingerprint(__name__))
-    with work_directory("sft", *determinants) as work:
-        return train_sft(windows, catalog, backbone, config, work, mlflow_log("sft", config))
+    parent = fingerprint(start.verify()) if start else "none"
+    inputs = (windows.fingerprint, catalogue_fingerprint(catalog), parent)
+    with work_directory("sft", config, backbone, *inputs, code_fingerprint(__name__)) as work:
+        return train_sft(windows, catalog, backbone, config, work, mlflow_log("sft", config), start)

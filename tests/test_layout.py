@@ -47,8 +47,9 @@ def test_configs_load(config: Path) -> None:
 
     from pipelines.batch import batch_pipeline
     from pipelines.rere import rere_pipeline
+    from pipelines.retrain import retrain_pipeline
 
-    pipeline = batch_pipeline if config.stem == "batch" else rere_pipeline
+    pipeline = {"batch": batch_pipeline, "retrain": retrain_pipeline}.get(config.stem, rere_pipeline)
     parameters = yaml.safe_load(config.read_text(encoding="utf-8"))["parameters"]
     known = inspect.get_annotations(pipeline.entrypoint, eval_str=True)
     assert parameters.keys() <= known.keys()

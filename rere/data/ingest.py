@@ -27,7 +27,11 @@ def ingest(config: IngestConfig) -> Dataset:
     Raises:
         RereError: what the source can't vouch for; no training interactions left after filtering.
     """
-    raw = load_source(config.source)
+    return ingest_raw(load_source(config.source), config)
+
+
+def ingest_raw(raw: RawData, config: IngestConfig) -> Dataset:
+    """`ingest` of rows that were read before; `config.source` isn't asked."""
     titles, changed = normalise_titles(raw.items["title"], config.title_characters)
     items = raw.items.assign(title=titles)
     noticed = raw.noticed | changed

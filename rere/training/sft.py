@@ -21,7 +21,7 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback
 from trl import SFTConfig as TRLConfig
 from trl import SFTTrainer
 
-from rere.artifacts import verify
+from rere.artifacts import fingerprint, verify
 from rere.catalog.index import CatalogIndex
 from rere.config import Backbone, SFTConfig
 from rere.data.dataset import Windows
@@ -41,13 +41,20 @@ NAMES = {
 
 
 def train_sft(
-    windows: Windows, catalog: CatalogIndex, backbone: Backbone, config: SFTConfig, work: Path, log: Log
+    windows: Windows,
+    catalog: CatalogIndex,
+    backbone: Backbone,
+    config: SFTConfig,
+    work: Path,
+    log: Log,
+    start: Checkpoint | None = None,
 ) -> Checkpoint:
     """Fine-tune a backbone to name the next item; resumes what it finds in `work`.
 
     Args:
         work: directory for checkpoints and the result; one directory a setting and data set.
         log: called with metrics and the update they belong to.
+        start: an earlier model of this backbone and tokenizer to go on from, in place of the backbone's weights.
 
     Returns:
         The model with the lowest validation loss (nats a token), adapters merged, sealed; with no epochs the backbone.
@@ -61,7 +68,7 @@ def train_sft(
         return Checkpoint(result)
     started = time.perf_counter()
     train, valid = _datasets(windows, catalog, config)
-    model = load_model(backbone, len(catalog.tokenizer), config.seed)
+    model = start.load_model() if start else load_model(backbone, len(catalog.tokenizer), config.seed)
     if not config.epochs:
         base = {"stage": "base", "backbone": backbone.model_dump(mode="json"), "windows": windows.fingerprint}
         return save_checkpoint(model, result, [], base)
@@ -81,6 +88,7 @@ def train_sft(
         "stage": "sft",
         "settings": config.model_dump(mode="json"),
         "backbone": backbone.model_dump(mode="json"),
+        **({"parent": fingerprint(start.verify())} if start else {}),
         "windows": windows.fingerprint,
         "updates": trainer.state.global_step,
         "targets_an_epoch": _targets(train),

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CODE = (
     *("rere", "steps", "pipelines", "materializers", "commands", "infra", "configs"),
-    *("rere_pipeline.py", "batch_pipeline.py"),
+    *("rere_pipeline.py", "batch_pipeline.py", "retrain_pipeline.py"),
 )
 
 

@@ -1,0 +1,62 @@
+"""Retraining: the champion's rows and weights, and what the source has gained since.
+
+The same steps as `rere_pipeline`, with another beginning: only new interactions are read, the catalogue goes on from
+the champion's, and so does fine-tuning. Without a champion it is a first run.
+"""
+
+from __future__ import annotations
+
+from pipelines.checked import checked_pipeline
+from pipelines.rere import judge
+from rere.config import (
+    EvaluationConfig,
+    FromChampion,
+    IndexConfig,
+    IngestConfig,
+    ItemModelsConfig,
+    PromotionConfig,
+    RetrainConfig,
+    RLConfig,
+    SFTConfig,
+    SplitConfig,
+    ValidationConfig,
+)
+from rere.data.sources import source_fingerprint
+from steps.collect import collect_all, collect_new, ingest_collected
+from steps.index_items import continue_items, index_items
+from steps.retraining import find_base
+from steps.sft import fine_tune, fine_tune_on
+from steps.split import split
+from steps.validate import validate, validate_split
+
+
+@checked_pipeline
+def retrain_pipeline(
+    retrain: RetrainConfig = RetrainConfig(),
+    data: IngestConfig = IngestConfig(),
+    checks: ValidationConfig = ValidationConfig(),
+    windows: SplitConfig = SplitConfig(),
+    catalog: IndexConfig = IndexConfig(),
+    sft: SFTConfig = SFTConfig(),
+    rl: RLConfig = RLConfig(),
+    item_models: ItemModelsConfig = ItemModelsConfig(),
+    evaluation: EvaluationConfig = EvaluationConfig(),
+    promotion: PromotionConfig = PromotionConfig(),
+) -> None:
+    """Train on from the champion with new interactions, judge, register."""
+    settings = {stage: chosen.model_dump(mode="json") for stage, chosen in locals().items()}
+
+    base, source = find_base(promotion.model_name), source_fingerprint(data.source)
+    known = base.rows if base is not None and retrain.base == "champion" else None
+    collected = collect_new(known, data, source) if known is not None else collect_all(data, source)
+    dataset = ingest_collected(collected, data)
+    accepted, _ = validate(dataset, checks)
+    rows = split(dataset, accepted, windows)
+    sound = validate_split(dataset, rows, checks)
+    if base is not None and isinstance(retrain.start, FromChampion):
+        index, start = continue_items(dataset, sound, base.catalog, catalog, retrain.start)
+        tuned = fine_tune_on(base.model, start, rows, index, sft, retrain.start)
+    else:
+        index = index_items(dataset, sound, catalog)
+        tuned = fine_tune(rows, index, sft)
+    judge(dataset, accepted, rows, index, tuned, rl, item_models, evaluation, promotion, settings)

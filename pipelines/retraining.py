@@ -1,0 +1,132 @@
+"""A retraining from the question whether there is anything new to the gate's answer, as CI and people run it."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import mlflow
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+from zenml.client import Client
+from zenml.models import PipelineRunResponse
+
+from infra.wait_for_run import COMPLETED, wait
+from pipelines.retrain import retrain_pipeline
+from rere.errors import RereError
+from steps import champion, registry
+from steps.reports import write_report
+from steps.retraining import find_base, make_plan
+
+When = Literal["changed", "always"]
+
+
+class Outcome(BaseModel):
+    """How a retraining ended; a run that failed is an error instead.
+
+    skipped: nothing new; refused: the gate said no; waiting: a reviewer has the word; promoted: it is champion;
+    unchanged: the very champion came out again.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Literal["skipped", "refused", "waiting", "promoted", "unchanged"]
+    reasons: tuple[str, ...]  # why skipped, or what the gate said no to
+    model: str
+    version: str | None  # of this run
+    champion: str | None  # afterwards
+    why: str  # it ran
+    start: str  # what training started from
+    new_interactions: int
+    value: float | None  # the gate's metric
+    run: str
+    seconds: float
+
+
+def retrain(config: Path, when: When = "changed", timeout: float = 6 * 3600) -> Outcome:
+    """Retrain where there is something new, wait for the run, and say how it ended.
+
+    Args:
+        when: always: also without anything new.
+        timeout: seconds to wait for a run of a remote orchestrator.
+
+    Raises:
+        RereError: the run failed or didn't end in time; settings that are none.
+    """
+    began = time.monotonic()
+    chosen = settings_of(config)
+    name: str = chosen["promotion"].model_name
+    champion.repair(name)
+    base = find_base(name)
+    settings = {stage: value.model_dump(mode="json") for stage, value in chosen.items()}
+    plan = make_plan(chosen["data"], chosen["retrain"], name, settings, base)
+    if plan.type == "skip" and when == "changed":
+        return Outcome(
+            type="skipped",
+            reasons=(plan.reason,),
+            model=name,
+            version=None,
+            champion=registry.champion_version(name),
+            why="",
+            start="",
+            new_interactions=0,
+            value=None,
+            run="",
+            seconds=round(time.monotonic() - began, 1),
+        )
+    tracking = mlflow.get_tracking_uri()
+    run = retrain_pipeline.with_options(config_path=str(config))()
+    mlflow.set_tracking_uri(tracking)  # a local run forgets it
+    if run is None or wait(str(run.id), timeout, 5) != COMPLETED:
+        raise RereError(
+            "a run that completes", f"{run.name if run else 'none'}, which didn't", "see its log; nothing was promoted"
+        )
+    return _outcome(Client().get_pipeline_run(run.id), name, plan.reason, time.monotonic() - began)
+
+
+def settings_of(config: Path) -> dict[str, Any]:
+    """The pipeline's settings by parameter, defaults filled in; RereError on unknown keys."""
+    retrain_pipeline._check_keys(config)
+    given = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("parameters") or {}
+    kinds = inspect.get_annotations(retrain_pipeline.entrypoint, eval_str=True)
+    parameters = inspect.signature(retrain_pipeline.entrypoint).parameters
+    return {
+        name: TypeAdapter(kinds[name]).validate_python(given[name]) if name in given else parameter.default
+        for name, parameter in parameters.items()
+    }
+
+
+def _outcome(run: PipelineRunResponse, name: str, why: str, seconds: float) -> Outcome:
+    decision, promotion = _output(run, "gate", "decision"), _output(run, "promote", "promotion")
+    for page, file in {"report": "latest", "review": "review"}.items():  # a remote step wrote its own elsewhere
+        write_report(str(_output(run, page, page)), file)
+    if decision.is_champion:
+        kind = "unchanged"
+    elif registry.CHAMPION in promotion.aliases:
+        kind = "promoted"
+    else:
+        kind = "waiting" if decision.verdict.passed else "refused"
+    refusals = tuple(f"{check.name}: {check.explanation}" for check in decision.verdict.checks if not check.passed)
+    warm = "start" in run.steps["index_items"].outputs
+    start = _output(run, "index_items", "start") if warm else None
+    return Outcome.model_validate(
+        {
+            "type": kind,
+            "reasons": (promotion.waits,) if kind == "waiting" else refusals,
+            "model": name,
+            "version": promotion.version,
+            "champion": registry.champion_version(name),
+            "why": why,
+            "start": f"{start.type} ({start.reason})" if start else "backbone",
+            "new_interactions": _output(run, "collect", "collected").report.new,
+            "value": decision.value,
+            "run": run.name,
+            "seconds": round(seconds, 1),
+        }
+    )
+
+
+def _output(run: PipelineRunResponse, step: str, name: str) -> Any:
+    return run.steps[step].outputs[name][0].load()

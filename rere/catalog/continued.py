@@ -1,0 +1,84 @@
+"""A catalogue of today, indexed so that an earlier model can go on with it: items that it knows keep their codes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from rere.catalog.extend import extend_index
+from rere.catalog.index import CatalogIndex, build_index
+from rere.catalog.trie import build_trie
+from rere.config import IndexConfig
+
+
+class StartRecord(BaseModel):
+    """What training starts from, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Literal["champion", "backbone"]
+    reason: str
+    known_items: int
+    new_items: int
+
+
+def continued_or_new(
+    champion: CatalogIndex, items: pd.DataFrame, config: IndexConfig, maximum_new_items: float
+) -> tuple[CatalogIndex, StartRecord]:
+    """Index `items` (item_id, title) on from the champion's catalogue; afresh where that can't be.
+
+    Args:
+        maximum_new_items: share of the catalogue that the champion may not know.
+    """
+    new = int((~_known(champion, items)).sum())
+    counts = {"known_items": len(items) - new, "new_items": new}
+    reason = None
+    if champion.config != config:
+        changed = [
+            name for name in type(config).model_fields if getattr(champion.config, name) != getattr(config, name)
+        ]
+        reason = f"the settings of `catalog` changed ({', '.join(changed)})"
+    elif config.code == "semantic":
+        reason = "semantic IDs are made for the whole catalogue at once"
+    elif new > maximum_new_items * len(items):
+        reason = f"{new:,} of {len(items):,} items are new to the champion, more than {maximum_new_items:.0%}"
+    if reason is not None:
+        return build_index(items, config), StartRecord(type="backbone", reason=reason, **counts)
+    said = f"{counts['known_items']:,} items keep their codes, {new:,} are new"
+    return continue_index(champion, items), StartRecord(type="champion", reason=said, **counts)
+
+
+def continue_index(catalog: CatalogIndex, items: pd.DataFrame) -> CatalogIndex:
+    """The catalogue of `items`, in their order: known ones with their codes, new ones added, others left out.
+
+    An item whose title changed is a new one.
+
+    Raises:
+        RereError: as `extend_index`.
+    """
+    known = _known(catalog, items)
+    places = [catalog.index_of[item] for item in items.loc[known, "item_id"]]
+    kept = catalog if len(places) == len(catalog.item_ids) else _arranged(catalog, sorted(places))
+    grown = extend_index(kept, items.loc[~known, ["item_id", "title"]].reset_index(drop=True))
+    return _arranged(grown, [grown.index_of[item] for item in items["item_id"]])
+
+
+def _known(catalog: CatalogIndex, items: pd.DataFrame) -> np.ndarray:
+    """(items,) bool: the catalogue has the id with this very title."""
+    titles = items["item_id"].map(dict(zip(catalog.item_ids, catalog.titles, strict=True)))
+    return (titles == items["title"]).to_numpy(dtype=bool)
+
+
+def _arranged(catalog: CatalogIndex, places: list[int]) -> CatalogIndex:
+    """The items at `places`, in that order, with their codes; itself where that is what it is."""
+    if places == list(range(len(catalog.item_ids))):
+        return catalog
+    return dataclasses.replace(
+        catalog,
+        items=catalog.items.iloc[places].reset_index(drop=True),
+        trie=build_trie([catalog.item_tokens[place] for place in places]),
+    )

@@ -1,0 +1,51 @@
+"""Incremental ingest: the champion's rows and what the source has gained since, then the data set of both.
+
+The rows are kept as read, before any filter: an item that was too rare yesterday may not be today.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from zenml import ArtifactConfig, get_step_context, log_metadata, step
+
+from materializers.collected import CollectedMaterializer
+from materializers.dataset import DatasetMaterializer
+from rere.config import IngestConfig
+from rere.data.collected import Collected
+from rere.data.dataset import Dataset
+from steps.code import cache_policy
+
+ROWS = "collected"  # metadata of the data set: the artifact version that holds its rows
+
+
+@step(name="collect", cache_policy=cache_policy(__name__), output_materializers=CollectedMaterializer)
+def collect_all(config: IngestConfig, source_sha256: str) -> Annotated[Collected, ArtifactConfig(name="collected")]:
+    """All of the source: the first time, or without a base."""
+    from rere.data.collected import collect
+    from rere.data.sources import load_source
+
+    return collect(load_source(config.source))
+
+
+@step(name="collect", cache_policy=cache_policy(__name__), output_materializers=CollectedMaterializer)
+def collect_new(
+    base: Collected, config: IngestConfig, source_sha256: str
+) -> Annotated[Collected, ArtifactConfig(name="collected")]:
+    """The base, and the source's new rows."""
+    from rere.data.collected import collect
+    from rere.data.sources import load_source
+
+    return collect(load_source(config.source), base)
+
+
+@step(name="ingest", cache_policy=cache_policy(__name__), output_materializers=DatasetMaterializer)
+def ingest_collected(rows: Collected, config: IngestConfig) -> Annotated[Dataset, ArtifactConfig(name="dataset")]:
+    """Ingest collected rows. The data set says which they were, so that the next retraining finds them."""
+    from rere.data.ingest import ingest_raw
+
+    dataset = ingest_raw(rows.raw(), config)
+    [artifact] = get_step_context().inputs["rows"]
+    log_metadata(metadata={ROWS: str(artifact.id)}, artifact_name="dataset", infer_artifact=True)
+    log_metadata({"dropped": dict(dataset.report.dropped), "new_interactions": rows.report.new})
+    return dataset

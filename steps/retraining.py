@@ -1,0 +1,153 @@
+"""What a retraining starts from, and whether there is anything to retrain for."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from zenml.client import Client
+from zenml.io import fileio
+from zenml.models import ArtifactVersionResponse
+
+from materializers.catalog import CatalogIndexMaterializer
+from materializers.checkpoint import CheckpointMaterializer
+from materializers.collected import CollectedMaterializer
+from materializers.dataset import DatasetMaterializer
+from rere.artifacts import MANIFEST, sha256
+from rere.config import IngestConfig, RetrainConfig
+from rere.data.collected import count_new, since
+from rere.data.sources import LOADERS, load_source
+from steps import registry
+from steps.collect import ROWS
+from steps.model_version import metadata_of
+
+FOLDERS = {
+    "rere_model": CheckpointMaterializer.FOLDER,
+    "catalog": CatalogIndexMaterializer.FOLDER,
+    "dataset": DatasetMaterializer.FOLDER,
+}
+
+
+@dataclass(frozen=True)
+class Base:
+    """The champion's artifacts. `rows` is None for a model that the plain pipeline made, which keeps none."""
+
+    version: str
+    model: ArtifactVersionResponse
+    catalog: ArtifactVersionResponse
+    dataset: ArtifactVersionResponse
+    rows: ArtifactVersionResponse | None
+
+
+class Plan(BaseModel):
+    """Run or skip, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Literal["run", "skip"]
+    reason: str
+
+
+def find_base(name: str) -> Base | None:
+    """The champion and its artifacts; None without a champion, or where its files are gone (a warning says so)."""
+    version = registry.champion_version(name)
+    if version is None:
+        return None
+    found = _linked(name, version)
+    lost = [part for part in FOLDERS if part not in found or not _whole(found[part], FOLDERS[part])]
+    if lost:
+        logging.getLogger(__name__).warning(
+            "Version %s, the champion, lacks its %s: training starts from the backbone, with all of the source.",
+            version,
+            ", ".join(lost),
+        )
+        return None
+    return Base(version, found["rere_model"], found["catalog"], found["dataset"], _rows_of(found["dataset"]))
+
+
+def make_plan(
+    data: IngestConfig, retrain: RetrainConfig, name: str, settings: dict[str, Any], base: Base | None
+) -> Plan:
+    """Is there anything new since the champion?
+
+    Args:
+        settings: of the run, by stage; a change of them is a reason to run.
+    """
+    if base is None:
+        return Plan(type="run", reason=f"no champion of {name} to go on from: the whole source is ingested")
+    theirs = metadata_of(name, base.version)
+    changed = _changed(theirs.get("settings"), settings)
+    sums = _sums(data)
+    judged = _judged(name, base.version, sums, settings)
+    if judged is not None:
+        gate = judged.tags.get("gate", "not asked")
+        return Plan(
+            type="skip",
+            reason=f"version {judged.version} was made of these very data and settings and judged against the "
+            f"champion, version {base.version} (gate: {gate})",
+        )
+    if changed:
+        return Plan(type="run", reason=f"settings changed since version {base.version}: {', '.join(changed)}")
+    if sums is not None and sums == _values(theirs.get("data")):
+        return Plan(type="skip", reason=f"the source's files are those of the champion, version {base.version}")
+    rows = base.rows.load() if base.rows else None
+    newest = rows.report.newest if rows else int(base.dataset.load().interactions["timestamp"].max())
+    new = count_new(load_source(data.source), newest, rows)
+    said = f"{new:,} interactions are new since {since(newest)}, the newest of version {base.version}"
+    if new < retrain.minimum_new_interactions:
+        return Plan(type="skip", reason=f"{said}; at least {retrain.minimum_new_interactions:,} are asked")
+    return Plan(type="run", reason=said)
+
+
+def _judged(name: str, champion: str, sums: list[str] | None, settings: dict[str, Any]) -> registry.Listed | None:
+    """A version that was made of these data and settings and judged against this champion."""
+    for version in registry.versions(name):
+        if sums is None or version.version == champion or version.tags.get("judged_against") != champion:
+            continue
+        made = metadata_of(name, version.version)
+        if _values(made.get("data")) == sums and made.get("settings") == settings:
+            return version
+    return None
+
+
+def _changed(theirs: Any, ours: dict[str, Any]) -> list[str]:
+    """Stages whose settings differ; those that an earlier model wasn't asked for don't count."""
+    known = theirs if isinstance(theirs, dict) else {}
+    return [stage for stage, chosen in ours.items() if stage in known and known[stage] != chosen]
+
+
+def _sums(data: IngestConfig) -> list[str] | None:
+    """SHA-256 sums of the source's files, sorted; None for a source without files, of which nothing is known."""
+    files = LOADERS[type(data.source)].files(data.source)
+    return sorted(sha256(file) for file in files) or None
+
+
+def _values(sums: Any) -> list[str]:
+    return sorted(map(str, sums.values())) if isinstance(sums, dict) else []
+
+
+# Only `list_…` methods: inside a pipeline's body the client's `get_…` methods hand out promises, not things.
+def _linked(name: str, version: str) -> dict[str, ArtifactVersionResponse]:
+    """The artifacts of a ZenML Model version by name, newest of each."""
+    client = Client()
+    models = [model for model in client.list_models(name=f"equals:{name}").items if model.name == name]
+    versions = client.list_model_versions(models[0].id, name=f"v{version}").items if models else []
+    if not versions:
+        return {}
+    found = client.list_artifact_versions(
+        model_version_id=versions[0].id, sort_by="asc:created", size=200, hydrate=True
+    )
+    return {artifact.name: artifact for artifact in found.items}
+
+
+def _rows_of(dataset: ArtifactVersionResponse) -> ArtifactVersionResponse | None:
+    if ROWS not in dataset.run_metadata:
+        return None
+    found = Client().list_artifact_versions(id=str(dataset.run_metadata[ROWS]), hydrate=True).items
+    return found[0] if found and _whole(found[0], CollectedMaterializer.FOLDER) else None
+
+
+def _whole(artifact: ArtifactVersionResponse, folder: str) -> bool:
+    return bool(fileio.exists(f"{artifact.uri}/{folder}/{MANIFEST}"))
