@@ -56,7 +56,7 @@ def export(events: pd.DataFrame, number: int, directory: Path) -> None:
 
 
 def prepare(config: Path, directory: Path) -> tuple[Path, pd.DataFrame]:
-    """The configuration with the export as its source, and all interactions in order of time."""
+    """The configuration whose source is the export and where the gate decides, and all interactions in order."""
     from pipelines.retraining import settings_of
     from rere.data.sources import load_source
 
@@ -67,6 +67,7 @@ def prepare(config: Path, directory: Path) -> tuple[Path, pd.DataFrame]:
     content = yaml.safe_load(config.read_text(encoding="utf-8"))
     paths = dict(zip(("interactions", "items"), (str(directory / name) for name in EXPORT), strict=True))
     content["parameters"].setdefault("data", {})["source"] = {"type": "tables", **paths}
+    content["parameters"].setdefault("promotion", {})["decided_by"] = "gate"
     own = directory / "config.yaml"
     own.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     events = raw.interactions.sort_values("timestamp", kind="stable").reset_index(drop=True)

@@ -44,6 +44,8 @@ def continued_or_new(
         reason = f"the settings of `catalog` changed ({', '.join(changed)})"
     elif config.code == "semantic":
         reason = "semantic IDs are made for the whole catalogue at once"
+    elif new == len(items):
+        reason = "the champion knows none of the items"
     elif new > maximum_new_items * len(items):
         reason = f"{new:,} of {len(items):,} items are new to the champion, more than {maximum_new_items:.0%}"
     if reason is not None:
@@ -55,7 +57,7 @@ def continued_or_new(
 def continue_index(catalog: CatalogIndex, items: pd.DataFrame) -> CatalogIndex:
     """The catalogue of `items`, in their order: known ones with their codes, new ones added, others left out.
 
-    An item whose title changed is a new one.
+    An item whose title changed is a new one. At least one must be known.
 
     Raises:
         RereError: as `extend_index`.

@@ -13,8 +13,17 @@ import pandas as pd
 import pytest
 from zenml.types import HTMLString
 
+from rere.catalog.continued import StartRecord
 from rere.catalog.index import CatalogIndex
-from rere.config import EvaluationConfig, GateConfig, IndexConfig, PromotionConfig, ScratchModel, SFTConfig
+from rere.config import (
+    EvaluationConfig,
+    FromChampion,
+    GateConfig,
+    IndexConfig,
+    PromotionConfig,
+    ScratchModel,
+    SFTConfig,
+)
 from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import Check, FailingRow, ValidationReport
 from rere.errors import RereError
@@ -25,7 +34,7 @@ from steps.decisions import Decision, Promotion
 from steps.gate import gate
 from steps.index_items import index_items
 from steps.promote import promote
-from steps.sft import fine_tune
+from steps.sft import fine_tune, fine_tune_on
 from steps.summarise import next_commands
 
 JUDGED = EvaluationConfig(ks=(1, 10), beams=10, bootstrap_samples=100)
@@ -59,12 +68,20 @@ def test_fine_tuning_works_in_its_own_directory(
     world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: list[Path] = []
+    begun: list[tuple[int, Checkpoint | None]] = []
 
     def train(
-        windows: Windows, catalog: CatalogIndex, backbone: Any, config: SFTConfig, place: Path, log: Callable[..., None]
+        windows: Windows,
+        catalog: CatalogIndex,
+        backbone: Any,
+        config: SFTConfig,
+        place: Path,
+        log: Callable[..., None],
+        start: Checkpoint | None,
     ) -> Checkpoint:
         log({"loss": 1.0, "valid_ndcg@10": 0.5}, 3)  # no MLflow run here: goes nowhere
         used.append(place)
+        begun.append((config.epochs, start))
         return Checkpoint(place)
 
     monkeypatch.setattr("rere.training.sft.train_sft", train)
@@ -74,6 +91,15 @@ def test_fine_tuning_works_in_its_own_directory(
         fine_tune.entrypoint(world_windows, world_catalog, config)
     assert used[0] == used[1] != used[2]
     assert {place.parent for place in used} == {tmp_path}
+
+    champion = save_checkpoint(load_model(ScratchModel(layers=1, width=8, heads=1), 300, 0), tmp_path / "old", [], {})
+    for kind in ("champion", "backbone"):  # on from the champion where the catalogue goes on from its, else as ever
+        start = StartRecord.model_validate({"type": kind, "reason": "", "known_items": 0, "new_items": 0})
+        inputs = (champion, start, world_windows, world_catalog, SFTConfig(), FromChampion(epochs=1))
+        fine_tune_on.entrypoint(*inputs)
+    assert begun[-2:] == [(1, champion), (SFTConfig().epochs, None)]
+    assert used[-2] not in used[:3]
+    assert used[-1] == used[0]
 
 
 @pytest.fixture(scope="module")

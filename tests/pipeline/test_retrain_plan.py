@@ -1,0 +1,107 @@
+"""Run or skip: what changed since the champion, asked of a registry and artifacts kept in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from rere.artifacts import sha256
+from rere.config import IngestConfig, RetrainConfig, Tables
+from rere.data.collected import collect
+from rere.data.sources import load_source
+from steps import retraining
+from steps.registry import Listed
+from steps.retraining import Base, make_plan
+
+SETTINGS = {"sft": {"epochs": 2}}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> IngestConfig:
+    pd.DataFrame({"item_id": ["a", "b"], "title": ["A", "B"]}).to_csv(tmp_path / "items.csv", index=False)
+    config = IngestConfig(source=Tables(interactions=tmp_path / "events.csv", items=tmp_path / "items.csv"))
+    write(config, [100, 200])
+    return config
+
+
+def write(data: IngestConfig, times: list[int]) -> None:
+    assert isinstance(data.source, Tables)
+    rows = [("u", "ab"[n % 2], time) for n, time in enumerate(times)]
+    pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]).to_csv(data.source.interactions, index=False)
+
+
+def made_of(data: IngestConfig, settings: dict[str, Any]) -> dict[str, Any]:
+    """What a version's record says of the source as it is now."""
+    assert isinstance(data.source, Tables)
+    files = (data.source.interactions, data.source.items)
+    return {"data": {str(file): sha256(file) for file in files}, "settings": settings}
+
+
+@pytest.fixture
+def known(data: IngestConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """Records by version; version 1 is the champion, made of the source as it was at first."""
+    records = {"1": made_of(data, SETTINGS)}
+    tags = {"judged_against": "1", "gate": "failed"}
+    monkeypatch.setattr(retraining, "metadata_of", lambda name, version: records[version])
+    monkeypatch.setattr(
+        retraining.registry, "versions", lambda name: [Listed(version, 0, (), tags) for version in records]
+    )
+    return records
+
+
+@pytest.fixture
+def base(data: IngestConfig) -> Base:
+    rows = collect(load_source(data.source))
+    artifact: Any = SimpleNamespace(load=lambda: rows)
+    return Base("1", artifact, artifact, artifact, artifact)
+
+
+def plan(data: IngestConfig, base: Base | None, settings: dict[str, Any] = SETTINGS, least: int = 1) -> Any:
+    return make_plan(data, RetrainConfig(minimum_new_interactions=least), "rere", settings, base)
+
+
+def test_without_a_champion_it_runs(data: IngestConfig) -> None:
+    found = plan(data, None)
+    assert (found.type, found.reason) == ("run", "no champion of rere to go on from: the whole source is ingested")
+
+
+def test_the_champions_own_files_are_nothing_new(data: IngestConfig, base: Base, known: Any) -> None:
+    found = plan(data, base)
+    assert (found.type, found.reason) == ("skip", "the source's files are those of the champion, version 1")
+
+
+def test_other_settings_are_a_reason_to_run(data: IngestConfig, base: Base, known: Any) -> None:
+    found = plan(data, base, {"sft": {"epochs": 9}, "unheard_of": {}})
+    assert (found.type, found.reason) == ("run", "settings changed since version 1: sft")
+
+
+def test_new_rows_are_counted(data: IngestConfig, base: Base, known: Any) -> None:
+    write(data, [50, 100, 200, 201, 300])  # a late one, too
+    found = plan(data, base)
+    assert found.type == "run"
+    assert found.reason.startswith("3 interactions are new since 1970-01-01 00:03:20, the newest of version 1")
+    found = plan(data, base, least=4)
+    assert found.type == "skip"
+    assert found.reason.endswith("at least 4 are asked")
+
+
+def test_changed_bytes_without_new_rows_are_nothing_new(data: IngestConfig, base: Base, known: Any) -> None:
+    write(data, [100])
+    found = plan(data, base)
+    assert found.type == "skip"
+    assert found.reason.startswith("0 interactions are new")
+
+
+def test_what_the_gate_refused_is_not_trained_again(data: IngestConfig, base: Base, known: dict[str, Any]) -> None:
+    write(data, [100, 200, 300])
+    known["2"] = made_of(data, SETTINGS)
+    found = plan(data, base)
+    assert found.type == "skip"
+    assert "version 2 was made of these very data and settings" in found.reason
+    assert "gate: failed" in found.reason
+    known["2"] = made_of(data, {"sft": {"epochs": 3}})  # other settings: worth another try
+    assert plan(data, base).type == "run"

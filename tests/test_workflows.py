@@ -1,0 +1,66 @@
+"""The workflows are what GitHub takes them for: linted, valid, and without rights that they don't need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def lint(*command: str) -> None:
+    program = Path(sys.executable).with_name(command[0])
+    done = subprocess.run([str(program), *command[1:], *map(str, WORKFLOWS)], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def read(name: str) -> dict[Any, Any]:
+    content = yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text(encoding="utf-8"))
+    assert isinstance(content, dict)
+    return content
+
+
+def test_actionlint() -> None:
+    assert {file.name for file in WORKFLOWS} >= {"ci.yml", "retrain.yml"}
+    lint("actionlint", "-no-color")
+
+
+def test_schema() -> None:
+    lint("check-jsonschema", "--builtin-schema", "vendor.github-workflows")
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda path: path.name)
+def test_nothing_may_write_to_the_repository(file: Path) -> None:
+    workflow = read(file.name)
+    assert workflow["permissions"] == {"contents": "read"}
+    for job in workflow["jobs"].values():
+        assert set(job.get("permissions", {}).values()) <= {"read"}
+        assert job["timeout-minutes"] <= 360
+
+
+def test_retraining_is_scheduled_alone_and_promotes_only_past_a_reviewer() -> None:
+    workflow = read("retrain.yml")
+    triggers = workflow[True]  # YAML 1.1 reads `on` as true
+    assert triggers["schedule"]
+    assert "workflow_dispatch" in triggers
+    assert workflow["concurrency"] == {"group": "retrain", "cancel-in-progress": False}
+    promote = workflow["jobs"]["promote"]
+    assert promote["environment"] == "production"
+    assert promote["if"] == "needs.train.outputs.type == 'waiting'"
+    elsewhere = [
+        step.get("run", "") for name, job in workflow["jobs"].items() if name != "promote" for step in job["steps"]
+    ]
+    assert not any("rere approve" in script or "rere promote" in script for script in elsewhere)
+
+
+def test_the_scheduled_configuration_leaves_the_word_to_the_reviewer() -> None:
+    workflow, config = read("retrain.yml"), ROOT / "configs" / "retrain.yaml"
+    assert "configs/retrain.yaml" in workflow["env"]["CONFIG"]
+    promotion = yaml.safe_load(config.read_text(encoding="utf-8"))["parameters"]["promotion"]
+    assert promotion["decided_by"] == "review"
