@@ -37,7 +37,7 @@ class CheckedPipeline(Pipeline):
             super().prepare(*args, **kwargs)
         except ValueError as error:
             if isinstance(error.__cause__, ValidationError):
-                raise _settings_error(error.__cause__) from None
+                raise settings_error(error.__cause__) from None
             raise
 
     def _check_keys(self, config: Path) -> None:
@@ -64,7 +64,8 @@ def checked_pipeline(entrypoint: Callable[..., Any]) -> CheckedPipeline:
     return built
 
 
-def _settings_error(error: ValidationError) -> RereError:
+def settings_error(error: ValidationError) -> RereError:
+    """Pydantic's problems, one line, each with its place in the settings."""
     problems = [
         f"{'.'.join(map(str, problem['loc']))}: {problem['msg']} (got {problem['input']!r})"
         for problem in error.errors()

@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 import mlflow
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from zenml.client import Client
 from zenml.models import PipelineRunResponse
 
 from infra.wait_for_run import COMPLETED, wait
+from pipelines.checked import settings_error
 from pipelines.retrain import retrain_pipeline
 from rere.errors import RereError
 from steps import champion, registry
@@ -92,10 +93,12 @@ def settings_of(config: Path) -> dict[str, Any]:
     given = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("parameters") or {}
     kinds = inspect.get_annotations(retrain_pipeline.entrypoint, eval_str=True)
     parameters = inspect.signature(retrain_pipeline.entrypoint).parameters
-    return {
-        name: TypeAdapter(kinds[name]).validate_python(given[name]) if name in given else parameter.default
-        for name, parameter in parameters.items()
-    }
+    fields: dict[str, Any] = {name: (kinds[name], parameter.default) for name, parameter in parameters.items()}
+    try:
+        chosen = create_model("Parameters", **fields).model_validate(given)
+    except ValidationError as error:
+        raise settings_error(error) from None
+    return {name: getattr(chosen, name) for name in fields}
 
 
 def _outcome(run: PipelineRunResponse, name: str, why: str, seconds: float) -> Outcome:

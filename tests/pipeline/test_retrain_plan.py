@@ -13,6 +13,7 @@ from rere.artifacts import sha256
 from rere.config import IngestConfig, RetrainConfig, Tables
 from rere.data.collected import collect
 from rere.data.sources import load_source
+from rere.errors import RereError
 from steps import retraining
 from steps.registry import Listed
 from steps.retraining import Base, make_plan
@@ -105,3 +106,36 @@ def test_what_the_gate_refused_is_not_trained_again(data: IngestConfig, base: Ba
     assert "gate: failed" in found.reason
     known["2"] = made_of(data, {"sft": {"epochs": 3}})  # other settings: worth another try
     assert plan(data, base).type == "run"
+
+
+def test_settings_are_read_with_their_defaults_and_mistakes_are_named(tmp_path: Path) -> None:
+    from pipelines.retraining import settings_of
+
+    config = tmp_path / "config.yaml"
+    config.write_text("parameters:\n  retrain: {minimum_new_interactions: 7}\n", encoding="utf-8")
+    chosen = settings_of(config)
+    assert chosen["retrain"] == RetrainConfig(minimum_new_interactions=7)
+    assert chosen["data"] == IngestConfig()
+    for text, message in {
+        "parameters:\n  sft: {learning_rat: 1}\n": r"sft.learning_rat: Extra inputs are not permitted \(got 1\)",
+        "parameters:\n  nonsense: 1\n": "parameters.nonsense",
+    }.items():
+        config.write_text(text, encoding="utf-8")
+        with pytest.raises(RereError, match=message):
+            settings_of(config)
+
+
+@pytest.mark.parametrize("lost", ["rere_model", "catalog", "dataset"])
+def test_a_champion_whose_files_are_gone_is_no_base(
+    lost: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = {name: SimpleNamespace(uri=name, run_metadata={}) for name in retraining.FOLDERS}
+    monkeypatch.setattr(retraining.registry, "champion_version", lambda name: "3")
+    monkeypatch.setattr(retraining, "_linked", lambda name, version: found)
+    monkeypatch.setattr(retraining, "_whole", lambda artifact, folder: artifact.uri != lost)
+    assert retraining.find_base("rere") is None
+    assert f"Version 3, the champion, lacks its {lost}" in caplog.text
+    monkeypatch.setattr(retraining, "_whole", lambda artifact, folder: True)
+    base = retraining.find_base("rere")
+    assert base is not None
+    assert (base.version, base.rows) == ("3", None)  # made by the plain pipeline, which keeps no rows
