@@ -60,7 +60,7 @@ class Clock:
 
     def __init__(self, model: TreeModel) -> None:
         self.model, self.seconds = model, 0.0
-        self._hidden, self._head, self._normaliser = model.hidden, model.head.forward, edges.logsumexp
+        self._hidden, self._head, self._normaliser = model.hidden, model.head.forward, edges.log_softmax
 
     def __enter__(self) -> Clock:
         def timed(work: Any) -> Any:
@@ -74,12 +74,12 @@ class Clock:
 
         self.model.hidden = timed(self._hidden)  # type: ignore[method-assign]
         self.model.head.forward = timed(self._head)  # type: ignore[method-assign]
-        edges.logsumexp = timed(self._normaliser)  # type: ignore[attr-defined]
+        edges.log_softmax = timed(self._normaliser)  # type: ignore[attr-defined]
         return self
 
     def __exit__(self, *_: Any) -> None:
         self.model.hidden, self.model.head.forward = self._hidden, self._head  # type: ignore[method-assign]
-        edges.logsumexp = self._normaliser  # type: ignore[attr-defined]
+        edges.log_softmax = self._normaliser  # type: ignore[attr-defined]
 
 
 def mask_cost(

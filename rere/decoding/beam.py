@@ -107,8 +107,8 @@ class BeamSearch:
             self._finish(best[:, : self.width], node[:, : self.width], leaf[:, : self.width])
         running = torch.where(leaf, NEVER, best)
         score, order = running.topk(min(self.width, running.shape[1]), dim=1)
-        # A prompt is done when its best beam can't beat the worst of K results: scores only fall.
-        score = torch.where(score[:, :1] > self.found_score[:, -1:], score, NEVER)
+        # Scores only fall: a beam that can't beat the worst of K results ends, and so does all that it could displace.
+        score = torch.where(score > self.found_score[:, -1:], score, NEVER)
         if not (score > NEVER).any():
             return False
         self.tree.advance(score, node.gather(1, order), beam.gather(1, order))

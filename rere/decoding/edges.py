@@ -8,7 +8,7 @@ trie   log softmax over the tokens of a row's edges only: a proper distribution 
 from __future__ import annotations
 
 import torch
-from torch import logsumexp, nn
+from torch import log_softmax, nn
 from torch.utils.checkpoint import checkpoint
 
 from rere.config import Normalisation
@@ -62,9 +62,9 @@ def _edges(
     logits = head(hidden)
     logits = logits if logits.dtype == torch.float64 else logits.float()
     row, _ = ragged_arange(counts)
+    if normalisation == "vocab":  # one pass over the vocabulary; `logsumexp` takes four
+        return log_softmax(logits, dim=-1)[row, tokens]
     picked = logits[row, tokens]
-    if normalisation == "vocab":
-        return picked - logsumexp(logits, dim=-1)[row]
     highest = torch.full_like(logits[:, 0], -torch.inf).scatter_reduce(0, row, picked.detach(), "amax")
     total = torch.zeros_like(logits[:, 0]).index_add(0, row, torch.exp(picked - highest[row]))
     return picked - highest[row] - torch.log(total)[row]

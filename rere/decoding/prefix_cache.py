@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
-from rere.decoding.tree_attention import KeyValueStore
+from rere.decoding.forest import KeyValueStore
 
 BLOCK = 8  # tokens
 Key = tuple[int, tuple[int, ...]]  # number of the block before (0: none), tokens
@@ -31,7 +31,9 @@ class PrefixCache:
     def __init__(self, tokens: int) -> None:
         self.blocks = tokens // BLOCK
         self.asked = self.found = 0
-        self._table: OrderedDict[Key, tuple[int, torch.Tensor]] = OrderedDict()  # (2, layers, H, BLOCK, D) each
+        self._table: OrderedDict[Key, tuple[int, int]] = OrderedDict()  # number, place in the pool
+        self._free = list(range(self.blocks))
+        self._pool: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by layer: (blocks · BLOCK, H, D) each
         self._made = 0
 
     def fill(self, prompts: Sequence[Sequence[int]], store: KeyValueStore) -> list[int]:
@@ -40,39 +42,50 @@ class PrefixCache:
         Returns:
             Tokens known of each prompt; always fewer than it has, for its last one must be run.
         """
-        known, rows, slots, blocks = [], [], [], []
+        known, blocks, places = [], [], []
         for row, prompt in enumerate(prompts):
             chain = self._chain(prompt)
-            for place, key in enumerate(chain):
-                blocks.append(self._table[key][1])
-                rows.append(row)
-                slots.append(place * BLOCK)
+            blocks += [self._table[key][1] for key in chain]
+            places += [row * store.capacity + place * BLOCK for place in range(len(chain))]
             for key in reversed(chain):  # the first blocks are in most chains: they must go last
                 self._table.move_to_end(key)
             known.append(len(chain) * BLOCK)
             self.asked += len(prompt)
         self.found += sum(known)
         if blocks:
-            device = blocks[0].device
-            row_of = torch.tensor(rows, device=device).repeat_interleave(BLOCK)
-            slot = (torch.tensor(slots, device=device)[:, None] + torch.arange(BLOCK, device=device)).flatten()
-            packed = torch.stack(blocks).permute(1, 2, 0, 4, 3, 5).flatten(2, 3)  # (2, layers, N, H, D)
-            for layer in range(packed.shape[1]):
-                store.write(layer, row_of, slot, packed[0, layer], packed[1, layer])
+            for layer, (key, value) in self._pool.items():
+                source, place = _tokens(blocks, key.device), _tokens(places, key.device, apart=1)
+                store.write(layer, place, key[source], value[source])
         return known
 
     def keep(self, prompts: Sequence[Sequence[int]], store: KeyValueStore) -> None:
         """Keep the whole blocks of prompts that `store` holds in full."""
+        new: dict[Key, int] = {}  # where its tokens are in the store
         for row, prompt in enumerate(prompts):
             before = 0
             for start in range(0, len(prompt) - BLOCK + 1, BLOCK):
                 key = (before, tuple(prompt[start : start + BLOCK]))
                 if key not in self._table:
                     self._made += 1
-                    self._table[key] = (self._made, self._copied(store, row, start))
+                    self._table[key] = self._made, -1
+                    new[key] = row * store.capacity + start
                 before = self._table[key][0]
         while len(self._table) > self.blocks:
-            self._table.popitem(last=False)
+            gone, (_, block) = self._table.popitem(last=False)
+            if new.pop(gone, None) is None:
+                self._free.append(block)
+        if not new:
+            return
+        blocks = [self._free.pop() for _ in new]
+        for key, block in zip(new, blocks, strict=True):
+            self._table[key] = self._table[key][0], block
+        for layer, kinds in store.layers.items():
+            if layer not in self._pool:  # not filled: memory that isn't used yet isn't taken from the system
+                shape = (self.blocks * BLOCK, *kinds[0].shape[2:])
+                self._pool[layer] = kinds[0].new_empty(shape), kinds[1].new_empty(shape)
+            source, place = _tokens(list(new.values()), kinds[0].device, apart=1), _tokens(blocks, kinds[0].device)
+            for pool, kind in zip(self._pool[layer], kinds, strict=True):
+                pool[place] = kind.view(-1, *kind.shape[2:])[source]
 
     def _chain(self, prompt: Sequence[int]) -> list[Key]:
         chain: list[Key] = []
@@ -85,7 +98,8 @@ class PrefixCache:
             chain.append(key)
         return chain
 
-    @staticmethod
-    def _copied(store: KeyValueStore, row: int, start: int) -> torch.Tensor:
-        parts = [[kind[row, :, start : start + BLOCK] for kind in store.layers[n]] for n in sorted(store.layers)]
-        return torch.stack([torch.stack(list(kind)) for kind in zip(*parts, strict=True)])
+
+def _tokens(starts: list[int], device: torch.device, apart: int = BLOCK) -> torch.Tensor:
+    """(n · BLOCK,) places of the tokens of n blocks, given each one's number (times `apart`: its first token)."""
+    first = torch.tensor(starts, device=device)[:, None] * apart
+    return (first + torch.arange(BLOCK, device=device)).flatten()

@@ -19,8 +19,9 @@ import torch
 from rere.catalog.trie import ROOT, TokenTrie
 from rere.config import Normalisation
 from rere.decoding.edges import edge_log_probs, ragged_arange
+from rere.decoding.forest import KeyValueStore, TokenForest
 from rere.decoding.prefix_cache import PrefixCache
-from rere.decoding.tree_attention import KeyValueStore, TokenForest, TreeModel
+from rere.decoding.tree_attention import TreeModel
 
 NEVER = -torch.inf
 
@@ -80,7 +81,8 @@ class TreeDecoder:
             mask = torch.zeros(hidden_slots.shape, dtype=self.model.dtype, device=device)
             mask = mask.masked_fill(hidden_slots, NEVER)[:, None]
         queries = int(column.max()) + 1
-        forest = TokenForest(row, column, count, queries, mask, self.store, slot, self.longest)
+        place = row * self.store.capacity + slot
+        forest = TokenForest(row, column, count, queries, mask, self.store, place, self.longest)
         hidden = self.model.hidden(tokens, slot, forest)[torch.cumsum(self.lengths - first, 0) - 1]
         if self.prefixes is not None:
             self.prefixes.keep(prompts, self.store)
@@ -162,10 +164,9 @@ class TreeDecoder:
         mask = torch.zeros(visible.shape, dtype=self.model.dtype, device=device).masked_fill(~visible, NEVER)
 
         slots = self.longest + used + width
-        if slots > self.store.capacity:
-            self.store.capacity = slots + slots // 2  # seldom again
-        slot = self.longest + used + column
-        forest = TokenForest(token_row, column, len(self.lengths), width, mask[:, None], self.store, slot, slots)
+        self.store.reserve(slots)
+        place = token_row * self.store.capacity + self.longest + used + column
+        forest = TokenForest(token_row, column, len(self.lengths), width, mask[:, None], self.store, place, slots)
         hidden = self.model.hidden(tokens, positions, forest)
         self.forwarded += len(tokens)
 

@@ -19,7 +19,8 @@ from torch import nn
 from rere.catalog.trie import ROOT, TokenTrie
 from rere.config import Normalisation
 from rere.decoding.edges import edge_log_probs, ragged_arange
-from rere.decoding.tree_attention import TokenForest, TreeModel
+from rere.decoding.forest import TokenForest
+from rere.decoding.tree_attention import TreeModel
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,110 @@
+"""Packed tokens of many prompts: where each stands, what it sees, and the keys and values that it leaves behind.
+
+Axes: P prompts (rows of the key/value store), N packed tokens, Q most queries of a row, S slots of a row,
+H heads, D head size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+
+class KeyValueStore:
+    """Keys and values of all layers: (P, capacity, H, D) each; slots are written once and never move.
+
+    `place` of a slot is row · capacity + slot; it holds until the store grows.
+    """
+
+    def __init__(self, prompts: int, capacity: int) -> None:
+        self.prompts, self.capacity = prompts, capacity
+        self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def reserve(self, slots: int) -> None:
+        """Make room for `slots` slots a row."""
+        if slots > self.capacity:
+            self.capacity = slots + slots // 2  # seldom again
+            self.layers = {n: (self._grown(key), self._grown(value)) for n, (key, value) in self.layers.items()}
+
+    def write(self, layer: int, place: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Keep key and value (N, H, D) at places (N,)."""
+        if layer not in self.layers:  # zeros: what is masked out is still multiplied by 0
+            shape = (self.prompts, self.capacity, *key.shape[1:])
+            self.layers[layer] = key.new_zeros(shape), value.new_zeros(shape)
+        for store, new in zip(self.layers[layer], (key, value), strict=True):
+            store.view(-1, *new.shape[1:]).index_copy_(0, place, new)
+
+    def read(self, layer: int, slots: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Views (P, H, slots, D) of the first `slots` slots."""
+        key, value = self.layers[layer]
+        return key[:, :slots].transpose(1, 2), value[:, :slots].transpose(1, 2)
+
+    def _grown(self, store: torch.Tensor) -> torch.Tensor:
+        grown = store.new_zeros((self.prompts, self.capacity, *store.shape[2:]))
+        grown[:, : store.shape[1]] = store
+        return grown
+
+
+@dataclass(frozen=True)
+class TokenForest:
+    """Where N packed tokens stand, and what they see.
+
+    row, column: (N,) prompt of each token, and its place among that prompt's queries
+    prompts, queries: P and Q, the grid that queries are laid out in for attention
+    mask: (P, 1, Q, S) additive in the model's dtype; None: causal over the columns
+    store, place, slots: where keys go (N,), and S; no store: keys are those of this forward, S = Q
+    """
+
+    row: torch.Tensor
+    column: torch.Tensor
+    prompts: int
+    queries: int
+    mask: torch.Tensor | None = None
+    store: KeyValueStore | None = None
+    place: torch.Tensor | None = None
+    slots: int = 0
+
+    def to_grid(self, packed: torch.Tensor) -> torch.Tensor:
+        """(N, H, D) -> (P, H, Q, D), zeros where a row has fewer than Q queries."""
+        shape = (self.prompts, self.queries, *packed.shape[1:])
+        if len(packed) == self.prompts * self.queries:  # no row is short: packed order is grid order
+            return packed.view(shape).transpose(1, 2)
+        return packed.new_zeros(shape).index_put((self.row, self.column), packed).transpose(1, 2)
+
+    def from_grid(self, grid: torch.Tensor) -> torch.Tensor:
+        """(P, H, Q, D) -> (N, H, D)."""
+        grid = grid.transpose(1, 2)
+        if len(self.row) == self.prompts * self.queries:
+            return grid.reshape(-1, *grid.shape[2:])
+        return grid[self.row, self.column]
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float | None,
+        dropout: float = 0.0,
+    ) -> torch.Tensor:
+        """Attention of packed queries (N, H, D) over their own prompts' keys: (N, H, D)."""
+        grid_q = self.to_grid(query)
+        if self.store is None:
+            grid_k, grid_v = self.to_grid(key), self.to_grid(value)
+        else:
+            assert self.place is not None
+            self.store.write(layer, self.place, key, value)
+            grid_k, grid_v = self.store.read(layer, self.slots)
+        out = scaled_dot_product_attention(
+            grid_q,
+            grid_k,
+            grid_v,
+            attn_mask=None if self.mask is None else self.mask.to(grid_q.dtype),  # autocast may lower the queries
+            dropout_p=dropout,
+            is_causal=self.mask is None,
+            scale=scaling,
+            enable_gqa=grid_q.shape[1] != grid_k.shape[1],
+        )
+        return self.from_grid(out)
