@@ -16,7 +16,6 @@ import torch
 
 from rere.catalog.trie import TokenTrie
 from rere.config import Normalisation
-from rere.decoding.edges import ragged_arange
 from rere.decoding.exclusion import Exclusions
 from rere.decoding.guide import Guide
 from rere.decoding.prefix_cache import PrefixCache
@@ -94,21 +93,19 @@ class BeamSearch:
             score = score.masked_fill(self.exclusions.shuts(self.tree.trie, row, node), NEVER)
 
         # The best 2K candidates of each prompt: K may finish and K are left to go on.
-        edges = torch.bincount(row, minlength=len(self.found_item))
-        _, place = ragged_arange(edges)
-        grid = torch.full((len(edges), int(edges.max())), NEVER, device=score.device)
-        grid[row, place] = score
+        edges = torch.bincount(row, minlength=self.found_item.shape[0])
+        first = torch.cumsum(edges, 0).sub_(edges)
+        grid = score.new_full((edges.shape[0], int(edges.max())), NEVER)
+        grid[row, torch.arange(row.shape[0], device=row.device).sub_(first[row])] = score
         best, where = grid.topk(min(2 * self.width, grid.shape[1]), dim=1)
-        picked = (where + (torch.cumsum(edges, 0) - edges)[:, None]).clamp(max=len(node) - 1)
+        picked = where.add_(first[:, None]).clamp_(max=node.shape[0] - 1)
         node, beam = node[picked], beam[picked]  # (P, 2K)
         leaf = self.tree.trie.child_count[node] == 0
-
         if leaf[:, : self.width].any():
             self._finish(best[:, : self.width], node[:, : self.width], leaf[:, : self.width])
-        running = torch.where(leaf, NEVER, best)
-        score, order = running.topk(min(self.width, running.shape[1]), dim=1)
+        score, order = best.masked_fill(leaf, NEVER).topk(min(self.width, best.shape[1]), dim=1)
         # Scores only fall: a beam that can't beat the worst of K results ends, and so does all that it could displace.
-        score = torch.where(score > self.found_score[:, -1:], score, NEVER)
+        score.masked_fill_(score <= self.found_score[:, -1:], NEVER)
         if not (score > NEVER).any():
             return False
         self.tree.advance(score, node.gather(1, order), beam.gather(1, order))

@@ -18,9 +18,9 @@ LOGITS_AT_ONCE = 1 << 24  # 64 MiB of float32
 
 def ragged_arange(counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """For counts (R,): the row of each of sum(counts) entries, and its place in the row."""
-    row = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
-    first = torch.cumsum(counts, 0) - counts
-    return row, torch.arange(len(row), device=counts.device) - first[row]
+    row = torch.repeat_interleave(counts)
+    first = torch.cumsum(counts, 0).sub_(counts)
+    return row, torch.arange(row.shape[0], device=counts.device).sub_(first[row])
 
 
 def edge_log_probs(
@@ -61,7 +61,7 @@ def _edges(
 ) -> torch.Tensor:
     logits = head(hidden)
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    row, _ = ragged_arange(counts)
+    row = torch.repeat_interleave(counts)
     if normalisation == "vocab":  # one pass over the vocabulary; `logsumexp` takes four
         return log_softmax(logits, dim=-1)[row, tokens]
     picked = logits[row, tokens]

@@ -6,7 +6,7 @@
 - tokens that leave no choice are run together: a branch that enters a way without forks gets all of it scored in
   one forward (under `vocab`), and one whose item is settled needs no more forward at all under `trie`.
 
-Axes: P prompts, K live branches a prompt, E edges, T tree slots of a prompt.
+Axes: P prompts, K live branches a prompt, E edges, T new tokens, S slots of a prompt so far.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ NEVER = -torch.inf
 
 @dataclass
 class Branches:
-    """Live branches. score, node, cursor: (P, K); a dead branch's score is -inf. sees: (P, K, T) tree slots
-    that its next token may attend to. `cursor` points at the log-probability of its first edge."""
+    """Live branches. score, node, cursor: (P, K); a dead branch's score is -inf. `cursor` points at the
+    log-probability of its first edge. mask: (P, K, S) additive, 0 for the slots that its next token may attend to."""
 
     score: torch.Tensor
     node: torch.Tensor
     cursor: torch.Tensor
-    sees: torch.Tensor
+    mask: torch.Tensor
 
 
 class TreeDecoder:
@@ -93,6 +93,8 @@ class TreeDecoder:
         counts = torch.full((count,), children, device=device)
         scores = edge_log_probs(self.model.head, hidden, root_tokens, counts, self.normalisation)
         self.edge_scores = torch.cat([scores.new_zeros(1), scores])  # entry 0: a certain edge
+        slots = torch.arange(self.longest, device=device)
+        prompt = torch.zeros((count, 1, self.longest), dtype=self.model.dtype, device=device)
         score = torch.full((count, self.width), NEVER, device=device)
         score[:, 0] = 0.0
         cursor = torch.zeros((count, self.width), dtype=torch.int64, device=device)
@@ -101,7 +103,7 @@ class TreeDecoder:
             score=score,
             node=torch.zeros_like(cursor),
             cursor=cursor,
-            sees=torch.zeros((count, self.width, 0), dtype=torch.bool, device=device),
+            mask=prompt.masked_fill_(slots >= self.lengths[:, None, None], NEVER).expand(-1, self.width, -1),
         )
 
     def edges(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -110,8 +112,8 @@ class TreeDecoder:
         row, branch = (live.score > NEVER).nonzero(as_tuple=True)
         node = live.node[row, branch]
         source, offset = ragged_arange(trie.child_count[node])
-        log_prob = self.edge_scores[live.cursor[row, branch][source] + offset]
-        return row[source], branch[source], trie.first_child[node][source] + offset, log_prob
+        log_prob = self.edge_scores[live.cursor[row, branch][source].add_(offset)]
+        return row[source], branch[source], trie.first_child[node][source].add_(offset), log_prob
 
     def advance(self, score: torch.Tensor, node: torch.Tensor, parent: torch.Tensor) -> None:
         """Make the chosen edges the live branches; run the model where a new token needs it.
@@ -124,13 +126,13 @@ class TreeDecoder:
         above = old.node.gather(1, parent)
         already_run = (trie.child_count[above] == 1) & (above != ROOT)  # with the run of a node above; never the root's
         cursor = old.cursor.gather(1, parent) + 1  # a run's scores lie one after the other; others get theirs below
-        sees = old.sees.gather(1, parent[:, :, None].expand(-1, -1, old.sees.shape[2]))
+        mask = old.mask.gather(1, parent[:, :, None].expand(-1, -1, old.mask.shape[2]))
         fresh, undecided = alive & ~already_run, alive
         if self.normalisation == "trie":
             settled = trie.leaves_below(node) == 1
             cursor = torch.where(settled, 0, cursor)
             fresh, undecided = fresh & ~settled, alive & ~settled
-        live = Branches(score, node, cursor, sees)
+        live = Branches(score, node, cursor, mask)
         self.required += int(undecided.sum())
         if fresh.any():
             self._forward(live, fresh)
@@ -138,57 +140,50 @@ class TreeDecoder:
 
     def _forward(self, live: Branches, fresh: torch.Tensor) -> None:
         """Feed fresh branches their whole run of tokens, and score the edges after each."""
-        trie, device = self.trie, live.score.device
+        trie, count = self.trie, self.lengths.shape[0]
         row, branch = fresh.nonzero(as_tuple=True)
-        node = live.node[row, branch]
-        item = trie.leaf_item[trie.leaf_low[node]]  # any item below: they share the tokens up to here
-        start = trie.item_offsets[item] + trie.depth[node] - 1
-        fed = trie.run[node]  # (F,) tokens a branch
-        source, step = ragged_arange(fed)
-        token_row, token_branch = row[source], branch[source]
-        tokens = trie.item_tokens[start[source] + step]
-        positions = self.lengths[token_row] + trie.depth[node][source] - 1 + step
-        queries = torch.bincount(token_row, minlength=len(self.lengths))
-        _, column = ragged_arange(queries)
-        width = int(queries.max())
+        run = live.node[row, branch][:, None]  # (F, longest run) the nodes of each branch's run
+        fed = trie.run[run[:, 0]]
+        longest_run = int(fed.max())
+        for _ in range(1, longest_run):
+            run = torch.cat([run, trie.first_child[run[:, -1:]].clamp(max=trie.nodes - 1)], 1)
+        taken = torch.arange(longest_run, device=run.device) < fed[:, None]
+        source, step = taken.nonzero(as_tuple=True)
+        node, row, branch = run[taken], row[source], branch[source]  # (T,) by prompt, branch and depth
+        queries = torch.bincount(row, minlength=count)
+        column = torch.arange(row.shape[0], device=row.device).sub_((torch.cumsum(queries, 0).sub_(queries))[row])
+        width, used = int(queries.max()), live.mask.shape[2]
 
-        # What each query sees: its prompt, its branch's ancestors, and its own run so far.
-        used = live.sees.shape[2]
-        own = torch.full((len(self.lengths), width), -1, device=device)
-        own[token_row, column] = token_branch
-        run_so_far = (own[:, :, None] == own[:, None, :]).tril() & (own[:, :, None] >= 0)
-        ancestors = torch.zeros((len(self.lengths), width, used), dtype=torch.bool, device=device)
-        ancestors[token_row, column] = live.sees[token_row, token_branch]
-        prompt = (torch.arange(self.longest, device=device) < self.lengths[:, None])[:, None].expand(-1, width, -1)
-        visible = torch.cat([prompt, ancestors, run_so_far], dim=2)
-        mask = torch.zeros(visible.shape, dtype=self.model.dtype, device=device).masked_fill(~visible, NEVER)
+        # Each query sees what its branch saw, and its own run so far. The first token is everybody's, padding's too.
+        mask = live.mask.new_full((count, width, used + width), NEVER)
+        mask[:, :, 0] = 0.0
+        mask[row, column, :used] = live.mask[row, branch]
+        new_mask = live.mask.new_full((*live.node.shape, width), NEVER)
+        new_mask[row, branch, column] = 0.0
+        mask[row, column, used + column] = 0.0
+        for back in range(1, longest_run):
+            later = step >= back
+            mask[row[later], column[later], used + column[later] - back] = 0.0
+        live.mask = torch.cat([live.mask, new_mask], 2)
 
-        slots = self.longest + used + width
-        self.store.reserve(slots)
-        place = token_row * self.store.capacity + self.longest + used + column
-        forest = TokenForest(token_row, column, len(self.lengths), width, mask[:, None], self.store, place, slots)
-        hidden = self.model.hidden(tokens, positions, forest)
-        self.forwarded += len(tokens)
+        self.store.reserve(used + width)
+        place = (row * self.store.capacity).add_(column).add_(used)
+        forest = TokenForest(row, column, count, width, mask[:, None], self.store, place, used + width)
+        positions = self.lengths[row].add_(trie.depth[node]).sub_(1)
+        hidden = self.model.hidden(trie.token[node], positions, forest)
+        self.forwarded += node.shape[0]
 
-        new_slot = torch.zeros((*live.node.shape, width), dtype=torch.bool, device=device)
-        new_slot[token_row, token_branch, column] = True
-        live.sees = torch.cat([live.sees, new_slot], dim=2)
-
-        end = node  # where each run ends
-        for taken in range(1, int(fed.max())):
-            end = torch.where(fed > taken, trie.first_child[end], end)
-        last = step == fed[source] - 1
-        counts = torch.where(last, trie.child_count[end][source], 1)
-        edge_source, offset = ragged_arange(counts)
-        child = (trie.first_child[end][source][edge_source] + offset).clamp(max=trie.nodes - 1)
-        following = trie.item_tokens[(start[source] + step + 1)[edge_source]]
-        edge_tokens = torch.where(last[edge_source], trie.token[child], following)
-        open_rows = counts > 1 if self.normalisation == "trie" else torch.ones_like(last)  # others are certain
-        open_edges = open_rows[edge_source]
-        scores = torch.zeros(len(edge_tokens), dtype=self.edge_scores.dtype, device=device)
-        scores[open_edges] = edge_log_probs(
-            self.model.head, hidden[open_rows], edge_tokens[open_edges], counts[open_rows], self.normalisation
-        )
-        first = len(self.edge_scores) + torch.cumsum(counts, 0) - counts
-        live.cursor[row, branch] = first[torch.cumsum(fed, 0) - fed]
+        counts = trie.child_count[node]
+        first = torch.cumsum(counts, 0).sub_(counts)
+        live.cursor[row[step == 0], branch[step == 0]] = first[step == 0] + self.edge_scores.shape[0]
+        scores = self.edge_scores.new_zeros(int(counts.sum()))
+        if self.normalisation == "trie":  # an only child is certain
+            open_rows = counts > 1
+            open_edges = torch.repeat_interleave(open_rows, counts)
+            hidden, node, counts = hidden[open_rows], node[open_rows], counts[open_rows]
+        else:
+            open_edges = slice(None)
+        parent, offset = ragged_arange(counts)
+        tokens = trie.token[trie.first_child[node][parent] + offset]
+        scores[open_edges] = edge_log_probs(self.model.head, hidden, tokens, counts, self.normalisation)
         self.edge_scores = torch.cat([self.edge_scores, scores])
