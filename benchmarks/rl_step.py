@@ -5,7 +5,8 @@
 The floor is bare: one forward of the tokens that the rollout must run, one forward (reference) and one
 forward and backward (policy) of prompt + unique nodes in plain causal rows, the head where a probability
 counts, and the optimiser's step. The usual way accumulates gradients prompt by prompt: all rows at once need
-more memory than 24 GiB.
+more memory than 24 GiB. Ours accumulates them two prompts at a time (`--at-once`; in the pipeline
+`device_batch_prompts`).
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ def advantages_of(hits: torch.Tensor) -> torch.Tensor:
 class Step:
     """One model, its optimiser (SGD: no state to fill the first time), and the prompts with their targets."""
 
-    def __init__(self, model: TreeModel, catalog: Any, prompts: Sequence[Sequence[int]], group: int, mode: Any) -> None:
+    def __init__(
+        self, model: TreeModel, catalog: Any, prompts: Sequence[Sequence[int]], group: int, mode: Any, at_once: int
+    ) -> None:
+        self.at_once = at_once
         self.model, self.catalog, self.prompts, self.group, self.mode = model, catalog, prompts, group, mode
         self.trie = catalog.trie.to(model.device)
         # The third beam is the target, so that every group has a hit and a gradient.
@@ -53,12 +57,14 @@ class Step:
     def ours(self) -> float:
         found = beam_search(self.model, self.trie, self.prompts, self.group, self.mode)
         hits = found.items == self.targets[:, None]
-        tree = group_tree(self.trie, self.prompts, found.items, self.mode, self.model.dtype)
-        with self.reference.in_place():
-            reference = self.scorer(tree)
-        policy = self.scorer(tree)
-        loss = grpo(policy, tree.mask, advantages_of(hits), BETA * k3(policy, reference) * tree.mask)
-        loss.backward()
+        for first in range(0, len(self.prompts), self.at_once):  # as `device_batch_prompts` does
+            part = slice(first, first + self.at_once)
+            tree = group_tree(self.trie, self.prompts[part], found.items[part], self.mode, self.model.dtype)
+            with self.reference.in_place():
+                reference = self.scorer(tree)
+            policy = self.scorer(tree)
+            loss = grpo(policy, tree.mask, advantages_of(hits[part]), BETA * k3(policy, reference) * tree.mask)
+            (loss * len(hits[part]) / len(hits)).backward()
         return self._update()
 
     def usual(self) -> float:
@@ -96,6 +102,7 @@ class Step:
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     add_sizes(parser)
+    parser.add_argument("--at-once", type=int, default=2, help="prompts a forward and backward of ours (default 2)")
     parser.add_argument("--modes", nargs="+", choices=("vocab", "trie"), default=None)
     options = parser.parse_args()
     prepare(options)
@@ -105,7 +112,7 @@ def main() -> None:
 
     rows, figures = [], {}
     for mode in options.modes or (("vocab",) if options.quick else ("vocab", "trie")):
-        step = Step(model, catalog, prompts, group, mode)
+        step = Step(model, catalog, prompts, group, mode, options.at_once)
         norms: dict[str, float] = {}
 
         def ours(step: Step = step, norms: dict[str, float] = norms) -> None:

@@ -7,6 +7,7 @@ unsearched; a batch that nobody waits for any more is given up between two steps
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -118,3 +119,25 @@ class Engine:
         if lists is not None:
             for job, ranked in zip(batch, lists, strict=True):
                 job.future.set_result(ranked)
+
+
+class Waker:
+    """Wakes those that wait on the event loop, from the engine's thread: one call a batch.
+
+    A call for each answer would wake the loop, and make the two threads contend for the interpreter, as often.
+    """
+
+    def __init__(self) -> None:
+        self._answered: deque[asyncio.Event] = deque()
+        self._called = False
+
+    def wake(self, answered: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
+        self._answered.append(answered)
+        if not self._called:
+            self._called = True
+            loop.call_soon_threadsafe(self._wake_all)
+
+    def _wake_all(self) -> None:
+        self._called = False  # first: what comes from now on calls again
+        while self._answered:
+            self._answered.popleft().set()

@@ -17,7 +17,7 @@ from typing import Literal
 from rere.errors import RereError
 from rere.serving.config import ServingConfig
 from rere.serving.deployment import Deployment, Job, Ranked
-from rere.serving.engine import Engine
+from rere.serving.engine import Engine, Waker
 from rere.serving.live import CatalogEdits, Snapshot
 from rere.serving.metrics import Metrics
 
@@ -51,6 +51,7 @@ class RecommendationService:
         deployment.snapshot = self.edits.apply(deployment.snapshot)
         self.deployment = deployment
         self._changing = asyncio.Lock()
+        self._waker = Waker()
         self._answers: OrderedDict[tuple[object, ...], Ranked] = OrderedDict()  # of one snapshot
         self._answers_of = deployment.snapshot
         self.metrics.serving(deployment)
@@ -104,9 +105,14 @@ class RecommendationService:
         return ranked
 
     async def _wait(self, job: Job) -> Ranked:
+        answered = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        job.future.add_done_callback(lambda _: self._waker.wake(answered, loop))
         self.engine.submit(job)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(job.future), max(0.0, job.deadline - time.monotonic()))
+            async with asyncio.timeout(max(0.0, job.deadline - time.monotonic())):
+                await answered.wait()
+            return job.future.result()
         except TimeoutError:
             raise DeadlinePassed from None
         finally:
