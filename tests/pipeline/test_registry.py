@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import mlflow
 import pandas as pd
 import pytest
@@ -99,6 +104,43 @@ print(json.dumps([rere.__file__, model.predict({{"history": ["i0"]}}, params={{"
     place, lists = json.loads(done.stdout.strip().splitlines()[-1])
     assert str(logged.place) in place
     assert len(lists[0]) == 2
+
+
+def test_mlflows_own_server_answers(logged: SimpleNamespace, tmp_path: Path) -> None:
+    """`mlflow models serve`, as docs/serving.md has it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = f"models serve -m {logged.uri} --env-manager local --port {port}"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", *options.split()],
+        env={  # as in an activated environment: mlflow starts uvicorn by its name
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(),
+        },
+        stdout=(log := tmp_path / "log").open("w"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # it starts a process of its own, which must end too
+    )
+    question = {"dataframe_records": [{"history": ["i0", "B"]}], "params": {"k": 3}}
+    try:
+        for _ in range(600):
+            try:
+                answer = httpx.post(f"http://127.0.0.1:{port}/invocations", json=question, timeout=60, trust_env=False)
+                break
+            except httpx.ConnectError:
+                assert server.poll() is None, log.read_text()
+                time.sleep(0.2)
+        else:
+            pytest.fail(log.read_text())
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+    assert answer.status_code == 200, answer.text
+    [row] = answer.json()["predictions"]
+    assert len(row["item_ids"]) == len(row["titles"]) == 3
 
 
 def test_versions_are_found_by_content_and_alias(logged: SimpleNamespace) -> None:
