@@ -87,18 +87,14 @@ class TreeDecoder:
         if self.prefixes is not None:
             self.prefixes.keep(prompts, self.store)
         self.forwarded, self.required = len(tokens), int(self.lengths.sum())
-        children = int(self.trie.child_count[ROOT])
-        begin = int(self.trie.first_child[ROOT])
-        root_tokens = self.trie.token[begin : begin + children].repeat(count)
-        counts = torch.full((count,), children, device=device)
-        scores = edge_log_probs(self.model.head, hidden, root_tokens, counts, self.normalisation)
+        scores = self._scored(hidden, torch.full((count,), ROOT, device=device))
         self.edge_scores = torch.cat([scores.new_zeros(1), scores])  # entry 0: a certain edge
         slots = torch.arange(self.longest, device=device)
         prompt = torch.zeros((count, 1, self.longest), dtype=self.model.dtype, device=device)
         score = torch.full((count, self.width), NEVER, device=device)
         score[:, 0] = 0.0
         cursor = torch.zeros((count, self.width), dtype=torch.int64, device=device)
-        cursor[:, 0] = 1 + torch.arange(count, device=device) * children
+        cursor[:, 0] = 1 + torch.arange(count, device=device) * self.trie.child_count[ROOT]
         return Branches(
             score=score,
             node=torch.zeros_like(cursor),
@@ -176,14 +172,16 @@ class TreeDecoder:
         counts = trie.child_count[node]
         first = torch.cumsum(counts, 0).sub_(counts)
         live.cursor[row[step == 0], branch[step == 0]] = first[step == 0] + self.edge_scores.shape[0]
-        scores = self.edge_scores.new_zeros(int(counts.sum()))
         if self.normalisation == "trie":  # an only child is certain
-            open_rows = counts > 1
-            open_edges = torch.repeat_interleave(open_rows, counts)
-            hidden, node, counts = hidden[open_rows], node[open_rows], counts[open_rows]
+            scores, several = self.edge_scores.new_zeros(int(counts.sum())), counts > 1
+            scores[torch.repeat_interleave(several, counts)] = self._scored(hidden[several], node[several])
         else:
-            open_edges = slice(None)
-        parent, offset = ragged_arange(counts)
-        tokens = trie.token[trie.first_child[node][parent] + offset]
-        scores[open_edges] = edge_log_probs(self.model.head, hidden, tokens, counts, self.normalisation)
+            scores = self._scored(hidden, node)
         self.edge_scores = torch.cat([self.edge_scores, scores])
+
+    def _scored(self, hidden: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
+        """(E,) log-probabilities of all edges that leave the nodes (R,), given the hidden states (R, width) there."""
+        counts = self.trie.child_count[node]
+        source, offset = ragged_arange(counts)
+        tokens = self.trie.token[self.trie.first_child[node][source].add_(offset)]
+        return edge_log_probs(self.model.head, hidden, tokens, counts, self.normalisation)

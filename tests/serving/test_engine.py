@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ import pytest
 
 from rere.serving.config import ServingConfig
 from rere.serving.deployment import Job, Ranked
-from rere.serving.engine import Engine, EngineStopped, QueueFull
+from rere.serving.engine import Engine, EngineStopped, QueueFull, Waker
 from rere.serving.metrics import Metrics
 
 
@@ -137,3 +138,15 @@ def test_stopping_finishes_what_waits_and_takes_no_more(engine, model):
     assert answers(model, jobs) == [0, 1]
     stopping.join(5)
     assert not stopping.is_alive()
+
+
+def test_the_answers_of_a_batch_wake_the_loop_once():
+    calls, waker, answers = [], Waker(), [asyncio.Event() for _ in range(4)]
+    loop = SimpleNamespace(call_soon_threadsafe=calls.append)
+    for answered in answers[:3]:
+        waker.wake(answered, loop)
+    assert len(calls) == 1
+    calls[0]()
+    assert [answered.is_set() for answered in answers] == [True, True, True, False]
+    waker.wake(answers[3], loop)  # the next batch calls again
+    assert len(calls) == 2
