@@ -53,9 +53,9 @@ class PrefixCache:
             self.asked += len(prompt)
         self.found += sum(known)
         if blocks:
-            for layer, (key, value) in self._pool.items():
-                source, place = _tokens(blocks, key.device), _tokens(places, key.device, apart=1)
-                store.write(layer, place, key[source], value[source])
+            for layer, (keys, values) in self._pool.items():
+                source, place = _tokens(blocks, keys.device), _tokens(places, keys.device, apart=1)
+                store.write(layer, place, keys[source], values[source])
         return known
 
     def keep(self, prompts: Sequence[Sequence[int]], store: KeyValueStore) -> None:
