@@ -29,7 +29,7 @@ class LeanBody:
         self.cos = self.sin = torch.empty((0, 1, 1))
 
     @classmethod
-    def of(cls, body: nn.Module) -> LeanBody | None:
+    def of(cls, body: Any) -> LeanBody | None:
         """For models that it knows to the letter; None for all others."""
         if type(body) not in (LlamaModel, Qwen2Model) or body.config.rope_parameters["rope_type"] not in FIXED_ROPE:
             return None

@@ -49,8 +49,9 @@ def _tree_attention(
             f"soft-capped, biased or sliding-window attention in {type(module).__name__}",
             "use a model without it (Llama, Qwen2, Gemma, GPT-2, SmolLM2 have none)",
         )
-    packed = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (N, H, D) each
-    return forest.attend(cast(int, module.layer_idx), *packed, scaling, dropout)[None], None
+    packed_q, packed_k, packed_v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (N, H, D)
+    layer = cast(int, module.layer_idx)
+    return forest.attend(layer, packed_q, packed_k, packed_v, scaling, dropout)[None], None
 
 
 AttentionInterface.register(NAME, _tree_attention)
