@@ -82,6 +82,7 @@ class Clock:
         edges.log_softmax = self._normaliser  # type: ignore[attr-defined]
 
 
+@torch.no_grad()
 def mask_cost(
     model: TreeModel, trie: TokenTrie, prompts: list[list[int]], beams: int, repeats: int
 ) -> dict[str, float]:

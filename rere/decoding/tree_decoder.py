@@ -156,10 +156,10 @@ class TreeDecoder:
         mask[row, column, :used] = live.mask[row, branch]
         new_mask = live.mask.new_full((*live.node.shape, width), NEVER)
         new_mask[row, branch, column] = 0.0
-        mask[row, column, used + column] = 0.0
-        for back in range(1, longest_run):
-            later = step >= back
-            mask[row[later], column[later], used + column[later] - back] = 0.0
+        own = row.new_full((count, width), -1)
+        own[row, column] = branch
+        run_so_far = (own[:, :, None] == own[:, None, :]).tril_() & (own >= 0)[:, :, None]
+        mask[:, :, used:].masked_fill_(run_so_far, 0.0)
         live.mask = torch.cat([live.mask, new_mask], 2)
 
         self.store.reserve(used + width)
