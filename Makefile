@@ -77,7 +77,7 @@ format: venv  ## format, and mend what ruff can
 
 reproduce: venv  ## rerun the evidence of docs/results.md (hours on 2 cores; resumes where it stopped)
 	$(BIN)/python -m experiments.run main --data movielens $(TOYS) --seeds 3
-	$(BIN)/python -m experiments.run ablations sensitivity --data movielens --seeds 3
+	$(BIN)/python -m experiments.run ablations generation sensitivity --data movielens --seeds 3
 	$(BIN)/python -m experiments.report
 
 reproduce-quick: venv  ## a slice of it: one seed of the main models on MovieLens-100K (under 15 minutes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments.lab import Lab
@@ -15,9 +15,11 @@ from rere.evaluation.recommender import Recommender
 from rere.language_model import Checkpoint
 from rere.serving.debiased import DebiasedRecommender
 from rere.serving.recommender import GenerativeRecommender
+from rere.serving.unconstrained import UnconstrainedRecommender
 
 INDEX, SFT = IndexConfig(), SFTConfig()
 SEMANTIC = IndexConfig(code="semantic")
+TITLES, TITLES_SFT = IndexConfig(code="title"), SFTConfig(epochs=3)  # nine tokens an item: free generation needs them
 D3_WEIGHT = 0.3  # by validation, see docs/decisions.md
 TEACHER = ItemModelsConfig().teacher
 
@@ -106,6 +108,17 @@ def generative(lab: Lab, index: IndexConfig, checkpoint: Checkpoint, normalisati
     return Made(recommender, facts.get("seconds", 0.0), facts.get("tokens", 0.0), kept)
 
 
+def freely(made: Callable[[Lab], Made]) -> Callable[[Lab], Made]:
+    """The same model, judged by what it writes without the constraint."""
+
+    def make(lab: Lab) -> Made:
+        found = made(lab)
+        assert isinstance(found.recommender, GenerativeRecommender)
+        return replace(found, recommender=UnconstrainedRecommender("model", found.recommender.model, lab.index(TITLES)))
+
+    return make
+
+
 def rewards(*parts: dict[str, Any] | str) -> list[dict[str, Any]]:
     return [{"type": part} if isinstance(part, str) else part for part in parts]
 
@@ -153,4 +166,17 @@ SENSITIVITY = [
     *[Cell(f"β = {kl:g}", reinforced(REINFORCED, kl=kl)) for kl in (0.0, 1e-3, 1e-2, 1e-1)],
     *[Cell(f"learning rate {rate:g}", reinforced(REINFORCED, learning_rate=rate)) for rate in (1e-4, 3e-4, 1e-3)],
 ]
-STUDIES = {"main": MAIN, "ablations": ABLATIONS, "sensitivity": SENSITIVITY}
+# Full titles as codes, so that a list can be written without the constraint. `freely` is how a model is judged;
+# the training's own generation stands in the label.
+TITLED, TITLED_FREE = (
+    reinforced(PAPER, TITLES, TITLES_SFT, generation=generation) for generation in ("constrained", "unconstrained")
+)
+GENERATION = [
+    Cell("SFT (start), constrained", tuned(TITLES, TITLES_SFT)),
+    Cell("SFT (start), free", freely(tuned(TITLES, TITLES_SFT))),
+    Cell("RL constrained, constrained", TITLED),
+    Cell("RL constrained, free", freely(TITLED)),
+    Cell("RL free, constrained", TITLED_FREE),
+    Cell("RL free, free", freely(TITLED_FREE)),
+]
+STUDIES = {"main": MAIN, "ablations": ABLATIONS, "generation": GENERATION, "sensitivity": SENSITIVITY}
