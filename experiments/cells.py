@@ -10,7 +10,16 @@ from typing import Any
 from experiments.lab import Lab
 from rere.baselines.ease import fit_ease
 from rere.baselines.popularity import Popularity
-from rere.config import EASEConfig, IndexConfig, ItemModelsConfig, PreferenceConfig, RLConfig, SFTConfig
+from rere.config import (
+    EASEConfig,
+    GGUFModel,
+    IndexConfig,
+    ItemModelsConfig,
+    LoRA,
+    PreferenceConfig,
+    RLConfig,
+    SFTConfig,
+)
 from rere.evaluation.recommender import Recommender
 from rere.language_model import Checkpoint
 from rere.serving.debiased import DebiasedRecommender
@@ -179,4 +188,46 @@ GENERATION = [
     Cell("RL free, constrained", TITLED_FREE),
     Cell("RL free, free", freely(TITLED_FREE)),
 ]
-STUDIES = {"main": MAIN, "ablations": ABLATIONS, "generation": GENERATION, "sensitivity": SENSITIVITY}
+# A pretrained model, as much of it as two CPU cores bear: LoRA, bfloat16, a fourth of the users (`movielens-quarter`).
+SMOLLM2 = IndexConfig(
+    backbone=GGUFModel(),
+    code="title",
+    instruction="A user watched these films, one a line. Name the next one.\n",
+)
+SMOLLM2_SFT = SFTConfig(
+    adaptation=LoRA(),
+    epochs=2,
+    learning_rate=5e-4,
+    sequence_items=20,
+    device_batch_rows=4,
+    validation_rows=200,
+    precision="bfloat16",
+)
+SMOLLM2_RL: dict[str, Any] = {
+    "adaptation": {"type": "lora"},
+    "learning_rate": 1e-4,
+    "updates": 80,
+    "prompts": 16,
+    "device_batch_prompts": 8,
+    "validate_every": 40,
+    "validation_rows": 300,
+    "checkpoint_every": 10,
+    "precision": "bfloat16",
+}
+PRETRAINED = [
+    Cell("Popularity", popularity),
+    Cell("SASRec", item_model("sasrec")),
+    Cell("GRU4Rec", item_model("gru4rec")),
+    Cell("SFT, nano", tuned(INDEX)),
+    Cell("ReRe (default), nano", reinforced(REINFORCED)),
+    Cell("SFT, SmolLM2", tuned(SMOLLM2, SMOLLM2_SFT)),
+    Cell("ReRe (default), SmolLM2", reinforced(REINFORCED, SMOLLM2, SMOLLM2_SFT, **SMOLLM2_RL)),
+    Cell("ReRe (paper), SmolLM2", reinforced(PAPER, SMOLLM2, SMOLLM2_SFT, **SMOLLM2_RL)),
+]
+STUDIES = {
+    "main": MAIN,
+    "ablations": ABLATIONS,
+    "generation": GENERATION,
+    "sensitivity": SENSITIVITY,
+    "pretrained": PRETRAINED,
+}

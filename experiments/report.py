@@ -24,6 +24,7 @@ BASE = {
     "ablations": "SFT (start)",
     "generation": "SFT (start), constrained",
     "sensitivity": "SFT (start)",
+    "pretrained": "SFT, SmolLM2",
 }
 RIVALS = ("SFT", "SASRec")
 FAULTS, PLACES = ("invalid", "duplicate"), max(EVALUATION.ks)  # shares of a list's places
