@@ -237,7 +237,7 @@ class SFTConfig(Settings):
         description="window: a row a target (the paper); sequence: one forward trains every target of a user",
     )
     adaptation: Adaptation = FullFineTuning()
-    epochs: int = Field(default=6, ge=0, description="0: the base model as it is")
+    epochs: int = Field(default=4, ge=0, description="0: the base model as it is")
     learning_rate: float = Field(default=3e-3, gt=0)
     batch_tokens: int = Field(default=512, ge=1, description="trained tokens an update (effective batch)")
     device_batch_rows: int = Field(default=32, ge=1, description="rows a forward; accumulation makes up the rest")
