@@ -59,7 +59,7 @@ test-k8s: $(K8S_STAMP)  ## run the pipeline in a simulated Kubernetes (Linux, ro
 	RERE_ZENML_SERVER_PYTHON=$(abspath $(SERVER))/bin/python $(BIN)/python -m pytest tests/k8s -m k8s -o faulthandler_timeout=900
 
 $(K8S_STAMP): $(STAMP) tests/k8s/zenml-server.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,k8s]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,k8s,simulated]'
 	test -x $(SERVER)/bin/python || $(PYTHON) -m venv $(SERVER)
 	$(SERVER)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/k8s/zenml-server.txt
 	@touch $@
