@@ -1,4 +1,4 @@
-"""In a project with an empty ZenML store: register the remote stacks, then the jobs that ZenML makes of a configuration.
+"""In a project with an empty ZenML store: register the remote stacks, then make the jobs of a configuration.
 
 `python drill.py CONFIG` prints JSON. ZenML's own code checks the components, merges the settings and writes the
 manifests; only what a run would fill in (entry point, ids) is left out. The jobs are made on a stack without the S3

@@ -1,4 +1,4 @@
-"""The chart is valid and closed: nobody is root, nothing is unlimited, nobody may more than needed, no secret is written."""
+"""The chart is valid and closed: no root, no pod without limits, no right without need, no secret in a manifest."""
 
 from __future__ import annotations
 
