@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import getpass
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from zenml.utils.metadata_utils import log_metadata
 
 from rere.errors import RereError
 from steps import registry
+from steps.model_version import metadata_of
 
 PREFIX = "event."
 LOCKS = "RERE_LOCK_DIR"  # environment variable; default: .rere/locks
@@ -64,7 +66,7 @@ def move(
     """
     with _alone(name):
         repair(name)
-        registry.get(name, version)
+        _require_in_both(name, version)
         present = registry.champion_version(name)
         if expected is not None and (present or "") != expected:
             raise RereError(
@@ -83,7 +85,7 @@ def decide(name: str, version: str, action: Literal["approve", "reject"], who: s
     """Write a reviewer's word to the log; moves nothing. RereError without such a version."""
     with _alone(name):
         repair(name)
-        registry.get(name, version)
+        _require_in_both(name, version)
         return _append(name, action, version, registry.champion_version(name), who, reason)
 
 
@@ -130,10 +132,23 @@ def repair(name: str) -> bool:
     if not moves:
         return bool(missing)
     last = moves[-1]
-    behind = registry.champion_version(name) != last.version or _stage_version(name) != last.version
+    behind = registry.champion_version(name) != last.version or (
+        _in_zenml(name, last.version) and _stage_version(name) != last.version
+    )
     if behind:
         _follow(name, last)
     return behind or bool(missing)
+
+
+def _require_in_both(name: str, version: str) -> None:
+    """RereError for a version that one registry lacks: what the log says, both must be able to follow."""
+    registry.get(name, version)
+    if not _in_zenml(name, version):
+        raise RereError(
+            f"version {version} of {name} in MLflow and in ZenML",
+            "none in ZenML: its registration was cut short, or it was deleted there",
+            "run the pipeline again, which completes a registration; or choose another version",
+        )
 
 
 def _moves(name: str) -> list[Event]:
@@ -159,8 +174,13 @@ def _copy(name: str, number: int, event: Event) -> None:
     log_metadata(metadata={_key(number): event.model_dump_json()}, model_name=name, model_version=f"v{event.version}")
 
 
+def _in_zenml(name: str, version: str) -> bool:
+    return bool(metadata_of(name, version))
+
+
 def _copied(name: str, number: int, event: Event) -> bool:
-    return _key(number) in Client().get_model_version(name, f"v{event.version}").run_metadata
+    found = metadata_of(name, event.version)
+    return not found or _key(number) in found  # a version deleted in ZenML takes no copy
 
 
 def _named(version: str) -> str:
@@ -169,7 +189,10 @@ def _named(version: str) -> str:
 
 def _follow(name: str, event: Event) -> None:
     registry.set_alias(name, registry.CHAMPION, event.version)
-    _set_stage(name, event.version)
+    if _in_zenml(name, event.version):
+        _set_stage(name, event.version)
+    else:  # nobody may be kept from rolling back by a version that somebody deleted
+        logging.getLogger(__name__).warning("%s %s is gone from ZenML, so its stage isn't set.", name, event.version)
 
 
 def _set_stage(name: str, version: str) -> None:

@@ -25,6 +25,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.copied: dict[int, champion.Event] = {}
+        self.gone: set[str] = set()  # versions that it doesn't have
 
 
 @pytest.fixture
@@ -38,6 +39,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         client.create_model_version(NAME, source=str(tmp_path / str(n)))
     held = Stage()
     monkeypatch.setenv(champion.LOCKS, str(tmp_path / "locks"))
+    monkeypatch.setattr(champion, "_in_zenml", lambda name, version: version not in held.gone)
     monkeypatch.setattr(champion, "_set_stage", lambda name, version: setattr(held, "version", version))
     monkeypatch.setattr(champion, "_stage_version", lambda name: held.version)
     monkeypatch.setattr(champion, "_copy", lambda name, number, event: held.copied.update({number: event}))
@@ -99,6 +101,26 @@ def test_a_crash_between_the_log_and_a_registry_is_repaired(
     assert registry.champion_version(NAME) == stage.version == "2"
     assert not champion.repair(NAME)
     assert [event.version for event in champion.events(NAME)] == ["1", "2"]  # the move is in the log once
+
+
+def test_a_version_whose_registration_was_cut_short_is_not_written_into_the_log(stage: Stage) -> None:
+    stage.gone = {"2"}
+    for act in (
+        lambda: champion.move(NAME, "2", "ada", "early"),
+        lambda: champion.decide(NAME, "2", "approve", "ada", "early"),
+    ):
+        with pytest.raises(RereError, match=r"in MLflow and in ZenML.*cut short.*run the pipeline again"):
+            act()
+    assert champion.events(NAME) == []
+
+
+def test_a_champion_that_was_deleted_in_zenml_keeps_nobody_from_rolling_back(stage: Stage) -> None:
+    champion.move(NAME, "1", "ada", "first")
+    champion.move(NAME, "2", "ada", "second")
+    stage.gone, stage.version = {"2"}, None
+    assert not champion.repair(NAME)  # nothing that could be mended
+    assert champion.roll_back(NAME, "bob", "it is gone").version == "1"
+    assert registry.champion_version(NAME) == stage.version == "1"
 
 
 def test_a_decision_against_another_champion_is_refused(stage: Stage) -> None:
