@@ -1,6 +1,7 @@
 """A promotion that is killed at every boundary in turn, each time by a real SIGKILL, and started again.
 
-Run in the project. Prints a line a boundary, `name killed`, and at last `end 0`. Forked once imports are done: a start costs no seconds.
+Run in the project. Prints a line a boundary, `name killed`, and at last `end 0`. Each process is forked once imports
+are done, so that a start costs no seconds.
 """
 
 from __future__ import annotations
