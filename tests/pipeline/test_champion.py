@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,15 +29,26 @@ class Stage:
         self.gone: set[str] = set()  # versions that it doesn't have
 
 
-@pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    """Three registered versions in a real MLflow store."""
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three registered versions in a real MLflow store, which takes seconds to make."""
+    place = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{place}")
     client = MlflowClient()
     client.create_registered_model(NAME)
     for n in range(3):
-        client.create_model_version(NAME, source=str(tmp_path / str(n)))
+        client.create_model_version(NAME, source=str(place.parent / str(n)))
+    mlflow.set_tracking_uri(before)
+    return place
+
+
+@pytest.fixture
+def stage(registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """A copy of that store, and ZenML's side."""
+    before = mlflow.get_tracking_uri()
+    shutil.copy2(registered, tmp_path / "mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     held = Stage()
     monkeypatch.setenv(champion.LOCKS, str(tmp_path / "locks"))
     monkeypatch.setattr(champion, "_in_zenml", lambda name, version: version not in held.gone)
