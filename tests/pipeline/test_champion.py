@@ -25,7 +25,7 @@ class Stage:
     version: str | None = None
 
     def __init__(self) -> None:
-        self.copied: dict[int, champion.Event] = {}
+        self.copied: dict[str, champion.Event] = {}
         self.gone: set[str] = set()  # versions that it doesn't have
 
 
@@ -54,8 +54,8 @@ def stage(registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(champion, "_in_zenml", lambda name, version: version not in held.gone)
     monkeypatch.setattr(champion, "_set_stage", lambda name, version: setattr(held, "version", version))
     monkeypatch.setattr(champion, "_stage_version", lambda name: held.version)
-    monkeypatch.setattr(champion, "_copy", lambda name, number, event: held.copied.update({number: event}))
-    monkeypatch.setattr(champion, "_copied", lambda name, number, event: number in held.copied)
+    monkeypatch.setattr(champion, "_copy", lambda name, key, event: held.copied.update({key: event}))
+    monkeypatch.setattr(champion, "_copied", lambda name, key, event: key in held.copied)
     yield held
     mlflow.set_tracking_uri(before)
 
@@ -154,6 +154,35 @@ def test_two_moves_at_once_one_says_so(stage: Stage, tmp_path: Path) -> None:
     assert champion.move(NAME, "1", "ada", "first") is not None
 
 
+def test_of_two_machines_that_decide_at_once_one_wins_and_no_word_is_lost(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other machine reads the log before we write, and writes a moment before (or after) us."""
+    champion.move(NAME, "1", "ada", "first")
+    write = MlflowClient.set_registered_model_tag
+
+    def beside(shift: int) -> None:
+        def both(client: MlflowClient, name: str, key: str, value: str) -> None:
+            number, _, moment = key.rpartition(".")
+            theirs = value.replace('"2"', '"3"').replace("bob", "eve")
+            write(client, name, key, value)
+            write(client, name, f"{number}.{int(moment) + shift:020d}", theirs)
+
+        monkeypatch.setattr(MlflowClient, "set_registered_model_tag", both)
+
+    beside(-1)
+    with pytest.raises(RereError, match="a moment earlier; this one doesn't count"):
+        champion.move(NAME, "2", "bob", "better")
+    assert [(event.version, event.who) for event in champion.events(NAME)] == [("1", "ada"), ("3", "eve")]
+    champion.repair(NAME)
+    assert registry.champion_version(NAME) == stage.version == "3"
+    beside(1)
+    assert champion.move(NAME, "2", "bob", "again") is not None
+    assert registry.champion_version(NAME) == stage.version == "2"
+    tags = MlflowClient().get_registered_model(NAME).tags
+    assert len([key for key in tags if key.startswith(champion.PREFIX)]) == 5  # all that was said is kept
+
+
 def test_an_unknown_version_is_named(stage: Stage) -> None:
     with pytest.raises(RereError, match=r"3, 2, 1.*got 9"):
         champion.move(NAME, "9", "ada", "typo")
@@ -203,7 +232,7 @@ def test_every_word_is_copied_to_the_other_registry_and_a_lost_copy_is_made_agai
     champion.move(NAME, "1", "ada", "first")
     champion.decide(NAME, "2", "reject", "bob", "dull")
     assert list(stage.copied.values()) == champion.events(NAME)
-    del stage.copied[2]  # killed between the two
+    stage.copied.popitem()  # killed between the two
     assert champion.repair(NAME)
     assert list(stage.copied.values()) == champion.events(NAME)
     assert not champion.repair(NAME)

@@ -33,7 +33,7 @@ models = Client().list_models(name=f"equals:{name}").items
 theirs = [[v.name, v.stage] for m in models for v in Client().list_model_versions(m.id, hydrate=True).items]
 log = [[event.action, event.version] for event in champion.events(name)]
 known = [key for version, _ in theirs for key in Client().get_model_version(name, version).run_metadata]
-copies = [key for key in known if key.startswith("event.")]
+copies = [".".join(key.split(".")[:2]) for key in known if key.startswith("event.")]
 print(json.dumps([versions, aliases, sorted(theirs), log, copies]))
 """
 
