@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from rere.errors import RereError
 from rere.language_model import Checkpoint
 from rere.training.rl import train_rl
 from rere.training.sft import train_sft
+from rere.training.state import load_progress
 from tests.conftest import TINY
 from tests.drills import victims
 from tests.drills.conftest import curves
@@ -53,9 +53,10 @@ def test_fine_tuning_goes_on_after_each_kill(
 def test_reinforcement_goes_on_after_each_kill(
     world_place: Path, tuned: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
 ) -> None:
-    progress = tmp_path / "progress" / "progress.json"
     kill_once_there(start(victims.reinforce, world_place, tmp_path), tmp_path, "progress/manifest.json")
-    first = json.loads(progress.read_text(encoding="utf-8"))["update"]
+    saved = load_progress(tmp_path / "progress", torch.device("cpu"))
+    assert saved is not None
+    first = saved[1]["update"]
     assert first >= 2
     arguments = (tuned, world_windows, world_catalog, victims.RL)
     teacher, seen = victims.teacher(world_place), []

@@ -40,14 +40,12 @@ set_alias = registry.set_alias
 BOUNDARIES: dict[str, Callable[[], None]] = {
     "register in MLflow": lambda: setattr(registry, "register", die),
     "tag the version": lambda: setattr(registry, "tag", die),
-    "name the challenger": lambda: setattr(registry, "set_alias", die),
     "make the ZenML version": lambda: setattr(model_version, "_version", die),
     "describe the ZenML version": lambda: setattr(model_version, "log_metadata", die),
     "write the log": lambda: setattr(champion, "_append", die),
     "copy the log": lambda: setattr(champion, "_copy", die),
     "name the champion": lambda: setattr(registry, "set_alias", die_naming_the_champion),
     "set the stage": lambda: setattr(champion, "_set_stage", die),
-    "end the step": lambda: setattr(promote, "Promotion", die),
 }
 
 
