@@ -6,6 +6,7 @@ import fcntl
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -259,6 +260,22 @@ def test_no_approval_without_a_passed_gate_or_against_another_champion(stage: St
     assert "version 1" in output
     assert registry.champion_version(NAME) == "1"
     assert [event.action for event in champion.events(NAME)] == ["promote"]
+
+
+def test_an_approval_that_somebody_overtakes_moves_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    tagged("2", gate="passed", judged_against="")
+    decide = champion.decide
+
+    def overtaken(*arguments: Any) -> Any:
+        word = decide(*arguments)
+        champion.move(NAME, "3", "eve", "a moment earlier")
+        return word
+
+    monkeypatch.setattr(champion, "decide", overtaken)
+    code, output = rere("approve", "2", "--by", "ada", "--reason", "reads well")
+    assert code == 1
+    assert "somebody else promoted meanwhile" in output
+    assert registry.champion_version(NAME) == stage.version == "3"
 
 
 def test_a_rejected_version_is_not_the_challenger_and_stays_down_until_a_person_lifts_it(stage: Stage) -> None:
