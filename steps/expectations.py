@@ -76,10 +76,8 @@ def validate_dataset(
         "Noticed": dict(report.noticed),
     }
     figures = tuple(
-        Moved(
-            metric=row.metric, previous=row.previous, current=row.current, psi=None if row.psi != row.psi else row.psi
-        )
-        for row in moved.itertuples()
+        Moved.model_validate({**row, "psi": None if pd.isna(row["psi"]) else row["psi"]})
+        for row in moved.to_dict("records")
     )
     found = ValidationReport(subject="data set", checks=tuple(checks), drift=figures)
     return with_page(found, facts, json.dumps(raw, indent=1, default=str))
