@@ -41,7 +41,7 @@ def review(
 
     rows = windows.of("test")
     alone = champion_results.empty
-    rival_name = "SFT (no champion to compare with)" if alone else f"champion, version {decision.champion}"
+    rival_name = f"champion, version {decision.champion}" if not alone else _without_champion(decision)
     stages = {"SFT": tuned, "RL": reinforced}
     seeds = {stage: chosen["seed"] for stage, chosen in settings.items() if "seed" in chosen}
     return HTMLString(
@@ -68,6 +68,10 @@ def review(
             )
         )
     )
+
+
+def _without_champion(decision: Decision) -> str:
+    return f"SFT ({'it is the champion itself' if decision.is_champion else 'no champion to compare with'})"
 
 
 def _cost(stages: dict[str, Checkpoint]) -> list[tuple[str, str]]:
