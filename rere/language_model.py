@@ -76,20 +76,12 @@ def to_device(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def save_checkpoint(
-    model: PreTrainedModel,
-    directory: Path,
-    curves: Iterable[dict[str, float]],
-    facts: dict[str, Any],
-    weights: dict[str, torch.Tensor] | None = None,
+    model: PreTrainedModel, directory: Path, curves: Iterable[dict[str, float]], facts: dict[str, Any]
 ) -> Checkpoint:
-    """Write a model with its training records and seal it; replaces what was there.
-
-    Args:
-        weights: in place of the model's own, of which this process may hold only a part.
-    """
+    """Write a model with its training records and seal it; replaces what was there."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    model.save_pretrained(directory, state_dict=weights, safe_serialization=True)
+    model.save_pretrained(directory, safe_serialization=True)
     (directory / "curves.jsonl").write_text("".join(json.dumps(r) + "\n" for r in curves), encoding="utf-8")
     (directory / "training.json").write_text(json.dumps(facts, indent=1, default=str) + "\n", encoding="utf-8")
     seal(directory)

@@ -76,7 +76,7 @@ def train_sft(
     model = start.load_model() if start else load_model(backbone, len(catalog.tokenizer), config.seed)
     if not config.epochs:
         base = {"stage": "base", "backbone": backbone.model_dump(mode="json"), "windows": windows.fingerprint}
-        return _saved((model, None), result, [], base)
+        return _saved(model, result, [], base)
     trainer = SharedTrainer(
         model=model,
         args=_arguments(config, len(train), _targets(train), work / "checkpoints"),
@@ -87,6 +87,8 @@ def train_sft(
         peft_config=lora_config(config.adaptation),
         callbacks=[EarlyStoppingCallback(config.patience), _Curves(log)],
     )
+    if config.sharding == "fsdp" and not trainer.is_fsdp_enabled:  # accelerate leaves it out without a word
+        raise RereError("GPUs for `sharding: fsdp`", "none", "set `sharding: none`")
     trainer.train(resume_from_checkpoint=_last_checkpoint(work / "checkpoints"))
     curves = [_record(entry) for entry in trainer.state.log_history]
     facts = {
@@ -109,16 +111,10 @@ def train_sft(
     return checkpoint
 
 
-def _saved(
-    whole: tuple[PreTrainedModel, dict[str, torch.Tensor] | None],
-    result: Path,
-    curves: list[dict[str, float]],
-    facts: dict[str, Any],
-) -> Checkpoint:
+def _saved(model: PreTrainedModel, result: Path, curves: list[dict[str, float]], facts: dict[str, Any]) -> Checkpoint:
     """Sealed by the first process; nobody goes on before."""
     if distributed.is_main():
-        model, weights = whole
-        save_checkpoint(model, result, curves, facts, weights)
+        save_checkpoint(model, result, curves, facts)
     distributed.barrier()
     return Checkpoint(result)
 
@@ -153,6 +149,7 @@ def _arguments(config: SFTConfig, rows: int, targets: int, output: Path) -> TRLC
     rows_an_update = max(1, round(config.batch_tokens * rows / targets))
     accumulation = math.ceil(rows_an_update / config.device_batch_rows)
     updates = math.ceil(rows / rows_an_update) * config.epochs
+    sharded, recompute = config.sharding == "fsdp", config.gradient_checkpointing == "on"
     return TRLConfig(
         output_dir=str(output),
         num_train_epochs=config.epochs,
@@ -163,7 +160,7 @@ def _arguments(config: SFTConfig, rows: int, targets: int, output: Path) -> TRLC
         per_device_train_batch_size=math.ceil(rows_an_update / accumulation),
         per_device_eval_batch_size=4 * config.device_batch_rows,
         gradient_accumulation_steps=accumulation,
-        gradient_checkpointing=config.gradient_checkpointing == "on",
+        gradient_checkpointing=recompute and not sharded,
         bf16=config.precision == "bfloat16",
         use_cpu=not torch.cuda.is_available(),
         max_length=None,
@@ -182,8 +179,8 @@ def _arguments(config: SFTConfig, rows: int, targets: int, output: Path) -> TRLC
         data_seed=config.seed,
         dataloader_pin_memory=torch.cuda.is_available(),
         ddp_find_unused_parameters=False,
-        fsdp=True if config.sharding == "fsdp" else None,  # type: ignore[arg-type]  # annotated as text, meant as a bool
-        fsdp_config=dict(FSDP) if config.sharding == "fsdp" else None,
+        fsdp=True if sharded else None,  # type: ignore[arg-type]  # annotated as text, meant as a bool
+        fsdp_config={**FSDP, "activation_checkpointing": recompute} if sharded else None,
     )
 
 

@@ -8,14 +8,16 @@ batch of the very batches that one process makes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import datasets
 import numpy as np
 import torch
 from accelerate.data_loader import SeedableRandomSampler
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.utils.data import BatchSampler, DataLoader
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.trainer_utils import EvalLoopOutput
 from trl import SFTTrainer
 
@@ -63,14 +65,33 @@ class SharedTrainer(SFTTrainer):
         metrics = {f"{metric_key_prefix}_loss": float(each.mean())}
         return EvalLoopOutput(cast(Any, None), None, metrics, len(rows))
 
-    def whole_model(self) -> tuple[PreTrainedModel, dict[str, torch.Tensor] | None]:
-        """The trained model without adapters or wrappers, and its weights where the model has only a part of them.
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As stock, but the directory is there at once.
 
-        All processes must ask; the weights are in the first one's answer only.
+        The trainer looks for the best checkpoint's directory before shards are written to it; not finding it, processes
+        would disagree on what is best, and wait for one another for ever.
         """
+        Path(output_dir or cast(str, self.args.output_dir)).mkdir(parents=True, exist_ok=True)
+        super().save_model(output_dir, _internal_call)
+
+    def whole_model(self) -> PreTrainedModel:
+        """The trained model without adapters, wrappers or shards.
+
+        All processes must ask; where each has shards, the first alone gets the whole (on the CPU), to save it.
+        """
+        model = cast(PreTrainedModel, self.model)
         if not self.is_fsdp_enabled:
-            return merged(cast(PreTrainedModel, self.model)), None
-        return cast(PreTrainedModel, self.model), self.accelerator.get_state_dict(self.model)
+            return merged(model)
+        whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        weights = get_model_state_dict(cast(torch.nn.Module, model), options=whole)
+        if not distributed.is_main():
+            return model
+        with torch.device("meta"):
+            plain = AutoModelForCausalLM.from_config(model.config)
+        plain.load_state_dict(weights, assign=True)
+        plain.tie_weights()
+        plain.generation_config = model.generation_config
+        return plain
 
 
 class Shares(BatchSampler):

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import torch
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
 
 from rere import distributed
 from rere.baselines.item_models import KINDS
@@ -82,10 +84,36 @@ def work(spec, log):
         table.to_parquet(place / "results.parquet")
 
 
+def shards(spec, log):
+    """Train with sharded weights; two processes stop after the second epoch, and one goes on.
+
+    accelerate takes FSDP for GPUs only, though gloo can do it. This makes it think so.
+    """
+    plain = AcceleratorState.__init__
+
+    def with_fsdp(self, *args, fsdp_plugin=None, **options):
+        plain(self, *args, fsdp_plugin=fsdp_plugin, **options)
+        if fsdp_plugin is not None:
+            self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
+
+    AcceleratorState.__init__ = with_fsdp
+    torch.set_num_threads(1)
+    place = Path(spec["place"])
+    windows, catalog = Windows.load(place / "windows"), CatalogIndex.load(place / "catalog")
+    config = SFT.model_copy(update={"sharding": "fsdp", "gradient_checkpointing": "on"})
+    if distributed.world() == 2:
+        train_sft(windows, catalog, TINY, config, place / "shards", log)
+        with contextlib.suppress(Killed):
+            train_sft(windows, catalog, TINY, config, place / "shards-two-one", killed_after_epoch_two)
+        distributed.barrier()
+    else:
+        train_sft(windows, catalog, TINY, config, place / "shards-two-one", log)
+
+
 def sleep(spec, log):
     (Path(spec["place"]) / f"{distributed.rank()}.pid").write_text(str(os.getpid()))
     time.sleep(300)
 
 
 if __name__ == "__main__":
-    distributed.work(lambda spec, log: {"work": work, "sleep": sleep}[spec["task"]](spec, log))
+    distributed.work(lambda spec, log: {"work": work, "shards": shards, "sleep": sleep}[spec["task"]](spec, log))

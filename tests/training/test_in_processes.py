@@ -195,9 +195,18 @@ def test_a_users_mistake_reaches_the_user_in_its_own_words(tmp_path):
 
 
 def test_shards_hold_the_whole_model(world_windows, world_catalog, one_sft, tmp_path):
+    world_windows.save(tmp_path / "windows")
+    world_catalog.save(tmp_path / "catalog")
+    for processes in (2, 1):
+        distributed.launch("tests.training.pair", {"task": "shards", "place": str(tmp_path)}, processes, tmp_path)
+    for name in ("shards", "shards-two-one"):
+        same(type(one_sft)(tmp_path / name / "model"), one_sft, SFT_NAMES)
+
+
+def test_shards_are_refused_without_gpus(world_windows, world_catalog, tmp_path):
     config = pair.SFT.model_copy(update={"sharding": "fsdp", "processes": 2})
-    sharded = train_sft(world_windows, world_catalog, TINY, config, tmp_path, pair.nothing)
-    same(sharded, one_sft, SFT_NAMES)
+    with pytest.raises(RereError, match="GPUs for `sharding: fsdp`"):
+        train_sft(world_windows, world_catalog, TINY, config, tmp_path, pair.nothing)
 
 
 def test_shards_are_refused_for_adapters():
