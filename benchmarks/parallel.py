@@ -54,33 +54,43 @@ def worker(spec: dict[str, Any], log: distributed.Log) -> None:
     log(figures | {"exchange": exchange(len(catalog.tokenizer))}, 0)  # type: ignore[arg-type]  # only a record
 
 
+class Clock:
+    """Notes when training records came: the clock's seconds, and this process's on the processor."""
+
+    def __init__(self, metric: str) -> None:
+        self.metric, self.moments = metric, list[tuple[int, float, float]]()
+
+    def __call__(self, metrics: dict[str, float], update: int) -> None:
+        if self.metric in metrics:
+            self.moments.append((update, time.perf_counter(), time.process_time()))
+
+    def figures(self, tokens_an_update: float, last: int) -> dict[str, float]:
+        """From the first record, which warms up, to record `last`; processor seconds of all processes."""
+        (first, begun, had), (end, ended, has) = self.moments[0], self.moments[last]
+        seconds = (ended - begun) / (end - first)
+        spent = distributed.total_of({"cpu": (has - had) / (end - first)})["cpu"]
+        return {
+            "seconds_an_update": seconds,
+            "cpu_seconds_an_update": spent,
+            "tokens_per_second": tokens_an_update / seconds,
+            "tokens_an_update": tokens_an_update,
+        }
+
+
 def sft(windows: Windows, catalog: CatalogIndex, work: Path) -> dict[str, float]:
-    """An epoch; the time is that between its first and its last training record."""
-    moments: list[tuple[int, float]] = []
-
-    def note(metrics: dict[str, float], update: int) -> None:
-        if "train_loss" in metrics:
-            moments.append((update, time.perf_counter()))
-
-    config = SFTConfig(epochs=1, validation_rows=16)
-    done = train_sft(windows, catalog, ScratchModel(), config, work / "sft", note)
+    """An epoch by the default settings."""
+    clock, config = Clock("train_loss"), SFTConfig(epochs=1, validation_rows=16)
+    done = train_sft(windows, catalog, ScratchModel(), config, work / "sft", clock)
     rows = sequence_rows(windows.of("train"), catalog, windows.history_items, config.sequence_items)
-    tokens, updates = sum(len(row["input_ids"]) for row in rows), done.facts()["updates"]
-    (first, begun), (last, ended) = moments[0], moments[-1]
-    seconds = (ended - begun) / (last - first)
-    return {"seconds_an_update": seconds, "tokens_per_second": tokens / updates / seconds}
+    return clock.figures(sum(len(row["input_ids"]) for row in rows) / done.facts()["updates"], -1)
 
 
 def rl(windows: Windows, catalog: CatalogIndex, inputs: Path, work: Path, updates: int) -> dict[str, float]:
-    """Some updates; the first one, which warms up, is left out."""
-    rewards = (RuleReward(), RankingReward())  # no teacher to ask
+    """Some updates by the default settings, but without a teacher to ask."""
+    clock, rewards = Clock("reward"), (RuleReward(), RankingReward())
     config = RLConfig(updates=updates, validate_every=10_000, validation_rows=16, rewards=rewards)
-    start = Checkpoint(inputs / "start" / "model")
-    curves = train_rl(start, windows, catalog, config, work / "rl", lambda *_: None).curves()
-    rates = [record["tokens_per_second"] for record in curves if "tokens_per_second" in record][1:]
-    tokens = Checkpoint(work / "rl" / "model").facts()["tokens"] / updates  # of rollout, policy and reference
-    rate = statistics.median(rates)
-    return {"seconds_an_update": tokens / rate, "tokens_per_second": rate}
+    done = train_rl(Checkpoint(inputs / "start" / "model"), windows, catalog, config, work / "rl", clock)
+    return clock.figures(done.facts()["tokens"] / updates, -2)  # the last update validates
 
 
 def exchange(vocabulary: int) -> float:
@@ -131,19 +141,19 @@ def main() -> None:
     for stage in ("sft", "rl"):
         figures[stage] = {}
         for count in PROCESSES:
-            names = ("tokens_per_second", "seconds_an_update")
-            own = {name: statistics.median(run[stage][name] for run in runs[count]) for name in names}
-            alone = figures[stage]["1"] if count > 1 else own
+            own = {name: statistics.median(run[stage][name] for run in runs[count]) for name in runs[count][0][stage]}
+            alone = figures[stage].get("1", own)
             own["efficiency"] = own["tokens_per_second"] / alone["tokens_per_second"] / count
-            own["each_tokens_per_second"] = [run[stage]["tokens_per_second"] for run in runs[count]]  # type: ignore[assignment]
+            own["cpu_efficiency"] = alone["cpu_seconds_an_update"] / own["cpu_seconds_an_update"]
             figures[stage][str(count)] = own
-            cells = [f"{own['tokens_per_second']:,.0f}", own["seconds_an_update"], f"{own['efficiency']:.0%}"]
-            rows.append([stage.upper(), count, *cells])
+            seconds = [own["seconds_an_update"], own["cpu_seconds_an_update"]]
+            shares = [f"{own[name]:.0%}" for name in ("efficiency", "cpu_efficiency")]
+            rows.append([stage.upper(), count, f"{own['tokens_per_second']:,.0f}", *seconds, *shares])
     figures["exchange_seconds"] = statistics.median(run["exchange"] for run in runs[2])
     show(
         f"Processes of one thread each, nano, {users} users; median of {options.repeats}; the gradient's sum over two "
         f"processes takes {figures['exchange_seconds'] * 1e3:.1f} ms",
-        ["stage", "processes", "tokens/s", "s an update", "efficiency"],
+        ["stage", "processes", "tokens/s", "s an update", "processor s", "efficiency", "of processor time"],
         rows,
     )
     save(options.json, figures)
