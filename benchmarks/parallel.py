@@ -36,6 +36,8 @@ from rere.data.dataset import Windows
 from rere.data.ingest import ingest
 from rere.data.windows import make_windows
 from rere.language_model import Checkpoint, load_model
+from rere.launch import Log, launch
+from rere.launch import work as take_part
 from rere.training.rl import train_rl
 from rere.training.rows import sequence_rows
 from rere.training.sft import train_sft
@@ -44,7 +46,7 @@ PROCESSES = (1, 2)
 EXCHANGES = 10
 
 
-def worker(spec: dict[str, Any], log: distributed.Log) -> None:
+def worker(spec: dict[str, Any], log: Log) -> None:
     """Train both stages once and record what they took."""
     torch.set_num_threads(1)
     inputs = Path(spec["inputs"])
@@ -111,7 +113,7 @@ def measure(inputs: Path, processes: int, updates: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         found: list[dict[str, Any]] = []
         spec = {"inputs": str(inputs), "work": place, "updates": updates}
-        distributed.launch("benchmarks.parallel", spec, processes, Path(place), lambda record, _: found.append(record))
+        launch("benchmarks.parallel", spec, processes, Path(place), lambda record, _: found.append(record))
     return found[0]
 
 
@@ -160,4 +162,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    distributed.work(worker) if "TORCHELASTIC_RUN_ID" in os.environ else main()
+    take_part(worker) if "TORCHELASTIC_RUN_ID" in os.environ else main()

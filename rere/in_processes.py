@@ -18,10 +18,11 @@ from rere.baselines.sequential import SequentialRecommender
 from rere.catalog.index import CatalogIndex
 from rere.config import Backbone, EvaluationConfig, RLConfig, SFTConfig
 from rere.data.dataset import Windows
-from rere.distributed import Log
 from rere.errors import RereError
 from rere.evaluation.recommender import Recommender
 from rere.language_model import Checkpoint
+from rere.launch import Log, launch
+from rere.launch import work as take_part
 
 MODULE = "rere.in_processes"  # not __name__: a worker runs this file as __main__
 
@@ -95,7 +96,7 @@ def _run(
     windows.save(inputs / "windows")
     catalog.save(inputs / "catalog")
     spec |= {"stage": stage, "config": config.model_dump(mode="json"), "work": str(work.resolve())}
-    distributed.launch(MODULE, spec, config.processes, work, log)
+    launch(MODULE, spec, config.processes, work, log)
 
 
 # ---------------------------------------------------------------- a worker
@@ -136,4 +137,4 @@ def _evaluate(spec: dict[str, Any], windows: Windows, catalog: CatalogIndex, log
 
 
 if __name__ == "__main__":
-    distributed.work(_worker)
+    take_part(_worker)

@@ -3,7 +3,7 @@
 A subclass says what one micro-batch adds to the gradient (`micro_step`) and what an update reports (`summary`).
 An epoch's order depends on the seed and the epoch only, so a resumed run and any number of devices see the same.
 
-Several processes (rere/distributed.py) share out the prompts of every micro-batch; gradients and records are sums over
+Several processes (rere/launch.py) share out the prompts of every micro-batch; gradients and records are sums over
 processes, so all take the same step and hold the same weights. The first one writes checkpoints and the result.
 """
 

@@ -13,7 +13,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,11 @@ from rere.config import Backbone, SFTConfig
 from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.language_model import Checkpoint, load_model, save_checkpoint
+from rere.launch import Log
 from rere.training.adaptation import lora_config
 from rere.training.rows import Collator, sequence_rows, window_rows
 from rere.training.trainer import FSDP, SharedTrainer
 
-Log = Callable[[dict[str, float], int], None]
 NAMES = {
     "loss": "train_loss",
     "eval_loss": "valid_loss",
@@ -70,6 +70,8 @@ def train_sft(
         verify(result)
         return Checkpoint(result)
     if (config.processes > 1 or config.sharding == "fsdp") and not distributed.is_worker():
+        if config.sharding == "fsdp" and not torch.cuda.is_available():  # accelerate would leave it out without a word
+            raise RereError("GPUs for `sharding: fsdp`", "none", "set `sharding: none`")
         return in_processes.sft(windows, catalog, backbone, config, work, log, start)
     started = time.perf_counter()
     train, valid = _datasets(windows, catalog, config)
@@ -87,8 +89,6 @@ def train_sft(
         peft_config=lora_config(config.adaptation),
         callbacks=[EarlyStoppingCallback(config.patience), _Curves(log)],
     )
-    if config.sharding == "fsdp" and not trainer.is_fsdp_enabled:  # accelerate leaves it out without a word
-        raise RereError("GPUs for `sharding: fsdp`", "none", "set `sharding: none`")
     trainer.train(resume_from_checkpoint=_last_checkpoint(work / "checkpoints"))
     curves = [_record(entry) for entry in trainer.state.log_history]
     facts = {

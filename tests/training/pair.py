@@ -19,6 +19,7 @@ from rere.config import CustomReward, EvaluationConfig, RLConfig, SFTConfig
 from rere.data.dataset import Windows
 from rere.evaluation.evaluator import evaluate_checkpoints
 from rere.language_model import Checkpoint
+from rere.launch import work as take_part
 from rere.training.rl import train_rl
 from rere.training.sft import train_sft
 from tests.conftest import TINY
@@ -116,4 +117,4 @@ def sleep(spec, log):
 
 
 if __name__ == "__main__":
-    distributed.work(lambda spec, log: {"work": work, "shards": shards, "sleep": sleep}[spec["task"]](spec, log))
+    take_part(lambda spec, log: {"work": work, "shards": shards, "sleep": sleep}[spec["task"]](spec, log))

@@ -6,6 +6,7 @@ Tolerances: sums over rows are made in another order, so float32 values differ b
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pandas as pd
 import pytest
 import torch
 
-from rere import distributed
+from rere import launch
 from rere.baselines.sasrec import fit_sasrec
 from rere.config import LoRA, SASRecConfig, SFTConfig
 from rere.errors import RereError
@@ -60,7 +61,7 @@ def two(world_windows, world_catalog, teacher, tmp_path_factory):
             start, world_windows, world_catalog, pair.RL, place / "rl-one-two", pair.killed_in_update_five, teacher
         )
     records = []
-    distributed.launch(
+    launch.launch(
         "tests.training.pair",
         {"task": "work", "place": str(place)},
         2,
@@ -157,7 +158,7 @@ def test_a_killed_process_ends_the_run_and_one_process_takes_over(two, world_win
 
 def test_nothing_is_left_behind_when_the_parent_is_killed(tmp_path):
     code = (
-        "from pathlib import Path; from rere.distributed import launch; "
+        "from pathlib import Path; from rere.launch import launch; "
         f"launch('tests.training.pair', {{'task': 'sleep', 'place': {str(tmp_path)!r}}}, 2, Path({str(tmp_path)!r}))"
     )
     root = Path(__file__).resolve().parents[2]
@@ -190,15 +191,15 @@ def alive(process):
 def test_a_users_mistake_reaches_the_user_in_its_own_words(tmp_path):
     error = RereError("finite rewards", "values that are not finite", "mend the function")
     reason = tmp_path / "processes.error.json"
-    reason.write_text(__import__("json").dumps(error.parts))
-    assert str(distributed._failure(reason, tmp_path / "processes.log", 2)) == str(error)
+    reason.write_text(json.dumps(error.parts))
+    assert str(launch._failure(reason, tmp_path / "processes.log", 2)) == str(error)
 
 
 def test_shards_hold_the_whole_model(world_windows, world_catalog, one_sft, tmp_path):
     world_windows.save(tmp_path / "windows")
     world_catalog.save(tmp_path / "catalog")
     for processes in (2, 1):
-        distributed.launch("tests.training.pair", {"task": "shards", "place": str(tmp_path)}, processes, tmp_path)
+        launch.launch("tests.training.pair", {"task": "shards", "place": str(tmp_path)}, processes, tmp_path)
     for name in ("shards", "shards-two-one"):
         same(type(one_sft)(tmp_path / name / "model"), one_sft, SFT_NAMES)
 
