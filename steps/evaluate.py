@@ -36,7 +36,8 @@ def evaluate(
     """Per-row results of all models, and their metrics with intervals."""
     from rere.baselines.popularity import Popularity
     from rere.data.sequences import training_sequences
-    from rere.evaluation.evaluator import evaluate_checkpoints, summarise
+    from rere.evaluation.checkpoints import evaluate_checkpoints
+    from rere.evaluation.evaluator import summarise
 
     models = {"SFT": tuned, "ReRe": reinforced}
     inputs = (windows.fingerprint, catalogue_fingerprint(catalog), *(repr(model.verify()) for model in models.values()))

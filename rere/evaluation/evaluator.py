@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from rere import distributed, in_processes
-from rere.catalog.index import CatalogIndex
 from rere.config import EvaluationConfig
-from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.evaluation import metrics
 from rere.evaluation.recommender import Recommender
 from rere.evaluation.significance import bootstrap_means
-from rere.language_model import Checkpoint
-from rere.serving.recommender import GenerativeRecommender
 
 BATCHES_A_CALL = 16  # a recommender may group prompts of like length within a call
 
@@ -73,25 +67,6 @@ def evaluate(
             "duplicate": metrics.duplicate_slots(items),
         }
     )
-
-
-def evaluate_checkpoints(
-    models: Mapping[str, Checkpoint], windows: Windows, catalog: CatalogIndex, config: EvaluationConfig, work: Path
-) -> pd.DataFrame:
-    """`evaluate` on the test rows for models by name, by constrained beam search, in `config.processes` processes.
-
-    Args:
-        work: directory for what several processes exchange.
-    """
-    if config.processes > 1 and not distributed.is_worker():
-        return in_processes.evaluate(models, windows, catalog, config, work)
-    tables = []
-    for name, model in models.items():
-        recommender = GenerativeRecommender(
-            name, model.path, catalog, config.beams, config.normalisation, config.batch_prompts, work="shared"
-        )
-        tables.append(evaluate(recommender, windows.of("test"), catalog.index_of, config))
-    return pd.concat(tables, ignore_index=True)
 
 
 def summarise(results: pd.DataFrame, config: EvaluationConfig, training_counts: np.ndarray) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rere import distributed, in_processes
+from rere import distributed
 from rere.artifacts import verify
 from rere.catalog.embeddings import embed_titles
 from rere.catalog.index import CatalogIndex
@@ -32,6 +32,7 @@ from rere.serving.debiased import item_log_probs
 from rere.training.losses import LOSSES, Counts, k3, listwise
 from rere.training.policy_run import SCORE, PolicyRun, Tally
 from rere.training.rewards import Group, check_rewards, group_advantages, score_ranks, total_reward, with_targets
+from rere.training.rl_processes import rl_in_processes
 from rere.training.rollout import Rollout, rollout
 from rere.training.sft import Log
 from rere.training.tree_log_probs import group_tree
@@ -70,7 +71,7 @@ def train_rl(
         verify(result)
         return Checkpoint(result)
     if config.processes > 1 and not distributed.is_worker():
-        return in_processes.rl(start, windows, catalog, config, work, log, teacher)
+        return rl_in_processes(start, windows, catalog, config, work, log, teacher)
     run = _Run(start, windows, catalog, config, work / "progress", log)
     run.teacher = teacher
     run.train()

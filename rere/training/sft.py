@@ -22,7 +22,7 @@ import torch
 from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback
 from trl import SFTConfig as TRLConfig
 
-from rere import distributed, in_processes
+from rere import distributed
 from rere.artifacts import fingerprint, verify
 from rere.catalog.index import CatalogIndex
 from rere.config import Backbone, SFTConfig
@@ -32,6 +32,7 @@ from rere.language_model import Checkpoint, load_model, save_checkpoint
 from rere.launch import Log
 from rere.training.adaptation import lora_config
 from rere.training.rows import Collator, sequence_rows, window_rows
+from rere.training.sft_processes import sft_in_processes
 from rere.training.trainer import FSDP, SharedTrainer
 
 NAMES = {
@@ -72,7 +73,7 @@ def train_sft(
     if (config.processes > 1 or config.sharding == "fsdp") and not distributed.is_worker():
         if config.sharding == "fsdp" and not torch.cuda.is_available():  # accelerate would leave it out without a word
             raise RereError("GPUs for `sharding: fsdp`", "none", "set `sharding: none`")
-        return in_processes.sft(windows, catalog, backbone, config, work, log, start)
+        return sft_in_processes(windows, catalog, backbone, config, work, log, start)
     started = time.perf_counter()
     train, valid = _datasets(windows, catalog, config)
     model = start.load_model() if start else load_model(backbone, len(catalog.tokenizer), config.seed)

@@ -17,7 +17,7 @@ from rere.baselines.item_models import KINDS
 from rere.catalog.index import CatalogIndex
 from rere.config import CustomReward, EvaluationConfig, RLConfig, SFTConfig
 from rere.data.dataset import Windows
-from rere.evaluation.evaluator import evaluate_checkpoints
+from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.language_model import Checkpoint
 from rere.launch import work as take_part
 from rere.training.rl import train_rl

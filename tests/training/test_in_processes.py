@@ -22,7 +22,7 @@ from rere import launch
 from rere.baselines.sasrec import fit_sasrec
 from rere.config import LoRA, SASRecConfig, SFTConfig
 from rere.errors import RereError
-from rere.evaluation.evaluator import evaluate_checkpoints
+from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.training.rl import train_rl
 from rere.training.sft import train_sft
 from rere.training.state import load_progress
@@ -145,14 +145,40 @@ def test_evaluation_gives_the_rows_of_one_process(two, world_windows, world_cata
     np.testing.assert_allclose(np.stack(found["scores"]), np.stack(one["scores"]), rtol=1e-6)
 
 
-def test_a_killed_process_ends_the_run_and_one_process_takes_over(two, world_windows, world_catalog, tmp_path):
+def test_the_setting_starts_the_processes(two, one_sft, world_windows, world_catalog, tmp_path):
+    _, start, _ = two
+    config = pair.SFT.model_copy(update={"processes": 2})
+    records = []
+    tuned = train_sft(
+        world_windows, world_catalog, TINY, config, tmp_path / "sft", lambda record, update: records.append(record)
+    )
+    same(tuned, one_sft, SFT_NAMES)
+    assert [record["valid_loss"] for record in records if "valid_loss" in record] == [
+        record["valid_loss"] for record in tuned.curves() if "valid_loss" in record
+    ]
+    models = {"start": start, "tuned": tuned}
+    evaluation = pair.EVALUATION.model_copy(update={"processes": 2})
+    found = evaluate_checkpoints(models, world_windows, world_catalog, evaluation, tmp_path / "evaluation")
+    one = evaluate_checkpoints(models, world_windows, world_catalog, pair.EVALUATION, tmp_path)
+    pd.testing.assert_frame_equal(found, one, rtol=1e-6)
+
+
+def test_a_killed_process_ends_the_run_and_one_process_takes_over(two, teacher, world_windows, world_catalog, tmp_path):
     _, start, _ = two
     config = pair.DEADLY.model_copy(update={"processes": 2})
     with pytest.raises(RereError, match=r"process 1 killed by SIGKILL.*goes on from its last checkpoint"):
-        train_rl(start, world_windows, world_catalog, config, tmp_path, pair.nothing)
+        train_rl(start, world_windows, world_catalog, config, tmp_path, pair.nothing, teacher)
     assert load_progress(tmp_path / "progress", torch.device("cpu"))[1]["update"] == 2
     updates = []
-    train_rl(start, world_windows, world_catalog, config.as_one(), tmp_path, lambda _, update: updates.append(update))
+    train_rl(
+        start,
+        world_windows,
+        world_catalog,
+        config.as_one(),
+        tmp_path,
+        lambda _, update: updates.append(update),
+        teacher,
+    )
     assert updates == [3, 4, 5, 6]
 
 
