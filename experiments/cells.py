@@ -174,6 +174,7 @@ SENSITIVITY = [
     *[Cell(f"G = {group}", reinforced(REINFORCED, group=group)) for group in (4, 8, 16, 32)],
     *[Cell(f"β = {kl:g}", reinforced(REINFORCED, kl=kl)) for kl in (0.0, 1e-3, 1e-2, 1e-1)],
     *[Cell(f"learning rate {rate:g}", reinforced(REINFORCED, learning_rate=rate)) for rate in (1e-4, 3e-4, 1e-3)],
+    Cell("1,000 updates", reinforced(REINFORCED, updates=1000)),
 ]
 # Full titles as codes, so that a list can be written without the constraint. `freely` is how a model is judged;
 # the training's own generation stands in the label.
