@@ -8,13 +8,20 @@ STAMP := $(VENV)/.installed
 # For the tests in a simulated Kubernetes: the extra, and the ZenML server in an environment of its own.
 SERVER := $(VENV)-zenml-server
 K8S_STAMP := $(VENV)/.k8s-installed
+# Images: `make image`, `make image TORCH=cuda`, with docker or what stands in for it.
+DOCKER ?= docker
+REGISTRY ?= registry.example.com/rere
+TAG ?= 0.1.0
+TORCH ?= cpu
+TORCH_INDEX_cpu := https://download.pytorch.org/whl/cpu
+TORCH_INDEX_cuda := https://pypi.org/simple
 # Toys 2013 where it is at hand: a directory with interactions.csv and items.csv.
 TOYS := $(if $(wildcard $(or $(RERE_TOYS_2013),../shared/data/amazon_toys_2013)/interactions.csv),toys)
 # Each recipe that talks to ZenML or MLflow first reads what `make stack` wrote.
 IN_STACK := source $(ENVIRONMENT) && export PATH="$(abspath $(BIN)):$$PATH" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help venv smollm2 stack demo retrain report serve test test-k8s check lint format reproduce reproduce-quick clean
+.PHONY: help venv smollm2 stack demo retrain report serve test test-k8s image check lint format reproduce reproduce-quick clean
 
 help:  ## list the tasks
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,10 +66,17 @@ test-k8s: $(K8S_STAMP)  ## run the pipeline in a simulated Kubernetes (Linux, ro
 	RERE_ZENML_SERVER_PYTHON=$(abspath $(SERVER))/bin/python $(BIN)/python -m pytest tests/k8s -m k8s -o faulthandler_timeout=900
 
 $(K8S_STAMP): $(STAMP) tests/k8s/zenml-server.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,k8s]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,k8s,simulated]'
 	test -x $(SERVER)/bin/python || $(PYTHON) -m venv $(SERVER)
 	$(SERVER)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/k8s/zenml-server.txt
 	@touch $@
+
+image:  ## build the images of steps and service (TORCH=cuda for GPU nodes; REGISTRY, TAG, DOCKER)
+	@[ -n "$(TORCH_INDEX_$(TORCH))" ] || { echo "TORCH is cpu or cuda, not $(TORCH)."; exit 1; }
+	for target in steps service; do \
+	  $(DOCKER) build -f infra/images/Dockerfile --target $$target --build-arg TORCH_INDEX=$(TORCH_INDEX_$(TORCH)) \
+	    -t $(REGISTRY)/$$target:$(TAG)-$(TORCH) . || exit 1; \
+	done
 
 lint: venv  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -77,7 +91,7 @@ format: venv  ## format, and mend what ruff can
 
 reproduce: venv  ## rerun the evidence of docs/results.md (hours on 2 cores; resumes where it stopped)
 	$(BIN)/python -m experiments.run main --data movielens $(TOYS) --seeds 3
-	$(BIN)/python -m experiments.run ablations sensitivity --data movielens --seeds 3
+	$(BIN)/python -m experiments.run ablations generation sensitivity --data movielens --seeds 3
 	$(BIN)/python -m experiments.report
 
 reproduce-quick: venv  ## a slice of it: one seed of the main models on MovieLens-100K (under 15 minutes)

@@ -22,7 +22,7 @@ from benchmarks.decoding import bare_forward
 from rere.config import RankingReward, RuleReward
 from rere.decoding.beam import beam_search
 from rere.decoding.tree_attention import TreeModel
-from rere.training.losses import grpo, k3
+from rere.training.losses import Counts, grpo, k3
 from rere.training.rewards import Group, group_advantages, total_reward
 from rere.training.state import Reference
 from rere.training.tree_log_probs import TreeLogProbs, group_tree
@@ -63,7 +63,8 @@ class Step:
             with self.reference.in_place():
                 reference = self.scorer(tree)
             policy = self.scorer(tree)
-            loss = grpo(policy, tree.mask, advantages_of(hits[part]), BETA * k3(policy, reference) * tree.mask)
+            penalty = BETA * k3(policy, reference) * tree.mask
+            loss = grpo(policy, tree.mask, advantages_of(hits[part]), penalty, Counts.of(tree.mask))
             (loss * len(hits[part]) / len(hits)).backward()
         return self._update()
 
@@ -76,7 +77,8 @@ class Step:
                 reference, _ = usual.candidate_log_probs(self.model.model, prompt, candidates, items[0][-1])
             policy, mask = usual.candidate_log_probs(self.model.model, prompt, candidates, items[0][-1])
             penalty = BETA * k3(policy, reference) * mask
-            loss = grpo(policy[None], mask[None], advantages_of(hits), penalty[None]) / len(self.prompts)
+            one = Counts.of(mask[None])
+            loss = grpo(policy[None], mask[None], advantages_of(hits), penalty[None], one) / len(self.prompts)
             loss.backward()
         return self._update()
 

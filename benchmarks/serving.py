@@ -30,7 +30,8 @@ from benchmarks.common import arguments, held_mib, prepare, save, show, subject
 from benchmarks.decoding import bare_forward
 from benchmarks.load import run_load
 from benchmarks.usual import PerBeamConstraint
-from rere.catalog.index import CatalogIndex, build_index, end_token
+from rere.catalog.index import CatalogIndex, build_index
+from rere.catalog.spelling import end_token
 from rere.config import IndexConfig, IngestConfig, ScratchModel, SFTConfig, SplitConfig
 from rere.data.ingest import ingest
 from rere.data.windows import make_windows

@@ -26,12 +26,13 @@ def command(version: str, model: str, who: str | None, reason: str) -> None:
             "reject it; `rere promote` overrides the gate, with the reason on record",
         )
     reviewer, against = who or champion.user(), tags.get("judged_against", "")
-    if (registry.champion_version(model) or "") not in (against, version):
+    present = registry.champion_version(model) or ""
+    if present not in (against, version):
         raise RereError(
             f"the champion that version {version} was judged against ({against or 'none'})",
-            f"version {registry.champion_version(model)}",
+            f"version {present}" if present else "no champion",
             "run the pipeline again: it judges against today's champion",
         )
     champion.decide(model, version, "approve", reviewer, reason)
-    event = champion.move(model, version, reviewer, reason)
+    event = champion.move(model, version, reviewer, reason, expected=present)
     click.echo(f"{model} {version} is approved" + (" and champion now." if event else "; it was champion already."))

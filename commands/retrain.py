@@ -8,7 +8,13 @@ import click
 
 
 @click.command()
-@click.option("-c", "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.option(
+    "-c",
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="Run configuration, such as configs/retrain.yaml.",
+)
 @click.option(
     "--when",
     type=click.Choice(["changed", "always"]),

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments.lab import Lab
 from rere.baselines.ease import fit_ease
 from rere.baselines.popularity import Popularity
-from rere.config import EASEConfig, IndexConfig, ItemModelsConfig, PreferenceConfig, RLConfig, SFTConfig
+from rere.config import (
+    EASEConfig,
+    GGUFModel,
+    IndexConfig,
+    ItemModelsConfig,
+    LoRA,
+    PreferenceConfig,
+    RLConfig,
+    SFTConfig,
+)
 from rere.evaluation.recommender import Recommender
 from rere.language_model import Checkpoint
 from rere.serving.debiased import DebiasedRecommender
 from rere.serving.recommender import GenerativeRecommender
+from rere.serving.unconstrained import UnconstrainedRecommender
 
 INDEX, SFT = IndexConfig(), SFTConfig()
-SEMANTIC = IndexConfig(code="semantic")
+SEMANTIC, SEMANTIC_SFT = IndexConfig(code="semantic"), SFTConfig(epochs=6)  # its loss still falls after the default's
+TITLES, TITLES_SFT = IndexConfig(code="title"), SFTConfig(epochs=3)  # nine tokens an item: free generation needs them
 D3_WEIGHT = 0.3  # by validation, see docs/decisions.md
 TEACHER = ItemModelsConfig().teacher
 
@@ -106,6 +117,17 @@ def generative(lab: Lab, index: IndexConfig, checkpoint: Checkpoint, normalisati
     return Made(recommender, facts.get("seconds", 0.0), facts.get("tokens", 0.0), kept)
 
 
+def freely(made: Callable[[Lab], Made]) -> Callable[[Lab], Made]:
+    """The same model, judged by what it writes without the constraint."""
+
+    def make(lab: Lab) -> Made:
+        found = made(lab)
+        assert isinstance(found.recommender, GenerativeRecommender)
+        return replace(found, recommender=UnconstrainedRecommender("model", found.recommender.model, lab.index(TITLES)))
+
+    return make
+
+
 def rewards(*parts: dict[str, Any] | str) -> list[dict[str, Any]]:
     return [{"type": part} if isinstance(part, str) else part for part in parts]
 
@@ -116,7 +138,7 @@ MAIN = [
     Cell("SASRec", item_model("sasrec")),
     Cell("GRU4Rec", item_model("gru4rec")),
     Cell("Caser", item_model("caser")),
-    Cell("SFT, semantic IDs (TIGER-style)", tuned(SEMANTIC)),
+    Cell("SFT, semantic IDs (TIGER-style)", tuned(SEMANTIC, SEMANTIC_SFT)),
     Cell("SFT", tuned(INDEX)),
     Cell("SFT + D3 (SASRec)", debiased),
     Cell("DPO", preferring(PreferenceConfig(negatives=1, updates=300))),
@@ -152,5 +174,61 @@ SENSITIVITY = [
     *[Cell(f"G = {group}", reinforced(REINFORCED, group=group)) for group in (4, 8, 16, 32)],
     *[Cell(f"β = {kl:g}", reinforced(REINFORCED, kl=kl)) for kl in (0.0, 1e-3, 1e-2, 1e-1)],
     *[Cell(f"learning rate {rate:g}", reinforced(REINFORCED, learning_rate=rate)) for rate in (1e-4, 3e-4, 1e-3)],
+    Cell("1,000 updates", reinforced(REINFORCED, updates=1000)),
 ]
-STUDIES = {"main": MAIN, "ablations": ABLATIONS, "sensitivity": SENSITIVITY}
+# Full titles as codes, so that a list can be written without the constraint. `freely` is how a model is judged;
+# the training's own generation stands in the label.
+TITLED, TITLED_FREE = (
+    reinforced(PAPER, TITLES, TITLES_SFT, generation=generation) for generation in ("constrained", "unconstrained")
+)
+GENERATION = [
+    Cell("SFT (start), constrained", tuned(TITLES, TITLES_SFT)),
+    Cell("SFT (start), free", freely(tuned(TITLES, TITLES_SFT))),
+    Cell("RL constrained, constrained", TITLED),
+    Cell("RL constrained, free", freely(TITLED)),
+    Cell("RL free, constrained", TITLED_FREE),
+    Cell("RL free, free", freely(TITLED_FREE)),
+]
+# A pretrained model, as much of it as two CPU cores bear: LoRA, bfloat16, a fourth of the users (`movielens-quarter`).
+SMOLLM2 = IndexConfig(
+    backbone=GGUFModel(),
+    code="title",
+    instruction="A user watched these films, one a line. Name the next one.\n",
+)
+SMOLLM2_SFT = SFTConfig(
+    adaptation=LoRA(),
+    epochs=2,
+    learning_rate=5e-4,
+    sequence_items=20,
+    device_batch_rows=4,
+    validation_rows=200,
+    precision="bfloat16",
+)
+SMOLLM2_RL: dict[str, Any] = {
+    "adaptation": {"type": "lora"},
+    "learning_rate": 1e-4,
+    "updates": 80,
+    "prompts": 16,
+    "device_batch_prompts": 8,
+    "validate_every": 40,
+    "validation_rows": 300,
+    "checkpoint_every": 10,
+    "precision": "bfloat16",
+}
+PRETRAINED = [
+    Cell("Popularity", popularity),
+    Cell("SASRec", item_model("sasrec")),
+    Cell("GRU4Rec", item_model("gru4rec")),
+    Cell("SFT, nano", tuned(INDEX)),
+    Cell("ReRe (default), nano", reinforced(REINFORCED)),
+    Cell("SFT, SmolLM2", tuned(SMOLLM2, SMOLLM2_SFT)),
+    Cell("ReRe (default), SmolLM2", reinforced(REINFORCED, SMOLLM2, SMOLLM2_SFT, **SMOLLM2_RL)),
+    Cell("ReRe (paper), SmolLM2", reinforced(PAPER, SMOLLM2, SMOLLM2_SFT, **SMOLLM2_RL)),
+]
+STUDIES = {
+    "main": MAIN,
+    "ablations": ABLATIONS,
+    "generation": GENERATION,
+    "sensitivity": SENSITIVITY,
+    "pretrained": PRETRAINED,
+}

@@ -19,9 +19,15 @@ from rere.evaluation.evaluator import row_values
 from rere.evaluation.significance import bootstrap_means
 
 matplotlib.use("svg")
-BASE = {"main": "SFT", "ablations": "SFT (start)", "sensitivity": "SFT (start)"}
+BASE = {
+    "main": "SFT",
+    "ablations": "SFT (start)",
+    "generation": "SFT (start), constrained",
+    "sensitivity": "SFT (start)",
+    "pretrained": "SFT, SmolLM2",
+}
 RIVALS = ("SFT", "SASRec")
-LISTS = ("coverage@10", "diversity@10", "popularity_bias@10")
+FAULTS, PLACES = ("invalid", "duplicate"), max(EVALUATION.ks)  # shares of a list's places
 
 
 def seeds_of(root: Path, data: str, cell: Cell) -> list[int]:
@@ -100,8 +106,7 @@ def _lists(rows: list[pd.DataFrame], keep: np.ndarray, counts: np.ndarray) -> di
         "coverage@10": float(np.mean([metrics.coverage(top, len(counts)) for top in tops])),
         "diversity@10": float(np.mean([metrics.diversity(top, len(counts)) for top in tops])),
         "popularity_bias@10": float(np.mean([metrics.popularity_bias(top, counts) for top in tops])),
-        "invalid": float(np.mean([own["invalid"].sum() for own in rows])),
-        "duplicate": float(np.mean([own["duplicate"].sum() for own in rows])),
+        **{fault: float(np.mean([own.loc[keep, fault].mean() for own in rows])) / PLACES for fault in FAULTS},
     }
 
 
@@ -118,7 +123,8 @@ def markdown(found: pd.DataFrame, study: str) -> str:
     base = BASE[study]
     against = [base] + (["SASRec"] if study == "main" else [])
     names = ["model", "HR@10", "NDCG@10 [95 %]", "± seeds", *[f"Δ to {name} [95 %], p" for name in against]]
-    names += ["silent groups", "coverage@10", "train s"]
+    faults = FAULTS if study == "generation" else ()  # nil wherever the constraint holds
+    names += ["silent groups", "coverage@10", *faults, "train s"]
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     for _, row in found.iterrows():
         cells = [row["model"], f"{row['hr@10']:.4f}"]
@@ -129,7 +135,8 @@ def markdown(found: pd.DataFrame, study: str) -> str:
             low, high, p = (row.get(f"vs {name} {end}", np.nan) for end in ("low", "high", "p"))
             cells.append("–" if np.isnan(gap) else f"{gap:+.4f} [{low:+.4f}, {high:+.4f}], {p:.3f}")
         silent = row["groups_without_signal"]
-        cells += ["–" if np.isnan(silent) else f"{silent:.2f}", f"{row['coverage@10']:.3f}", f"{row['seconds']:.0f}"]
+        cells += ["–" if np.isnan(silent) else f"{silent:.2f}", f"{row['coverage@10']:.3f}"]
+        cells += [*(f"{row[fault]:.3f}" for fault in faults), f"{row['seconds']:.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

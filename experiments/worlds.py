@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -49,18 +49,26 @@ class World:
 
 
 def load(name: str) -> World:
-    """`movielens` (chronological), `movielens-loo` (leave one out) or `toys` (Amazon Toys 2013, chronological)."""
+    """One of `NAMES`: `movielens` and `toys` (Amazon Toys 2013) are split by time, `movielens-loo` leaves one out, and
+    `movielens-quarter` is every fourth user of `movielens`, all their rows, over the same catalogue."""
     dataset = ingest(_sources()[name])
-    return World(name, dataset, make_windows(dataset, SplitConfig()))
+    windows = make_windows(dataset, SplitConfig())
+    if name == "movielens-quarter":
+        users = sorted(set(dataset.interactions["user_id"]))[::4]
+        rows, table = dataset.interactions, windows.table
+        dataset = replace(dataset, interactions=rows[rows["user_id"].isin(users)].reset_index(drop=True))
+        windows = replace(windows, table=table[table["user_id"].isin(users)].reset_index(drop=True))
+    return World(name, dataset, windows)
 
 
-NAMES = ("movielens", "movielens-loo", "toys")
+NAMES = ("movielens", "movielens-loo", "movielens-quarter", "toys")
 
 
 def _sources() -> dict[str, IngestConfig]:
     toys = Path(os.environ.get(TOYS, BESIDE))
     return {
         "movielens": IngestConfig(split=Chronological()),
+        "movielens-quarter": IngestConfig(split=Chronological()),
         "movielens-loo": IngestConfig(split=LeaveOneOut()),
         "toys": IngestConfig(
             source=Tables(interactions=toys / "interactions.csv", items=toys / "items.csv"),

@@ -1,7 +1,7 @@
-"""Set up the local stack, kept in the project: `.rere/zenml` (database, artifacts, MLflow). Safe to repeat.
+"""Set up the local stack (infra/stacks/local.yaml), kept in the project: `.rere/zenml`. Safe to repeat.
 
-Default artifact store and orchestrator, MLflow experiment tracker and model registry, all embedded: no server,
-no network. Writes `.rere/env.sh`, which the activated virtual environment and the Makefile read.
+Database, artifacts and MLflow are embedded: no server, no network. Writes `.rere/env.sh`, which the activated virtual
+environment and the Makefile read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / ".rere"
-STACK = "rere_local"
 
 
 def set_up(home: Path) -> dict[str, str]:
@@ -26,22 +25,11 @@ def set_up(home: Path) -> dict[str, str]:
     os.environ.update(environment)  # before zenml is imported: it reads them once
 
     from zenml.client import Client
-    from zenml.enums import StackComponentType
 
-    client = Client()
-    existing = {stack.name for stack in client.list_stacks(name=STACK)}
-    if STACK not in existing:
-        components: dict[StackComponentType, str] = {
-            StackComponentType.ARTIFACT_STORE: "default",
-            StackComponentType.ORCHESTRATOR: "default",
-        }
-        for kind in (StackComponentType.EXPERIMENT_TRACKER, StackComponentType.MODEL_REGISTRY):
-            if not client.list_stack_components(type=kind, name="mlflow"):
-                client.create_stack_component(name="mlflow", flavor="mlflow", component_type=kind, configuration={})
-            components[kind] = "mlflow"
-        client.create_stack(name=STACK, components=components)
-    client.activate_stack(STACK)
-    tracker = client.active_stack.experiment_tracker
+    from infra.stack import read, register
+
+    register(read("local"))
+    tracker = Client().active_stack.experiment_tracker
     assert tracker is not None
     environment["MLFLOW_TRACKING_URI"] = tracker.get_tracking_uri()  # type: ignore[attr-defined]
     return environment
@@ -52,7 +40,7 @@ def main() -> None:
     environment = set_up(HOME)
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
     (HOME / "env.sh").write_text("".join(lines), encoding="utf-8")
-    print(f"The stack {STACK} is ready. Next: source .venv/bin/activate && zenml pipeline run rere_pipeline")
+    print("The stack rere_local is ready. Next: source .venv/bin/activate && zenml pipeline run rere_pipeline")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
 from zenml.metadata.metadata_types import MetadataType
 
-from rere.artifacts import MANIFEST, fingerprint, verify
+from rere.artifacts import MANIFEST, fingerprint, verify, writing
 
 
 class DirectoryMaterializer(BaseMaterializer):
@@ -45,10 +45,11 @@ class DirectoryMaterializer(BaseMaterializer):
     # ------------------------------------------------------------ ZenML's interface
 
     def save(self, data: Any) -> None:
-        with self.get_temporary_directory(delete_at_exit=True) as scratch:
+        with writing(self.uri), self.get_temporary_directory(delete_at_exit=True) as scratch:
             directory = Path(scratch) / self.FOLDER
-            directory.mkdir()
-            self.write(data, directory)
+            with writing(scratch):
+                directory.mkdir()
+                self.write(data, directory)
             self._sums = verify(directory)
             for name in [*self._sums, MANIFEST]:
                 target = f"{self.uri}/{self.FOLDER}/{name}"

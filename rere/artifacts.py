@@ -1,17 +1,25 @@
 """Directories that travel: a manifest of SHA-256 sums, written last, checked before anything is read.
 
-A directory without its manifest was never finished; one whose sums differ was altered. Both are refused.
+A directory without its manifest was never finished; one whose sums differ was altered. Both are refused. And a place
+that can't be written to (full, read-only) is said to be so.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rere.errors import RereError
 
 MANIFEST = "manifest.json"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+FORBIDDEN = (errno.EACCES, errno.EPERM)
 
 
 def sha256(path: Path) -> str:
@@ -27,7 +35,9 @@ def seal(directory: Path) -> dict[str, str]:
         for path in sorted(directory.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
-    (directory / MANIFEST).write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
+    fresh = directory / f"{MANIFEST}.new"
+    fresh.write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
+    fresh.replace(directory / MANIFEST)  # half a manifest never lies under its name
     return sums
 
 
@@ -41,7 +51,10 @@ def verify(directory: Path) -> dict[str, str]:
     remedy = "delete it and rerun the step that makes it (`zenml pipeline run rere_pipeline`)"
     if not manifest.is_file():
         raise RereError(f"a finished artifact at {directory}", f"no {MANIFEST}: it is half-written", remedy)
-    expected: dict[str, str] = json.loads(manifest.read_text(encoding="utf-8"))
+    try:
+        expected: dict[str, str] = json.loads(manifest.read_text(encoding="utf-8"))
+    except ValueError as error:  # a copy that was cut short
+        raise RereError(f"a whole {manifest}", f"an unreadable one ({error})", remedy) from error
     found = {
         path.relative_to(directory).as_posix(): path
         for path in directory.rglob("*")
@@ -60,3 +73,47 @@ def fingerprint(sums: dict[str, str]) -> str:
     """One SHA-256 for a whole sealed directory: of its sorted `path sum` lines."""
     text = "".join(f"{name} {digest}\n" for name, digest in sorted(sums.items()))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def writing(place: Path | str) -> Iterator[None]:
+    """Within, something is written below `place`; a full or read-only disk is a RereError that says so.
+
+    Libraries wrap the system's error in one of their own, or lose it: then its text is looked for, and at last a small
+    file is tried.
+    """
+    try:
+        yield
+    except RereError:
+        raise
+    except Exception as error:
+        if (problem := _unwritable(error) or _try(Path(place))) is None:
+            raise
+        raise RereError(
+            f"room and permission to write below {place}",
+            problem,
+            "free or enlarge the disk, or make it writable, and run again: finished work is kept",
+        ) from error
+
+
+def _unwritable(error: BaseException) -> str | None:
+    """The system's words for why nothing could be written, if that is what an error (or its cause) is about."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in (*FULL, *FORBIDDEN):
+            return os.strerror(seen.errno)
+        for code in FULL:
+            if os.strerror(code) in str(seen):
+                return os.strerror(code)
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _try(place: Path) -> str | None:
+    try:
+        with tempfile.NamedTemporaryFile(dir=place) as probe:
+            probe.write(bytes(1 << 16))
+            probe.flush()
+    except OSError as error:
+        return _unwritable(error)
+    return None

@@ -7,7 +7,7 @@ Lengths are in items or tokens, times in seconds; each field says which.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -231,17 +231,36 @@ Adaptation = Annotated[FullFineTuning | LoRA, Field(discriminator="type")]
 Precision = Literal["float32", "bfloat16"]
 
 
-class SFTConfig(Settings):
+class InProcesses(Settings):
+    """A stage that several processes can share: same batches, same result up to rounding, whatever their number."""
+
+    processes: int = Field(
+        default=1, ge=1, description="of one machine, a GPU each where there are any; they share every batch"
+    )
+
+    def as_one(self) -> Self:
+        """These settings in one process: what determines the result."""
+        return self.model_copy(update={"processes": 1})
+
+
+class SFTConfig(InProcesses):
     rows: Literal["window", "sequence"] = Field(
         default="sequence",
         description="window: a row a target (the paper); sequence: one forward trains every target of a user",
     )
     adaptation: Adaptation = FullFineTuning()
-    epochs: int = Field(default=6, ge=0, description="0: the base model as it is")
+    epochs: int = Field(default=4, ge=0, description="0: the base model as it is")
     learning_rate: float = Field(default=3e-3, gt=0)
     batch_tokens: int = Field(default=512, ge=1, description="trained tokens an update (effective batch)")
-    device_batch_rows: int = Field(default=32, ge=1, description="rows a forward; accumulation makes up the rest")
+    device_batch_rows: int = Field(
+        default=32, ge=1, description="rows a forward, shared out among processes; accumulation makes up the rest"
+    )
     sequence_items: int = Field(default=60, ge=2, description="items a row at most when rows = sequence")
+    sharding: Literal["none", "fsdp"] = Field(
+        default="none",
+        description="fsdp: each process holds a part of the weights, gradients and optimiser state, for models that "
+        "one device can't train (needs adaptation: full)",
+    )
     weight_decay: float = Field(default=0.01, ge=0)
     warmup_share: float = Field(default=0.05, ge=0, lt=1)
     patience: int = Field(default=3, ge=1, description="epochs without a better validation loss")
@@ -249,6 +268,12 @@ class SFTConfig(Settings):
     precision: Precision = "float32"
     gradient_checkpointing: Literal["off", "on"] = "off"
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _shards_are_of_the_model(self) -> SFTConfig:
+        if self.sharding == "fsdp" and self.adaptation.type != "full":
+            raise ValueError("sharding: fsdp goes with adaptation: full; adapters are small enough for sharding: none")
+        return self
 
 
 class Beam(Settings):
@@ -316,7 +341,7 @@ Reward = Annotated[
 ]
 
 
-class RLConfig(Settings):
+class RLConfig(InProcesses):
     group: int = Field(default=16, ge=2, description="candidates a prompt, G")
     generation: Literal["constrained", "unconstrained"] = Field(
         default="constrained", description="unconstrained: whatever the model writes, items or not (needs code: title)"
@@ -343,7 +368,9 @@ class RLConfig(Settings):
     updates: int | None = Field(default=300, ge=1, description="stop after so many; null: after `epochs`")
     epochs: int = Field(default=2, ge=1)
     prompts: int = Field(default=32, ge=1, description="prompts an update")
-    device_batch_prompts: int = Field(default=32, ge=1, description="prompts a forward; accumulation makes up the rest")
+    device_batch_prompts: int = Field(
+        default=32, ge=1, description="prompts a forward, shared out among processes; accumulation makes up the rest"
+    )
     learning_rate: float = Field(default=3e-4, gt=0)
     warmup_share: float = Field(default=0.03, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -470,7 +497,7 @@ class ItemModelsConfig(Settings):
     caser: CaserConfig = CaserConfig()
 
 
-class EvaluationConfig(Settings):
+class EvaluationConfig(InProcesses):
     ks: tuple[int, ...] = (1, 3, 5, 10)
     beams: int = Field(default=20, ge=1, description="width of the constrained beam search")
     batch_prompts: int = Field(default=64, ge=1)

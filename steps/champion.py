@@ -1,16 +1,18 @@
 """Who is champion: one append-only log, and two registries that follow it.
 
-What people and gates decide is first written to the log (tags `event.000001`, `event.000002`, ... of the MLflow
-registered model; no tag is ever changed), and copied to the ZenML Model version's metadata; a move is then done in
-MLflow (the alias), then in ZenML (the stage). A crash in between leaves a log that is ahead of the registries, which
-`repair` brings up to it; every command and every run repairs first.
+What people and gates decide is first written to the log (tags `event.NUMBER.TIME` of the MLflow registered model; no
+tag is ever changed, and of two under one number, written at once, the earlier counts), and copied to the ZenML Model
+version's metadata; a move is then done in MLflow (the alias), then in ZenML (the stage). A crash in between leaves a
+log that is ahead of the registries, which `repair` brings up to it; every command and every run repairs first.
 """
 
 from __future__ import annotations
 
 import fcntl
 import getpass
+import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -25,6 +27,7 @@ from zenml.utils.metadata_utils import log_metadata
 
 from rere.errors import RereError
 from steps import registry
+from steps.model_version import metadata_of
 
 PREFIX = "event."
 LOCKS = "RERE_LOCK_DIR"  # environment variable; default: .rere/locks
@@ -45,9 +48,7 @@ class Event(BaseModel):
 
 def events(name: str) -> list[Event]:
     """All of the log, oldest first; none for a model that isn't registered."""
-    found = MlflowClient().search_registered_models(f"name='{name}'")
-    tags = found[0].tags if found else {}
-    return [Event.model_validate_json(tags[key]) for key in sorted(tags) if key.startswith(PREFIX)]
+    return list(_log(name).values())
 
 
 def move(
@@ -64,7 +65,7 @@ def move(
     """
     with _alone(name):
         repair(name)
-        registry.get(name, version)
+        _require_in_both(name, version)
         present = registry.champion_version(name)
         if expected is not None and (present or "") != expected:
             raise RereError(
@@ -83,7 +84,7 @@ def decide(name: str, version: str, action: Literal["approve", "reject"], who: s
     """Write a reviewer's word to the log; moves nothing. RereError without such a version."""
     with _alone(name):
         repair(name)
-        registry.get(name, version)
+        _require_in_both(name, version)
         return _append(name, action, version, registry.champion_version(name), who, reason)
 
 
@@ -122,22 +123,45 @@ def roll_back(name: str, who: str, reason: str) -> Event:
 
 def repair(name: str) -> bool:
     """Bring both registries up to the log; True when something was behind."""
-    log = events(name)
-    missing = [n for n, event in enumerate(log, 1) if not _copied(name, n, event)]
-    for n in missing:
-        _copy(name, n, log[n - 1])
+    missing = {key: event for key, event in _log(name).items() if not _copied(name, key, event)}
+    for key, event in missing.items():
+        _copy(name, key, event)
     moves = _moves(name)
     if not moves:
         return bool(missing)
     last = moves[-1]
-    behind = registry.champion_version(name) != last.version or _stage_version(name) != last.version
+    behind = registry.champion_version(name) != last.version or (
+        _in_zenml(name, last.version) and _stage_version(name) != last.version
+    )
     if behind:
         _follow(name, last)
     return behind or bool(missing)
 
 
+def _require_in_both(name: str, version: str) -> None:
+    """RereError for a version that one registry lacks: what the log says, both must be able to follow."""
+    registry.get(name, version)
+    if not _in_zenml(name, version):
+        raise RereError(
+            f"version {version} of {name} in MLflow and in ZenML",
+            "none in ZenML: its registration was cut short, or it was deleted there",
+            "run the pipeline again, which completes a registration; or choose another version",
+        )
+
+
 def _moves(name: str) -> list[Event]:
     return [event for event in events(name) if event.action in ("promote", "rollback")]
+
+
+def _log(name: str) -> dict[str, Event]:
+    """Key -> event, oldest first."""
+    found = MlflowClient().search_registered_models(f"name='{name}'")
+    tags = found[0].tags if found else {}
+    first: dict[str, str] = {}  # number -> key
+    for key in sorted(tags):
+        if key.startswith(PREFIX):
+            first.setdefault(key.split(".")[1], key)
+    return {key: Event.model_validate_json(tags[key]) for key in first.values()}
 
 
 def _append(name: str, action: str, version: str, previous: str | None, who: str, reason: str) -> Event:
@@ -145,22 +169,29 @@ def _append(name: str, action: str, version: str, previous: str | None, who: str
         {"action": action, "version": version, "previous": previous, "who": who, "reason": reason}
         | {"time": datetime.now(UTC).isoformat(timespec="seconds")}
     )
-    number = len(events(name)) + 1
-    MlflowClient().set_registered_model_tag(name, _key(number), event.model_dump_json())
-    _copy(name, number, event)
+    key = f"{PREFIX}{len(_log(name)) + 1:06d}.{time.time_ns():020d}"
+    MlflowClient().set_registered_model_tag(name, key, event.model_dump_json())
+    if key not in _log(name):  # the registry has no lock that machines share: look who came first
+        raise RereError(
+            f"nobody else to decide on {name} at this moment",
+            "a decision that was written a moment earlier; this one doesn't count",
+            "look at `rere versions`, then decide again",
+        )
+    _copy(name, key, event)
     return event
 
 
-def _key(number: int) -> str:
-    return f"{PREFIX}{number:06d}"
+def _copy(name: str, key: str, event: Event) -> None:
+    log_metadata(metadata={key: event.model_dump_json()}, model_name=name, model_version=f"v{event.version}")
 
 
-def _copy(name: str, number: int, event: Event) -> None:
-    log_metadata(metadata={_key(number): event.model_dump_json()}, model_name=name, model_version=f"v{event.version}")
+def _in_zenml(name: str, version: str) -> bool:
+    return bool(metadata_of(name, version))
 
 
-def _copied(name: str, number: int, event: Event) -> bool:
-    return _key(number) in Client().get_model_version(name, f"v{event.version}").run_metadata
+def _copied(name: str, key: str, event: Event) -> bool:
+    found = metadata_of(name, event.version)
+    return not found or key in found  # a version deleted in ZenML takes no copy
 
 
 def _named(version: str) -> str:
@@ -169,7 +200,10 @@ def _named(version: str) -> str:
 
 def _follow(name: str, event: Event) -> None:
     registry.set_alias(name, registry.CHAMPION, event.version)
-    _set_stage(name, event.version)
+    if _in_zenml(name, event.version):
+        _set_stage(name, event.version)
+    else:  # nobody may be kept from rolling back by a version that somebody deleted
+        logging.getLogger(__name__).warning("%s %s is gone from ZenML, so its stage isn't set.", name, event.version)
 
 
 def _set_stage(name: str, version: str) -> None:
@@ -187,7 +221,7 @@ def _stage_version(name: str) -> str | None:
 
 @contextmanager
 def _alone(name: str) -> Iterator[None]:
-    """One move at a time on this machine; across machines the `expected` champion is what protects."""
+    """One move at a time on this machine; across machines, the log tells who came first."""
     place = Path(os.environ.get(LOCKS, ".rere/locks"))
     place.mkdir(parents=True, exist_ok=True)
     with (place / f"{name}.lock").open("a") as file:

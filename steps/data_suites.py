@@ -15,6 +15,7 @@ from rere.config import ValidationConfig
 from rere.data.columns import iso_seconds
 from rere.data.dataset import PERIODS, Dataset, Windows
 from rere.data.flags import flag_interactions, flag_items, flag_windows
+from rere.data.titles import ID_CHARACTERS
 from rere.data.validation_report import Severity
 from steps.judge import Suite
 
@@ -53,6 +54,7 @@ def interactions_suite(dataset: Dataset, config: ValidationConfig) -> Suite:
             **_meta("enough users", f"at least {config.minimum_users} users", more),
         ),
         *_text("user_id"),
+        _plain("user"),
         *_text("item_id"),
         gxe.ExpectColumnValuesToBeOfType(
             column="timestamp", type_="int64", **_meta("type of timestamp", "whole seconds (int64)", source)
@@ -110,6 +112,7 @@ def items_suite(dataset: Dataset, config: ValidationConfig) -> Suite:
             **_meta("enough items", f"at least {config.minimum_items} items", "give more data, or lower the minimum"),
         ),
         *_text("item_id"),
+        _plain("item"),
         gxe.ExpectColumnValuesToBeUnique(
             column="item_id",
             **_meta("item ids are unique", "one row an item", "keep one title an item in the items file"),
@@ -215,6 +218,15 @@ def _true(column: str, name: str, expected: str, remedy: str, severity: Severity
 
     said = _meta(name, expected, remedy, severity)
     return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=[True], **said)
+
+
+def _plain(whose: str) -> Expectation:
+    return _true(
+        f"plain_{whose}",
+        f"{whose} ids hide nothing",
+        f"ids of at most {ID_CHARACTERS} characters, none of them a control, bidirectional or invisible one",
+        f"give those {whose}s plain ids in the source",
+    )
 
 
 def _text(column: str) -> list[Expectation]:

@@ -12,7 +12,8 @@ from rere.catalog.index import CatalogIndex
 from rere.config import EvaluationConfig
 from rere.data.dataset import Dataset, Windows
 from rere.language_model import Checkpoint
-from steps.code import cache_policy
+from steps.code import cache_policy, code_fingerprint
+from steps.work import catalogue_fingerprint, work_directory
 
 
 # One materializer for several outputs goes through a set in ZenML 0.98: the cache key would change at random.
@@ -35,18 +36,16 @@ def evaluate(
     """Per-row results of all models, and their metrics with intervals."""
     from rere.baselines.popularity import Popularity
     from rere.data.sequences import training_sequences
-    from rere.evaluation.evaluator import evaluate as judge_rows
+    from rere.evaluation.checkpoints import evaluate_checkpoints
     from rere.evaluation.evaluator import summarise
-    from rere.serving.recommender import GenerativeRecommender
 
-    rows, tables = windows.of("test"), [baselines]
-    for name, checkpoint in {"SFT": tuned, "ReRe": reinforced}.items():
-        recommender = GenerativeRecommender(
-            name, checkpoint.path, catalog, config.beams, config.normalisation, config.batch_prompts
-        )
-        tables.append(judge_rows(recommender, rows, catalog.index_of, config))
-    results = pd.concat(tables, ignore_index=True)
+    models = {"SFT": tuned, "ReRe": reinforced}
+    inputs = (windows.fingerprint, catalogue_fingerprint(catalog), *(repr(model.verify()) for model in models.values()))
+    with work_directory("evaluate", config.as_one(), *inputs, code_fingerprint(__name__)) as work:
+        generative = evaluate_checkpoints(models, windows, catalog, config, work)
+    results = pd.concat([baselines, generative], ignore_index=True)
     popularity = Popularity.fit(training_sequences(dataset), len(catalog.item_ids))
     metrics = summarise(results, config, popularity.counts)
+    rows = windows.of("test")
     log_metadata({"rows": len(rows), "warm_rows": int(rows["warm"].sum())})
     return results, metrics

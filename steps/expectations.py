@@ -15,7 +15,7 @@ from rere.data.dataset import PERIODS, Dataset, Windows
 from rere.data.flags import moment
 from rere.data.histories import Histories
 from rere.data.profile import Profile, drift
-from rere.data.validation_report import Check, ValidationReport, with_page
+from rere.data.validation_report import Check, Moved, ValidationReport, with_page
 from rere.data.windows import cut_histories
 from steps.data_suites import (
     INTERACTIONS,
@@ -75,13 +75,12 @@ def validate_dataset(
         "Dropped": dict(report.dropped) or {"nothing": 0},
         "Noticed": dict(report.noticed),
     }
-    found = ValidationReport(subject="data set", checks=tuple(checks))
-    return with_page(
-        found,
-        facts,
-        [{str(key): value for key, value in row.items()} for row in moved.to_dict("records")],
-        json.dumps(raw, indent=1, default=str),
+    figures = tuple(
+        Moved.model_validate({**row, "psi": None if pd.isna(row["psi"]) else row["psi"]})
+        for row in moved.to_dict("records")
     )
+    found = ValidationReport(subject="data set", checks=tuple(checks), drift=figures)
+    return with_page(found, facts, json.dumps(raw, indent=1, default=str))
 
 
 def validate_windows(windows: Windows, dataset: Dataset, config: ValidationConfig) -> ValidationReport:
@@ -103,4 +102,4 @@ def validate_windows(windows: Windows, dataset: Dataset, config: ValidationConfi
             },
         }
     found = ValidationReport(subject="windows", checks=tuple(checks))
-    return with_page(found, facts, [], json.dumps(raw, indent=1, default=str))
+    return with_page(found, facts, json.dumps(raw, indent=1, default=str))

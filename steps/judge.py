@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 BATCH_ROWS = 500_000  # rows at a time; a table of no more is judged at once
+LONGEST = 80  # characters of a value in a message
 OF_DISTINCT = ("ExpectColumnUniqueValueCountToBeBetween", "ExpectColumnDistinctValuesToContainSet")
 OF_REPEATED = ("ExpectColumnValuesToBeUnique", "ExpectCompoundColumnsToBeUnique")
 OF_COLUMNS, OF_COUNT = "ExpectTableColumnsToMatchSet", "ExpectTableRowCountToBeBetween"
@@ -176,4 +177,6 @@ def _check(suite: Suite, results: list[Any], failing_rows: int) -> Check:
 def _shown(value: object) -> str:
     if value is None or value != value:  # NaN
         return "missing"
-    return repr(value) if isinstance(value, str) else f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, str):  # repr: what is invisible or reorders a line must not do so in a message
+        return repr(value) if len(value) <= LONGEST else f"{value[:LONGEST]!r}... ({len(value):,} characters)"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -19,7 +19,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array
 
-from rere.artifacts import fingerprint
+from rere.artifacts import fingerprint, writing
 from rere.catalog.index import CatalogIndex
 from rere.config import EvaluationConfig
 from rere.data.dataset import Dataset, Windows
@@ -104,16 +104,17 @@ def log_model(checkpoint: Path, catalog: Path, settings: dict[str, Any], example
     rows = pd.DataFrame({"history": example})
     places = {"checkpoint": str(checkpoint), "catalog": str(catalog)}
     assert checkpoint.name != catalog.name  # MLflow keeps only the last part of each path
-    logged = mlflow.pyfunc.log_model(
-        name="recommender",
-        python_model=str(ROOT / "steps" / "mlflow_model.py"),
-        artifacts=places,
-        model_config=settings,
-        code_paths=[str(ROOT / "rere")],
-        pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS],
-        signature=SIGNATURE,
-        input_example=(rows, {"k": 3}),
-    )
+    with writing(mlflow.get_artifact_uri()):
+        logged = mlflow.pyfunc.log_model(
+            name="recommender",
+            python_model=str(ROOT / "steps" / "mlflow_model.py"),
+            artifacts=places,
+            model_config=settings,
+            code_paths=[str(ROOT / "rere")],
+            pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS],
+            signature=SIGNATURE,
+            input_example=(rows, {"k": 3}),
+        )
     answer = mlflow.pyfunc.load_model(logged.model_uri).predict(rows, params={"k": 3})
     lengths = [len(ids) for ids in answer["item_ids"]]
     if lengths != [3] * len(example):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from rere.artifacts import writing
 from steps.code import ROOT
 
 
 def write_report(html: str, name: str) -> Path:
     """Write a self-contained page; returns where it lies."""
     path = Path(os.environ.get("RERE_REPORTS_DIR") or ROOT / "reports") / f"{name}.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html, encoding="utf-8")
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(html, encoding="utf-8")
     return path

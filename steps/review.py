@@ -8,14 +8,13 @@ import pandas as pd
 from zenml import ArtifactConfig, step
 from zenml.types import HTMLString
 
+from rere.artifacts import fingerprint
 from rere.catalog.index import CatalogIndex
 from rere.config import EvaluationConfig, PromotionConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import ValidationReport
 from rere.language_model import Checkpoint
 from steps.decisions import Decision
-
-ALWAYS = "drift"  # the table whose checks are shown also when they pass
 
 
 @step(enable_cache=False)
@@ -42,7 +41,7 @@ def review(
 
     rows = windows.of("test")
     alone = champion_results.empty
-    rival_name = "SFT (no champion to compare with)" if alone else f"champion, version {decision.champion}"
+    rival_name = f"champion, version {decision.champion}" if not alone else _without_champion(decision)
     stages = {"SFT": tuned, "RL": reinforced}
     seeds = {stage: chosen["seed"] for stage, chosen in settings.items() if "seed" in chosen}
     return HTMLString(
@@ -59,7 +58,8 @@ def review(
                 training_counts=Popularity.fit(training_sequences(dataset), len(catalog.item_ids)).counts,
                 titles=catalog.titles,
                 histories=[[catalog.index_of[item] for item in history] for history in rows["history"]],
-                validation=[c for c in validation.checks if c.status == "warning" or c.table == ALWAYS],
+                validation=validation.having("warning"),
+                drift=validation.drift,
                 curves={stage.lower(): checkpoint.curves() for stage, checkpoint in stages.items()},
                 cost=_cost(stages),
                 lineage=_lineage(dataset, windows, settings, provenance(seeds), stages, decision, config.model_name),
@@ -70,6 +70,10 @@ def review(
     )
 
 
+def _without_champion(decision: Decision) -> str:
+    return f"SFT ({'it is the champion itself' if decision.is_champion else 'no champion to compare with'})"
+
+
 def _cost(stages: dict[str, Checkpoint]) -> list[tuple[str, str]]:
     """Training time on the machine of the run; what an hour of it costs, its owner knows."""
     seconds = {stage: float(checkpoint.facts().get("seconds", 0)) for stage, checkpoint in stages.items()}
@@ -77,6 +81,11 @@ def _cost(stages: dict[str, Checkpoint]) -> list[tuple[str, str]]:
     return [(f"{stage} training", f"{spent:,.0f} s") for stage, spent in seconds.items()] + [
         ("together", f"{total:,.0f} s, {total / 3600:.2f} machine hours")
     ]
+
+
+def _parent(facts: dict[str, Any]) -> Any:
+    """What a training started from: an earlier model's fingerprint, or the backbone."""
+    return facts.get("parent") or (fingerprint(facts["start"]) if "start" in facts else facts.get("backbone"))
 
 
 def _lineage(
@@ -94,7 +103,7 @@ def _lineage(
         "data": dataset.report.source_sha256,
         "windows": windows.fingerprint,
         "content": decision.content,
-        "parents": {stage: checkpoint.facts().get("parent") for stage, checkpoint in stages.items()},
+        "parents": {stage: _parent(checkpoint.facts()) for stage, checkpoint in stages.items()},
         **made,
     }
     theirs = metadata_of(name, decision.champion) if decision.champion else {}

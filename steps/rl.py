@@ -43,5 +43,5 @@ def reinforce(
     mentor = item_models.models[kind]
     lessons = fingerprint({str(n): repr(record) for n, record in enumerate(mentor.curves)}) + kind
     inputs = (fingerprint(start.verify()), windows.fingerprint, catalogue_fingerprint(catalog), lessons)
-    with work_directory("rl", config, *inputs, code_fingerprint(__name__)) as work:
+    with work_directory("rl", config.as_one(), *inputs, code_fingerprint(__name__)) as work:
         return train_rl(start, windows, catalog, config, work, mlflow_log("rl", config), mentor)

@@ -58,5 +58,5 @@ def _tuned(windows: Windows, catalog: CatalogIndex, config: SFTConfig, start: Ch
     backbone = catalog.config.backbone
     parent = fingerprint(start.verify()) if start else "none"
     inputs = (windows.fingerprint, catalogue_fingerprint(catalog), parent)
-    with work_directory("sft", config, backbone, *inputs, code_fingerprint(__name__)) as work:
+    with work_directory("sft", config.as_one(), backbone, *inputs, code_fingerprint(__name__)) as work:
         return train_sft(windows, catalog, backbone, config, work, mlflow_log("sft", config), start=start)

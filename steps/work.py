@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from rere.artifacts import writing
 from rere.catalog.index import CatalogIndex
 from steps.code import ROOT
 
@@ -26,12 +27,17 @@ def work_directory(stage: str, *determinants: str | BaseModel) -> Iterator[Path]
     """A directory that outlives a failure and goes when the process that finished the training ends.
 
     It can't go at once: the result lies in it until ZenML has stored it, after the step returned.
+
+    Raises:
+        RereError: what is done within can't be written, for the disk is full or read-only.
     """
     texts = [part if isinstance(part, str) else part.model_dump_json() for part in determinants]
     key = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
-    directory = Path(os.environ.get("RERE_WORK_DIR") or ROOT / ".rere" / "work") / f"{stage}-{key}"
-    directory.mkdir(parents=True, exist_ok=True)
-    yield directory
+    root = Path(os.environ.get("RERE_WORK_DIR") or ROOT / ".rere" / "work")
+    directory = root / f"{stage}-{key}"
+    with writing(root):
+        directory.mkdir(parents=True, exist_ok=True)
+        yield directory
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
 
 

@@ -11,7 +11,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from rere.catalog.index import CatalogIndex, end_token, prefix_trie
+from rere.catalog.index import CatalogIndex, prefix_trie
+from rere.catalog.spelling import end_token, spell
 from rere.catalog.trie import ROOT, TokenTrie, build_trie
 from rere.errors import RereError
 
@@ -50,11 +51,8 @@ def extend_index(catalog: CatalogIndex, added: pd.DataFrame) -> CatalogIndex:
 
 def _spelt(catalog: CatalogIndex, texts: list[str]) -> list[list[int]]:
     """Each text's tokens with the end token."""
-    encoded, end = catalog.tokenizer(texts, add_special_tokens=False)["input_ids"], end_token(catalog.tokenizer)
-    odd = [text for text, tokens in zip(texts, encoded, strict=True) if end in tokens or not text.strip()]
-    if odd:
-        raise RereError("titles of at least one token, on one line", f"{odd[:3]!r}", "clean the titles")
-    return [[*tokens, end] for tokens in encoded]
+    end = end_token(catalog.tokenizer)
+    return [[*tokens, end] for tokens in spell(catalog.tokenizer, texts)]
 
 
 def _lengthened(catalog: CatalogIndex, spelt: list[list[int]]) -> dict[int, list[int]]:

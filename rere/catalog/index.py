@@ -30,6 +30,7 @@ from tokenizers import AddedToken
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from rere.artifacts import seal, verify
+from rere.catalog.spelling import end_token, spell
 from rere.catalog.trie import TokenTrie, build_trie
 from rere.config import IndexConfig
 from rere.errors import RereError
@@ -155,13 +156,6 @@ def build_index(items: pd.DataFrame, config: IndexConfig) -> CatalogIndex:
     )
 
 
-def end_token(tokenizer: PreTrainedTokenizerFast) -> int:
-    """The token that ends an item: a line break where that is one token, else the end of text."""
-    line_break = tokenizer.encode("\n", add_special_tokens=False)
-    pretrained = tokenizer.bos_token != "<|begin|>"
-    return line_break[0] if pretrained and len(line_break) == 1 else tokenizer.eos_token_id
-
-
 def _prompt_head(tokenizer: PreTrainedTokenizerFast, instruction: str) -> tuple[int, ...]:
     """The begin token, where the tokenizer's own habit or a scratch model has one, and the instruction."""
     tokens = tokenizer.encode(instruction, add_special_tokens=False) if instruction else []
@@ -172,16 +166,12 @@ def _prompt_head(tokenizer: PreTrainedTokenizerFast, instruction: str) -> tuple[
 
 
 def _title_trie(texts: list[str], tokenizer: PreTrainedTokenizerFast) -> TokenTrie:
-    end, odd = end_token(tokenizer), []
+    end = end_token(tokenizer)
     flat, lengths = [np.zeros(0, dtype=np.int32)], [np.zeros(1, dtype=np.int64)]
     for low in range(0, len(texts), BATCH_TITLES):
-        part = texts[low : low + BATCH_TITLES]
-        encoded = tokenizer(part, add_special_tokens=False, return_attention_mask=False)["input_ids"]
-        odd += [text for text, tokens in zip(part, encoded, strict=True) if end in tokens or not tokens]
+        encoded = spell(tokenizer, texts[low : low + BATCH_TITLES])
         lengths.append(np.array([len(tokens) + 1 for tokens in encoded]))
         flat.append(np.fromiter(itertools.chain.from_iterable([*tokens, end] for tokens in encoded), dtype=np.int32))
-    if odd:
-        raise RereError("titles of at least one token, on one line", f"{odd[:3]!r}", "clean the titles")
     return build_trie((np.concatenate(flat), np.cumsum(np.concatenate(lengths))))
 
 

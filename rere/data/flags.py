@@ -5,6 +5,7 @@ The validator then only has to look for a False, and can name the rows.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 from rere.data.codes import coded, key_batches, shared_codes
 from rere.data.dataset import PERIODS, Dataset, Windows
 from rere.data.histories import Histories
+from rere.data.titles import is_plain
 
 KEY = ["user", "item", "timestamp"]
 BATCH_ROWS = 200_000  # windows whose histories are looked at together
@@ -25,9 +27,10 @@ def flag_interactions(dataset: Dataset) -> pd.DataFrame:
     in_time_order: the user's rows are adjacent, and none is earlier than the one before it
     in_period_order: no row of an earlier period follows a later one of the same user
     after_earlier_periods: not earlier than any row, of anyone, in an earlier period
+    plain_user: the user's id has nothing hidden in it
     """
     events = dataset.interactions
-    users = coded(events["user_id"])[0]
+    users, names = coded(events["user_id"])
     same = np.r_[False, users[1:] == users[:-1]][: len(users)]
     returns = ~same & pd.Series(users).duplicated().to_numpy()
     times = pd.to_numeric(events["timestamp"], errors="coerce").fillna(0).to_numpy()
@@ -40,13 +43,16 @@ def flag_interactions(dataset: Dataset) -> pd.DataFrame:
         in_time_order=~returns & ~(same & (np.diff(times, prepend=0) < 0)),
         in_period_order=~(same & (np.diff(ranks, prepend=0) < 0)),
         after_earlier_periods=times >= last[ranks],
+        plain_user=np.r_[_plain(names), True][users],
     )
 
 
 def flag_items(dataset: Dataset) -> pd.DataFrame:
-    """The catalogue with `row` and has_title: the title isn't blank."""
-    titles = dataset.items["title"].fillna("").astype("str")
-    return dataset.items.assign(row=np.arange(len(dataset.items)), has_title=titles.str.strip() != "")
+    """The catalogue with `row`, has_title: the title isn't blank, and plain_item: the id has nothing hidden in it."""
+    items = dataset.items
+    titles = items["title"].fillna("").astype("str")
+    plain = _plain(items["item_id"].fillna("").astype("str"))
+    return items.assign(row=np.arange(len(items)), has_title=titles.str.strip() != "", plain_item=plain)
 
 
 def flag_windows(windows: Windows, dataset: Dataset) -> pd.DataFrame:
@@ -124,6 +130,11 @@ def _places(
         places[rows] = left.merge(right, how="left", on=[*KEY, "nth"])["place"].fillna(-1).to_numpy(dtype=np.int64)
         seen[rows] = _members(group[training[rows]], group)[group]
     return places, seen
+
+
+def _plain(ids: Iterable[str]) -> np.ndarray:
+    """(ids,) bool"""
+    return np.array([is_plain(name) for name in ids], dtype=bool)
 
 
 def _members(codes: np.ndarray, names: pd.Index | np.ndarray) -> np.ndarray:

@@ -1,17 +1,26 @@
-"""Titles as a tokenizer should see them: one Unicode form, no invisible control characters, one line."""
+"""Titles as a tokenizer should see them: one Unicode form, nothing invisible, one line. And ids that hide nothing."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 
 import pandas as pd
 
-# Control characters that are no white space, lone surrogates, the byte order mark, and the marks that reorder
-# text. Zero-width joiners stay: emoji and several scripts need them.
+from rere.errors import RereError
+
+ID_CHARACTERS = 256  # at most: an id can become part of a title, whose length is bounded
+# Control characters that are no white space, lone surrogates, the byte order mark, the marks that reorder text, and
+# characters that no one sees and no script needs: two titles that look equal should be, and tag characters hide whole
+# sentences. (Zero-width joiners stay: emoji and several scripts need them. The flags of England, Scotland and Wales
+# are spelt with tag characters, and lose them.)
 UNWANTED = re.compile(
-    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+    "\u00ad\u200b\u2060-\u2065\u206a-\u206f\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
+LINE_PARTS = re.compile("[\x09-\x0d\x85\u2028\u2029]")
+JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f]")  # join or vary what is visible; alone they are nothing
 
 
 def normalise_titles(titles: pd.Series, limit: int) -> tuple[pd.Series, dict[str, int]]:
@@ -23,7 +32,7 @@ def normalise_titles(titles: pd.Series, limit: int) -> tuple[pd.Series, dict[str
     """
     counts = dict.fromkeys(
         (
-            "titles with control or bidirectional characters removed",
+            "titles with control, bidirectional or invisible characters removed",
             "titles brought to Unicode form NFC",
             "titles with white space collapsed",
             f"titles cut to {limit} characters",
@@ -33,7 +42,7 @@ def normalise_titles(titles: pd.Series, limit: int) -> tuple[pd.Series, dict[str
     done = []
     for title in titles:
         stages = [title]
-        stages.append(UNWANTED.sub("", stages[-1]))
+        stages.append(_seen(stages[-1]))
         stages.append(unicodedata.normalize("NFC", stages[-1]))
         stages.append(" ".join(stages[-1].split()))
         stages.append(_cut(stages[-1], limit))
@@ -41,6 +50,31 @@ def normalise_titles(titles: pd.Series, limit: int) -> tuple[pd.Series, dict[str
             counts[rule] += before != after
         done.append(stages[-1])
     return pd.Series(done, index=titles.index, dtype="str"), counts
+
+
+def is_plain(text: str) -> bool:
+    """Whether an id can stand in a list, a message or a title without harm. It is never changed: it is an identity."""
+    return len(text) <= ID_CHARACTERS and not UNWANTED.search(text) and not LINE_PARTS.search(text)
+
+
+def require_plain(items: Mapping[str, str]) -> None:
+    """RereError for items (id -> title) that ingest would refuse or change; for those that come another way."""
+    titles = pd.Series(list(items.values()), dtype=object)  # a lone surrogate has no place in text proper
+    cleaned = normalise_titles(titles, 1 << 30)[0]
+    odd = [item for item in items if not is_plain(item)]
+    odd += [title for title, clean in zip(titles, cleaned, strict=True) if title != clean]
+    if odd:
+        raise RereError(
+            f"ids of at most {ID_CHARACTERS} characters, titles of one line, nothing invisible in either",
+            ", ".join(f"{text[:80]!r}" for text in odd[:5]),
+            "correct them",
+        )
+
+
+def _seen(title: str) -> str:
+    """Without what no one sees; of nothing else, nothing is left."""
+    kept = UNWANTED.sub("", title)
+    return kept if (alone := JOINERS.sub("", kept)).strip() else alone
 
 
 def _cut(title: str, limit: int) -> str:

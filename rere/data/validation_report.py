@@ -47,13 +47,28 @@ class Check(BaseModel):
         return "passed" if self.passed else "failed" if self.severity == "error" else "warning"
 
 
+class Moved(BaseModel):
+    """A figure of the last accepted data set and of this one; `psi` (stability index) is None for plain counts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metric: str
+    previous: float
+    current: float
+    psi: float | None
+
+
 class ValidationReport(BaseModel):
-    """All checks of one subject ("data set", "windows"), and the same as a self-contained HTML page."""
+    """All checks of one subject ("data set", "windows"), and the same as a self-contained HTML page.
+
+    `drift`: rows of `rere.data.profile.drift`; none where there is nothing to compare with.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     subject: str
     checks: tuple[Check, ...]
+    drift: tuple[Moved, ...] = ()
     html: str = ""
 
     @property
@@ -95,18 +110,15 @@ def _found(check: Check) -> str:
     return f"{check.name}: {check.observed}{': ' if check.rows else ''}{', '.join(map(str, check.rows))}{more}"
 
 
-def with_page(
-    report: ValidationReport, facts: dict[str, dict[str, Any]], drift: list[dict[str, Any]], raw: str
-) -> ValidationReport:
+def with_page(report: ValidationReport, facts: dict[str, dict[str, Any]], raw: str) -> ValidationReport:
     """The report with its page.
 
     Args:
         facts: heading -> name -> value, shown beside the checks.
-        drift: rows of `rere.data.profile.drift`; none when there is nothing to compare with.
         raw: the validator's own JSON, shown folded.
     """
     environment = Environment(
         loader=PackageLoader("rere.data"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    page = environment.get_template("validation.html.j2").render(report=report, facts=facts, drift=drift, raw=raw)
+    page = environment.get_template("validation.html.j2").render(report=report, facts=facts, raw=raw)
     return report.model_copy(update={"html": page})

@@ -17,7 +17,8 @@ from typing import Any, cast
 
 import torch
 
-from rere.catalog.index import CatalogIndex, end_token
+from rere.catalog.index import CatalogIndex
+from rere.catalog.spelling import end_token
 from rere.catalog.trie import ROOT, TokenTrie, build_trie
 from rere.config import Beam, Multinomial
 from rere.decoding.tree_attention import TreeModel

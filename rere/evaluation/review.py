@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from rere.config import EvaluationConfig, GateConfig
 from rere.data.validation_report import Check as DataCheck
+from rere.data.validation_report import Moved
 from rere.evaluation import plots
 from rere.evaluation.evaluator import compare, paired, summarise
 from rere.evaluation.gate import Verdict
@@ -43,7 +44,8 @@ class ReviewInputs:
     training_counts: (I,) training interactions an item
     titles: by item index
     histories: item indices, oldest first, of the challenger's rows, in their order
-    validation: the data validation's checks that warned or that measure drift
+    validation: the data validation's checks that warned
+    drift: how far the data moved from the last accepted data set
     curves: stage ("sft", "rl") -> training records
     cost: (stage, time) as text
     lineage: nested; the challenger's and the champion's
@@ -61,6 +63,7 @@ class ReviewInputs:
     titles: list[str]
     histories: list[list[int]]
     validation: list[DataCheck]
+    drift: tuple[Moved, ...]
     curves: Mapping[str, list[dict[str, float]]]
     cost: list[tuple[str, str]]
     lineage: Mapping[str, Any]
@@ -102,6 +105,7 @@ def render_review(inputs: ReviewInputs) -> str:
             top=TOP,
             training=_training(inputs.curves),
             validation=inputs.validation,
+            drift=inputs.drift,
             cost=inputs.cost,
             lineage=lineage_sections(inputs.lineage),
             gate=inputs.gate,

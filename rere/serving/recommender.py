@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from rere import distributed
 from rere.catalog.index import CatalogIndex
 from rere.config import Normalisation
 from rere.decoding.beam import beam_search
 from rere.decoding.tree_attention import TreeModel
 from rere.evaluation.recommender import Ranking
 from rere.language_model import Checkpoint
+
+Work = Literal["alone", "shared"]
 
 
 class GenerativeRecommender:
@@ -25,6 +29,7 @@ class GenerativeRecommender:
         model: a checkpoint directory, or a model at hand.
         beams: width of the search; at least the list length asked for is always used.
         batch_prompts: prompts a forward.
+        work: shared by all processes, which then ask with the same histories and get the whole answer; or alone.
     """
 
     def __init__(
@@ -35,7 +40,9 @@ class GenerativeRecommender:
         beams: int = 20,
         normalisation: Normalisation = "vocab",
         batch_prompts: int = 64,
+        work: Work = "alone",
     ) -> None:
+        self.work = work
         self.name, self.catalog, self.beams = name, catalog, beams
         self.normalisation, self.batch_prompts = normalisation, batch_prompts
         self.model = model if isinstance(model, TreeModel) else TreeModel(Checkpoint(model).load_model())
@@ -51,7 +58,7 @@ class GenerativeRecommender:
             found = beam_search(self.model, self.trie, own, width, self.normalisation)
             return found.items, found.scores
 
-        return rank_in_batches(f"{self.name}: beam search", prompts, k, self.batch_prompts, search)
+        return rank_in_batches(f"{self.name}: beam search", prompts, k, self.batch_prompts, search, self.work)
 
 
 def rank_in_batches(
@@ -60,20 +67,29 @@ def rank_in_batches(
     k: int,
     batch_prompts: int,
     search: Callable[[list[int]], tuple[torch.Tensor, torch.Tensor]],
+    work: Work = "alone",
 ) -> Ranking:
     """Rank prompts in batches of like length; the result is in the order given.
 
     Args:
         name: what the progress bar says.
         search: places in `prompts` -> their items and scores (P, K), best first, K at least k.
+        work: `shared`: each process searches some of the batches, the same batches that one process would make.
     """
     items = np.full((len(prompts), k), -1, dtype=np.int64)
     scores = np.full((len(prompts), k), -np.inf, dtype=np.float32)
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
     batches = range(0, len(order), batch_prompts)
+    if work == "shared":
+        batches = batches[distributed.rank() :: distributed.world()]  # in turn: long prompts cost more
     for start in tqdm(batches, desc=name, unit="batch", leave=False, disable=len(batches) < 4):
         places = order[start : start + batch_prompts]
         found, score = search(places)
         items[places] = found[:, :k].cpu().numpy()
         scores[places] = score[:, :k].to(torch.float32).cpu().numpy()
+    if work == "shared":
+        every = distributed.gathered(Ranking(items, scores))
+        # A place that another process searched is empty here: no item, and a score of -inf.
+        items = np.maximum.reduce([own.items for own in every])
+        scores = np.maximum.reduce([own.scores for own in every])
     return Ranking(items, scores)

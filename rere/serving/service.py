@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from rere.data.titles import require_plain
 from rere.errors import RereError
 from rere.serving.config import ServingConfig
 from rere.serving.deployment import Deployment, Job, Ranked
@@ -147,7 +148,8 @@ class RecommendationService:
         """Offer items (id -> title): new ones, or removed ones again. Returns how many were new to the catalogue.
 
         Raises:
-            RereError: an id with another title than the catalogue's; see also `extend_index`.
+            RereError: an id with another title than the catalogue's, or one that ingest would refuse or change; see
+                also `extend_index`.
         """
         async with self._changing:
             snapshot = self.deployment.snapshot
@@ -160,6 +162,7 @@ class RecommendationService:
                         "give a new item an id of its own",
                     )
             added = {item: title for item, title in items.items() if item not in known}
+            require_plain(added)
             edits = CatalogEdits({**self.edits.added, **added}, self.edits.removed - items.keys())
             await self._put(edits)
             return len(added)

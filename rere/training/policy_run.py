@@ -2,6 +2,9 @@
 
 A subclass says what one micro-batch adds to the gradient (`micro_step`) and what an update reports (`summary`).
 An epoch's order depends on the seed and the epoch only, so a resumed run and any number of devices see the same.
+
+Several processes (rere/launch.py) share out the prompts of every micro-batch; gradients and records are sums over
+processes, so all take the same step and hold the same weights. The first one writes checkpoints and the result.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from torch.optim import AdamW
 from tqdm import tqdm
 from transformers import get_scheduler
 
+from rere import distributed
 from rere.catalog.index import CatalogIndex
 from rere.config import Normalisation, PreferenceConfig, RLConfig
 from rere.data.dataset import Windows
@@ -80,10 +84,16 @@ class PolicyRun(ABC, Generic[Config]):
         self.best_score, self.best_update = -1.0, 0
         self.reference = Reference(self.model)
         self._resume()
+        if not distributed.is_main():  # dropout of its own; the first process's is in the checkpoint
+            torch.manual_seed(config.seed + 1_000_003 * self.update + distributed.rank())
 
     @abstractmethod
     def micro_step(self, rows: np.ndarray, count: int, tally: Tally) -> None:
-        """Add the gradient of some training rows (indices) of an update of `count`, and what `summary` needs."""
+        """Add the gradient of some training rows (indices) of an update of `count`, and what `summary` needs.
+
+        Args:
+            rows: this process's share of a micro-batch; empty where there are fewer rows than processes.
+        """
 
     @abstractmethod
     def summary(self, tally: Tally, count: int) -> dict[str, float]:
@@ -130,7 +140,10 @@ class PolicyRun(ABC, Generic[Config]):
         }
         if keep == "best":
             restore(self.model, self.best)
-        return save_checkpoint(merged(self.model), result, self.curves, facts)
+        if distributed.is_main():
+            save_checkpoint(merged(self.model), result, self.curves, facts)
+        distributed.barrier()
+        return Checkpoint(result)
 
     def prompts(self, rows: Sequence[int] | np.ndarray) -> list[list[int]]:
         """The prompts of training rows."""
@@ -157,7 +170,10 @@ class PolicyRun(ABC, Generic[Config]):
         """One update: the gradient a micro-batch, then the optimiser's step."""
         started, tally = time.perf_counter(), Tally(float)
         for first in range(0, len(rows), self.config.device_batch_prompts):
-            self.micro_step(rows[first : first + self.config.device_batch_prompts], len(rows), tally)
+            micro = rows[first : first + self.config.device_batch_prompts]
+            self.micro_step(micro[distributed.part(len(micro))], len(rows), tally)
+        distributed.sum_gradients(trainable(self.model).values())
+        tally = distributed.total_of(tally)
         norm = torch.nn.utils.clip_grad_norm_(trainable(self.model).values(), self.config.clip_gradient)
         if not torch.isfinite(norm):
             raise RereError(
@@ -184,7 +200,7 @@ class PolicyRun(ABC, Generic[Config]):
         self.model.eval()
         histories, targets = self.valid_rows
         recommender = GenerativeRecommender(
-            "validation", self.tree_model, self.catalog, normalisation=self.normalisation
+            "validation", self.tree_model, self.catalog, normalisation=self.normalisation, work="shared"
         )
         ranks = target_ranks(recommender.recommend(histories, 10).items, targets.numpy())
         score = float(ndcg(ranks, 10).mean())
@@ -206,6 +222,8 @@ class PolicyRun(ABC, Generic[Config]):
             setattr(self, name, facts[name])
 
     def _save(self) -> None:
+        if not distributed.is_main():
+            return
         state = {"optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict()}
         save_progress(
             self.progress,

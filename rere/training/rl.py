@@ -11,12 +11,14 @@ number of devices see the same; the best validation NDCG@10 is kept, and the sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from rere import distributed
 from rere.artifacts import verify
 from rere.catalog.embeddings import embed_titles
 from rere.catalog.index import CatalogIndex
@@ -27,9 +29,10 @@ from rere.errors import RereError
 from rere.evaluation.recommender import Recommender
 from rere.language_model import Checkpoint
 from rere.serving.debiased import item_log_probs
-from rere.training.losses import LOSSES, k3, listwise
+from rere.training.losses import LOSSES, Counts, k3, listwise
 from rere.training.policy_run import SCORE, PolicyRun, Tally
 from rere.training.rewards import Group, check_rewards, group_advantages, score_ranks, total_reward, with_targets
+from rere.training.rl_processes import rl_in_processes
 from rere.training.rollout import Rollout, rollout
 from rere.training.sft import Log
 from rere.training.tree_log_probs import group_tree
@@ -57,8 +60,8 @@ def train_rl(
 
     Raises:
         RereError: no training or validation rows, an altered start, a collaborative reward without a teacher, a
-            custom reward that can't be imported, unconstrained generation over items without an end, or weights
-            that diverge.
+            custom reward that can't be imported, unconstrained generation over items without an end, weights that
+            diverge, or a process that failed.
     """
     if teacher is None and any(reward.type == "collaborative" for reward in config.rewards):
         raise RereError("an item model for the collaborative reward", "none", "pass `teacher`, or leave the reward out")
@@ -67,6 +70,8 @@ def train_rl(
     if (result / "manifest.json").exists():  # killed between training and storing: nothing to redo
         verify(result)
         return Checkpoint(result)
+    if config.processes > 1 and not distributed.is_worker():
+        return rl_in_processes(start, windows, catalog, config, work, log, teacher)
     run = _Run(start, windows, catalog, config, work / "progress", log)
     run.teacher = teacher
     run.train()
@@ -95,6 +100,9 @@ class _Run(PolicyRun[RLConfig]):
             self.reference.sync(self.config.reference_mixup)
 
     def micro_step(self, rows: np.ndarray, count: int, tally: Tally) -> None:
+        if not len(rows):
+            _over_processes(Counts(), frozenset(), tally)
+            return
         config, prompts = self.config, self.prompts(rows)
         targets = self.targets[rows].to(self.tree_model.device)
         self.model.eval()  # candidates come from the policy itself, without dropout
@@ -111,16 +119,17 @@ class _Run(PolicyRun[RLConfig]):
         self.model.train()
         with self.precision():
             policy = self.scorer(tree)
+        counts = _over_processes(Counts.of(tree.mask), _written(found), tally)
         valid = candidates >= 0
         group = self._group(rows, items, valid, targets, policy.detach().sum(2))
         reward = total_reward(config.rewards, group)
         advantages = group_advantages(reward, valid, config.advantage)
         divergence = k3(policy, reference) * tree.mask
         if config.loss == "listwise":
-            loss = listwise(policy, tree.mask, reward, valid, config.kl * divergence)
+            loss = listwise(policy, tree.mask, reward, valid, config.kl * divergence, counts)
         else:
-            loss = LOSSES[config.loss](policy, tree.mask, advantages, config.kl * divergence)
-        loss = loss * len(prompts) / count
+            loss = LOSSES[config.loss](policy, tree.mask, advantages, config.kl * divergence, counts)
+        loss = loss * counts.prompts / count
         loss.backward()
         tally["loss"] += float(loss.detach())
         tally["reward"] += float((reward * valid).sum())
@@ -166,12 +175,26 @@ class _Run(PolicyRun[RLConfig]):
         return every.gather(1, items.clamp(min=0)).masked_fill(items < 0, -torch.inf)
 
 
+def _over_processes(counts: Counts, written: frozenset[Hashable], tally: Tally) -> Counts:
+    """Counts of the micro-batch; notes its distinct candidates. Every process must ask, also one without prompts."""
+    every = distributed.gathered((counts, written))
+    if distributed.is_main():
+        tally["distinct"] += float(len(frozenset().union(*(own for _, own in every))))
+    return Counts(*(sum(one) for one in zip(*(astuple(own) for own, _ in every), strict=True)))
+
+
+def _written(found: Rollout) -> frozenset[Hashable]:
+    """What was generated, before the truth was added, by names that mean the same in all processes."""
+    places = found.candidates[found.candidates >= 0].unique().tolist()
+    # Items have a number; what is written freely is numbered anew each time.
+    return frozenset(places if found.items is found.candidates else (tuple(found.trie.item(n)) for n in places))
+
+
 def _count(tally: Tally, found: Rollout) -> None:
-    """What was generated, before the truth was added: candidates, distinct in the micro-batch, invalid, repeated."""
+    """What was generated, before the truth was added: candidates, invalid, repeated."""
     made = found.candidates >= 0
     same = (found.candidates[:, :, None] == found.candidates[:, None, :]).tril(-1).any(2)
     tally["candidates"] += float(made.sum())
-    tally["distinct"] += float(len(found.candidates[made].unique()))
     tally["invalid"] += float((made & (found.items < 0)).sum())
     tally["duplicate"] += float((made & same).sum())
 

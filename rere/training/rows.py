@@ -69,13 +69,20 @@ def _sequence_row(items: Sequence[str], untrained: int, catalog: CatalogIndex) -
 
 
 class Collator:
-    """Pad rows to a batch; for sequence rows with the 4-D mask of their sliding item window."""
+    """Pad rows to a batch; for sequence rows with the 4-D mask of their sliding item window.
+
+    No rows make a batch of one token that doesn't train: a process without rows takes part in a forward all the same.
+    """
 
     def __init__(self, pad: int, history_items: int) -> None:
         self.pad, self.history_items = pad, history_items
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """input_ids, labels: (B, T) int64; attention_mask: (B, T), or (B, 1, T, T) bool for sequences."""
+
+        if not rows:
+            pad = torch.tensor([[self.pad]])
+            return {"input_ids": pad, "labels": torch.full_like(pad, IGNORED), "attention_mask": torch.ones_like(pad)}
 
         def padded(name: str, fill: int) -> torch.Tensor:
             return torch.nn.utils.rnn.pad_sequence(

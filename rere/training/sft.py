@@ -3,6 +3,8 @@
 Departs from the paper in two defaults, both by config: all targets of a user's sequence train in one
 forward (`rows: sequence`), and the small default model trains from scratch at a higher learning rate.
 Validation is always on windows, one row a target, so losses compare across row formats.
+
+Several processes (`processes`) call `train_sft` alike, each on its share of every batch: rere/training/trainer.py.
 """
 
 from __future__ import annotations
@@ -11,26 +13,28 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import datasets
 import torch
 from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback
 from trl import SFTConfig as TRLConfig
-from trl import SFTTrainer
 
+from rere import distributed
 from rere.artifacts import fingerprint, verify
 from rere.catalog.index import CatalogIndex
 from rere.config import Backbone, SFTConfig
 from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.language_model import Checkpoint, load_model, save_checkpoint
-from rere.training.adaptation import lora_config, merged
+from rere.launch import Log
+from rere.training.adaptation import lora_config
 from rere.training.rows import Collator, sequence_rows, window_rows
+from rere.training.sft_processes import sft_in_processes
+from rere.training.trainer import FSDP, SharedTrainer
 
-Log = Callable[[dict[str, float], int], None]
 NAMES = {
     "loss": "train_loss",
     "eval_loss": "valid_loss",
@@ -60,19 +64,23 @@ def train_sft(
         The model with the lowest validation loss (nats a token), adapters merged, sealed; with no epochs the backbone.
 
     Raises:
-        RereError: no training or validation rows, or a backbone that can't be found.
+        RereError: no training or validation rows, a backbone that can't be found, or a process that failed.
     """
     result = work / "model"
     if (result / "manifest.json").exists():  # killed between training and storing: nothing to redo
         verify(result)
         return Checkpoint(result)
+    if (config.processes > 1 or config.sharding == "fsdp") and not distributed.is_worker():
+        if config.sharding == "fsdp" and not torch.cuda.is_available():  # accelerate would leave it out without a word
+            raise RereError("GPUs for `sharding: fsdp`", "none", "set `sharding: none`")
+        return sft_in_processes(windows, catalog, backbone, config, work, log, start)
     started = time.perf_counter()
     train, valid = _datasets(windows, catalog, config)
     model = start.load_model() if start else load_model(backbone, len(catalog.tokenizer), config.seed)
     if not config.epochs:
         base = {"stage": "base", "backbone": backbone.model_dump(mode="json"), "windows": windows.fingerprint}
-        return save_checkpoint(model, result, [], base)
-    trainer = SFTTrainer(
+        return _saved(model, result, [], base)
+    trainer = SharedTrainer(
         model=model,
         args=_arguments(config, len(train), _targets(train), work / "checkpoints"),
         train_dataset=train,
@@ -98,11 +106,18 @@ def train_sft(
         "parameters": sum(p.numel() for p in model.parameters()),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    checkpoint = save_checkpoint(
-        merged(cast(PreTrainedModel, trainer.model)), result, [record for record in curves if len(record) > 1], facts
-    )
-    shutil.rmtree(work / "checkpoints", ignore_errors=True)
+    checkpoint = _saved(trainer.whole_model(), result, [record for record in curves if len(record) > 1], facts)
+    if distributed.is_main():
+        shutil.rmtree(work / "checkpoints", ignore_errors=True)
     return checkpoint
+
+
+def _saved(model: PreTrainedModel, result: Path, curves: list[dict[str, float]], facts: dict[str, Any]) -> Checkpoint:
+    """Sealed by the first process; nobody goes on before."""
+    if distributed.is_main():
+        save_checkpoint(model, result, curves, facts)
+    distributed.barrier()
+    return Checkpoint(result)
 
 
 def _pad(catalog: CatalogIndex) -> int:
@@ -135,6 +150,7 @@ def _arguments(config: SFTConfig, rows: int, targets: int, output: Path) -> TRLC
     rows_an_update = max(1, round(config.batch_tokens * rows / targets))
     accumulation = math.ceil(rows_an_update / config.device_batch_rows)
     updates = math.ceil(rows / rows_an_update) * config.epochs
+    sharded, recompute = config.sharding == "fsdp", config.gradient_checkpointing == "on"
     return TRLConfig(
         output_dir=str(output),
         num_train_epochs=config.epochs,
@@ -145,7 +161,7 @@ def _arguments(config: SFTConfig, rows: int, targets: int, output: Path) -> TRLC
         per_device_train_batch_size=math.ceil(rows_an_update / accumulation),
         per_device_eval_batch_size=4 * config.device_batch_rows,
         gradient_accumulation_steps=accumulation,
-        gradient_checkpointing=config.gradient_checkpointing == "on",
+        gradient_checkpointing=recompute and not sharded,
         bf16=config.precision == "bfloat16",
         use_cpu=not torch.cuda.is_available(),
         max_length=None,
@@ -163,6 +179,9 @@ def _arguments(config: SFTConfig, rows: int, targets: int, output: Path) -> TRLC
         seed=config.seed,
         data_seed=config.seed,
         dataloader_pin_memory=torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,
+        fsdp=True if sharded else None,  # type: ignore[arg-type]  # annotated as text, meant as a bool
+        fsdp_config={**FSDP, "activation_checkpointing": recompute} if sharded else None,
     )
 
 
@@ -191,6 +210,7 @@ def _last_checkpoint(directory: Path) -> str | None:
         place = places.pop()
         if (place / "trainer_state.json").is_file():
             return str(place)
-        logging.getLogger(__name__).warning("Removing the unfinished checkpoint %s", place.name)
-        shutil.rmtree(place)
+        if distributed.is_main():
+            logging.getLogger(__name__).warning("Removing the unfinished checkpoint %s", place.name)
+            shutil.rmtree(place)
     return None

@@ -1,4 +1,7 @@
-"""What RL must remember: a frozen reference policy, the best weights, and checkpoints that survive a kill."""
+"""What RL must remember: a frozen reference policy, the best weights, and checkpoints that survive a kill.
+
+A checkpoint is safetensors and JSON: reading one runs no code.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from torch import nn
 from rere.artifacts import seal, verify
 
 Weights = dict[str, torch.Tensor]
+OPTIMISER = "optimiser.safetensors"
+TENSOR = "__tensor__"  # stands for a tensor in JSON
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -71,14 +76,16 @@ def save_progress(directory: Path, weights: dict[str, Weights], facts: dict[str,
 
     Args:
         weights: sets of weights by name ("policy", "reference", "best").
-        optimiser: state dicts, kept by torch.save and read back with weights_only.
+        optimiser: state dicts of numbers, texts and tensors, however nested; kept as JSON and safetensors as well.
     """
     fresh = directory.with_name(directory.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     for name, tensors in weights.items():
-        save_file({key: tensor.contiguous().clone() for key, tensor in tensors.items()}, fresh / f"{name}.safetensors")
-    torch.save(optimiser, fresh / "optimiser.pt")
+        _save_tensors(tensors, fresh / f"{name}.safetensors")
+    slots: Weights = {}
+    (fresh / "optimiser.json").write_text(json.dumps(_without_tensors(optimiser, slots)), encoding="utf-8")
+    _save_tensors(slots, fresh / OPTIMISER)
     (fresh / "progress.json").write_text(json.dumps(facts), encoding="utf-8")
     seal(fresh)
     old = directory.with_name(directory.name + ".old")
@@ -98,7 +105,32 @@ def load_progress(directory: Path, device: torch.device) -> tuple[dict[str, Weig
     ):
         if (place / "manifest.json").is_file():
             verify(place)
-            weights = {path.stem: load_file(path, device=str(device)) for path in place.glob("*.safetensors")}
+            found = {path.name: load_file(path, device=str(device)) for path in place.glob("*.safetensors")}
+            slots = found.pop(OPTIMISER)
             facts = json.loads((place / "progress.json").read_text(encoding="utf-8"))
-            return weights, facts, torch.load(place / "optimiser.pt", map_location=device, weights_only=True)
+            optimiser = _with_tensors(json.loads((place / "optimiser.json").read_text(encoding="utf-8")), slots)
+            return {name.removesuffix(".safetensors"): tensors for name, tensors in found.items()}, facts, optimiser
     return None
+
+
+def _save_tensors(tensors: Weights, path: Path) -> None:
+    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, path)
+
+
+def _without_tensors(tree: Any, tensors: Weights) -> Any:
+    """`tree` as JSON can say it; its tensors go to `tensors`, named by number."""
+    if isinstance(tree, torch.Tensor):
+        tensors[str(len(tensors))] = tree
+        return {TENSOR: len(tensors) - 1}
+    if isinstance(tree, dict):
+        return {key: _without_tensors(value, tensors) for key, value in tree.items()}
+    return [_without_tensors(value, tensors) for value in tree] if isinstance(tree, list | tuple) else tree
+
+
+def _with_tensors(tree: Any, tensors: Weights) -> Any:
+    """What `_without_tensors` was given; JSON has made texts of keys that are numbers, and lists of tuples."""
+    if isinstance(tree, dict):
+        if TENSOR in tree:
+            return tensors[str(tree[TENSOR])]
+        return {int(key) if key.isdigit() else key: _with_tensors(value, tensors) for key, value in tree.items()}
+    return [_with_tensors(value, tensors) for value in tree] if isinstance(tree, list) else tree

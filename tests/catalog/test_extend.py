@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rere.catalog.extend import extend_index
-from rere.catalog.index import CatalogIndex, build_index, end_token
+from rere.catalog.index import CatalogIndex, build_index
+from rere.catalog.spelling import end_token
 from rere.config import IndexConfig, SemanticCodes
 from rere.errors import RereError
 from tests.conftest import TINY
@@ -58,7 +59,6 @@ def test_title_codes_of_old_items_stay() -> None:
         ([("i0", "new")], "ids in use"),
         ([("i8", "one"), ("i8", "two")], "ids in use"),
         ([("i8", "  ")], "at least one token"),
-        ([("i8", "hostile<|end|>title")], "at least one token"),
     ],
 )
 def test_what_cannot_be_added(rows: list[tuple[str, str]], message: str) -> None:

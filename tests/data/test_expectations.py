@@ -109,6 +109,9 @@ def test_drift_only_warns() -> None:
     report = validate_dataset(moved, SMALL, earlier, make_profile(moved))
     drift = next(check for check in report.having("warning") if check.name == "drift")
     assert "user activity (mean)" in str(drift.rows)
+    assert any(
+        moved.metric == "user activity (mean)" and (moved.psi or 0) > SMALL.drift_warning for moved in report.drift
+    )
     assert "Drift since the last accepted data set" in report.html
     report.raise_if_failed()
 

@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 
 from rere.config import GateConfig
 from rere.data.validation_report import Check as DataCheck
-from rere.data.validation_report import FailingRow
+from rere.data.validation_report import FailingRow, Moved
 from rere.errors import RereError
 from rere.evaluation.gate import Check, Verdict
 from rere.evaluation.review import REGRESSIONS, USERS, ReviewInputs, render_review
@@ -59,6 +59,10 @@ def inputs(challenger: pd.DataFrame | None = None) -> ReviewInputs:
         titles=[*HOSTILE, *(f"Title {n}" for n in range(len(HOSTILE), ITEMS))],
         histories=[[n % ITEMS for n in range(row, row + 1 + row % 13)] for row in range(ROWS)],
         validation=[warned],
+        drift=(
+            Moved(metric="interactions", previous=90_000, current=100_000, psi=None),
+            Moved(metric="user activity (mean)", previous=99.5, current=104.25, psi=0.0123),
+        ),
         curves=curves(),
         cost=[("SFT training", "12 s")],
         lineage={
@@ -87,7 +91,9 @@ def test_everything_a_reviewer_needs_is_on_it() -> None:
         assert part in page
     assert page.count('class="card pad example"') == USERS
     tables = {attributes["id"] for tag, attributes in elements.found if tag == "table" and "id" in attributes}
-    assert tables == {"metrics", "segments", "regressions", "validation", "cost"}
+    assert tables == {"metrics", "segments", "regressions", "drift", "validation", "cost"}
+    drift = page.split('id="drift"')[1].split("</table>")[0]
+    assert all(figure in drift for figure in ("90,000", "100,000", "99.5", "104.2", "0.0123", "–"))
 
 
 def test_nothing_comes_from_elsewhere_and_titles_stay_text() -> None:

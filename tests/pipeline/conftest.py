@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import torch
+
+from rere.training.state import load_progress
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = (
@@ -77,8 +82,32 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture(scope="session")
-def smoke_run(project: Project) -> subprocess.CompletedProcess[str]:
-    """The smoke pipeline, run once for real by the command that users type."""
+def killed_run(project: Project) -> dict[str, Any]:
+    """The smoke pipeline, killed (SIGKILL) once RL has a checkpoint: how far it came, and what it left."""
+    work = project.root / ".rere" / "work"
+    process = subprocess.Popen(
+        [str(Path(sys.executable).with_name("zenml")), "pipeline", "run", "rere_pipeline", "-c", "configs/smoke.yaml"],
+        cwd=project.root,
+        env={**os.environ, **project.environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 300  # seconds; a busy machine takes its time
+    while not (found := list(work.glob("rl-*/progress/manifest.json"))):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline, "no checkpoint"
+        time.sleep(0.02)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    left = found[0].parents[1]
+    saved = load_progress(left / "progress", torch.device("cpu"))
+    assert saved is not None
+    return {"update": saved[1]["update"], "left": left}
+
+
+@pytest.fixture(scope="session")
+def smoke_run(project: Project, killed_run: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """The smoke pipeline, run for real by the command that users type; on from where the killed one was."""
     done = project.run_pipeline("configs/smoke.yaml")
     assert done.returncode == 0, done.stdout[-6000:]
     return done

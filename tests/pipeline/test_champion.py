@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -24,24 +26,37 @@ class Stage:
     version: str | None = None
 
     def __init__(self) -> None:
-        self.copied: dict[int, champion.Event] = {}
+        self.copied: dict[str, champion.Event] = {}
+        self.gone: set[str] = set()  # versions that it doesn't have
 
 
-@pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    """Three registered versions in a real MLflow store."""
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three registered versions in a real MLflow store, which takes seconds to make."""
+    place = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{place}")
     client = MlflowClient()
     client.create_registered_model(NAME)
     for n in range(3):
-        client.create_model_version(NAME, source=str(tmp_path / str(n)))
+        client.create_model_version(NAME, source=str(place.parent / str(n)))
+    mlflow.set_tracking_uri(before)
+    return place
+
+
+@pytest.fixture
+def stage(registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """A copy of that store, and ZenML's side."""
+    before = mlflow.get_tracking_uri()
+    shutil.copy2(registered, tmp_path / "mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     held = Stage()
     monkeypatch.setenv(champion.LOCKS, str(tmp_path / "locks"))
+    monkeypatch.setattr(champion, "_in_zenml", lambda name, version: version not in held.gone)
     monkeypatch.setattr(champion, "_set_stage", lambda name, version: setattr(held, "version", version))
     monkeypatch.setattr(champion, "_stage_version", lambda name: held.version)
-    monkeypatch.setattr(champion, "_copy", lambda name, number, event: held.copied.update({number: event}))
-    monkeypatch.setattr(champion, "_copied", lambda name, number, event: number in held.copied)
+    monkeypatch.setattr(champion, "_copy", lambda name, key, event: held.copied.update({key: event}))
+    monkeypatch.setattr(champion, "_copied", lambda name, key, event: key in held.copied)
     yield held
     mlflow.set_tracking_uri(before)
 
@@ -101,6 +116,26 @@ def test_a_crash_between_the_log_and_a_registry_is_repaired(
     assert [event.version for event in champion.events(NAME)] == ["1", "2"]  # the move is in the log once
 
 
+def test_a_version_whose_registration_was_cut_short_is_not_written_into_the_log(stage: Stage) -> None:
+    stage.gone = {"2"}
+    for act in (
+        lambda: champion.move(NAME, "2", "ada", "early"),
+        lambda: champion.decide(NAME, "2", "approve", "ada", "early"),
+    ):
+        with pytest.raises(RereError, match=r"in MLflow and in ZenML.*cut short.*run the pipeline again"):
+            act()
+    assert champion.events(NAME) == []
+
+
+def test_a_champion_that_was_deleted_in_zenml_keeps_nobody_from_rolling_back(stage: Stage) -> None:
+    champion.move(NAME, "1", "ada", "first")
+    champion.move(NAME, "2", "ada", "second")
+    stage.gone, stage.version = {"2"}, None
+    assert not champion.repair(NAME)  # nothing that could be mended
+    assert champion.roll_back(NAME, "bob", "it is gone").version == "1"
+    assert registry.champion_version(NAME) == stage.version == "1"
+
+
 def test_a_decision_against_another_champion_is_refused(stage: Stage) -> None:
     champion.move(NAME, "1", "ada", "first")
     champion.move(NAME, "2", "ada", "second")
@@ -118,6 +153,35 @@ def test_two_moves_at_once_one_says_so(stage: Stage, tmp_path: Path) -> None:
             champion.move(NAME, "1", "ada", "first")
     assert champion.events(NAME) == []
     assert champion.move(NAME, "1", "ada", "first") is not None
+
+
+def test_of_two_machines_that_decide_at_once_one_wins_and_no_word_is_lost(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other machine reads the log before we write, and writes a moment before (or after) us."""
+    champion.move(NAME, "1", "ada", "first")
+    write = MlflowClient.set_registered_model_tag
+
+    def beside(shift: int) -> None:
+        def both(client: MlflowClient, name: str, key: str, value: str) -> None:
+            number, _, moment = key.rpartition(".")
+            theirs = value.replace('"2"', '"3"').replace("bob", "eve")
+            write(client, name, key, value)
+            write(client, name, f"{number}.{int(moment) + shift:020d}", theirs)
+
+        monkeypatch.setattr(MlflowClient, "set_registered_model_tag", both)
+
+    beside(-1)
+    with pytest.raises(RereError, match="a moment earlier; this one doesn't count"):
+        champion.move(NAME, "2", "bob", "better")
+    assert [(event.version, event.who) for event in champion.events(NAME)] == [("1", "ada"), ("3", "eve")]
+    champion.repair(NAME)
+    assert registry.champion_version(NAME) == stage.version == "3"
+    beside(1)
+    assert champion.move(NAME, "2", "bob", "again") is not None
+    assert registry.champion_version(NAME) == stage.version == "2"
+    tags = MlflowClient().get_registered_model(NAME).tags
+    assert len([key for key in tags if key.startswith(champion.PREFIX)]) == 5  # all that was said is kept
 
 
 def test_an_unknown_version_is_named(stage: Stage) -> None:
@@ -169,7 +233,7 @@ def test_every_word_is_copied_to_the_other_registry_and_a_lost_copy_is_made_agai
     champion.move(NAME, "1", "ada", "first")
     champion.decide(NAME, "2", "reject", "bob", "dull")
     assert list(stage.copied.values()) == champion.events(NAME)
-    del stage.copied[2]  # killed between the two
+    stage.copied.popitem()  # killed between the two
     assert champion.repair(NAME)
     assert list(stage.copied.values()) == champion.events(NAME)
     assert not champion.repair(NAME)
@@ -196,6 +260,22 @@ def test_no_approval_without_a_passed_gate_or_against_another_champion(stage: St
     assert "version 1" in output
     assert registry.champion_version(NAME) == "1"
     assert [event.action for event in champion.events(NAME)] == ["promote"]
+
+
+def test_an_approval_that_somebody_overtakes_moves_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    tagged("2", gate="passed", judged_against="")
+    decide = champion.decide
+
+    def overtaken(*arguments: Any) -> Any:
+        word = decide(*arguments)
+        champion.move(NAME, "3", "eve", "a moment earlier")
+        return word
+
+    monkeypatch.setattr(champion, "decide", overtaken)
+    code, output = rere("approve", "2", "--by", "ada", "--reason", "reads well")
+    assert code == 1
+    assert "somebody else promoted meanwhile" in output
+    assert registry.champion_version(NAME) == stage.version == "3"
 
 
 def test_a_rejected_version_is_not_the_challenger_and_stays_down_until_a_person_lifts_it(stage: Stage) -> None:

@@ -81,9 +81,11 @@ def test_bad_requests_are_explained(served: Any, history: list[str], k: int, mes
 
 
 def test_loads_outside_the_project_with_its_own_code(logged: SimpleNamespace, tmp_path: Path) -> None:
-    """A process that can't see the project answers from the code that was logged along."""
+    """A process that can't see the project answers from the code that was logged along, and unpickles nothing."""
     code = f"""
 import sys
+unpickled = []
+sys.addaudithook(lambda event, arguments: unpickled.append(str(arguments)) if event == "pickle.find_class" else None)
 sys.path = [place for place in sys.path if place not in ("", {str(Path.cwd())!r})]
 sys.meta_path = [finder for finder in sys.meta_path if "editable" not in str(finder)]
 import importlib.util, json
@@ -91,7 +93,8 @@ assert importlib.util.find_spec("rere") is None
 import mlflow
 model = mlflow.pyfunc.load_model({logged.uri!r})
 import rere
-print(json.dumps([rere.__file__, model.predict({{"history": ["i0"]}}, params={{"k": 2}})["item_ids"].tolist()]))
+lists = model.predict({{"history": ["i0"]}}, params={{"k": 2}})["item_ids"].tolist()
+print(json.dumps([rere.__file__, lists, unpickled]))
 """
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -101,7 +104,8 @@ print(json.dumps([rere.__file__, model.predict({{"history": ["i0"]}}, params={{"
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    place, lists = json.loads(done.stdout.strip().splitlines()[-1])
+    place, lists, unpickled = json.loads(done.stdout.strip().splitlines()[-1])
+    assert unpickled == []
     assert str(logged.place) in place
     assert len(lists[0]) == 2
 

@@ -93,7 +93,8 @@ def test_the_commands_move_both_registries_and_show_the_review(smoke_run: Done, 
 import json
 from zenml.client import Client
 version = Client().get_model_version("rere-smoke", "production")
-print(json.dumps([version.name, json.loads(version.run_metadata["event.000001"])["reason"]]))
+(event,) = [value for key, value in version.run_metadata.items() if key.startswith("event.000001.")]
+print(json.dumps([version.name, json.loads(event)["reason"]]))
 """
     assert json.loads(project.ask(code)) == ["v1", "a drill"]
     done = project.run("rere", "rollback", "--model", "rere-smoke", "--reason", "none before")
@@ -130,6 +131,26 @@ def test_a_missing_backbone_ends_the_run_and_registers_nothing(smoke_run: Done, 
     assert "Expected a model directory at nowhere/at/all; got no config.json there." in done.stdout
     assert "Traceback" not in done.stdout
     assert versions(project) == before
+
+
+def test_bad_data_end_the_run_by_their_rows_and_register_nothing(smoke_run: Done, project: Project) -> None:
+    before = versions(project)
+    events = "".join(f"u{n % 60},i{n % 55},{1_000_000_000 + n}\n" for n in range(600))
+    (project.root / "events.csv").write_text("user_id,item_id,timestamp\n" + events + "u1,nobody,1000000700\n", "utf-8")
+    titles = "".join(f"i{n},Title {n}\n" for n in range(55))
+    (project.root / "titles.csv").write_text("item_id,title\n" + titles, "utf-8")
+    tables = f"{{type: tables, interactions: {project.root}/events.csv, items: {project.root}/titles.csv}}"
+    smoke = (project.root / SMOKE).read_text(encoding="utf-8")
+    config = smoke.replace("source: {type: movielens_100k}", f"source: {tables}\n    k_core: 1")
+    assert "events.csv" in config
+    done = project.run_pipeline(project.config("bad", config))
+    assert done.returncode != 0
+    assert "items are in the catalogue: 1 failing row of 601: row" in done.stdout
+    assert "item_id='nobody'" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert versions(project) == before
+    page = (project.root / "reports" / "data_validation.html").read_text(encoding="utf-8")
+    assert "nobody" in page
 
 
 def test_a_corrupted_artifact_ends_the_run_and_registers_nothing(smoke_run: Done, project: Project) -> None:

@@ -39,3 +39,11 @@ def test_other_settings_or_data_get_another_directory(at_exit: list[Path]) -> No
         with work.work_directory("sft", *determinants) as place:
             places.add(place)
     assert len(places) == 3
+
+
+def test_another_number_of_processes_goes_on_in_the_same_directory(at_exit: list[Path]) -> None:
+    places = set()
+    for processes in (1, 2):
+        with work.work_directory("sft", SFTConfig(processes=processes).as_one(), "data") as place:
+            places.add(place)
+    assert len(places) == 1

@@ -170,6 +170,10 @@ def test_the_catalogue_changes_at_once_and_for_good(tmp_path: Path) -> None:
         assert recommended(client, history=["<b>Brand</b> new"], k=1)
         wrong = {"items": [{"item_id": "n", "title": "Another title"}]}
         assert client.post("/catalog/add", json=wrong, headers=ADMIN).status_code == 422
+        for item, title in (("m", "two\nlines"), ("m", "evil\u202etitle"), ("m\u200b", "A title")):
+            hidden = client.post("/catalog/add", json={"items": [{"item_id": item, "title": title}]}, headers=ADMIN)
+            assert hidden.status_code == 422
+            assert "correct them" in hidden.text
     with running(edits_file=edits) as (client, service):  # another process
         assert best not in recommended(client, history=["i1"], k=41)
         assert "n" in recommended(client, history=["i1"], k=41)

@@ -9,7 +9,7 @@ import torch
 
 from rere.config import CollaborativeReward, CustomReward, RankingReward, RuleReward, SemanticReward
 from rere.errors import RereError
-from rere.training.losses import dapo, grpo, gspo, k3, listwise
+from rere.training.losses import Counts, dapo, grpo, gspo, k3, listwise
 from rere.training.rewards import (
     Group,
     check_rewards,
@@ -86,7 +86,7 @@ def test_grpo_averages_tokens_within_a_sequence_then_sequences():
     policy = torch.tensor([[[-1.0, -2.0], [-3.0, 0.0]]], requires_grad=True)
     mask = torch.tensor([[[True, True], [True, False]]])
     advantages, penalty = torch.tensor([[1.0, -2.0]]), torch.zeros_like(policy)
-    loss = grpo(policy, mask, advantages, penalty)
+    loss = grpo(policy, mask, advantages, penalty, Counts.of(mask))
     assert loss.item() == pytest.approx(-(1.0 + -2.0) / 2)  # the ratio is 1, so each token's objective is its advantage
     loss.backward()
     # d/dpolicy = -advantage · 1/length · 1/sequences
@@ -153,7 +153,7 @@ MASK = torch.tensor([[[True, True], [True, False]]])
 
 def test_dapo_averages_all_tokens():
     policy = torch.tensor(POLICY, requires_grad=True)
-    loss = dapo(policy, MASK, torch.tensor([[1.0, -2.0]]), torch.zeros_like(policy))
+    loss = dapo(policy, MASK, torch.tensor([[1.0, -2.0]]), torch.zeros_like(policy), Counts.of(MASK))
     assert loss.item() == pytest.approx(-(1.0 + 1.0 - 2.0) / 3)
     loss.backward()
     torch.testing.assert_close(policy.grad, torch.tensor([[[-1.0, -1.0], [2.0, 0.0]]]) / 3)
@@ -162,7 +162,7 @@ def test_dapo_averages_all_tokens():
 def test_gspo_takes_one_ratio_a_sequence():
     policy = torch.tensor(POLICY, requires_grad=True)
     penalty = torch.tensor([[[0.2, 0.4], [0.1, 9.0]]])
-    loss = gspo(policy, MASK, torch.tensor([[1.0, -2.0]]), penalty)
+    loss = gspo(policy, MASK, torch.tensor([[1.0, -2.0]]), penalty, Counts.of(MASK))
     # per sequence: advantage minus mean penalty = 1 - 0.3 and -2 - 0.1
     assert loss.item() == pytest.approx(-(0.7 - 2.1) / 2)
     loss.backward()
@@ -173,7 +173,8 @@ def test_listwise_is_the_cross_entropy_of_the_groups_softmax():
     policy = torch.tensor([[[-1.0, -1.0], [-1.0, 0.0], [-9.0, 0.0]]], requires_grad=True)
     mask = torch.tensor([[[True, True], [True, False], [True, False]]])
     valid = torch.tensor([[True, True, False]])
-    loss = listwise(policy, mask, torch.tensor([[3.0, 1.0, 5.0]]), valid, torch.zeros_like(policy))
+    reward = torch.tensor([[3.0, 1.0, 5.0]])
+    loss = listwise(policy, mask, reward, valid, torch.zeros_like(policy), Counts.of(mask))
     # shares 3/4 and 1/4; item scores -2 and -1: softmax e^-2, e^-1 over their sum
     p = [math.exp(-2) / (math.exp(-2) + math.exp(-1)), math.exp(-1) / (math.exp(-2) + math.exp(-1))]
     assert loss.item() == pytest.approx(-(0.75 * math.log(p[0]) + 0.25 * math.log(p[1])))
@@ -186,5 +187,6 @@ def test_listwise_is_the_cross_entropy_of_the_groups_softmax():
 def test_a_group_without_rewards_is_silent_under_listwise():
     policy = torch.tensor(POLICY, requires_grad=True)
     valid = torch.ones((1, 2), dtype=torch.bool)
-    listwise(policy, MASK, torch.tensor([[0.0, -1.0]]), valid, torch.zeros_like(policy)).backward()
+    reward = torch.tensor([[0.0, -1.0]])
+    listwise(policy, MASK, reward, valid, torch.zeros_like(policy), Counts.of(MASK)).backward()
     assert (policy.grad == 0).all()

@@ -253,6 +253,31 @@ def test_the_reference_is_another_model_only_within_its_context():
     torch.testing.assert_close(reference.weights["weight"], frozen["weight"] + 0.25)
 
 
+def test_an_optimiser_comes_back_from_plain_files(tmp_path):
+    model = torch.nn.Linear(2, 2)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5**step)
+    model(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    schedule.step()
+    state = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "random": torch.get_rng_state()}
+    save_progress(tmp_path / "progress", {"policy": snapshot(model)}, {"update": 1}, state)
+    assert {path.suffix for path in (tmp_path / "progress").iterdir()} == {".safetensors", ".json"}
+    weights, _, back = load_progress(tmp_path / "progress", torch.device("cpu"))
+    assert weights.keys() == {"policy"}
+    assert torch.equal(back["random"], state["random"])
+    again = torch.optim.AdamW(model.parameters(), lr=9.0)
+    again.load_state_dict(back["optimiser"])
+    assert again.param_groups[0]["lr"] == 0.05
+    for weight in model.parameters():
+        assert again.state[weight].keys() == optimiser.state[weight].keys() == {"step", "exp_avg", "exp_avg_sq"}
+        for name, tensor in optimiser.state[weight].items():
+            assert torch.equal(again.state[weight][name], tensor)
+    follows = torch.optim.lr_scheduler.LambdaLR(again, lambda step: 0.5**step)
+    follows.load_state_dict(back["schedule"])
+    assert follows.state_dict()["last_epoch"] == 1
+
+
 def test_progress_survives_a_kill_between_the_renames(tmp_path):
     place = tmp_path / "progress"
     for update in (1, 2):

@@ -50,7 +50,7 @@ def test_a_token_sees_the_head_its_own_item_and_the_last_items_only(world_window
 @pytest.mark.parametrize("rows", ["window", "sequence"])
 def test_training_learns_the_next_item(world_windows, world_catalog, tmp_path, rows):
     seen = []
-    config = QUICK.model_copy(update={"rows": rows, "epochs": 15})
+    config = QUICK.model_copy(update={"rows": rows, "epochs": 30})
     checkpoint = train_sft(
         world_windows, world_catalog, TINY, config, tmp_path, lambda metrics, update: seen.append((update, metrics))
     )
@@ -62,7 +62,7 @@ def test_training_learns_the_next_item(world_windows, world_catalog, tmp_path, r
     ranking = GenerativeRecommender("sft", checkpoint.path, world_catalog).recommend(histories, 2)
     targets = [world_catalog.index_of[item] for item in test["target"]]
     hits = sum(target in row for target, row in zip(targets, ranking.items.tolist(), strict=True))
-    assert hits > 15  # of 60; chance is 2 in 24, which makes 5
+    assert hits > 30  # of 60; chance is 2 in 24, which makes 5; 47 to 57 over four seeds
 
 
 def test_a_killed_run_resumes_and_ends_where_it_would_have(world_windows, world_catalog, tmp_path):

@@ -1,0 +1,165 @@
+"""SFT and RL in one and in two processes of one thread each: tokens a second, and parallel efficiency.
+
+    python -m benchmarks.parallel [--quick] [--json PATH]
+
+Each measurement is a training of its own under torchrun (nano, MovieLens-100K, the default settings of a run but for
+its length), also that of one process; start, validation and checkpoints are not in the time. Efficiency is
+tokens a second over those of one process, divided by the number of processes. `exchange` is the sum of the gradient
+over processes alone, as RL does it once an update (gloo over the loopback interface).
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.common import arguments, prepare, save, show
+from rere import distributed
+from rere.catalog.index import CatalogIndex, build_index
+from rere.config import (
+    IndexConfig,
+    IngestConfig,
+    RankingReward,
+    RLConfig,
+    RuleReward,
+    ScratchModel,
+    SFTConfig,
+    SplitConfig,
+)
+from rere.data.dataset import Windows
+from rere.data.ingest import ingest
+from rere.data.windows import make_windows
+from rere.language_model import Checkpoint, load_model
+from rere.launch import Log, launch
+from rere.launch import work as take_part
+from rere.training.rl import train_rl
+from rere.training.rows import sequence_rows
+from rere.training.sft import train_sft
+
+PROCESSES = (1, 2)
+EXCHANGES = 10
+
+
+def worker(spec: dict[str, Any], log: Log) -> None:
+    """Train both stages once and record what they took."""
+    torch.set_num_threads(1)
+    inputs = Path(spec["inputs"])
+    windows, catalog = Windows.load(inputs / "windows"), CatalogIndex.load(inputs / "catalog")
+    work = Path(spec["work"])
+    figures = {"sft": sft(windows, catalog, work), "rl": rl(windows, catalog, inputs, work, spec["updates"])}
+    log(figures | {"exchange": exchange(len(catalog.tokenizer))}, 0)  # type: ignore[arg-type]  # only a record
+
+
+class Clock:
+    """Notes when training records came: the clock's seconds, and this process's on the processor."""
+
+    def __init__(self, metric: str) -> None:
+        self.metric, self.moments = metric, list[tuple[int, float, float]]()
+
+    def __call__(self, metrics: dict[str, float], update: int) -> None:
+        if self.metric in metrics:
+            self.moments.append((update, time.perf_counter(), time.process_time()))
+
+    def figures(self, tokens_an_update: float, last: int) -> dict[str, float]:
+        """From the first record, which warms up, to record `last`; processor seconds of all processes."""
+        (first, begun, had), (end, ended, has) = self.moments[0], self.moments[last]
+        seconds = (ended - begun) / (end - first)
+        spent = distributed.total_of({"cpu": (has - had) / (end - first)})["cpu"]
+        return {
+            "seconds_an_update": seconds,
+            "cpu_seconds_an_update": spent,
+            "tokens_per_second": tokens_an_update / seconds,
+            "tokens_an_update": tokens_an_update,
+        }
+
+
+def sft(windows: Windows, catalog: CatalogIndex, work: Path) -> dict[str, float]:
+    """An epoch by the default settings."""
+    clock, config = Clock("train_loss"), SFTConfig(epochs=1, validation_rows=16)
+    done = train_sft(windows, catalog, ScratchModel(), config, work / "sft", clock)
+    rows = sequence_rows(windows.of("train"), catalog, windows.history_items, config.sequence_items)
+    return clock.figures(sum(len(row["input_ids"]) for row in rows) / done.facts()["updates"], -1)
+
+
+def rl(windows: Windows, catalog: CatalogIndex, inputs: Path, work: Path, updates: int) -> dict[str, float]:
+    """Some updates by the default settings, but without a teacher to ask."""
+    clock, rewards = Clock("reward"), (RuleReward(), RankingReward())
+    config = RLConfig(updates=updates, validate_every=10_000, validation_rows=16, rewards=rewards)
+    done = train_rl(Checkpoint(inputs / "start" / "model"), windows, catalog, config, work / "rl", clock)
+    return clock.figures(done.facts()["tokens"] / updates, -2)  # the last update validates
+
+
+def exchange(vocabulary: int) -> float:
+    """Seconds that the sum of the gradient takes."""
+    model = load_model(ScratchModel(), vocabulary, seed=0)
+    for weight in model.parameters():
+        weight.grad = torch.ones_like(weight)
+    taken = []
+    for _ in range(EXCHANGES):
+        distributed.barrier()
+        started = time.perf_counter()
+        distributed.sum_gradients(model.parameters())
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken)
+
+
+def measure(inputs: Path, processes: int, updates: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as place:
+        found: list[dict[str, Any]] = []
+        spec = {"inputs": str(inputs), "work": place, "updates": updates}
+        launch("benchmarks.parallel", spec, processes, Path(place), lambda record, _: found.append(record))
+    return found[0]
+
+
+def main() -> None:
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--users", type=int, default=None, help="users whose rows are trained (default 300; quick 60)")
+    options = parser.parse_args()
+    options.threads = 1
+    prepare(options)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    users, updates = options.users or (60 if options.quick else 300), 4 if options.quick else 12
+    dataset = ingest(IngestConfig())
+    catalog, windows = build_index(dataset.items, IndexConfig()), make_windows(dataset, SplitConfig())
+    chosen = windows.table["user_id"].isin(windows.table["user_id"].unique()[:users])
+    runs: dict[int, list[dict[str, Any]]] = {count: [] for count in PROCESSES}
+    with tempfile.TemporaryDirectory() as place:
+        inputs = Path(place)
+        windows = Windows(windows.table[chosen].reset_index(drop=True), windows.history_items)
+        windows.save(inputs / "windows")
+        catalog.save(inputs / "catalog")
+        train_sft(windows, catalog, ScratchModel(), SFTConfig(epochs=0), inputs / "start", lambda *_: None)
+        for _ in range(options.repeats):
+            for count in PROCESSES:
+                runs[count].append(measure(inputs, count, updates))
+    figures: dict[str, Any] = {"users": users, "updates": updates, "repeats": options.repeats}
+    rows = []
+    for stage in ("sft", "rl"):
+        figures[stage] = {}
+        for count in PROCESSES:
+            own = {name: statistics.median(run[stage][name] for run in runs[count]) for name in runs[count][0][stage]}
+            alone = figures[stage].get("1", own)
+            own["efficiency"] = own["tokens_per_second"] / alone["tokens_per_second"] / count
+            own["cpu_efficiency"] = alone["cpu_seconds_an_update"] / own["cpu_seconds_an_update"]
+            figures[stage][str(count)] = own
+            seconds = [own["seconds_an_update"], own["cpu_seconds_an_update"]]
+            shares = [f"{own[name]:.0%}" for name in ("efficiency", "cpu_efficiency")]
+            rows.append([stage.upper(), count, f"{own['tokens_per_second']:,.0f}", *seconds, *shares])
+    figures["exchange_seconds"] = statistics.median(run["exchange"] for run in runs[2])
+    show(
+        f"Processes of one thread each, nano, {users} users; median of {options.repeats}; the gradient's sum over two "
+        f"processes takes {figures['exchange_seconds'] * 1e3:.1f} ms",
+        ["stage", "processes", "tokens/s", "s an update", "processor s", "efficiency", "of processor time"],
+        rows,
+    )
+    save(options.json, figures)
+
+
+if __name__ == "__main__":
+    take_part(worker) if "TORCHELASTIC_RUN_ID" in os.environ else main()

@@ -1,0 +1,58 @@
+"""Judge trained models on the test rows, in one process or several.
+
+Apart from the evaluator: what only ranks (item models, a champion) need not know how training runs in processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rere import distributed, in_processes
+from rere.catalog.index import CatalogIndex
+from rere.config import EvaluationConfig
+from rere.data.dataset import Windows
+from rere.evaluation.evaluator import evaluate
+from rere.language_model import Checkpoint
+from rere.launch import Log
+from rere.serving.recommender import GenerativeRecommender
+
+
+def evaluate_checkpoints(
+    models: Mapping[str, Checkpoint], windows: Windows, catalog: CatalogIndex, config: EvaluationConfig, work: Path
+) -> pd.DataFrame:
+    """`evaluate` on the test rows for models by name, by constrained beam search, in `config.processes` processes.
+
+    Args:
+        work: directory for what several processes exchange.
+    """
+    if config.processes > 1 and not distributed.is_worker():
+        return _in_processes(models, windows, catalog, config, work)
+    tables = []
+    for name, model in models.items():
+        recommender = GenerativeRecommender(
+            name, model.path, catalog, config.beams, config.normalisation, config.batch_prompts, work="shared"
+        )
+        tables.append(evaluate(recommender, windows.of("test"), catalog.index_of, config))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _in_processes(
+    models: Mapping[str, Checkpoint], windows: Windows, catalog: CatalogIndex, config: EvaluationConfig, work: Path
+) -> pd.DataFrame:
+    spec = {"models": {name: str(model.path.resolve()) for name, model in models.items()}}
+    in_processes.run(f"{__name__}:worker", windows, catalog, config, work, spec)
+    table = pd.read_parquet(work / "results.parquet")
+    return table.assign(**{name: [one.tolist() for one in table[name]] for name in ("items", "scores")})
+
+
+def worker(spec: dict[str, Any], windows: Windows, catalog: CatalogIndex, log: Log) -> None:
+    """What each process does; the first writes the table."""
+    models = {name: Checkpoint(Path(place)) for name, place in spec["models"].items()}
+    work = Path(spec["work"])
+    table = evaluate_checkpoints(models, windows, catalog, EvaluationConfig.model_validate(spec["config"]), work)
+    if distributed.is_main():
+        table.to_parquet(work / "results.parquet", index=False)

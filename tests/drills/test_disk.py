@@ -1,0 +1,114 @@
+"""A full disk and a read-only one: one message, nothing half-written taken for whole, and on when there is room."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from materializers import DatasetMaterializer
+from rere.artifacts import writing
+from rere.catalog.index import CatalogIndex
+from rere.data.dataset import Dataset, Windows
+from rere.errors import RereError
+from rere.language_model import Checkpoint
+from rere.training.sft import train_sft
+from steps import work
+from steps.reports import write_report
+from tests.conftest import TINY
+from tests.drills.store import local_store
+from tests.drills.victims import SFT
+
+Mount = Callable[[str], None]
+SAID = r"Expected room and permission to write below {}.*got {}.*To mend it: free or enlarge the disk"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[tuple[Path, Mount]]:
+    """A small disk of its own, and a way to mount it anew with other options."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(options: str) -> None:
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"needs the right to mount a file system: {done.stderr.strip()}")
+
+    mount("size=100k")
+    yield place, mount
+    subprocess.run(["umount", place], check=True)
+
+
+def test_training_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
+    disk: tuple[Path, Mount],
+    tuned: Checkpoint,
+    world_windows: Windows,
+    world_catalog: CatalogIndex,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place, mount = disk
+    monkeypatch.setenv("RERE_WORK_DIR", str(place))
+    monkeypatch.setattr(work.atexit, "register", lambda *_, **__: None)
+
+    def train() -> Checkpoint:
+        with work.work_directory("sft", SFT) as directory:
+            return train_sft(world_windows, world_catalog, TINY, SFT, directory, lambda *_: None)
+
+    with pytest.raises(RereError, match=SAID.format(place, "No space left on device")):
+        train()
+    assert not list(place.glob("*/model/manifest.json"))
+    mount("remount,size=64m")
+    made = train()
+    assert made.verify().keys() == tuned.verify().keys()
+    assert made.verify()["model.safetensors"] == tuned.verify()["model.safetensors"]
+
+
+@pytest.mark.parametrize(("options", "said"), [("", "No space left on device"), ("ro", "Read-only file system")])
+def test_a_store_that_takes_nothing_registers_nothing(
+    options: str, said: str, disk: tuple[Path, Mount], world_dataset: Dataset
+) -> None:
+    place, mount = disk
+    if options:
+        mount(f"remount,{options}")
+    else:
+        (place / "ballast").write_bytes(bytes(96 << 10))
+    uri = place / "artifact"
+    materializer = DatasetMaterializer(str(uri), local_store(place))
+    with pytest.raises(RereError, match=SAID.format(uri, said)):
+        materializer.save(world_dataset)
+    assert not (uri / "data" / "manifest.json").exists()
+    mount("remount,rw,size=64m")
+    materializer.save(world_dataset)
+    pd.testing.assert_frame_equal(materializer.load(data_type=Dataset).items, world_dataset.items)
+
+
+def test_reports_and_work_on_a_read_only_disk(disk: tuple[Path, Mount], monkeypatch: pytest.MonkeyPatch) -> None:
+    place, mount = disk
+    mount("remount,ro")
+    monkeypatch.setenv("RERE_REPORTS_DIR", str(place / "reports"))
+    monkeypatch.setenv("RERE_WORK_DIR", str(place / "work"))
+    with pytest.raises(RereError, match=SAID.format(place, "Read-only file system")):
+        write_report("<p/>", "latest")
+    with pytest.raises(RereError, match=SAID.format(place, "Read-only file system")), work.work_directory("sft", SFT):
+        pytest.fail("there is no place to work in")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES])
+def test_the_systems_word_is_found_below_other_errors(code: int, tmp_path: Path) -> None:
+    lost = RuntimeError("the writer failed")
+    lost.__cause__ = OSError(code, os.strerror(code))
+    with pytest.raises(RereError, match=os.strerror(code)), writing(tmp_path):
+        raise lost
+
+
+def test_other_errors_pass_as_they_are(tmp_path: Path) -> None:
+    for error in (ValueError("shape"), FileNotFoundError(errno.ENOENT, "no such file"), RereError("a", "b", "c")):
+        with pytest.raises(type(error)) as caught, writing(tmp_path):
+            raise error
+        assert caught.value is error
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,124 @@
+"""What the drills' processes do until they are killed. Their worlds come from directories: nothing is inherited."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pickle
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from materializers import DatasetMaterializer
+from materializers import directory as materializing
+from rere import language_model
+from rere.baselines.item_models import ItemModels
+from rere.catalog.index import CatalogIndex
+from rere.config import RLConfig, SFTConfig
+from rere.data.collected import Collected
+from rere.data.dataset import Dataset, Windows
+from rere.language_model import Checkpoint
+from rere.serving.deployment import load_deployment
+from rere.training.rl import train_rl
+from rere.training.sft import train_sft
+from rere.training.state import load_progress
+from tests.conftest import TINY
+from tests.drills.store import local_store
+
+SFT = SFTConfig(epochs=3, learning_rate=1e-2, batch_tokens=64, sequence_items=8)
+RL = RLConfig(
+    group=4, prompts=16, device_batch_prompts=16, updates=6, learning_rate=2e-3, validate_every=2, checkpoint_every=2
+)
+BREATH = 0.15  # seconds after each log record, so that there is time to be killed in
+
+
+def breathe(metrics: dict[str, float], update: int) -> None:
+    time.sleep(BREATH)
+
+
+def die(*_: Any, **__: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def world(place: Path) -> tuple[Windows, CatalogIndex]:
+    return Windows.load(place / "windows"), CatalogIndex.load(place / "catalog")
+
+
+def fine_tune(place: Path, work: Path) -> None:
+    train_sft(*world(place), TINY, SFT, work, breathe)
+
+
+def fine_tune_until_sealing(place: Path, work: Path) -> None:
+    """Killed when the weights are written and their manifest isn't."""
+    language_model.seal = die
+    train_sft(*world(place), TINY, SFT, work, lambda *_: None)
+
+
+def reinforce(place: Path, work: Path) -> None:
+    train_rl(Checkpoint(place / "tuned"), *world(place), RL, work, breathe, teacher(place))
+
+
+def teacher(place: Path) -> Any:
+    return ItemModels.load(place / "item_models").models["sasrec"]
+
+
+def store_dataset(place: Path, uri: str, copies: int) -> None:
+    """Killed after so many files have reached the artifact store."""
+    copy, done = materializing.fileio.copy, []
+
+    def copy_or_die(*arguments: Any, **options: Any) -> None:
+        if len(done) == copies:
+            die()
+        copy(*arguments, **options)
+        done.append(None)
+
+    materializing.fileio.copy = copy_or_die
+    DatasetMaterializer(uri, local_store(Path(uri).parent)).save(Dataset.load(place / "dataset"))
+
+
+def watch_loading(place: Path, work: Path, report: Path) -> None:
+    """Load everything that a run loads; write what was unpickled, if anything, to `report`."""
+    torch.set_num_threads(1)
+    found: list[str] = []
+    watched = False
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if watched and event == "pickle.find_class":
+            found.append(".".join(map(str, arguments)))
+
+    sys.addaudithook(hook)
+    watched = True
+    pickle.loads(pickle.dumps(Path("here")))
+    proof, found[:] = list(found), []  # the hook works
+
+    def refused(*_: Any, **__: Any) -> None:
+        found.append("a pickle was opened")
+
+    opened = [(pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"), (torch, "load")]
+    kept = [getattr(module, name) for module, name in opened]
+    for module, name in opened:
+        setattr(module, name, refused)
+    Dataset.load(place / "dataset")
+    Collected.load(place / "collected")
+    windows, catalog = world(place)
+    item_models = ItemModels.load(place / "item_models")
+    Checkpoint(place / "tuned").load_model()
+    served = (place / "tuned", place / "catalog")
+    load_deployment("1", *served, history_items=4, beams=4, normalisation="vocab", prefix_tokens=0)
+    assert load_progress(work / "rl" / "progress", torch.device("cpu")) is not None
+    mentor = item_models.models["sasrec"]
+    train_rl(Checkpoint(place / "tuned"), windows, catalog, RL, work / "rl", lambda *_: None, mentor)
+    # The trainer of transformers keeps its optimiser by torch.save and reads it back restricted to tensors
+    # (weights_only): no name is ever looked up, which the hook would see.
+    for (module, name), function in zip(opened, kept, strict=True):
+        setattr(module, name, function)
+    train_sft(windows, catalog, TINY, SFT, work / "sft", lambda *_: None)
+    report.write_text(json.dumps({"proof": proof, "found": found}), encoding="utf-8")
+
+
+importlib.import_module("trl")  # its trainer comes lazily

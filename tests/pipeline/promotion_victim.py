@@ -1,0 +1,86 @@
+"""A promotion that is killed at every boundary in turn, each time by a real SIGKILL, and started again.
+
+Run in the project. Prints a line a boundary, `name killed`, and at last `end 0`. Each process is forked once imports
+are done, so that a start costs no seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import mlflow.models.utils  # noqa: F401  with what follows: all that the children would import
+import zenml.client  # noqa: F401
+from zenml import pipeline
+
+from rere.config import EvaluationConfig, PromotionConfig
+from rere.evaluation.gate import Verdict
+from rere.serving.recommender import GenerativeRecommender  # noqa: F401
+from steps import champion, model_version, promote, registry
+from steps.decisions import Decision
+
+NAME, CONTENT = "drill", "c0ffee"
+CONFIG = PromotionConfig(model_name=NAME)
+
+
+def die(*_: Any, **__: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_naming_the_champion(name: str, alias: str, version: str) -> None:
+    if alias == registry.CHAMPION:
+        die()
+    set_alias(name, alias, version)
+
+
+set_alias = registry.set_alias
+# What the process was about to do when it died: everything before that in the list was done.
+BOUNDARIES: dict[str, Callable[[], None]] = {
+    "register in MLflow": lambda: setattr(registry, "register", die),
+    "tag the version": lambda: setattr(registry, "tag", die),
+    "make the ZenML version": lambda: setattr(model_version, "_version", die),
+    "describe the ZenML version": lambda: setattr(model_version, "log_metadata", die),
+    "write the log": lambda: setattr(champion, "_append", die),
+    "copy the log": lambda: setattr(champion, "_copy", die),
+    "name the champion": lambda: setattr(registry, "set_alias", die_naming_the_champion),
+    "set the stage": lambda: setattr(champion, "_set_stage", die),
+}
+
+
+def run() -> None:
+    """What the gate does before, then the real step."""
+    from zenml.client import Client
+
+    champion.repair(NAME)
+    present, known = registry.champion_version(NAME), registry.find_version(NAME, CONTENT)
+    verdict = Verdict(passed=True, checks=())
+    is_champion = present is not None and present == known
+    decision = Decision(verdict=verdict, content=CONTENT, champion=present, is_champion=is_champion)
+    names = {"model": "rere_model", "report": "report", "review": "review"}
+    names |= {name: name for name in ("catalog", "windows", "dataset")}
+    artifacts = {name: Client().get_artifact_version(artifact) for name, artifact in names.items()}
+
+    @pipeline(enable_cache=False)
+    def promotion() -> None:
+        promote.promote(**artifacts, decision=decision, evaluation=EvaluationConfig(), config=CONFIG, settings={})
+
+    promotion()
+
+
+def killed_at(boundary: str, arrange: Callable[[], None]) -> int:
+    """Exit status of a process that runs until the boundary; minus the signal's number where one ended it."""
+    child = os.fork()
+    if not child:
+        arrange()
+        run()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+if __name__ == "__main__":
+    for boundary, arrange in BOUNDARIES.items():
+        status = killed_at(boundary, arrange)
+        print(boundary, "killed" if status == -signal.SIGKILL else status, flush=True)
+    print("end", killed_at("end", lambda: None), flush=True)

@@ -1,0 +1,120 @@
+"""What each of two processes does for tests/training/test_in_processes.py; started by `launch`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import torch
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
+
+from rere import distributed
+from rere.baselines.item_models import KINDS
+from rere.catalog.index import CatalogIndex
+from rere.config import CustomReward, EvaluationConfig, RLConfig, SFTConfig
+from rere.data.dataset import Windows
+from rere.evaluation.checkpoints import evaluate_checkpoints
+from rere.language_model import Checkpoint
+from rere.launch import work as take_part
+from rere.training.rl import train_rl
+from rere.training.sft import train_sft
+from tests.conftest import TINY
+
+# Five rows an update and two a forward, 60 prompts in updates of 16 with forwards of 5: nothing divides evenly.
+SFT = SFTConfig(epochs=3, learning_rate=2e-3, batch_tokens=35, device_batch_rows=3, sequence_items=8)
+RL = RLConfig(
+    group=4, prompts=16, device_batch_prompts=5, updates=6, learning_rate=2e-3, validate_every=3, checkpoint_every=2
+)
+EVALUATION = EvaluationConfig(beams=10, batch_prompts=9)
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_after_epoch_two(metrics, update):
+    if "valid_loss" in metrics and metrics["epoch"] >= 2:
+        raise Killed
+
+
+def killed_in_update_five(metrics, update):
+    if update == 5:
+        raise Killed
+
+
+def nothing(metrics, update):
+    pass
+
+
+def deadly(group):
+    """A reward at which the second process is killed, in the third update."""
+    deadly.calls += 1
+    if distributed.rank() == 1 and deadly.calls > 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return group.hits.float()
+
+
+deadly.calls = 0
+DEADLY = RL.model_copy(
+    update={"rewards": (CustomReward(path="tests.training.pair:deadly"),), "device_batch_prompts": 16}
+)
+
+
+def work(spec, log):
+    torch.set_num_threads(1)
+    place = Path(spec["place"])
+    windows, catalog = Windows.load(place / "windows"), CatalogIndex.load(place / "catalog")
+    teacher, start = KINDS["sasrec"][0].load(place / "teacher"), Checkpoint(place / "start")
+    train_sft(windows, catalog, TINY, SFT, place / "sft", log)
+    train_sft(windows, catalog, TINY, SFT, place / "sft-one-two", nothing)  # goes on from one process's checkpoint
+    with contextlib.suppress(Killed):
+        train_sft(windows, catalog, TINY, SFT, place / "sft-two-one", killed_after_epoch_two)
+    distributed.barrier()
+    for loss in ("listwise", "grpo", "dapo", "gspo"):
+        train_rl(start, windows, catalog, RL.model_copy(update={"loss": loss}), place / loss, nothing, teacher)
+    train_rl(start, windows, catalog, RL, place / "rl-one-two", nothing, teacher)
+    with contextlib.suppress(Killed):
+        train_rl(start, windows, catalog, RL, place / "rl-two-one", killed_in_update_five, teacher)
+    distributed.barrier()
+    table = evaluate_checkpoints({"start": start}, windows, catalog, EVALUATION, place)
+    if distributed.is_main():
+        table.to_parquet(place / "results.parquet")
+
+
+def shards(spec, log):
+    """Train with sharded weights; two processes stop after the second epoch, and one goes on.
+
+    accelerate takes FSDP for GPUs only, though gloo can do it. This makes it think so.
+    """
+    plain = AcceleratorState.__init__
+
+    def with_fsdp(self, *args, fsdp_plugin=None, **options):
+        plain(self, *args, fsdp_plugin=fsdp_plugin, **options)
+        if fsdp_plugin is not None:
+            self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
+
+    AcceleratorState.__init__ = with_fsdp
+    torch.set_num_threads(1)
+    place = Path(spec["place"])
+    windows, catalog = Windows.load(place / "windows"), CatalogIndex.load(place / "catalog")
+    config = SFT.model_copy(update={"sharding": "fsdp", "gradient_checkpointing": "on"})
+    if distributed.world() == 2:
+        train_sft(windows, catalog, TINY, config, place / "shards", log)
+        with contextlib.suppress(Killed):
+            train_sft(windows, catalog, TINY, config, place / "shards-two-one", killed_after_epoch_two)
+        distributed.barrier()
+    else:
+        train_sft(windows, catalog, TINY, config, place / "shards-two-one", log)
+
+
+def sleep(spec, log):
+    (Path(spec["place"]) / f"{distributed.rank()}.pid").write_text(str(os.getpid()))
+    time.sleep(300)
+
+
+if __name__ == "__main__":
+    take_part(lambda spec, log: {"work": work, "shards": shards, "sleep": sleep}[spec["task"]](spec, log))

@@ -1,0 +1,241 @@
+"""Two processes (gloo, by torchrun) against one: the same curves, weights and lists; checkpoints of either go on in the
+other; what happens when a process or the parent is killed.
+
+Tolerances: sums over rows are made in another order, so float32 values differ by rounding, which updates amplify.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from rere import launch
+from rere.baselines.sasrec import fit_sasrec
+from rere.config import LoRA, SASRecConfig, SFTConfig
+from rere.errors import RereError
+from rere.evaluation.checkpoints import evaluate_checkpoints
+from rere.training.rl import train_rl
+from rere.training.sft import train_sft
+from rere.training.state import load_progress
+from tests.conftest import TINY, WORLD_ITEMS
+from tests.training import pair
+
+CURVE = {"rtol": 2e-4, "atol": 2e-5}
+WEIGHTS = {"rtol": 1e-3, "atol": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def teacher(world_windows, world_catalog):
+    rows = world_windows.of("train")
+    sequences = [np.array([world_catalog.index_of[i] for i in own]) for _, own in rows.groupby("user_id")["target"]]
+    histories = [[world_catalog.index_of[item] for item in history] for history in rows["history"]]
+    targets = [world_catalog.index_of[item] for item in rows["target"]]
+    small = SASRecConfig(layers=1, width=16, heads=1, epochs=1)
+    return fit_sasrec(sequences, WORLD_ITEMS, histories, targets, small)
+
+
+@pytest.fixture(scope="module")
+def two(world_windows, world_catalog, teacher, tmp_path_factory):
+    """The directory in which two processes did all that they do in `pair.work`, and the records that came meanwhile."""
+    place = tmp_path_factory.mktemp("two")
+    world_windows.save(place / "windows")
+    world_catalog.save(place / "catalog")
+    teacher.save(place / "teacher")
+    config = SFTConfig(epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8)
+    start = train_sft(world_windows, world_catalog, TINY, config, place / "first", pair.nothing)
+    start.path.rename(place / "start")
+    with pytest.raises(pair.Killed):
+        train_sft(world_windows, world_catalog, TINY, pair.SFT, place / "sft-one-two", pair.killed_after_epoch_two)
+    start = type(start)(place / "start")
+    with pytest.raises(pair.Killed):
+        train_rl(
+            start, world_windows, world_catalog, pair.RL, place / "rl-one-two", pair.killed_in_update_five, teacher
+        )
+    records = []
+    launch.launch(
+        "tests.training.pair",
+        {"task": "work", "place": str(place)},
+        2,
+        place,
+        lambda record, update: records.append({"update": update, **record}),
+    )
+    return place, start, records
+
+
+def same(found, expected, names):
+    """Curves and weights of two checkpoints are the same within the stated tolerances."""
+    ours, theirs = (pd.DataFrame(checkpoint.curves()) for checkpoint in (found, expected))
+    assert ours["update"].tolist() == theirs["update"].tolist()
+    for name in names:
+        np.testing.assert_allclose(ours[name], theirs[name], **CURVE, err_msg=name)
+    weights = expected.load_model().state_dict()
+    for name, weight in found.load_model().state_dict().items():
+        torch.testing.assert_close(weight, weights[name], **WEIGHTS)
+
+
+SFT_NAMES = ("train_loss", "valid_loss", "gradient_norm", "learning_rate")
+RL_NAMES = ("loss", "reward", "kl", "groups_with_hit", "diversity", "gradient_norm", "valid_ndcg@10")
+
+
+@pytest.fixture(scope="module")
+def one_sft(world_windows, world_catalog, tmp_path_factory):
+    return train_sft(world_windows, world_catalog, TINY, pair.SFT, tmp_path_factory.mktemp("one"), pair.nothing)
+
+
+def test_sft_has_the_curve_and_weights_of_one_process(two, one_sft):
+    place, _, records = two
+    same(type(one_sft)(place / "sft" / "model"), one_sft, SFT_NAMES)
+    heard = [record["valid_loss"] for record in records if "valid_loss" in record]  # relayed as they came
+    assert heard == [r["valid_loss"] for r in type(one_sft)(place / "sft" / "model").curves() if "valid_loss" in r]
+
+
+def test_sft_goes_on_with_another_number_of_processes(two, one_sft, world_windows, world_catalog):
+    place, _, _ = two
+    same(type(one_sft)(place / "sft-one-two" / "model"), one_sft, SFT_NAMES)
+    updates = []
+    again = train_sft(
+        world_windows, world_catalog, TINY, pair.SFT, place / "sft-two-one", lambda _, update: updates.append(update)
+    )
+    assert min(updates) > max(r["update"] for r in one_sft.curves()) // 3  # from the checkpoint of the first epoch
+    same(again, one_sft, SFT_NAMES)
+
+
+@pytest.mark.parametrize("loss", ["listwise", "grpo", "dapo", "gspo"])
+def test_rl_has_the_curve_and_weights_of_one_process(two, teacher, world_windows, world_catalog, tmp_path, loss):
+    place, start, _ = two
+    config = pair.RL.model_copy(update={"loss": loss})
+    one = train_rl(start, world_windows, world_catalog, config, tmp_path, pair.nothing, teacher)
+    same(type(one)(place / loss / "model"), one, RL_NAMES)
+
+
+def test_rl_goes_on_with_another_number_of_processes(two, teacher, world_windows, world_catalog, tmp_path):
+    place, start, _ = two
+    one = train_rl(start, world_windows, world_catalog, pair.RL, tmp_path, pair.nothing, teacher)
+    same(type(one)(place / "rl-one-two" / "model"), one, RL_NAMES)
+    updates = []
+    again = train_rl(
+        start,
+        world_windows,
+        world_catalog,
+        pair.RL,
+        place / "rl-two-one",
+        lambda _, update: updates.append(update),
+        teacher,
+    )
+    assert updates == [5, 6]  # from the checkpoint of update 4
+    same(again, one, RL_NAMES)
+
+
+def test_evaluation_gives_the_rows_of_one_process(two, world_windows, world_catalog, tmp_path):
+    place, start, _ = two
+    one = evaluate_checkpoints({"start": start}, world_windows, world_catalog, pair.EVALUATION, tmp_path)
+    found = pd.read_parquet(place / "results.parquet")
+    plain = [name for name in one if name not in ("items", "scores")]
+    pd.testing.assert_frame_equal(found[plain], one[plain])
+    assert [items.tolist() for items in found["items"]] == one["items"].tolist()
+    np.testing.assert_allclose(np.stack(found["scores"]), np.stack(one["scores"]), rtol=1e-6)
+
+
+def test_the_setting_starts_the_processes(two, one_sft, world_windows, world_catalog, tmp_path):
+    _, start, _ = two
+    config = pair.SFT.model_copy(update={"processes": 2})
+    records = []
+    tuned = train_sft(
+        world_windows, world_catalog, TINY, config, tmp_path / "sft", lambda record, update: records.append(record)
+    )
+    same(tuned, one_sft, SFT_NAMES)
+    assert [record["valid_loss"] for record in records if "valid_loss" in record] == [
+        record["valid_loss"] for record in tuned.curves() if "valid_loss" in record
+    ]
+    models = {"start": start, "tuned": tuned}
+    evaluation = pair.EVALUATION.model_copy(update={"processes": 2})
+    found = evaluate_checkpoints(models, world_windows, world_catalog, evaluation, tmp_path / "evaluation")
+    one = evaluate_checkpoints(models, world_windows, world_catalog, pair.EVALUATION, tmp_path)
+    pd.testing.assert_frame_equal(found, one, rtol=1e-6)
+
+
+def test_a_killed_process_ends_the_run_and_one_process_takes_over(two, teacher, world_windows, world_catalog, tmp_path):
+    _, start, _ = two
+    config = pair.DEADLY.model_copy(update={"processes": 2})
+    with pytest.raises(RereError, match=r"process 1 killed by SIGKILL.*goes on from its last checkpoint"):
+        train_rl(start, world_windows, world_catalog, config, tmp_path, pair.nothing, teacher)
+    assert load_progress(tmp_path / "progress", torch.device("cpu"))[1]["update"] == 2
+    updates = []
+    train_rl(
+        start,
+        world_windows,
+        world_catalog,
+        config.as_one(),
+        tmp_path,
+        lambda _, update: updates.append(update),
+        teacher,
+    )
+    assert updates == [3, 4, 5, 6]
+
+
+def test_nothing_is_left_behind_when_the_parent_is_killed(tmp_path):
+    code = (
+        "from pathlib import Path; from rere.launch import launch; "
+        f"launch('tests.training.pair', {{'task': 'sleep', 'place': {str(tmp_path)!r}}}, 2, Path({str(tmp_path)!r}))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=root)
+    try:
+        until(lambda: len([one for one in tmp_path.glob("*.pid") if one.read_text()]) == 2)
+    finally:
+        parent.kill()
+        parent.wait()
+    workers = [int(file.read_text()) for file in tmp_path.glob("*.pid")]
+    until(lambda: not any(map(alive, workers)))
+
+
+def until(condition, seconds=120):
+    stop = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < stop, "the processes hang"
+        time.sleep(0.2)
+
+
+def alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{process}/stat")
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_users_mistake_reaches_the_user_in_its_own_words(tmp_path):
+    error = RereError("finite rewards", "values that are not finite", "mend the function")
+    reason = tmp_path / "processes.error.json"
+    reason.write_text(json.dumps(error.parts))
+    assert str(launch._failure(reason, tmp_path / "processes.log", 2)) == str(error)
+
+
+def test_shards_hold_the_whole_model(world_windows, world_catalog, one_sft, tmp_path):
+    world_windows.save(tmp_path / "windows")
+    world_catalog.save(tmp_path / "catalog")
+    for processes in (2, 1):
+        launch.launch("tests.training.pair", {"task": "shards", "place": str(tmp_path)}, processes, tmp_path)
+    for name in ("shards", "shards-two-one"):
+        same(type(one_sft)(tmp_path / name / "model"), one_sft, SFT_NAMES)
+
+
+def test_shards_are_refused_without_gpus(world_windows, world_catalog, tmp_path):
+    config = pair.SFT.model_copy(update={"sharding": "fsdp", "processes": 2})
+    with pytest.raises(RereError, match="GPUs for `sharding: fsdp`"):
+        train_sft(world_windows, world_catalog, TINY, config, tmp_path, pair.nothing)
+
+
+def test_shards_are_refused_for_adapters():
+    with pytest.raises(ValueError, match="adaptation: full"):
+        SFTConfig(sharding="fsdp", adaptation=LoRA())
