@@ -157,7 +157,8 @@ def test_a_corrupted_artifact_ends_the_run_and_registers_nothing(smoke_run: Done
     before = versions(project)
     code = """
 from zenml.client import Client
-print(Client().get_artifact_version("sft_model").uri)
+run = Client().get_pipeline("rere_pipeline").last_successful_run
+print(run.steps["sft"].outputs["sft_model"][0].uri)
 """
     weights = Path(project.ask(code)) / "checkpoint" / "model.safetensors"
     whole = weights.read_bytes()
