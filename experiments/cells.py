@@ -41,6 +41,7 @@ PAPER = RLConfig.model_validate(
         "normalisation": "vocab",
         "learning_rate": 1e-4,
         "updates": 300,
+        "reference_sync_updates": 64,
     }
 )
 REINFORCED = RLConfig()
@@ -147,6 +148,7 @@ MAIN = [
     Cell("ReRe (default)", reinforced(REINFORCED)),
 ]
 
+TAUGHT = {"type": "collaborative", "scale": "log"}
 ABLATIONS = [
     Cell("SFT (start)", tuned(INDEX)),
     Cell("beam, rule + ranking, GRPO (paper)", reinforced(PAPER)),
@@ -165,7 +167,7 @@ ABLATIONS = [
     Cell("start: base", reinforced(PAPER, sft=SFTConfig(epochs=0))),
     Cell("ours", reinforced(REINFORCED)),
     Cell("ours, rule reward only", reinforced(REINFORCED, rewards=rewards("rule"))),
-    Cell("ours, teacher's reward only", reinforced(REINFORCED, rewards=rewards("collaborative"))),
+    Cell("ours, teacher's reward only", reinforced(REINFORCED, rewards=rewards(TAUGHT))),
     Cell("ours, truth not added", reinforced(REINFORCED, ground_truth="off")),
     Cell("ours, GRPO", reinforced(REINFORCED, loss="grpo")),
 ]
@@ -173,7 +175,13 @@ SENSITIVITY = [
     Cell("SFT (start)", tuned(INDEX)),
     *[Cell(f"G = {group}", reinforced(REINFORCED, group=group)) for group in (4, 8, 16, 32)],
     *[Cell(f"β = {kl:g}", reinforced(REINFORCED, kl=kl)) for kl in (0.0, 1e-3, 1e-2, 1e-1)],
-    *[Cell(f"learning rate {rate:g}", reinforced(REINFORCED, learning_rate=rate)) for rate in (1e-4, 3e-4, 1e-3)],
+    *[Cell(f"learning rate {rate:g}", reinforced(REINFORCED, learning_rate=rate)) for rate in (3e-4, 1e-3, 3e-3)],
+    *[
+        Cell(
+            f"teacher's weight {weight:g}", reinforced(REINFORCED, rewards=rewards("rule", TAUGHT | {"weight": weight}))
+        )
+        for weight in (0.5, 1.0, 2.0)
+    ],
     Cell("1,000 updates", reinforced(REINFORCED, updates=1000)),
 ]
 # Full titles as codes, so that a list can be written without the constraint. `freely` is how a model is judged;

@@ -47,10 +47,9 @@ class Lab:
         """The fine-tuned model after reinforcement learning; the teacher is one of `KINDS`, or `best`."""
         config = config.model_copy(update={"seed": self.seed})
         teacher = self.teacher(teacher)
-        asks = any(reward.type == "collaborative" for reward in config.rewards)
-        work = self.root / name_of("rl", index, sft, config, teacher if asks else "")
+        work = self.root / name_of("rl", index, sft, config, teacher if config.asks_teacher else "")
         start = self.tuned(index, sft)
-        opinion = self.item_model(teacher) if asks else None
+        opinion = self.item_model(teacher) if config.asks_teacher else None
         return train_rl(start, self.world.windows, self.index(index), config, work, _silent, opinion)
 
     def teacher(self, choice: str) -> str:

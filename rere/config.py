@@ -322,10 +322,11 @@ class SemanticReward(Settings):
 
 
 class CollaborativeReward(Settings):
-    """The teacher's probability of the candidate within its group (ReRe's collaborative reward)."""
+    """The teacher's probability of the candidate within its group (ReRe's collaborative reward), or its logarithm."""
 
     type: Literal["collaborative"] = "collaborative"
     weight: float = 1.0
+    scale: Literal["share", "log"] = "share"
 
 
 class CustomReward(Settings):
@@ -350,19 +351,19 @@ class RLConfig(InProcesses):
     normalisation: Normalisation = Field(
         default="trie", description="log-probabilities over the vocabulary (the paper) or over allowed children"
     )
-    rewards: tuple[Reward, ...] = (RuleReward(weight=0.1), CollaborativeReward(weight=0.9))
+    rewards: tuple[Reward, ...] = (RuleReward(), CollaborativeReward(scale="log"))
     ground_truth: Literal["off", "add"] = Field(
         default="add", description="add: a group that misses the target gets it in place of its last candidate"
     )
-    loss: Literal["grpo", "dapo", "gspo", "listwise"] = Field(
-        default="listwise",
-        description="listwise: cross-entropy of the group's softmax to the rewards, as shares of their sum",
+    loss: Literal["grpo", "dapo", "gspo", "mpo"] = Field(
+        default="mpo",
+        description="mpo: cross-entropy of the group's softmax to reference policy times exp(reward)",
     )
     advantage: Literal["group_std", "none"] = Field(
         default="group_std", description="group_std: divided by the group's deviation; none: only its mean is removed"
     )
     kl: float = Field(default=1e-3, ge=0, description="beta, weight of the k3 KL to the reference")
-    reference_sync_updates: int = Field(default=64, ge=1)
+    reference_sync_updates: int = Field(default=512, ge=1)
     reference_mixup: float = Field(default=0.6, ge=0, le=1, description="share of the policy at a sync")
     adaptation: Adaptation = FullFineTuning()
     updates: int | None = Field(default=300, ge=1, description="stop after so many; null: after `epochs`")
@@ -371,7 +372,7 @@ class RLConfig(InProcesses):
     device_batch_prompts: int = Field(
         default=32, ge=1, description="prompts a forward, shared out among processes; accumulation makes up the rest"
     )
-    learning_rate: float = Field(default=3e-4, gt=0)
+    learning_rate: float = Field(default=5e-4, gt=0)
     warmup_share: float = Field(default=0.03, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
     clip_gradient: float = Field(default=1.0, gt=0)
@@ -382,6 +383,11 @@ class RLConfig(InProcesses):
     precision: Precision = "float32"
     gradient_checkpointing: Literal["off", "on"] = "off"
     seed: int = 0
+
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether an item model is needed."""
+        return any(reward.type == "collaborative" for reward in self.rewards)
 
     @model_validator(mode="after")
     def _unconstrained_is_plain(self) -> RLConfig:

@@ -68,27 +68,30 @@ def gspo(
     return -(objective * (lengths > 0)).sum() / max(counts.sequences, 1)
 
 
-def listwise(
+def mpo(
     policy: torch.Tensor,
+    reference: torch.Tensor,
     mask: torch.Tensor,
     reward: torch.Tensor,
     valid: torch.Tensor,
     penalty: torch.Tensor,
     counts: Counts,
 ) -> torch.Tensor:
-    """Cross-entropy between the rewards' shares and the group's softmax over whole items; a scalar.
+    """Cross-entropy from q to the group's softmax over whole items, with q ∝ reference · exp(reward); a scalar.
 
-    ListNet (Cao et al., ICML 2007) on the policy's own candidates. Unlike a policy gradient it weighs a candidate by
-    how far its probability is from its share, so it stops pushing where the policy agrees with the rewards.
+    MPO (Abdolmaleki et al., ICLR 2018, arXiv 1806.06920) on the policy's own candidates: q maximises the mean reward
+    less KL(q || reference) within the group, and the policy is fitted to it. Unlike a policy gradient it stops pushing
+    where the policy agrees with q. A reward's weight is the inverse of MPO's temperature.
 
     Args:
-        reward: (P, G), negative ones count as 0; a group whose rewards sum to 0 gives no signal.
+        policy, reference: (P, G, R) log-probabilities (nats).
         valid: (P, G) bool, False for places that hold no candidate.
     """
-    share = reward.clamp(min=0) * valid
-    total = share.sum(1, keepdim=True)
-    log_softmax = torch.where(valid, (policy * mask).sum(2), -torch.inf).log_softmax(1)
-    cross = -(torch.where(valid, log_softmax, 0.0) * share / total.clamp(min=1e-8)).sum(1)
+    log_softmax, aim = (
+        torch.where(valid, score, -torch.inf).log_softmax(1)
+        for score in ((policy * mask).sum(2), (reference * mask).sum(2) + reward)
+    )
+    cross = -torch.where(valid, log_softmax * aim.exp(), 0.0).sum(1)
     return cross.sum() / counts.prompts + (penalty * mask).sum() / max(counts.tokens, 1)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rere.config import CustomReward, Reward
+from rere.config import CollaborativeReward, CustomReward, Reward
 from rere.errors import RereError
 
 
@@ -64,6 +64,13 @@ def collaborative(group: Group) -> torch.Tensor:
     return torch.where(group.valid, group.teacher, -torch.inf).softmax(1).nan_to_num().float()
 
 
+def collaborative_log(group: Group) -> torch.Tensor:
+    """Its logarithm (nats), at least -30: what `mpo` multiplies into the reference policy."""
+    assert group.teacher is not None
+    log_share = torch.where(group.valid, group.teacher, -torch.inf).log_softmax(1)
+    return torch.where(group.valid, log_share, 0.0).nan_to_num().clamp(min=-30.0).float()
+
+
 REWARDS: dict[str, Callable[[Group], torch.Tensor]] = {
     "rule": rule,
     "ranking": ranking,
@@ -84,7 +91,11 @@ def total_reward(rewards: Sequence[Reward], group: Group) -> torch.Tensor:
 
 
 def _function(reward: Reward) -> Callable[[Group], torch.Tensor]:
-    return _custom(reward.path) if isinstance(reward, CustomReward) else REWARDS[reward.type]
+    if isinstance(reward, CustomReward):
+        return _custom(reward.path)
+    if isinstance(reward, CollaborativeReward) and reward.scale == "log":
+        return collaborative_log
+    return REWARDS[reward.type]
 
 
 def _custom(path: str) -> Callable[[Group], torch.Tensor]:

@@ -11,7 +11,7 @@ number of devices see the same; the best validation NDCG@10 is kept, and the sta
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import astuple
 from pathlib import Path
 
@@ -29,9 +29,16 @@ from rere.errors import RereError
 from rere.evaluation.recommender import Recommender
 from rere.language_model import Checkpoint
 from rere.serving.debiased import item_log_probs
-from rere.training.losses import LOSSES, Counts, k3, listwise
+from rere.training.losses import LOSSES, Counts, k3, mpo
 from rere.training.policy_run import SCORE, PolicyRun, Tally
-from rere.training.rewards import Group, check_rewards, group_advantages, score_ranks, total_reward, with_targets
+from rere.training.rewards import (
+    Group,
+    check_rewards,
+    group_advantages,
+    score_ranks,
+    total_reward,
+    with_targets,
+)
 from rere.training.rl_processes import rl_in_processes
 from rere.training.rollout import Rollout, rollout
 from rere.training.sft import Log
@@ -63,7 +70,7 @@ def train_rl(
             custom reward that can't be imported, unconstrained generation over items without an end, weights that
             diverge, or a process that failed.
     """
-    if teacher is None and any(reward.type == "collaborative" for reward in config.rewards):
+    if teacher is None and config.asks_teacher:
         raise RereError("an item model for the collaborative reward", "none", "pass `teacher`, or leave the reward out")
     check_rewards(config.rewards)
     result = work / "model"
@@ -111,6 +118,7 @@ class _Run(PolicyRun[RLConfig]):
             found = rollout(self.tree_model, self.trie, prompts, targets, config, seed, self.end)
         candidates, items = found.candidates, found.items
         reached = (items == targets[:, None]).any(1)
+        opinions = self._opinions(rows) if config.asks_teacher else None
         if config.ground_truth == "add":
             candidates = items = with_targets(items, targets)
         tree = group_tree(found.trie, prompts, candidates, config.normalisation, self.tree_model.dtype)
@@ -121,12 +129,12 @@ class _Run(PolicyRun[RLConfig]):
             policy = self.scorer(tree)
         counts = _over_processes(Counts.of(tree.mask), _written(found), tally)
         valid = candidates >= 0
-        group = self._group(rows, items, valid, targets, policy.detach().sum(2))
+        group = self._group(items, valid, targets, policy.detach().sum(2), opinions)
         reward = total_reward(config.rewards, group)
         advantages = group_advantages(reward, valid, config.advantage)
         divergence = k3(policy, reference) * tree.mask
-        if config.loss == "listwise":
-            loss = listwise(policy, tree.mask, reward, valid, config.kl * divergence, counts)
+        if config.loss == "mpo":
+            loss = mpo(policy, reference, tree.mask, reward, valid, config.kl * divergence, counts)
         else:
             loss = LOSSES[config.loss](policy, tree.mask, advantages, config.kl * divergence, counts)
         loss = loss * counts.prompts / count
@@ -155,24 +163,28 @@ class _Run(PolicyRun[RLConfig]):
         }
 
     def _group(
-        self, rows: np.ndarray, items: torch.Tensor, valid: torch.Tensor, targets: torch.Tensor, scores: torch.Tensor
+        self,
+        items: torch.Tensor,
+        valid: torch.Tensor,
+        targets: torch.Tensor,
+        scores: torch.Tensor,
+        opinions: torch.Tensor | None,
     ) -> Group:
-        hits = items == targets[:, None]
         return Group(
             items,
             targets,
-            hits,
+            items == targets[:, None],
             score_ranks(scores, valid),
             valid,
             None if self.vectors is None else _cosines(self.vectors, items, targets),
-            None if self.teacher is None else self._opinions([self.histories[row] for row in rows], items),
+            None if opinions is None else opinions.gather(1, items.clamp(min=0)).masked_fill(items < 0, -torch.inf),
         )
 
-    def _opinions(self, histories: Sequence[Sequence[int]], items: torch.Tensor) -> torch.Tensor:
-        """(P, G) the teacher's log-probabilities (nats), -inf for what is no item."""
+    def _opinions(self, rows: np.ndarray) -> torch.Tensor:
+        """(P, I) the teacher's log-probabilities of all items (nats)."""
         assert self.teacher is not None
-        every = item_log_probs(self.teacher, histories, self.trie.items).to(items.device, torch.float32)
-        return every.gather(1, items.clamp(min=0)).masked_fill(items < 0, -torch.inf)
+        every = item_log_probs(self.teacher, [self.histories[row] for row in rows], self.trie.items)
+        return every.to(self.tree_model.device, torch.float32)
 
 
 def _over_processes(counts: Counts, written: frozenset[Hashable], tally: Tally) -> Counts:

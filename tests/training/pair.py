@@ -74,7 +74,7 @@ def work(spec, log):
     with contextlib.suppress(Killed):
         train_sft(windows, catalog, TINY, SFT, place / "sft-two-one", killed_after_epoch_two)
     distributed.barrier()
-    for loss in ("listwise", "grpo", "dapo", "gspo"):
+    for loss in ("mpo", "grpo", "dapo", "gspo"):
         train_rl(start, windows, catalog, RL.model_copy(update={"loss": loss}), place / loss, nothing, teacher)
     train_rl(start, windows, catalog, RL, place / "rl-one-two", nothing, teacher)
     with contextlib.suppress(Killed):

@@ -109,7 +109,7 @@ def test_sft_goes_on_with_another_number_of_processes(two, one_sft, world_window
     same(again, one_sft, SFT_NAMES)
 
 
-@pytest.mark.parametrize("loss", ["listwise", "grpo", "dapo", "gspo"])
+@pytest.mark.parametrize("loss", ["mpo", "grpo", "dapo", "gspo"])
 def test_rl_has_the_curve_and_weights_of_one_process(two, teacher, world_windows, world_catalog, tmp_path, loss):
     place, start, _ = two
     config = pair.RL.model_copy(update={"loss": loss})

@@ -9,7 +9,7 @@ import torch
 
 from rere.config import CollaborativeReward, CustomReward, RankingReward, RuleReward, SemanticReward
 from rere.errors import RereError
-from rere.training.losses import Counts, dapo, grpo, gspo, k3, listwise
+from rere.training.losses import Counts, dapo, grpo, gspo, k3, mpo
 from rere.training.rewards import (
     Group,
     check_rewards,
@@ -112,10 +112,15 @@ def test_the_collaborative_reward_is_the_teachers_distribution_over_the_group():
     found = total_reward((CollaborativeReward(),), group_of(hits, teacher=teacher, valid=valid))
     torch.testing.assert_close(found, torch.tensor([[0.25, 0.75, 0.0], [2 / 3, 1 / 3, 0.0]]))
 
+    logs = total_reward((CollaborativeReward(scale="log"),), group_of(hits, teacher=teacher, valid=valid))
+    expected = [[math.log(0.25), math.log(0.75), -30.0], [math.log(2 / 3), math.log(1 / 3), 0.0]]
+    torch.testing.assert_close(logs, torch.tensor(expected))
 
-def test_a_group_that_the_teacher_knows_nothing_of_gets_nothing():
+
+@pytest.mark.parametrize("scale", ["share", "log"])
+def test_a_group_that_the_teacher_knows_nothing_of_gets_nothing(scale):
     group = group_of(torch.zeros((1, 2), dtype=torch.bool), teacher=torch.full((1, 2), -torch.inf))
-    assert total_reward((CollaborativeReward(),), group).tolist() == [[0.0, 0.0]]
+    assert total_reward((CollaborativeReward(scale=scale),), group).tolist() == [[0.0, 0.0]]
 
 
 def test_a_reward_of_ones_own_adds_to_the_others():
@@ -169,24 +174,25 @@ def test_gspo_takes_one_ratio_a_sequence():
     torch.testing.assert_close(policy.grad, torch.tensor([[[-0.25, -0.25], [1.0, 0.0]]]))
 
 
-def test_listwise_is_the_cross_entropy_of_the_groups_softmax():
+def test_mpo_is_the_cross_entropy_to_the_reference_times_the_exponential_reward():
     policy = torch.tensor([[[-1.0, -1.0], [-1.0, 0.0], [-9.0, 0.0]]], requires_grad=True)
+    reference = torch.tensor([[[-1.5, -0.5], [-2.0, 9.0], [-3.0, 9.0]]])  # both items -2; what is masked counts nothing
     mask = torch.tensor([[[True, True], [True, False], [True, False]]])
     valid = torch.tensor([[True, True, False]])
-    reward = torch.tensor([[3.0, 1.0, 5.0]])
-    loss = listwise(policy, mask, reward, valid, torch.zeros_like(policy), Counts.of(mask))
-    # shares 3/4 and 1/4; item scores -2 and -1: softmax e^-2, e^-1 over their sum
+    reward = torch.tensor([[math.log(3.0), 0.0, 5.0]])
+    loss = mpo(policy, reference, mask, reward, valid, torch.zeros_like(policy), Counts.of(mask))
+    # q = 3/4 and 1/4; item scores -2 and -1: softmax e^-2, e^-1 over their sum
     p = [math.exp(-2) / (math.exp(-2) + math.exp(-1)), math.exp(-1) / (math.exp(-2) + math.exp(-1))]
     assert loss.item() == pytest.approx(-(0.75 * math.log(p[0]) + 0.25 * math.log(p[1])))
     loss.backward()
-    # d/dscore = softmax - share, on each of its tokens
+    # d/dscore = softmax - q, on each of its tokens
     expected = [[[p[0] - 0.75] * 2, [p[1] - 0.25, 0.0], [0.0, 0.0]]]
     torch.testing.assert_close(policy.grad, torch.tensor(expected))
 
 
-def test_a_group_without_rewards_is_silent_under_listwise():
+def test_mpo_leaves_a_policy_that_no_reward_tells_from_its_reference():
     policy = torch.tensor(POLICY, requires_grad=True)
     valid = torch.ones((1, 2), dtype=torch.bool)
-    reward = torch.tensor([[0.0, -1.0]])
-    listwise(policy, MASK, reward, valid, torch.zeros_like(policy), Counts.of(MASK)).backward()
-    assert (policy.grad == 0).all()
+    equal = torch.full((1, 2), 0.7)
+    mpo(policy, policy.detach(), MASK, equal, valid, torch.zeros_like(policy), Counts.of(MASK)).backward()
+    torch.testing.assert_close(policy.grad, torch.zeros_like(policy))

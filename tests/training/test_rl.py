@@ -135,7 +135,7 @@ def teacher_of(windows, catalog):
         {"rewards": (RankingReward(),)},
         {"rewards": (RuleReward(), SemanticReward(weight=0.5))},
         {"rewards": (CollaborativeReward(),)},
-        {"rewards": (RuleReward(weight=0.1), CollaborativeReward(weight=0.9)), "loss": "listwise"},
+        {"rewards": (RuleReward(), CollaborativeReward(scale="log")), "loss": "mpo"},
         {"loss": "dapo"},
         {"loss": "gspo"},
         {"advantage": "none"},
@@ -165,7 +165,7 @@ def test_the_truth_gives_every_group_a_signal(start, world_windows, world_catalo
     assert silent["add"] == [0, 0]
 
 
-def test_listwise_learns_its_teacher(start, world_windows, world_catalog, tmp_path):
+def test_mpo_learns_its_teacher(start, world_windows, world_catalog, tmp_path):
     """Rewards that name one item alone: the policy must come to put it first, whatever the history."""
 
     class Star:
@@ -177,7 +177,7 @@ def test_listwise_learns_its_teacher(start, world_windows, world_catalog, tmp_pa
             return Ranking(np.tile(order, (len(histories), 1)), np.tile(scores, (len(histories), 1)))
 
     config = QUICK.model_copy(
-        update={"group": 24, "rewards": (CollaborativeReward(),), "loss": "listwise", "keep": "last", "kl": 0.0}
+        update={"group": 24, "rewards": (CollaborativeReward(scale="log"),), "loss": "mpo", "keep": "last", "kl": 0.0}
         | {"updates": 30, "epochs": 5, "learning_rate": 1e-2, "validate_every": 30}
     )
     checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None, Star())
