@@ -57,7 +57,7 @@ serve: stack  ## serve the champion on port 5001: page, API, /docs
 	$(IN_STACK) rere serve --alias champion --port 5001
 
 test: venv  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-k8s: $(K8S_STAMP)  ## run the pipeline in a simulated Kubernetes (Linux, root, PostgreSQL; docs/kubernetes.md)
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \

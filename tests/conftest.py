@@ -8,6 +8,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach a hub
 os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -59,3 +61,14 @@ def world_dataset(world_items: pd.DataFrame, world_windows: Windows) -> Dataset:
 @pytest.fixture(scope="session")
 def world_catalog(world_items: pd.DataFrame) -> CatalogIndex:
     return build_index(world_items, IndexConfig(backbone=TINY))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `make test`, which runs two processes: a file's tests stay together, and so do those of one smoke run.
+
+    The latter take longest, so they begin.
+    """
+    pipeline = Path(__file__).with_name("pipeline")
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("pipeline" if pipeline in item.path.parents else str(item.path)))
+    items.sort(key=lambda item: pipeline not in item.path.parents)
