@@ -63,6 +63,7 @@ def world_catalog(world_items: pd.DataFrame) -> CatalogIndex:
     return build_index(world_items, IndexConfig(backbone=TINY))
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For `make test`, which runs two processes: a file's tests stay together, and so do those of one smoke run.
 
