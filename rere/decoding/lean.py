@@ -77,6 +77,8 @@ def _linear(hidden: torch.Tensor, layer: nn.Linear) -> torch.Tensor:
 
 
 def _norm(hidden: torch.Tensor, norm: Any) -> torch.Tensor:
+    if hidden.dtype != torch.float32:  # the model's own goes through float32, whatever comes in
+        return norm(hidden)
     return rms_norm(hidden, norm.weight.shape, norm.weight, norm.variance_epsilon)
 
 
