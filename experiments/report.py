@@ -171,7 +171,7 @@ def main() -> None:
             continue
         for study in STUDIES:
             found = table(given.root, data, study)
-            if found.empty:
+            if len(found) < 2 or BASE[study] not in set(found["model"]):  # nothing to compare with yet
                 continue
             stem = f"{data}-{study}"
             found.to_csv(given.to / f"{stem}.csv", index=False, float_format="%.6g")
