@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,20 +11,14 @@ from typing import Any
 
 import pytest
 
-from tests.pipeline.conftest import CODE, ROOT
+from tests.pipeline.conftest import copy_project
 
 
 @pytest.fixture(scope="session")
 def drill(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `drill.py` prints, in a copy of the project with an empty store."""
     root = tmp_path_factory.mktemp("drill")
-    for name in CODE:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, root / name)
-    (root / ".zen").mkdir()
+    copy_project(root)
     environment = {
         "PYTHONPATH": str(root),
         "ZENML_CONFIG_PATH": str(root / "zenml"),

@@ -61,10 +61,8 @@ class Project:
         return done.stdout.strip().splitlines()[-1]
 
 
-@pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The copy, with the local stack set up as `make stack` does."""
-    root = tmp_path_factory.mktemp("project")
+def copy_project(root: Path) -> None:
+    """The project's code and configurations, in a repository of ZenML's own."""
     for name in CODE:
         source = ROOT / name
         if source.is_dir():
@@ -72,6 +70,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         else:
             shutil.copy2(source, root / name)
     (root / ".zen").mkdir()
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The copy, with the local stack set up as `make stack` does."""
+    root = tmp_path_factory.mktemp("project")
+    copy_project(root)
     project = Project(root, {"PYTHONPATH": str(root), "NO_COLOR": "1", "ZENML_LOGGING_COLORS_DISABLED": "true"})
     done = project.run("python", "infra/local_stack.py")
     assert done.returncode == 0, done.stdout
