@@ -57,6 +57,10 @@ class Platform:
             stderr=subprocess.STDOUT,
         )
 
+    def wait_for(self, name: str) -> subprocess.CompletedProcess[str]:
+        """The command that CI waits with; here it gives up sooner, on a run whose pods never started, say."""
+        return self.run("python", "-m", "infra.wait_for_run", name, "--interval", "0.5", "--timeout", "240")
+
     def ask(self, code: str, *arguments: str) -> str:
         """Run Python in the project with the stack; returns what it printed last."""
         done = self.run("python", "-c", code, *arguments)

@@ -57,10 +57,10 @@ class PodSpec:
             "root": str(self._made("root")),
             "hostname": self.name,
             "binds": [
+                *self._volumes(),  # first: one at /tmp must not hide an environment that lies below
                 *([place, place, False] for place in dict.fromkeys((sys.base_prefix, sys.prefix))),
                 [str(self._written("hosts", f"127.0.0.1 localhost {self.name}\n")), "/etc/hosts", False],
                 [str(self._account_files(certificate, token)), TOKENS, False],
-                *self._volumes(),
             ],
             "environment": environment,
             "directory": self.container.get("workingDir") or "/app",

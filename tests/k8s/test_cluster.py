@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -175,6 +177,19 @@ def test_environment_and_files_from_secrets_config_maps_and_claims(cluster: Simu
     script = "echo $KEY $REGION $(cat /keys/key); echo $POD >> /mnt/work/pods; wc -l < /mnt/work/pods"
     logs = [run(cluster, job(f"env-{n}", script, container=container, volumes=volumes))[1] for n in (1, 2)]
     assert logs == [["secret here secret\n1\n"], ["secret here secret\n2\n"]]  # the claim is shared
+
+
+@needs_isolation
+def test_a_volume_above_the_environment_does_not_hide_it(cluster: SimulatedCluster) -> None:
+    above = Path(sys.prefix).parent
+    mounted = {"volumeMounts": [{"name": "scratch", "mountPath": str(above)}]}
+    body = job(
+        "above",
+        f"ls {above}; python -c 'import torch'",
+        container=mounted,
+        volumes=[{"name": "scratch", "emptyDir": {}}],
+    )
+    assert outcome(run(cluster, body)[0]) == ("Complete", "CompletionsReached")
 
 
 @needs_isolation

@@ -37,7 +37,7 @@ def finished(platform: Platform) -> Done:
 
 def test_it_runs_to_the_end(platform: Platform, finished: Done) -> None:
     assert finished.returncode == 0, finished.stdout[-3000:] + platform.logs()
-    waited = platform.run("python", "-m", "infra.wait_for_run", "tiny_whole", "--interval", "0.5")
+    waited = platform.wait_for("tiny_whole")
     assert (waited.returncode, "tiny_whole: completed" in waited.stdout) == (0, True), waited.stdout + platform.logs()
 
 
@@ -76,7 +76,7 @@ def test_the_orchestrator_made_its_service_account_and_passed_the_token_as_a_sec
 
 def test_a_failed_step_gives_a_failed_run_and_a_non_zero_exit(platform: Platform) -> None:
     tiny(platform, "tiny_fails", 0)
-    waited = platform.run("python", "-m", "infra.wait_for_run", "tiny_fails", "--interval", "0.5")
+    waited = platform.wait_for("tiny_fails")
     assert waited.returncode == 1, waited.stdout + platform.logs()
     assert "tiny_fails: failed" in waited.stdout
     assert "ZeroDivisionError" in waited.stdout
@@ -98,7 +98,7 @@ def test_a_schedule_becomes_a_cron_job_that_fires_once_when_its_time_has_come(pl
     fired = _owned_by(platform, cron["metadata"]["uid"])
     platform.cluster.wait(JOBS, SPACE, fired["metadata"]["name"], "Complete", "Failed", timeout=240)
     _owned_by(platform, cron["metadata"]["uid"])  # still one
-    waited = platform.run("python", "-m", "infra.wait_for_run", "latest", "--interval", "0.5")
+    waited = platform.wait_for("latest")
     assert (waited.returncode, ": completed" in waited.stdout) == (0, True), waited.stdout + platform.logs()
 
 

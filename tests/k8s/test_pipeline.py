@@ -91,7 +91,7 @@ def drill(platform: Platform) -> Drill:
 
 
 def test_every_step_completes(platform: Platform, drill: Drill) -> None:
-    waited = platform.run("python", "-m", "infra.wait_for_run", RUN, "--interval", "1", timeout=300)
+    waited = platform.wait_for(RUN)
     assert waited.returncode == 0, waited.stdout + drill.done.stdout[-3000:] + platform.logs()
     code = f"""
 import json

@@ -89,7 +89,7 @@ def run(platform: Platform, roles: dict[str, Any]) -> tuple[subprocess.Completed
 
 
 def test_a_run_completes_with_the_rights_of_the_chart(platform: Platform, run: Any) -> None:
-    waited = platform.run("python", "-m", "infra.wait_for_run", "tiny_of_ada", "--interval", "0.5")
+    waited = platform.wait_for("tiny_of_ada")
     assert waited.returncode == 0, waited.stdout + run[0].stdout[-3000:] + platform.logs()
 
 
