@@ -99,20 +99,19 @@ class EndsForFree(PerBeamConstraint):
 
 def deployment(options: argparse.Namespace, kind: type[Deployment] = Deployment) -> Deployment:
     """The model that is measured."""
-    prefix_tokens = ServingConfig().prefix_tokens
+    config = ServingConfig()
+    engine = config.prefix_tokens, config.lookahead_tokens
     if options.registered:
         from steps.alias import AliasSource
 
-        real = AliasSource(options.registered, "champion", prefix_tokens).first()
-        return kind(
-            real.version, real.model, real.snapshot.catalog, real.history_items, real.beams, "vocab", prefix_tokens
-        )
+        real = AliasSource(options.registered, "champion", *engine).first()
+        return kind(real.version, real.model, real.snapshot.catalog, real.history_items, real.beams, "vocab", *engine)
     if options.backbone == "smollm2":
         model, catalog = subject("smollm2", options.dtype)
     else:
         catalog = build_index(ingest(IngestConfig()).items, IndexConfig())
         model = TreeModel(tuned(catalog).load_model())
-    return kind("1", model, catalog, HISTORY, BEAMS, "vocab", prefix_tokens)
+    return kind("1", model, catalog, HISTORY, BEAMS, "vocab", *engine)
 
 
 def tuned(catalog: CatalogIndex) -> Checkpoint:

@@ -68,7 +68,7 @@ def serve(
         raise RereError(f"settings of the service in {settings}", str(error), "see docs/serving.md") from error
     if threads:
         torch.set_num_threads(threads)
-    source = AliasSource(model, alias, config.prefix_tokens)
+    source = AliasSource(model, alias, config.prefix_tokens, config.lookahead_tokens)
     service = RecommendationService(source.first(), config, edits)
     tokens = Tokens(os.environ.get("RERE_SERVE_TOKEN") or None, os.environ.get("RERE_ADMIN_TOKEN") or None)
     app = create_app(service, config, tokens, Follower(source, config.poll_seconds))

@@ -13,8 +13,9 @@ from steps import registry
 class AliasSource:
     """A `rere.serving.follow.Source`: versions of one registered model, by alias."""
 
-    def __init__(self, model: str, alias: str, prefix_tokens: int = 0) -> None:
-        self.model, self.alias, self.prefix_tokens = model, alias, prefix_tokens
+    def __init__(self, model: str, alias: str, prefix_tokens: int = 0, lookahead_tokens: int = 0) -> None:
+        self.model, self.alias = model, alias
+        self.prefix_tokens, self.lookahead_tokens = prefix_tokens, lookahead_tokens
 
     def current(self) -> str | None:
         """The version that the alias names; None where there is no such model or alias."""
@@ -36,6 +37,7 @@ class AliasSource:
             beams=int(fetched.settings["beams"]),
             normalisation=fetched.settings["normalisation"],
             prefix_tokens=self.prefix_tokens,
+            lookahead_tokens=self.lookahead_tokens,
         )
 
     def first(self) -> Deployment:

@@ -32,6 +32,7 @@ class TokenTrie:
     leaf_item: (I,) item index of each leaf in sorted order
     item_offsets: (I + 1,), item_tokens: (sum of lengths,) the items' token sequences
     item_leaf: (I,) leaf node of each item
+    item_nodes: (sum of lengths,) the node of each token of `item_tokens`; not saved, it follows from the others
     """
 
     token: torch.Tensor
@@ -46,6 +47,7 @@ class TokenTrie:
     item_offsets: torch.Tensor
     item_tokens: torch.Tensor
     item_leaf: torch.Tensor
+    item_nodes: torch.Tensor
 
     @property
     def nodes(self) -> int:
@@ -93,11 +95,13 @@ class TokenTrie:
         return node
 
     def save(self, path: Path) -> None:
-        save_file({field.name: getattr(self, field.name).contiguous() for field in fields(self)}, path)
+        kept = [field.name for field in fields(self) if field.name != "item_nodes"]
+        save_file({name: getattr(self, name).contiguous() for name in kept}, path)
 
     @classmethod
     def load(cls, path: Path) -> TokenTrie:
-        return cls(**load_file(path))
+        kept = load_file(path)
+        return cls(**kept, item_nodes=_item_nodes(kept))
 
 
 def build_trie(sequences: Sequence[Sequence[int]] | tuple[np.ndarray, np.ndarray]) -> TokenTrie:
@@ -208,7 +212,19 @@ def _number_nodes(
         "item_tokens": flat,
         "item_leaf": item_leaf,
     }
-    return TokenTrie(**{name: torch.from_numpy(array.astype(np.int64)) for name, array in arrays.items()})
+    tensors = {name: torch.from_numpy(array.astype(np.int64)) for name, array in arrays.items()}
+    return TokenTrie(**tensors, item_nodes=_item_nodes(tensors))
+
+
+def _item_nodes(trie: dict[str, torch.Tensor]) -> torch.Tensor:
+    """`TokenTrie.item_nodes`, from the leaves up."""
+    nodes = torch.empty_like(trie["item_tokens"])
+    node, place, begin = trie["item_leaf"], trie["item_offsets"][1:] - 1, trie["item_offsets"][:-1]
+    while len(node):
+        nodes[place] = node
+        left = place > begin
+        node, place, begin = trie["parent"][node[left]], place[left] - 1, begin[left]
+    return nodes
 
 
 def _runs(child_count: np.ndarray, first_child: np.ndarray, level_sizes: list[int]) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Constrained beam search as tree attention: the G best items of each prompt, all distinct, all valid.
 
 Same items, order and scores as stock `generate` with num_beams = G, length_penalty = 0 and a correct prefix
-constraint, at a fraction of the work (see `tree_decoder`). A settled chain keeps competing, depth by depth,
-with the scores it would have had, so the result is that of the plain search.
+constraint, at a fraction of the work (see `tree_decoder`). A branch with one item below competes on, depth by depth,
+with the scores it would have had, until no other kind is left: the result is that of the plain search.
 
 `normalisation = vocab` is the paper's score; `trie` equals `generate` with renormalize_logits=True.
 """
@@ -45,6 +45,7 @@ def beam_search(
     guide: Guide | None = None,
     exclusions: Exclusions | None = None,
     prefixes: PrefixCache | None = None,
+    lookahead: int = 0,
 ) -> BeamResult:
     """Search the trie for every prompt's best items.
 
@@ -53,12 +54,12 @@ def beam_search(
         beams: K, at least 1; also the number of items returned.
         guide: what another model says of the items, mixed into every step's score.
         exclusions: items that are not to be found.
-        prefixes: see `TreeDecoder`.
+        prefixes, lookahead: see `TreeDecoder`.
 
     Raises:
         RereError: the model's scores are not numbers.
     """
-    search = BeamSearch(model, trie, prompts, beams, normalisation, guide, exclusions, prefixes)
+    search = BeamSearch(model, trie, prompts, beams, normalisation, guide, exclusions, prefixes, lookahead)
     while search.step():
         pass
     return search.result()
@@ -77,38 +78,49 @@ class BeamSearch:
         guide: Guide | None = None,
         exclusions: Exclusions | None = None,
         prefixes: PrefixCache | None = None,
+        lookahead: int = 0,
     ) -> None:
-        self.guide, self.exclusions = guide, exclusions
-        self.tree, self.width = TreeDecoder(model, trie, prompts, beams, normalisation, prefixes), beams
+        self.guide, self.exclusions, self.width = guide, exclusions, beams
+        self.tree = TreeDecoder(model, trie, prompts, beams, normalisation, prefixes, lookahead)
         self.found_score = torch.full((len(prompts), beams), NEVER, device=model.device)
         self.found_item = torch.full((len(prompts), beams), -1, device=model.device)
 
     def step(self) -> bool:
         """Take every prompt one token deeper; False when no beam can improve any result."""
-        row, beam, node, score = self.tree.edges()
-        if self.guide is not None:
-            score = self.guide.mixed(score, row, node, self.tree.trie.parent[node])
-        score = score + self.tree.live.score[row, beam]
+        tree, trie = self.tree, self.tree.trie
+        if tree.depth and self._settle():
+            return False
+        edges, (prompts, beams) = tree.edges(), tree.live.node.shape
+        score = tree.live.score.view(-1)[edges.source]
+        if self.guide is None:
+            score.add_(edges.log_prob)
+        else:
+            node, row = edges.nodes(), edges.source.div(beams, rounding_mode="floor")
+            score = self.guide.mixed(edges.log_prob, row, node, trie.parent[node]).add_(score)
         if self.exclusions is not None:
-            score = score.masked_fill(self.exclusions.shuts(self.tree.trie, row, node), NEVER)
+            row = edges.source.div(beams, rounding_mode="floor")
+            score.masked_fill_(self.exclusions.shuts(trie, row, edges.nodes()), NEVER)
 
         # The best 2K candidates of each prompt: K may finish and K are left to go on.
-        edges = torch.bincount(row, minlength=self.found_item.shape[0])
-        first = torch.cumsum(edges, 0).sub_(edges)
-        grid = score.new_full((edges.shape[0], int(edges.max())), NEVER)
-        grid[row, torch.arange(row.shape[0], device=row.device).sub_(first[row])] = score
-        best, where = grid.topk(min(2 * self.width, grid.shape[1]), dim=1)
-        picked = where.add_(first[:, None]).clamp_(max=node.shape[0] - 1)
-        node, beam = node[picked], beam[picked]  # (P, 2K)
-        leaf = self.tree.trie.child_count[node] == 0
-        if leaf[:, : self.width].any():
-            self._finish(best[:, : self.width], node[:, : self.width], leaf[:, : self.width])
-        score, order = best.masked_fill(leaf, NEVER).topk(min(self.width, best.shape[1]), dim=1)
+        begin, most = torch.zeros((), dtype=torch.int64, device=score.device), score.shape[0]
+        if prompts > 1:
+            counts = edges.counts.view(prompts, beams).sum(1)
+            begin, most = torch.cumsum(counts, 0).sub_(counts)[:, None], int(counts.max())
+            edge = torch.arange(most, device=score.device) + begin
+            absent = edge >= begin + counts[:, None]
+            score = score[edge.clamp_(max=score.shape[0] - 1)].masked_fill_(absent, NEVER)
+        best, where = score.view(prompts, most).topk(min(2 * self.width, most), dim=1)
+        node = edges.nodes(where.add_(begin).clamp_(max=edges.source.shape[0] - 1))  # (P, 2K)
+        leaf = trie.child_count[node] == 0
+        finished = best.masked_fill(~leaf, NEVER)[:, : self.width]
+        if (finished > self.found_score[:, -1:]).any():
+            self._finish(finished, node[:, : self.width])
+        score, order = best.masked_fill_(leaf, NEVER).topk(min(self.width, best.shape[1]), dim=1)
         # Scores only fall: a beam that can't beat the worst of K results ends, and so does all that it could displace.
         score.masked_fill_(score <= self.found_score[:, -1:], NEVER)
         if not (score > NEVER).any():
             return False
-        self.tree.advance(score, node.gather(1, order), beam.gather(1, order))
+        tree.advance(score, node.gather(1, order))
         return True
 
     def result(self) -> BeamResult:
@@ -124,9 +136,27 @@ class BeamSearch:
             )
         return BeamResult(self.found_item, self.found_score, self.tree.forwarded, self.tree.required)
 
-    def _finish(self, score: torch.Tensor, node: torch.Tensor, leaf: torch.Tensor) -> None:
-        """Keep the K best finished items."""
-        score = torch.where(leaf, score, NEVER)
+    def _settle(self) -> bool:
+        """Finish the prompts whose live branches have one item below each: none of these can displace another any more.
+
+        Returns whether that ends the search.
+        """
+        live, trie = self.tree.live, self.tree.trie
+        alive = live.score > NEVER
+        over = (~alive | (trie.leaves_below(live.node) == 1)).all(1, keepdim=True)
+        if not over.any():
+            return False
+        rest = self.tree.rest()
+        if self.guide is not None:  # it has no opinion where there is one item
+            rest = rest * (1 - self.guide.weight)
+        score = (live.score + rest).masked_fill_(~over, NEVER)
+        self.tree.count_rest(live.node[score > self.found_score[:, -1:]])
+        self._finish(score, live.node)
+        live.score = live.score.masked_fill(over, NEVER)
+        return bool(over.all())
+
+    def _finish(self, score: torch.Tensor, node: torch.Tensor) -> None:
+        """Keep the K best finished items; score (P, any), -inf for none; node: where each has one item below."""
         item = torch.where(score > NEVER, self.tree.trie.leaf_item[self.tree.trie.leaf_low[node]], -1)
         merged = torch.cat([self.found_score, score], 1)
         self.found_score, order = merged.topk(self.width, dim=1)

@@ -46,24 +46,24 @@ def sample_items(
     waiting[:, 0] = draws
     done: list[tuple[torch.Tensor, torch.Tensor]] = []  # (prompt, item), one entry a draw
     while True:
-        row, branch, node, log_prob = tree.edges()
-        times = _draw(row * draws + branch, waiting[row, branch], log_prob, generator)
-        taken = times > 0
-        row, branch, node, log_prob, times = (x[taken] for x in (row, branch, node, log_prob, times))
+        edges, branches = tree.edges(), tree.live.node.shape[1]
+        times = _draw(edges.source, waiting.view(-1)[edges.source], edges.log_prob, generator)
+        taken = times.nonzero()[:, 0]
+        node, times = edges.nodes(taken), times[taken]
+        row = edges.source[taken].div(branches, rounding_mode="floor")
         settled = trie.leaves_below(node) == 1
         items = trie.leaf_item[trie.leaf_low[node[settled]]]
         done.append((row[settled].repeat_interleave(times[settled]), items.repeat_interleave(times[settled])))
         if settled.all():
             break
-        row, branch, node, log_prob, times = (x[~settled] for x in (row, branch, node, log_prob, times))
+        row, node, times = (x[~settled] for x in (row, node, times))
         _, slot = ragged_arange(torch.bincount(row, minlength=count))
         grid = (count, int(slot.max()) + 1)
         score = torch.full(grid, NEVER, device=device)
-        next_node, parent, next_waiting = (torch.zeros(grid, dtype=torch.int64, device=device) for _ in range(3))
-        score[row, slot] = tree.live.score[row, branch] + log_prob
-        next_node[row, slot], parent[row, slot], next_waiting[row, slot] = node, branch, times
-        tree.advance(score, next_node, parent)
-        waiting = next_waiting
+        next_node, waiting = (torch.zeros(grid, dtype=torch.int64, device=device) for _ in range(2))
+        score[row, slot] = 0.0  # alive
+        next_node[row, slot], waiting[row, slot] = node, times
+        tree.advance(score, next_node)
     rows, items = (torch.cat(parts) for parts in zip(*done, strict=True))
     items = items[torch.argsort(rows, stable=True)].view(count, draws)
     shuffle = torch.rand((count, draws), generator=generator).argsort(1).to(device)

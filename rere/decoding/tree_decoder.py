@@ -2,11 +2,15 @@
 
 - a prompt is prefilled once; its live branches are further queries of the same row, so keys and values are
   never repeated, reordered or copied;
+- what a token may attend to is read off the trie: those of its prompt, and those that lead to its node;
 - the head is evaluated only for branches that fork and for forced tokens whose probability counts;
 - tokens that leave no choice are run together: a branch that enters a way without forks gets all of it scored in
-  one forward (under `vocab`), and one whose item is settled needs no more forward at all under `trie`.
+  one forward (under `vocab`), and one whose item is settled needs no more forward at all under `trie`;
+- where a forward has room, it also runs the next depths of the small subtrees below the live branches
+  (`lookahead`): a lone request waits for fewer forwards.
 
-Axes: P prompts, K live branches a prompt, E edges, T new tokens, S slots of a prompt so far.
+Axes: P prompts, K live branches a prompt, B = P · K, E edges, T new tokens, W most new tokens of a prompt, S slots of
+a prompt so far.
 """
 
 from __future__ import annotations
@@ -29,12 +33,31 @@ NEVER = -torch.inf
 @dataclass
 class Branches:
     """Live branches. score, node, cursor: (P, K); a dead branch's score is -inf. `cursor` points at the
-    log-probability of its first edge. mask: (P, K, S) additive, 0 for the slots that its next token may attend to."""
+    log-probability of its first edge."""
 
     score: torch.Tensor
     node: torch.Tensor
     cursor: torch.Tensor
-    mask: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Every edge that leaves a live branch, branch by branch.
+
+    counts: (B,) edges of each branch; source: (E,) branch of each edge, in 0 … B - 1; log_prob: (E,)
+    shift: (B,) what turns an edge's number into the node that it leads to
+    """
+
+    counts: torch.Tensor
+    source: torch.Tensor
+    log_prob: torch.Tensor
+    shift: torch.Tensor
+
+    def nodes(self, edges: torch.Tensor | None = None) -> torch.Tensor:
+        """The nodes that edges of these numbers (any shape), or all (E,), lead to."""
+        if edges is None:
+            edges = torch.arange(self.source.shape[0], device=self.source.device)
+        return self.shift[self.source[edges]].add_(edges)
 
 
 class TreeDecoder:
@@ -44,6 +67,7 @@ class TreeDecoder:
         prompts: P token sequences, of any lengths, each at least one long.
         width: K, live branches a prompt at most.
         prefixes: what is known of prompts' beginnings from searches before, and where to keep these.
+        lookahead: tokens of a forward up to which those of further depths are run along.
 
     Attributes:
         forwarded: tokens run through the model so far.
@@ -58,13 +82,16 @@ class TreeDecoder:
         width: int,
         normalisation: Normalisation,
         prefixes: PrefixCache | None = None,
+        lookahead: int = 0,
     ) -> None:
         self.model, self.trie, self.normalisation, self.width = model, trie, normalisation, width
-        self.prefixes = prefixes
+        self.prefixes, self.lookahead = prefixes, lookahead
         self.lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
         self.longest = int(self.lengths.max())
-        # Room for a few steps of K queries; the store grows when more is needed.
-        self.store = KeyValueStore(len(prompts), self.longest + 4 * width)
+        self.seen, self.unseen = (torch.tensor(value, dtype=model.dtype, device=model.device) for value in (0, NEVER))
+        # Room for every branch's whole way, or as much again as the prompts take; the store grows when more is needed.
+        room = width * (trie.max_length if normalisation == "vocab" else 4)
+        self.store = KeyValueStore(len(prompts), self.longest + min(room, self.longest + 4 * width))
         self.live = self._prefill(prompts)
 
     def _prefill(self, prompts: Sequence[Sequence[int]]) -> Branches:
@@ -77,111 +104,179 @@ class TreeDecoder:
         slot, mask = first[row] + column, None
         if any(known):  # column j of a prompt is its token `first` + j
             ends = first[:, None] + torch.arange(int(column.max()) + 1, device=device)
-            hidden_slots = torch.arange(self.longest, device=device) > ends[:, :, None]
-            mask = torch.zeros(hidden_slots.shape, dtype=self.model.dtype, device=device)
-            mask = mask.masked_fill(hidden_slots, NEVER)[:, None]
-        queries = int(column.max()) + 1
+            mask = torch.where(torch.arange(self.longest, device=device) > ends[:, :, None], self.unseen, self.seen)
+            mask = mask[:, None]
         place = row * self.store.capacity + slot
-        forest = TokenForest(row, column, count, queries, mask, self.store, place, self.longest)
+        forest = TokenForest(row, column, count, int(column.max()) + 1, mask, self.store, place, self.longest)
         hidden = self.model.hidden(tokens, slot, forest)[torch.cumsum(self.lengths - first, 0) - 1]
         if self.prefixes is not None:
             self.prefixes.keep(prompts, self.store)
         self.forwarded, self.required = len(tokens), int(self.lengths.sum())
-        scores = self._scored(hidden, torch.full((count,), ROOT, device=device))
-        self.edge_scores = torch.cat([scores.new_zeros(1), scores])  # entry 0: a certain edge
-        slots = torch.arange(self.longest, device=device)
-        prompt = torch.zeros((count, 1, self.longest), dtype=self.model.dtype, device=device)
+
+        # Leaves below the node of each slot, [low, high): a token sees the slots before it that have its own leaves
+        # among theirs. A prompt's tokens have all and one more, so that padding sees something; padding has none.
+        items = self.trie.items
+        absent = torch.arange(self.longest, device=device) >= self.lengths[:, None]
+        self.leaves = torch.stack([items * absent, (items + 1) * ~absent])  # (2, P, S)
+
+        self.edge_scores = torch.zeros(1, dtype=_precision(self.model.dtype), device=device)  # entry 0: a certain edge
+        self.ahead: tuple[torch.Tensor, torch.Tensor] | None = None  # keys, cursors: nodes run along
+        self.depth = self.ahead_depth = 0
+        begin = self._keep_scores(hidden, torch.full((count,), ROOT, device=device))
         score = torch.full((count, self.width), NEVER, device=device)
         score[:, 0] = 0.0
-        cursor = torch.zeros((count, self.width), dtype=torch.int64, device=device)
-        cursor[:, 0] = 1 + torch.arange(count, device=device) * self.trie.child_count[ROOT]
-        return Branches(
-            score=score,
-            node=torch.zeros_like(cursor),
-            cursor=cursor,
-            mask=prompt.masked_fill_(slots >= self.lengths[:, None, None], NEVER).expand(-1, self.width, -1),
-        )
+        node = torch.full((count, self.width), ROOT, device=device)
+        return Branches(score, node, begin[:, None].expand(-1, self.width))
 
-    def edges(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Every edge that leaves a live branch, prompt by prompt: prompt, branch, child node, log-probability; (E,)."""
+    def edges(self) -> Edges:
+        """Every edge that leaves a live branch."""
         live, trie = self.live, self.trie
-        row, branch = (live.score > NEVER).nonzero(as_tuple=True)
-        node = live.node[row, branch]
-        source, offset = ragged_arange(trie.child_count[node])
-        log_prob = self.edge_scores[live.cursor[row, branch][source].add_(offset)]
-        return row[source], branch[source], trie.first_child[node][source].add_(offset), log_prob
+        node = live.node.view(-1)
+        counts = trie.child_count[node].mul_(live.score.view(-1) > NEVER)
+        source = torch.repeat_interleave(counts)
+        begin = torch.cumsum(counts, 0).sub_(counts)
+        place = live.cursor.reshape(-1).sub(begin)[source].add_(torch.arange(source.shape[0], device=source.device))
+        return Edges(counts, source, self.edge_scores[place], trie.first_child[node].sub_(begin))
 
-    def advance(self, score: torch.Tensor, node: torch.Tensor, parent: torch.Tensor) -> None:
+    def advance(self, score: torch.Tensor, node: torch.Tensor) -> None:
         """Make the chosen edges the live branches; run the model where a new token needs it.
 
         Args:
-            score: (P, K') of each new branch, -inf for none; node: its node; parent: the branch it continues.
+            score: (P, K) of each new branch, -inf for none; node: (P, K) its node.
         """
-        old, trie = self.live, self.trie
-        alive = score > NEVER
-        above = old.node.gather(1, parent)
-        already_run = (trie.child_count[above] == 1) & (above != ROOT)  # with the run of a node above; never the root's
-        cursor = old.cursor.gather(1, parent) + 1  # a run's scores lie one after the other; others get theirs below
-        mask = old.mask.gather(1, parent[:, :, None].expand(-1, -1, old.mask.shape[2]))
-        fresh, undecided = alive & ~already_run, alive
+        self.depth += 1
+        fresh = score > NEVER
+        cursor = torch.zeros_like(node)
+        if self.normalisation == "trie":  # a settled branch's edges are certain
+            fresh &= self.trie.leaves_below(node) > 1
+        self.required += int(fresh.sum())
+        self.live = Branches(score, node, cursor)
+        if self.ahead is not None:
+            keys, cursors = self.ahead
+            wanted = self._keys(torch.arange(node.shape[0], device=node.device)[:, None], node)
+            place = torch.searchsorted(keys, wanted).clamp_(max=keys.shape[0] - 1)
+            known = fresh & (keys[place] == wanted)
+            cursor.copy_(torch.where(known, cursors[place], 0))
+            fresh &= ~known
+        chosen = fresh.view(-1).nonzero()[:, 0]
+        if chosen.shape[0]:
+            self._forward(chosen)
+        if self.depth >= self.ahead_depth:
+            self.ahead = None
+
+    def rest(self) -> torch.Tensor:
+        """(P, K) log-probability of the way from each live branch to its leaf, where it has only one below."""
         if self.normalisation == "trie":
-            settled = trie.leaves_below(node) == 1
-            cursor = torch.where(settled, 0, cursor)
-            fresh, undecided = fresh & ~settled, alive & ~settled
-        live = Branches(score, node, cursor, mask)
-        self.required += int(undecided.sum())
-        if fresh.any():
-            self._forward(live, fresh)
-        self.live = live
+            return torch.zeros_like(self.live.score)
+        edges = self._length(self.live.node) - self.depth  # their scores lie one after the other
+        step = torch.arange(int(edges.max()), device=edges.device)
+        place = (self.live.cursor[:, :, None] + step).clamp_(max=self.edge_scores.shape[0] - 1)
+        return self.edge_scores[place].masked_fill_(step >= edges[:, :, None], 0.0).sum(2)
 
-    def _forward(self, live: Branches, fresh: torch.Tensor) -> None:
-        """Feed fresh branches their whole run of tokens, and score the edges after each."""
-        trie, count = self.trie, self.lengths.shape[0]
-        row, branch = fresh.nonzero(as_tuple=True)
-        run = live.node[row, branch][:, None]  # (F, longest run) the nodes of each branch's run
-        fed = trie.run[run[:, 0]]
-        longest_run = int(fed.max())
-        for _ in range(1, longest_run):
-            run = torch.cat([run, trie.first_child[run[:, -1:]].clamp(max=trie.nodes - 1)], 1)
-        taken = torch.arange(longest_run, device=run.device) < fed[:, None]
-        source, step = taken.nonzero(as_tuple=True)
-        node, row, branch = run[taken], row[source], branch[source]  # (T,) by prompt, branch and depth
-        queries = torch.bincount(row, minlength=count)
-        column = torch.arange(row.shape[0], device=row.device).sub_((torch.cumsum(queries, 0).sub_(queries))[row])
-        width, used = int(queries.max()), live.mask.shape[2]
+    def count_rest(self, node: torch.Tensor) -> None:
+        """Count as required what lies between nodes (any,) of this depth with one leaf below, and that leaf."""
+        if self.normalisation == "vocab":
+            self.required += int((self._length(node) - 1 - self.depth).sum())
 
-        # Each query sees what its branch saw, and its own run so far. The first token is everybody's, padding's too.
-        mask = live.mask.new_full((count, width, used + width), NEVER)
-        mask[:, :, 0] = 0.0
-        mask[row, column, :used] = live.mask[row, branch]
-        new_mask = live.mask.new_full((*live.node.shape, width), NEVER)
-        new_mask[row, branch, column] = 0.0
-        own = row.new_full((count, width), -1)
-        own[row, column] = branch
-        run_so_far = (own[:, :, None] == own[:, None, :]).tril_() & (own >= 0)[:, :, None]
-        mask[:, :, used:].masked_fill_(run_so_far, 0.0)
-        live.mask = torch.cat([live.mask, new_mask], 2)
+    def _length(self, node: torch.Tensor) -> torch.Tensor:
+        """Tokens of the first item below each node."""
+        item = self.trie.leaf_item[self.trie.leaf_low[node]]
+        return self.trie.item_offsets[item + 1] - self.trie.item_offsets[item]
 
-        self.store.reserve(used + width)
+    def _keys(self, row: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
+        """Numbers by which nodes are ordered: by prompt, then depth first. A way without forks stays together."""
+        trie = self.trie
+        return (row * trie.items).add(trie.leaf_low[node]).mul_(trie.nodes).add_(trie.depth[node])
+
+    def _forward(self, chosen: torch.Tensor) -> None:
+        """Feed the chosen branches (F,), with what is below them as far as it is run along; score all edges there."""
+        trie, prompts, width = self.trie, *self.live.node.shape
+        node = self.live.node.view(-1)[chosen]
+        row = chosen if width == 1 else chosen.div(width, rounding_mode="floor")
+        top = None
+        row, node, depths = self._with_below(row, node)
+        if depths > 1:
+            keys, order = self._keys(row, node).sort()
+            row, node = row[order], node[order]
+            top = torch.argsort(order)[: chosen.shape[0]]
+
+        queries = torch.bincount(row, minlength=prompts)
+        begin = torch.cumsum(queries, 0).sub_(queries)
+        column = torch.arange(row.shape[0], device=row.device).sub_(begin[row])
+        most, used = int(queries.max()), self.leaves.shape[2]
+        new = self.leaves.new_empty((2, prompts, most))
+        new[0], new[1] = trie.items, 0  # what no token sees
+        new[0, row, column], new[1, row, column] = trie.leaf_low[node], trie.leaf_high[node]
+        self.leaves = torch.cat([self.leaves, new], 2)
+        own, (low, high) = new[0, :, :, None], self.leaves[:, :, None]  # (P, W, 1), (P, 1, S)
+        sees = ((low <= own) & (own < high)).tril_(used)
+        mask = torch.where(sees, self.seen, self.unseen)[:, None]
+
+        self.store.reserve(used + most)
         place = (row * self.store.capacity).add_(column).add_(used)
-        forest = TokenForest(row, column, count, width, mask[:, None], self.store, place, used + width)
+        forest = TokenForest(row, column, prompts, most, mask, self.store, place, used + most)
         positions = self.lengths[row].add_(trie.depth[node]).sub_(1)
         hidden = self.model.hidden(trie.token[node], positions, forest)
         self.forwarded += node.shape[0]
 
-        counts = trie.child_count[node]
-        first = torch.cumsum(counts, 0).sub_(counts)
-        live.cursor[row[step == 0], branch[step == 0]] = first[step == 0] + self.edge_scores.shape[0]
-        if self.normalisation == "trie":  # an only child is certain
-            scores, several = self.edge_scores.new_zeros(int(counts.sum())), counts > 1
-            scores[torch.repeat_interleave(several, counts)] = self._scored(hidden[several], node[several])
-        else:
-            scores = self._scored(hidden, node)
-        self.edge_scores = torch.cat([self.edge_scores, scores])
+        cursors = self._keep_scores(hidden, node)
+        self.live.cursor.view(-1)[chosen] = cursors if top is None else cursors[top]
+        if top is not None:
+            if self.ahead is not None:
+                keys, order = torch.cat([self.ahead[0], keys]).sort()
+                cursors = torch.cat([self.ahead[1], cursors])[order]
+            self.ahead = keys, cursors
+            self.ahead_depth = max(self.ahead_depth, self.depth + depths - 1)
 
-    def _scored(self, hidden: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
-        """(E,) log-probabilities of all edges that leave the nodes (R,), given the hidden states (R, width) there."""
-        counts = self.trie.child_count[node]
-        source, offset = ragged_arange(counts)
-        tokens = self.trie.token[self.trie.first_child[node][source].add_(offset)]
-        return edge_log_probs(self.model.head, hidden, tokens, counts, self.normalisation)
+    def _with_below(self, row: torch.Tensor, node: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
+        """Branches (F,) and the nodes below them that are run along (T,), and how many depths that makes.
+
+        A depth is taken whole while the forward stays within `lookahead`; after that, only what leaves no choice.
+        """
+        trie = self.trie
+        rows, nodes, total = [row], [node], node.shape[0]
+        while total < self.lookahead:
+            source, offset = ragged_arange(trie.child_count[node])
+            child = trie.first_child[node][source].add_(offset)
+            goes_on = trie.leaves_below(child) > 1 if self.normalisation == "trie" else trie.child_count[child] > 0
+            below = child[goes_on]
+            total += below.shape[0]
+            if total > self.lookahead or not below.shape[0]:
+                break
+            node, row = below, row[source[goes_on]]
+            rows.append(row)
+            nodes.append(node)
+        depths = len(nodes)
+        forced = trie.run[node] - 1
+        longest = int(forced.max())
+        if longest:
+            source, offset = ragged_arange(forced)
+            item = trie.leaf_item[trie.leaf_low[node]]  # all items below share the way
+            place = (trie.item_offsets[item] + trie.depth[node])[source].add_(offset)
+            rows.append(row[source])
+            nodes.append(trie.item_nodes[place])
+        return torch.cat(rows), torch.cat(nodes), depths + longest
+
+    def _keep_scores(self, hidden: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
+        """Score all edges that leave the nodes (T,), given the hidden states (T, width) there; the nodes' cursors."""
+        trie = self.trie
+        counts = trie.child_count[node]
+        source = torch.repeat_interleave(counts)
+        begin = torch.cumsum(counts, 0).sub_(counts)
+        edge = torch.arange(source.shape[0], device=source.device)
+        tokens = trie.token[trie.first_child[node].sub_(begin)[source].add_(edge)]
+        if self.normalisation == "trie":  # an only child is certain
+            several = counts > 1
+            scores, forks = self.edge_scores.new_zeros(source.shape[0]), several[source]
+            scores[forks] = edge_log_probs(self.model.head, hidden[several], tokens[forks], counts[several], "trie")
+        else:
+            scores = edge_log_probs(self.model.head, hidden, tokens, counts, "vocab")
+        # Scores from before are still wanted where a branch is among tokens that were run along.
+        before = self.edge_scores if self.ahead is not None else self.edge_scores[:1]
+        self.edge_scores = torch.cat([before, scores])
+        return begin.add_(before.shape[0])
+
+
+def _precision(dtype: torch.dtype) -> torch.dtype:
+    """Of scores."""
+    return dtype if dtype == torch.float64 else torch.float32

@@ -16,6 +16,9 @@ class ServingConfig(Settings):
     queue_requests: int = Field(default=512, ge=1, description="requests that wait at most; the next gets 429")
     deadline_seconds: float = Field(default=10.0, gt=0, description="a request that takes longer gets 408")
     prefix_tokens: int = Field(default=32_768, ge=0, description="prompt tokens kept computed; 0: none")
+    lookahead_tokens: int = Field(
+        default=64, ge=0, description="tokens of a forward up to which further depths are searched along; 0: none"
+    )
     cached_answers: int = Field(default=4_096, ge=0, description="lists kept for requests that come again")
     max_k: int = Field(default=100, ge=1, description="items a request may ask for")
     max_history: int = Field(default=1_000, ge=1, description="entries of a request's history")

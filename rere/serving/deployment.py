@@ -62,7 +62,7 @@ class Deployment:
         version: how answers and metrics name it.
         history_items: most recent items of a history that the model reads.
         beams: least width of a search.
-        prefix_tokens: see `ServingConfig`.
+        prefix_tokens, lookahead_tokens: see `ServingConfig`.
 
     Attributes:
         snapshot: the catalogue now; replaced whole, by one thread at a time.
@@ -77,10 +77,12 @@ class Deployment:
         beams: int,
         normalisation: Normalisation,
         prefix_tokens: int = 0,
+        lookahead_tokens: int = 0,
     ) -> None:
         self.version, self.model, self.history_items = version, model, history_items
         self.beams, self.normalisation = beams, normalisation
         self.snapshot = Snapshot.of(catalog, model.device)
+        self.lookahead = lookahead_tokens
         self.prefixes = PrefixCache(prefix_tokens) if prefix_tokens else None
 
     @torch.no_grad()
@@ -99,6 +101,7 @@ class Deployment:
             self.normalisation,
             exclusions=exclusions,
             prefixes=self.prefixes,
+            lookahead=self.lookahead,
         )
         while search.step():
             if unwanted():
@@ -123,10 +126,11 @@ def load_deployment(
     beams: int,
     normalisation: Normalisation,
     prefix_tokens: int,
+    lookahead_tokens: int,
 ) -> Deployment:
     """Load a version's sealed directories and warm it up; raises RereError where they are altered or incomplete."""
     model = TreeModel(Checkpoint(checkpoint).load_model())
     index = CatalogIndex.load(catalog)
-    deployment = Deployment(version, model, index, history_items, beams, normalisation, prefix_tokens)
+    deployment = Deployment(version, model, index, history_items, beams, normalisation, prefix_tokens, lookahead_tokens)
     deployment.warm_up()
     return deployment

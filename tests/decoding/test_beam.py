@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -49,8 +51,13 @@ def test_same_items_order_and_scores_as_stock_generate(architecture, normalisati
     model = tiny_model(architecture)
     items, prompts = random_items(60, generator), random_prompts(50, generator)
     expected = [stock_beam_search(model, items, prompt, 5, normalisation) for prompt in prompts]
-    found = beam_search(TreeModel(model), build_trie(items), prompts, 5, normalisation)
-    for row, pairs in enumerate(expected):
+    plain, some, far = (
+        beam_search(TreeModel(model), build_trie(items), prompts, 5, normalisation, lookahead=tokens)
+        for tokens in (0, 150, 100_000)
+    )
+    assert plain.forwarded <= some.forwarded <= far.forwarded > plain.forwarded
+    assert plain.required == some.required == far.required <= plain.forwarded
+    for found, (row, pairs) in itertools.product((plain, some, far), enumerate(expected)):
         assert found.items[row, : len(pairs)].tolist() == [item for item, _ in pairs]
         torch.testing.assert_close(
             found.scores[row, : len(pairs)], torch.tensor([score for _, score in pairs]), atol=1e-3, rtol=0

@@ -36,7 +36,16 @@ def tiny_catalog(titles: list[str] = TITLES) -> CatalogIndex:
 def tiny_deployment(version: str = "1", catalog: CatalogIndex | None = None, seed: int = 0) -> Deployment:
     catalog = catalog or tiny_catalog()
     model = TreeModel(load_model(TINY, len(catalog.tokenizer), seed).eval())
-    return Deployment(version, model, catalog, history_items=3, beams=6, normalisation="vocab", prefix_tokens=1_000)
+    return Deployment(
+        version,
+        model,
+        catalog,
+        history_items=3,
+        beams=6,
+        normalisation="vocab",
+        prefix_tokens=1_000,
+        lookahead_tokens=64,
+    )
 
 
 @contextmanager
