@@ -18,7 +18,7 @@ from tests.k8s import services
 from tests.k8s.cluster import CONTEXT, SimulatedCluster
 from tests.k8s.kubelet import isolation_problem
 from tests.k8s.objects import CLAIMS, SECRETS
-from tests.pipeline.conftest import CODE, ROOT
+from tests.pipeline.conftest import copy_project
 
 SPACE, WORK, BUCKET = "rere", "rere-work", "rere-artifacts"
 
@@ -122,15 +122,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 def _project(directory: Path) -> Path:
     """A copy of the code, as a user's checkout: pods get it through the artifact store."""
     root = directory / "project"
-    for name in CODE:
-        source, target = ROOT / name, root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, target)
+    copy_project(root)
     shutil.copy2(Path(__file__).with_name("tiny.py"), root / "tiny.py")
-    (root / ".zen").mkdir()
     return root
 
 
