@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import sys
+from contextlib import redirect_stdout
 from typing import Any
 
 import yaml
-
-from pipelines.rere import rere_pipeline
 
 HEADER = """\
 # The default: MovieLens-100K, a small model from scratch, 2 CPU cores, under 10 minutes. Equal to the defaults of the
@@ -18,9 +18,13 @@ HEADER = """\
 
 def defaults() -> dict[str, Any]:
     """Parameter name -> its default settings, as plain values."""
+    from pipelines.rere import rere_pipeline
+
     parameters = inspect.signature(rere_pipeline.entrypoint).parameters
     return {name: parameter.default.model_dump(mode="json") for name, parameter in parameters.items()}
 
 
 if __name__ == "__main__":
-    print(HEADER + yaml.safe_dump({"parameters": defaults()}, sort_keys=False, width=110), end="")
+    with redirect_stdout(sys.stderr):  # a store that ZenML finds empty makes it talk while the pipeline is imported
+        settings = defaults()
+    print(HEADER + yaml.safe_dump({"parameters": settings}, sort_keys=False, width=110), end="")
