@@ -32,8 +32,10 @@ from rere.artifacts import seal, sha256, verify
 from rere.config import Backbone, GGUFModel, HubModel, LocalModel, ScratchModel
 from rere.errors import RereError
 from rere.memory import keep_freed_memory
+from rere.progress import tame_transformers
 
 BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
+tame_transformers()
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
-from tqdm import tqdm
 
 from rere.artifacts import seal, verify
 from rere.baselines.networks import Rows, SequentialConfig, SequentialNetwork
@@ -27,6 +26,7 @@ from rere.errors import RereError
 from rere.evaluation.metrics import ndcg, target_ranks
 from rere.evaluation.recommender import Ranking
 from rere.language_model import default_device
+from rere.progress import progress
 
 SCORE = "valid_ndcg@10"
 ROWS_AT_ONCE = 256  # histories a forward: bounds the (P, I) scores
@@ -139,7 +139,7 @@ def fit_sequential(
         warmup = 0.1 if updates != 10 else 0.2  # torch divides by zero where the warm-up is exactly one update
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, updates, pct_start=warmup)
         best, best_score, best_epoch = copy.deepcopy(network.state_dict()), -1.0, 0
-        bar = tqdm(enumerate(epochs, 1), total=config.epochs, desc=model.name, unit="epoch")
+        bar = progress(enumerate(epochs, 1), total=config.epochs, desc=model.name, unit="epoch")
         for epoch, rows in bar:
             batches = (rows[start : start + config.batch_rows] for start in range(0, len(rows), config.batch_rows))
             loss = _train_epoch(network, optimiser, schedule, batches)
@@ -152,7 +152,7 @@ def fit_sequential(
             model.curves.append({"epoch": epoch, "train_loss": loss, SCORE: score})
             if score > best_score:
                 best, best_score, best_epoch = copy.deepcopy(network.state_dict()), score, epoch
-            bar.set_postfix(loss=f"{loss:.3f}", best=f"{best_score:.4f}")
+            bar.set_postfix(loss=f"{loss:.3f}", best=f"{best_score:.4f}", refresh=False)
             if epoch - best_epoch >= config.patience:
                 break
         bar.close()

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from rere.config import EvaluationConfig
 from rere.errors import RereError
 from rere.evaluation import metrics
 from rere.evaluation.recommender import Recommender
 from rere.evaluation.significance import bootstrap_means
+from rere.progress import progress
 
 BATCHES_A_CALL = 16  # a recommender may group prompts of like length within a call
 
@@ -40,7 +40,7 @@ def evaluate(
     items = np.empty((len(rows), config.beams), dtype=np.int64)
     scores = np.empty((len(rows), config.beams), dtype=np.float32)
     size = BATCHES_A_CALL * config.batch_prompts
-    with tqdm(total=len(rows), desc=f"{recommender.name}: judged", unit="row") as bar:
+    with progress(total=len(rows), desc=f"{recommender.name}: judged", unit="row") as bar:
         for start in range(0, len(rows), size):
             part = slice(start, min(start + size, len(rows)))
             ranking = recommender.recommend(histories[part], config.beams)

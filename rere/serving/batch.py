@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from rere.data.columns import require_columns, require_file
 from rere.data.sources import load_source
 from rere.errors import RereError
+from rere.progress import progress
 from rere.serving.config import BatchConfig, UserEvents, UserTable
 from rere.serving.deployment import Deployment, Job, Ranked
 
@@ -57,7 +57,7 @@ def recommend_users(deployment: Deployment, users: pd.DataFrame, config: BatchCo
     order = sorted(jobs, key=lambda row: len(jobs[row].history))  # rows of like length share a batch
     ranked: dict[int, Ranked] = {}
     starts = range(0, len(order), config.batch_users)
-    for start in tqdm(starts, desc="users", unit="batch", leave=False, disable=len(starts) < 4):
+    for start in progress(starts, desc="users", unit="batch", leave=False, disable=len(starts) < 4):
         rows = order[start : start + config.batch_users]
         found = deployment.rank([jobs[row] for row in rows])
         assert found is not None  # nothing asks to give up

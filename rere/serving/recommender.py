@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from rere import distributed
 from rere.catalog.index import CatalogIndex
@@ -17,6 +16,7 @@ from rere.decoding.beam import beam_search
 from rere.decoding.tree_attention import TreeModel
 from rere.evaluation.recommender import Ranking
 from rere.language_model import Checkpoint
+from rere.progress import progress
 
 Work = Literal["alone", "shared"]
 
@@ -82,7 +82,7 @@ def rank_in_batches(
     batches = range(0, len(order), batch_prompts)
     if work == "shared":
         batches = batches[distributed.rank() :: distributed.world()]  # in turn: long prompts cost more
-    for start in tqdm(batches, desc=name, unit="batch", leave=False, disable=len(batches) < 4):
+    for start in progress(batches, desc=name, unit="batch", leave=False, disable=len(batches) < 4):
         places = order[start : start + batch_prompts]
         found, score = search(places)
         items[places] = found[:, :k].cpu().numpy()

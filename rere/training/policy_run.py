@@ -20,7 +20,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch.optim import AdamW
-from tqdm import tqdm
 from transformers import get_scheduler
 
 from rere import distributed
@@ -31,6 +30,7 @@ from rere.decoding.tree_attention import TreeModel
 from rere.errors import RereError
 from rere.evaluation.metrics import ndcg, target_ranks
 from rere.language_model import Checkpoint, save_checkpoint
+from rere.progress import progress
 from rere.serving.recommender import GenerativeRecommender
 from rere.training.adaptation import adapt, merged
 from rere.training.sft import Log
@@ -106,7 +106,7 @@ class PolicyRun(ABC, Generic[Config]):
         """All updates that are left."""
         if not self.curves:
             self._record({SCORE: self._validate()})
-        bar = tqdm(total=self.total, initial=self.update, desc=self.name, unit="update")
+        bar = progress(total=self.total, initial=self.update, desc=self.name, unit="update")
         for rows in self._batches():
             started = time.perf_counter()
             record = self._step(rows)
@@ -118,10 +118,9 @@ class PolicyRun(ABC, Generic[Config]):
             self._record(record)
             if self.update % self.config.checkpoint_every == 0:
                 self._save()
+            shown = {name: f"{record[name]:.3f}" for name in self.bar_fields} | {"best": f"{self.best_score:.4f}"}
+            bar.set_postfix(shown, refresh=False)
             bar.update()
-            bar.set_postfix(
-                {name: f"{record[name]:.3f}" for name in self.bar_fields} | {"best": f"{self.best_score:.4f}"}
-            )
         bar.close()
 
     def finish(self, result: Path, keep: str = "best") -> Checkpoint:

@@ -19,7 +19,7 @@ from typing import Any
 
 import datasets
 import torch
-from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback
+from transformers import EarlyStoppingCallback, PreTrainedModel, ProgressCallback
 from trl import SFTConfig as TRLConfig
 
 from rere import distributed
@@ -31,17 +31,10 @@ from rere.errors import RereError
 from rere.language_model import Checkpoint, load_model, save_checkpoint
 from rere.launch import Log
 from rere.training.adaptation import lora_config
+from rere.training.callbacks import Bars, Curves, record
 from rere.training.rows import Collator, sequence_rows, window_rows
 from rere.training.sft_processes import sft_in_processes
 from rere.training.trainer import FSDP, SharedTrainer
-
-NAMES = {
-    "loss": "train_loss",
-    "eval_loss": "valid_loss",
-    "learning_rate": "learning_rate",
-    "grad_norm": "gradient_norm",
-    "epoch": "epoch",
-}
 
 
 def train_sft(
@@ -88,10 +81,12 @@ def train_sft(
         data_collator=Collator(_pad(catalog), windows.history_items),
         processing_class=catalog.tokenizer,
         peft_config=lora_config(config.adaptation),
-        callbacks=[EarlyStoppingCallback(config.patience), _Curves(log)],
+        callbacks=[EarlyStoppingCallback(config.patience), Curves(log)],
     )
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(Bars())
     trainer.train(resume_from_checkpoint=_last_checkpoint(work / "checkpoints"))
-    curves = [_record(entry) for entry in trainer.state.log_history]
+    curves = [record(entry) for entry in trainer.state.log_history]
     facts = {
         "stage": "sft",
         "settings": config.model_dump(mode="json"),
@@ -106,7 +101,7 @@ def train_sft(
         "parameters": sum(p.numel() for p in model.parameters()),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    checkpoint = _saved(trainer.whole_model(), result, [record for record in curves if len(record) > 1], facts)
+    checkpoint = _saved(trainer.whole_model(), result, [one for one in curves if len(one) > 1], facts)
     if distributed.is_main():
         shutil.rmtree(work / "checkpoints", ignore_errors=True)
     return checkpoint
@@ -183,24 +178,6 @@ def _arguments(config: SFTConfig, rows: int, targets: int, output: Path) -> TRLC
         fsdp=True if sharded else None,  # type: ignore[arg-type]  # annotated as text, meant as a bool
         fsdp_config={**FSDP, "activation_checkpointing": recompute} if sharded else None,
     )
-
-
-def _record(entry: dict[str, Any]) -> dict[str, float]:
-    """A log entry of the trainer in our names."""
-    return {"update": entry["step"], **{ours: entry[theirs] for theirs, ours in NAMES.items() if theirs in entry}}
-
-
-class _Curves(TrainerCallback):
-    """Hands the trainer's metrics on as they come."""
-
-    def __init__(self, log: Log) -> None:
-        self.log = log
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        record = _record({**(logs or {}), "step": state.global_step})
-        update = int(record.pop("update"))
-        if set(record) - {"epoch"}:
-            self.log(record, update)
 
 
 def _last_checkpoint(directory: Path) -> str | None:

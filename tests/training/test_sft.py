@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
 from rere.config import LoRA, SFTConfig
 from rere.language_model import Checkpoint
+from rere.progress import progress
 from rere.serving.recommender import GenerativeRecommender
+from rere.training import callbacks
 from rere.training.rows import HEAD, IGNORED, Collator, sequence_rows, window_rows
 from rere.training.sft import train_sft
 from tests.conftest import TINY
@@ -90,6 +94,25 @@ def test_a_killed_run_resumes_and_ends_where_it_would_have(world_windows, world_
     expected, found = (checkpoint.load_model().state_dict() for checkpoint in (whole, again))
     for name, weight in expected.items():
         torch.testing.assert_close(found[name], weight)
+
+
+def test_a_log_shows_where_a_resumed_run_begins_and_ends(world_windows, world_catalog, tmp_path, monkeypatch, capsys):
+    def kill(metrics, update):
+        if "valid_loss" in metrics and metrics["epoch"] >= 2:
+            raise KeyboardInterrupt
+
+    def shown(**options):  # whatever TQDM_DISABLE says
+        return progress(**options, disable=False)
+
+    monkeypatch.setattr(callbacks, "progress", shown)
+    with pytest.raises(KeyboardInterrupt):
+        train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path, kill)
+    capsys.readouterr()
+    train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path, lambda *_: None)
+    log = capsys.readouterr().err
+    counts = [tuple(map(int, found)) for found in re.findall(r"sft: .*\| (\d+)/(\d+) ", log)]
+    total = counts[0][1]
+    assert counts == [(total // 3, total), (total, total)]  # the checkpoint of the first epoch of three
 
 
 def test_lora_is_merged_into_a_plain_model(world_windows, world_catalog, tmp_path):

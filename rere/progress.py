@@ -1,0 +1,56 @@
+"""Progress bars: live on a terminal; without one (CI, a pod's log) whole lines, one every half minute.
+
+A bar that stays shows its start and its end in a log too; one that would leave (`leave=False`) shows nothing there
+unless it takes longer than that.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, cast, overload
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+LOG_SECONDS = 30.0  # between a bar's lines in a log
+
+
+class _Lines:
+    """What tqdm writes over one line of a terminal, as lines of standard error."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            sys.stderr.write(line + "\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+@overload
+def progress(items: Iterable[T], **options: Any) -> tqdm[T]: ...
+@overload
+def progress(items: None = None, **options: Any) -> tqdm[Any]: ...
+def progress(items: Iterable[T] | None = None, **options: Any) -> tqdm[T]:
+    """A tqdm bar over `items`, or one to `update`.
+
+    Args:
+        options: tqdm's. Of a bar's postfix, `refresh=False`: else each one is a line.
+    """
+    return cast("tqdm[T]", _made(tqdm, (items,), options))
+
+
+def tame_transformers() -> None:
+    """The bars of transformers, which tell that weights are loaded and saved, leave."""
+    from transformers.utils.logging import set_tqdm_hook
+
+    set_tqdm_hook(lambda bar, arguments, options: _made(bar, arguments, {**options, "leave": False}))
+
+
+def _made(bar: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """A `bar` of tqdm's by the rules above."""
+    if sys.stderr.isatty():
+        return bar(*arguments, **options)
+    delay = 0.0 if options.get("leave", True) else LOG_SECONDS
+    rules = {"file": _Lines(), "mininterval": LOG_SECONDS, "miniters": 0, "position": 0, "delay": delay}
+    return bar(*arguments, **{**options, **rules})

@@ -1,0 +1,55 @@
+"""What the trainer tells while it trains: its metrics in our names, its bars."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import ProgressCallback, TrainerCallback
+
+from rere.launch import Log
+from rere.progress import progress
+
+NAMES = {
+    "loss": "train_loss",
+    "eval_loss": "valid_loss",
+    "learning_rate": "learning_rate",
+    "grad_norm": "gradient_norm",
+    "epoch": "epoch",
+}
+
+
+def record(entry: dict[str, Any]) -> dict[str, float]:
+    """A log entry of the trainer in our names."""
+    return {"update": entry["step"], **{ours: entry[theirs] for theirs, ours in NAMES.items() if theirs in entry}}
+
+
+class Curves(TrainerCallback):
+    """Hands the trainer's metrics on as they come."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        found = record({**(logs or {}), "step": state.global_step})
+        update = int(found.pop("update"))
+        if set(found) - {"epoch"}:
+            self.log(found, update)
+
+
+class Bars(ProgressCallback):
+    """The stock bars, made by `rere.progress`."""
+
+    training_bar: Any
+    prediction_bar: Any
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.current_step = state.global_step
+        if state.is_world_process_zero:
+            self.training_bar = progress(total=state.max_steps, initial=state.global_step, desc="sft", unit="update")
+
+    def on_prediction_step(
+        self, args: Any, state: Any, control: Any, eval_dataloader: Any = None, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero and self.prediction_bar is None:
+            self.prediction_bar = progress(total=len(eval_dataloader), desc="validation", unit="batch", leave=False)
+        super().on_prediction_step(args, state, control, eval_dataloader, **kwargs)

@@ -1,0 +1,93 @@
+"""Bars in a log: few whole lines, the first and the last always. (Here standard error is no terminal.)"""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rere import progress as module
+from rere.language_model import Checkpoint, load_model, save_checkpoint
+from rere.progress import progress
+from tests.conftest import TINY
+
+SHOWN = {"disable": False}  # whatever TQDM_DISABLE says
+
+
+def counts(log: str) -> list[int]:
+    """Of each whole line, how far it says that a bar of 30 is."""
+    assert log.endswith("\n")
+    assert "\r" not in log
+    assert "\x1b" not in log
+    return [int(re.findall(r"\| (\d+)/30 ", line)[0]) for line in log.splitlines()]
+
+
+def test_start_and_end_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in progress(range(30), **SHOWN):
+        pass
+    bar = progress(total=30, initial=4, desc="rl", unit="update", **SHOWN)
+    for update in range(4, 30):
+        bar.set_postfix(reward=update, refresh=False)
+        bar.update()
+    bar.close()
+    log = capsys.readouterr().err
+    assert counts(log) == [0, 30, 4, 30]
+    assert "reward=29" in log.splitlines()[-1]
+
+
+def test_a_long_bar_says_where_it_is_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOG_SECONDS", 0.1)
+    for _ in progress(range(30), **SHOWN):
+        time.sleep(0.02)  # 0.6 s in all: lines at 0.1 s or more from one another
+    first, *between, last = counts(capsys.readouterr().err)
+    assert (first, last) == (0, 30)
+    assert 1 <= len(between) <= 6
+    assert sorted(between) == between
+
+
+def test_a_bar_that_leaves_is_silent_unless_it_takes_long(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with progress(total=30, **SHOWN) as outer:
+        for _ in range(30):
+            for _ in progress(range(1000), leave=False, **SHOWN):
+                pass
+            outer.update()
+    assert counts(capsys.readouterr().err) == [0, 30]
+    monkeypatch.setattr(module, "LOG_SECONDS", 0.1)
+    for _ in progress(range(30), leave=False, **SHOWN):
+        time.sleep(0.02)
+    assert 1 <= len(counts(capsys.readouterr().err)) <= 6
+
+
+def test_a_terminal_has_a_live_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    for _ in progress(range(30), mininterval=0, **SHOWN):
+        pass
+    assert terminal.getvalue().count("\r") > 20
+
+
+def test_loading_and_saving_weights_leaves_nothing_in_a_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, stock = [], module._made
+
+    def shown(bar: Any, arguments: Any, options: dict[str, Any]) -> Any:
+        made.append(options["desc"])
+        return stock(bar, arguments, options | SHOWN)
+
+    monkeypatch.setattr(module, "_made", shown)
+    place = tmp_path / "model"
+    save_checkpoint(load_model(TINY, 300, seed=0), place, [], {})
+    Checkpoint(place).load_model()
+    assert made == ["Writing model shards", "Loading weights"]
+    assert made[1] not in capsys.readouterr().err
