@@ -1,10 +1,12 @@
-"""What the trainer tells while it trains: its metrics in our names, its bars."""
+"""What the trainer tells while it trains: its metrics in our names, its bars, its seconds."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from transformers import ProgressCallback, TrainerCallback
+from transformers.trainer_callback import ExportableState
 
 from rere.launch import Log
 from rere.progress import progress
@@ -53,3 +55,25 @@ class Bars(ProgressCallback):
         if state.is_world_process_zero and self.prediction_bar is None:
             self.prediction_bar = progress(total=len(eval_dataloader), desc="validation", unit="batch", leave=False)
         super().on_prediction_step(args, state, control, eval_dataloader, **kwargs)
+
+
+class Clock(TrainerCallback, ExportableState):
+    """Seconds of training since it is made, and those of earlier processes up to the checkpoint that they left.
+
+    The trainer writes `state` into its checkpoints, but gives it back only along with the state of its own switches.
+    """
+
+    def __init__(self) -> None:
+        self.before, self.started = 0.0, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.perf_counter() - self.started
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {}, "attributes": {"seconds": self.seconds}}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step:  # resumed, maybe from a checkpoint of before there were clocks
+            none = {"args": {}, "attributes": {"seconds": 0.0}}
+            self.before = state.stateful_callbacks.setdefault(type(self).__name__, none)["attributes"]["seconds"]

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from rere.errors import RereError
 from rere.language_model import Checkpoint, load_model, save_checkpoint
 from rere.launch import Log
 from rere.training.adaptation import lora_config
-from rere.training.callbacks import Bars, Curves, record
+from rere.training.callbacks import Bars, Clock, Curves, record
 from rere.training.rows import Collator, sequence_rows, window_rows
 from rere.training.sft_processes import sft_in_processes
 from rere.training.trainer import FSDP, SharedTrainer
@@ -67,7 +66,7 @@ def train_sft(
         if config.sharding == "fsdp" and not torch.cuda.is_available():  # accelerate would leave it out without a word
             raise RereError("GPUs for `sharding: fsdp`", "none", "set `sharding: none`")
         return sft_in_processes(windows, catalog, backbone, config, work, log, start)
-    started = time.perf_counter()
+    clock = Clock()
     train, valid = _datasets(windows, catalog, config)
     model = start.load_model() if start else load_model(backbone, len(catalog.tokenizer), config.seed)
     if not config.epochs:
@@ -81,7 +80,7 @@ def train_sft(
         data_collator=Collator(_pad(catalog), windows.history_items),
         processing_class=catalog.tokenizer,
         peft_config=lora_config(config.adaptation),
-        callbacks=[EarlyStoppingCallback(config.patience), Curves(log)],
+        callbacks=[EarlyStoppingCallback(config.patience), Curves(log), clock],
     )
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(Bars())
@@ -99,7 +98,7 @@ def train_sft(
         "best_valid_loss": trainer.state.best_metric,
         "best_update": trainer.state.best_global_step,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds": round(clock.seconds, 1),
     }
     checkpoint = _saved(trainer.whole_model(), result, [one for one in curves if len(one) > 1], facts)
     if distributed.is_main():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 
 import pytest
 import torch
@@ -94,6 +96,32 @@ def test_a_killed_run_resumes_and_ends_where_it_would_have(world_windows, world_
     expected, found = (checkpoint.load_model().state_dict() for checkpoint in (whole, again))
     for name, weight in expected.items():
         torch.testing.assert_close(found[name], weight)
+
+
+@pytest.mark.parametrize("kept", [1000.0, None], ids=["counted", "before there were clocks"])
+def test_seconds_are_those_of_all_processes(world_windows, world_catalog, tmp_path, kept):
+    class Killed(Exception):
+        pass
+
+    def kill(metrics, update):
+        if "valid_loss" in metrics and metrics["epoch"] >= 2:
+            raise Killed
+
+    began = time.perf_counter()
+    with pytest.raises(Killed):
+        train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path, kill)
+    [place] = (tmp_path / "checkpoints").glob("checkpoint-*/trainer_state.json")
+    left = json.loads(place.read_text())
+    clock = left["stateful_callbacks"].pop("Clock")
+    assert 0 < clock["attributes"]["seconds"] < time.perf_counter() - began
+    if kept is not None:
+        clock["attributes"]["seconds"] = kept
+        left["stateful_callbacks"]["Clock"] = clock
+    place.write_text(json.dumps(left))
+    began = time.perf_counter()
+    resumed = train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path, lambda *_: None)
+    own = resumed.facts()["seconds"] - (kept or 0.0)
+    assert 0 < own < time.perf_counter() - began + 0.1  # rounded to tenths
 
 
 def test_a_log_shows_where_a_resumed_run_begins_and_ends(world_windows, world_catalog, tmp_path, monkeypatch, capsys):
