@@ -105,13 +105,14 @@ def load_tokenizer(backbone: Backbone, titles: Iterable[str]) -> PreTrainedToken
         raise _not_found(backbone, error) from error
 
 
-def load_model(backbone: Backbone, vocabulary: int, seed: int) -> PreTrainedModel:
+def load_model(backbone: Backbone, vocabulary: int, seed: int, context: int = 0) -> PreTrainedModel:
     """The backbone's model in float32, on the default device.
 
     Args:
         vocabulary: tokens of the tokenizer that the catalogue was indexed with. Those beyond a pretrained
             backbone's own tokenizer are new (semantic IDs): they get embeddings of their own.
         seed: of the random weights of a scratch model, and of new embeddings.
+        context: tokens that a scratch model must be able to read; it reads a few thousand anyway.
 
     Raises:
         RereError: the backbone can't be found, or is not the one that the tokenizer came from.
@@ -119,7 +120,7 @@ def load_model(backbone: Backbone, vocabulary: int, seed: int) -> PreTrainedMode
     if isinstance(backbone, ScratchModel):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            model = AutoModelForCausalLM.from_config(_scratch_config(backbone, vocabulary))
+            model = AutoModelForCausalLM.from_config(_scratch_config(backbone, vocabulary, context))
     else:
         place, options = _locate(backbone)
         try:
@@ -252,13 +253,13 @@ def _train_tokenizer(titles: Iterable[str], vocabulary: int) -> PreTrainedTokeni
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BEGIN, eos_token=END, pad_token=PAD)
 
 
-def _scratch_config(backbone: ScratchModel, vocabulary: int) -> Any:
+def _scratch_config(backbone: ScratchModel, vocabulary: int, context: int) -> Any:
     """A transformers config of the asked size; 4·width inner units (gated: 8/3), tied embeddings."""
     layers, width, heads = backbone.layers, backbone.width, backbone.heads
     special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     if backbone.architecture == "gpt2":
         dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), backbone.dropout)
-        sizes = {"n_layer": layers, "n_embd": width, "n_head": heads, "n_positions": 2048}
+        sizes = {"n_layer": layers, "n_embd": width, "n_head": heads, "n_positions": max(2048, context)}
         return AutoConfig.for_model("gpt2", vocab_size=vocabulary, **sizes, **dropout, **special)
     return AutoConfig.for_model(
         backbone.architecture,
@@ -269,7 +270,7 @@ def _scratch_config(backbone: ScratchModel, vocabulary: int) -> Any:
         num_attention_heads=heads,
         num_key_value_heads=heads,
         head_dim=width // heads,
-        max_position_embeddings=4096,
+        max_position_embeddings=max(4096, context),
         attention_dropout=backbone.dropout,
         tie_word_embeddings=True,
         **special,

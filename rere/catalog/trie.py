@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ class TokenTrie:
     def items(self) -> int:
         return len(self.leaf_item)
 
-    @property
+    @cached_property
     def max_length(self) -> int:
         """Tokens of the longest item."""
         return int(self.depth.max())

@@ -57,7 +57,7 @@ def beam_search(
         prefixes, lookahead: see `TreeDecoder`.
 
     Raises:
-        RereError: the model's scores are not numbers.
+        RereError: the model's scores are not numbers, or a prompt is too long for its context.
     """
     search = BeamSearch(model, trie, prompts, beams, normalisation, guide, exclusions, prefixes, lookahead)
     while search.step():

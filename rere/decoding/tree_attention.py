@@ -20,6 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from rere.context import context_of, require_room
 from rere.decoding.forest import TokenForest
 from rere.decoding.lean import LeanBody
 from rere.errors import RereError
@@ -72,10 +73,15 @@ class TreeModel:
         self.body = cast(Callable[..., Any], base.get_decoder())
         self.head = cast(nn.Linear, base.get_output_embeddings())
         self.device, self.dtype = self.head.weight.device, self.head.weight.dtype
+        self.context = context_of(base.config)
         self.lean = LeanBody.of(base.get_decoder())
         if base.config._attn_implementation != NAME:
             base.set_attn_implementation(NAME)
             self._check(base)
+
+    def require_room(self, tokens: int) -> None:
+        """Raises RereError where a prompt and an item of so many tokens are more than the model reads."""
+        require_room(self.context, tokens)
 
     def hidden(self, tokens: torch.Tensor, positions: torch.Tensor, forest: TokenForest) -> torch.Tensor:
         """Final hidden states (N, width) of packed tokens (N,) at positions (N,)."""

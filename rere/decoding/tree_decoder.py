@@ -69,6 +69,9 @@ class TreeDecoder:
         prefixes: what is known of prompts' beginnings from searches before, and where to keep these.
         lookahead: tokens of a forward up to which those of further depths are run along.
 
+    Raises:
+        RereError: a prompt with the longest item after it is longer than the model's context.
+
     Attributes:
         forwarded: tokens run through the model so far.
         required: tokens that any exact decoder must have run: prompts, and every live branch's each step.
@@ -88,6 +91,7 @@ class TreeDecoder:
         self.prefixes, self.lookahead = prefixes, lookahead
         self.lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
         self.longest = int(self.lengths.max())
+        model.require_room(self.longest + trie.max_length)
         self.seen, self.unseen = (torch.tensor(value, dtype=model.dtype, device=model.device) for value in (0, NEVER))
         # Room for every branch's whole way, or as much again as the prompts take; the store grows when more is needed.
         room = width * (trie.max_length if normalisation == "vocab" else 4)

@@ -93,8 +93,12 @@ def generate_freely(
         group: G.
         sampling: beams are distinct sequences; draws are independent, at temperature 1 over the whole vocabulary.
         seed: of the draws, all of this call's; the global random state is left as it was.
+
+    Raises:
+        RereError: a prompt with the longest item after it is longer than the model's context.
     """
     longest, device = max(map(len, prompts)), model.device
+    model.require_room(longest + trie.max_length)
     padded = torch.full((len(prompts), longest), end, device=device)
     real = torch.zeros_like(padded)
     for row, prompt in enumerate(prompts):  # padding goes before: the prompt's end is what is continued

@@ -12,6 +12,7 @@ import torch
 
 from rere.catalog.index import CatalogIndex
 from rere.config import Normalisation
+from rere.context import REMEDY, longest_possible, require_room
 from rere.decoding.beam import BeamSearch
 from rere.decoding.exclusion import Exclusions
 from rere.decoding.prefix_cache import PrefixCache
@@ -112,6 +113,13 @@ class Deployment:
             count = sum(item >= 0 for item in items[: job.k])
             lists.append(Ranked(items[:count], scores[:count], snapshot))
         return lists
+
+    def require_room(self, history: Sequence[int]) -> None:
+        """Raises RereError where the prompt of a history, with an item after it, is longer than the model's context."""
+        catalog, context = self.snapshot.catalog, self.model.context
+        if context is not None and longest_possible(catalog, len(history)) > context:  # most are spared the counting
+            tokens = len(self.snapshot.prompt(history)) + catalog.trie.max_length
+            require_room(context, tokens, f"name fewer items, or train with {REMEDY}")
 
     def warm_up(self) -> None:
         """Answer one request, so that the first real one isn't slow; raises whatever is wrong with the model."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from rere.context import longest_possible, require_room
 from rere.data.titles import require_plain
 from rere.errors import RereError
 from rere.serving.config import ServingConfig
@@ -66,7 +67,7 @@ class RecommendationService:
             seconds: the answer is wanted in; never more than the service's own deadline.
 
         Raises:
-            RereError: the history names no known item.
+            RereError: the history names no known item, or is too long for the model's context.
             QueueFull, EngineStopped, DeadlinePassed
         """
         deadline = time.monotonic() + min(seconds or self.config.deadline_seconds, self.config.deadline_seconds)
@@ -83,6 +84,7 @@ class RecommendationService:
                 )
             excluded = frozenset(barred).union(read if seen == "exclude" else ())
             job = Job(deployment, tuple(read[-deployment.history_items :]), k, excluded, deadline)
+            deployment.require_room(job.history)
             ranked = await self._search_once(job, snapshot)
             # An item removed while the search ran must not be in an answer given after its removal.
             if self.deployment is not deployment or not _any_removed(ranked, deployment.snapshot):
@@ -148,8 +150,8 @@ class RecommendationService:
         """Offer items (id -> title): new ones, or removed ones again. Returns how many were new to the catalogue.
 
         Raises:
-            RereError: an id with another title than the catalogue's, or one that ingest would refuse or change; see
-                also `extend_index`.
+            RereError: an id with another title than the catalogue's, one that ingest would refuse or change, or a title
+                so long that histories might no longer fit into the model's context; see also `extend_index`.
         """
         async with self._changing:
             snapshot = self.deployment.snapshot
@@ -189,6 +191,10 @@ class RecommendationService:
 
         def build() -> Snapshot:
             snapshot = edits.apply(deployment.snapshot)
+            catalog = snapshot.catalog
+            if catalog.trie.max_length > deployment.snapshot.catalog.trie.max_length:
+                longest = longest_possible(catalog, deployment.history_items)
+                require_room(deployment.model.context, longest, "shorten the new titles")
             if self.edits_file is not None:
                 edits.save(self.edits_file)
             return snapshot

@@ -25,6 +25,7 @@ from transformers import get_scheduler
 from rere import distributed
 from rere.catalog.index import CatalogIndex
 from rere.config import Normalisation, PreferenceConfig, RLConfig
+from rere.context import longest_prompt
 from rere.data.dataset import Windows
 from rere.decoding.tree_attention import TreeModel
 from rere.errors import RereError
@@ -73,6 +74,7 @@ class PolicyRun(ABC, Generic[Config]):
         if config.gradient_checkpointing == "on":
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
         self.tree_model = TreeModel(self.model)
+        self.tree_model.require_room(longest_prompt(windows, catalog))
         self.scorer = TreeLogProbs(self.tree_model)
         self.trie = catalog.trie.to(self.tree_model.device)
         weights = list(trainable(self.model).values())

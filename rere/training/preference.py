@@ -40,7 +40,8 @@ def train_preference(
         The policy with the best validation NDCG@10, adapters merged, sealed; `curves` has a record an update.
 
     Raises:
-        RereError: no training or validation rows, a single item, an altered start, or weights that diverge.
+        RereError: no training or validation rows, a single item, an altered start, prompts that don't fit into the
+            model's context, or weights that diverge.
     """
     result = work / "model"
     if (result / "manifest.json").exists():  # killed between training and storing: nothing to redo

@@ -67,8 +67,8 @@ def train_rl(
 
     Raises:
         RereError: no training or validation rows, an altered start, a collaborative reward without a teacher, a
-            custom reward that can't be imported, unconstrained generation over items without an end, weights that
-            diverge, or a process that failed.
+            custom reward that can't be imported, prompts that don't fit into the model's context, unconstrained
+            generation over items without an end, weights that diverge, or a process that failed.
     """
     if teacher is None and config.asks_teacher:
         raise RereError("an item model for the collaborative reward", "none", "pass `teacher`, or leave the reward out")

@@ -25,6 +25,7 @@ from rere import distributed
 from rere.artifacts import fingerprint, verify
 from rere.catalog.index import CatalogIndex
 from rere.config import Backbone, SFTConfig
+from rere.context import REMEDY, context_of, longest_possible, longest_prompt, require_room
 from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.language_model import Checkpoint, load_model, save_checkpoint
@@ -56,7 +57,8 @@ def train_sft(
         The model with the lowest validation loss (nats a token), adapters merged, sealed; with no epochs the backbone.
 
     Raises:
-        RereError: no training or validation rows, a backbone that can't be found, or a process that failed.
+        RereError: no training or validation rows, a backbone that can't be found or whose context is too short, or a
+            process that failed.
     """
     result = work / "model"
     if (result / "manifest.json").exists():  # killed between training and storing: nothing to redo
@@ -68,7 +70,11 @@ def train_sft(
         return sft_in_processes(windows, catalog, backbone, config, work, log, start)
     clock = Clock()
     train, valid = _datasets(windows, catalog, config)
-    model = start.load_model() if start else load_model(backbone, len(catalog.tokenizer), config.seed)
+    longest_row = max(map(len, train["input_ids"]))
+    context = max(longest_row, longest_possible(catalog, windows.history_items))
+    model = start.load_model() if start else load_model(backbone, len(catalog.tokenizer), config.seed, context)
+    require_room(context_of(model.config), longest_prompt(windows, catalog))
+    require_room(context_of(model.config), longest_row, f"fewer `sft.sequence_items`, {REMEDY}")
     if not config.epochs:
         base = {"stage": "base", "backbone": backbone.model_dump(mode="json"), "windows": windows.fingerprint}
         return _saved(model, result, [], base)

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from rere.context import longest_possible
 from rere.serving.config import ServingConfig
 from rere.serving.guard import Tokens
 from rere.serving.recommender import GenerativeRecommender
@@ -181,6 +182,25 @@ def test_the_catalogue_changes_at_once_and_for_good(tmp_path: Path) -> None:
         assert best in recommended(client, history=["i1"], k=41)
         assert service.edits.removed == {"later"}
     assert json.loads(edits.read_text())["added"] == {"n": "<b>Brand</b> new"}
+
+
+def test_what_the_model_cannot_read_is_refused() -> None:
+    deployment = tiny_deployment()
+    catalog = deployment.snapshot.catalog
+    deployment.model.context = longest_possible(catalog, deployment.history_items) - 1
+    long, short = (find(range(len(catalog.item_ids)), key=lambda n: len(catalog.item_tokens[n])) for find in (max, min))
+    with running(deployment=deployment) as (client, service):
+        refused = client.post("/recommend", json={"history": [f"i{long}"] * 3})
+        assert refused.status_code == 422
+        assert "name fewer items" in refused.text
+        assert recommended(client, history=[f"i{long}"] * 2)
+        assert recommended(client, history=[f"i{short}"] * 3)
+        titles = [f"A quite long beginning, shared by both {n}" for n in "ab"]  # so their codes are long
+        new = {"items": [{"item_id": title[-1], "title": title} for title in titles]}
+        refused = client.post("/catalog/add", json=new, headers=ADMIN)
+        assert refused.status_code == 422
+        assert "shorten the new titles" in refused.text
+        assert not service.edits.added
 
 
 def test_tokens() -> None:
