@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
+import torch
 from mlflow.exceptions import MlflowException
 from zenml import ArtifactConfig, step
 
@@ -26,6 +27,7 @@ from rere.language_model import Checkpoint
 from steps import champion as log
 from steps import registry
 from steps.decisions import Decision, DecisionMaterializer
+from steps.work import work_directory
 
 
 @step(
@@ -65,7 +67,7 @@ def gate(
         notes.append(f"This very model is the champion already, as version {champion}.")
     elif champion is not None:
         try:
-            rival, about_it = _judge_anew(name, champion, catalog, rows, evaluation)
+            rival, about_it = _judge_anew(name, champion, catalog, windows, evaluation)
             notes += about_it
         except (MlflowException, OSError, RereError) as error:
             problem = _lost(champion, error)
@@ -103,8 +105,11 @@ def _side(
 ) -> Side:
     from rere.evaluation.footprint import latency_ms, mebibytes
 
-    histories = [[catalog.index_of[item] for item in history] for history in rows["history"]]
-    return Side(results, latency_ms(recommender, histories, 10), mebibytes(files), newest)
+    return Side(results, latency_ms(recommender, _histories(rows, catalog), 10), mebibytes(files), newest)
+
+
+def _histories(rows: pd.DataFrame, catalog: CatalogIndex) -> list[list[int]]:
+    return [[catalog.index_of[item] for item in history] for history in rows["history"]]
 
 
 def _lost(version: str, error: Exception) -> Check:
@@ -127,31 +132,32 @@ def _kept_start(model: Checkpoint) -> list[str]:
 
 
 def _judge_anew(
-    name: str, version: str, catalog: CatalogIndex, rows: pd.DataFrame, evaluation: EvaluationConfig
+    name: str, version: str, catalog: CatalogIndex, windows: Windows, evaluation: EvaluationConfig
 ) -> tuple[Side, list[str]]:
     """A registered version's results on these test rows, and what to know about them."""
-    from rere.evaluation.evaluator import evaluate
+    from rere.evaluation.checkpoints import evaluate_checkpoints
     from rere.evaluation.foreign import ForeignRecommender
     from rere.serving.recommender import GenerativeRecommender
 
     found = registry.fetch(name, version)
     checkpoint, theirs = registry.read(found)
-    recommender = GenerativeRecommender(
-        "champion",
-        checkpoint.path,
-        theirs,
-        evaluation.beams,
-        normalisation=found.settings["normalisation"],
-        batch_prompts=evaluation.batch_prompts,
-    )
-    foreign = ForeignRecommender(recommender, theirs.item_ids, catalog.item_ids)
-    results = evaluate(foreign, rows, catalog.index_of, evaluation)
+    settings = {"normalisation": found.settings["normalisation"], "processes": _processes(evaluation)}
+    as_served = evaluation.model_copy(update=settings)
+    with work_directory("gate", as_served.as_one(), name, version, windows.fingerprint) as work:
+        results = evaluate_checkpoints({"champion": checkpoint}, windows, catalog, as_served, work, own=theirs)
+    recommender = GenerativeRecommender("champion", checkpoint.path, theirs, as_served.beams, as_served.normalisation)
+    foreign, rows = ForeignRecommender(recommender, theirs.item_ids, catalog.item_ids), windows.of("test")
     notes = [f"The champion, version {version}, was judged anew on the same {len(results):,} rows."]
     if foreign.lacking:
         notes.append(
             f"Its catalogue lacks {foreign.lacking:,} of today's items, which count as misses for it; "
-            f"{foreign.unanswerable:,} histories hold nothing that it knows."
+            f"{foreign.unanswerable(_histories(rows, catalog)):,} histories hold nothing that it knows."
         )
     newest = found.tags.get(registry.NEWEST)
     side = _side(foreign, results, rows, catalog, checkpoint.path, int(newest) if newest else None)
     return side, notes
+
+
+def _processes(evaluation: EvaluationConfig) -> int:
+    """One a GPU of this machine: the gate may run on less than `evaluate`, whose processes would not find room."""
+    return max(1, min(evaluation.processes, torch.cuda.device_count()))

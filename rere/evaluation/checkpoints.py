@@ -1,6 +1,6 @@
 """Judge trained models on the test rows, in one process or several.
 
-Apart from the evaluator: what only ranks (item models, a champion) need not know how training runs in processes.
+Apart from the evaluator: what only ranks (item models) need not know how training runs in processes.
 """
 
 from __future__ import annotations
@@ -16,34 +16,50 @@ from rere.catalog.index import CatalogIndex
 from rere.config import EvaluationConfig
 from rere.data.dataset import Windows
 from rere.evaluation.evaluator import evaluate
+from rere.evaluation.foreign import ForeignRecommender
 from rere.language_model import Checkpoint
 from rere.launch import Log
 from rere.serving.recommender import GenerativeRecommender
 
 
 def evaluate_checkpoints(
-    models: Mapping[str, Checkpoint], windows: Windows, catalog: CatalogIndex, config: EvaluationConfig, work: Path
+    models: Mapping[str, Checkpoint],
+    windows: Windows,
+    catalog: CatalogIndex,
+    config: EvaluationConfig,
+    work: Path,
+    own: CatalogIndex | None = None,
 ) -> pd.DataFrame:
     """`evaluate` on the test rows for models by name, by constrained beam search, in `config.processes` processes.
 
     Args:
         work: directory for what several processes exchange.
+        own: the catalogue that the models were trained on, where it is another (see `ForeignRecommender`).
     """
     if config.processes > 1 and not distributed.is_worker():
-        return _in_processes(models, windows, catalog, config, work)
+        return _in_processes(models, windows, catalog, config, work, own)
     tables = []
     for name, model in models.items():
         recommender = GenerativeRecommender(
-            name, model.path, catalog, config.beams, config.normalisation, config.batch_prompts, work="shared"
+            name, model.path, own or catalog, config.beams, config.normalisation, config.batch_prompts, work="shared"
         )
-        tables.append(evaluate(recommender, windows.of("test"), catalog.index_of, config))
+        asked = recommender if own is None else ForeignRecommender(recommender, own.item_ids, catalog.item_ids)
+        tables.append(evaluate(asked, windows.of("test"), catalog.index_of, config))
     return pd.concat(tables, ignore_index=True)
 
 
 def _in_processes(
-    models: Mapping[str, Checkpoint], windows: Windows, catalog: CatalogIndex, config: EvaluationConfig, work: Path
+    models: Mapping[str, Checkpoint],
+    windows: Windows,
+    catalog: CatalogIndex,
+    config: EvaluationConfig,
+    work: Path,
+    own: CatalogIndex | None,
 ) -> pd.DataFrame:
-    spec = {"models": {name: str(model.path.resolve()) for name, model in models.items()}}
+    places = {name: str(model.path.resolve()) for name, model in models.items()}
+    spec: dict[str, Any] = {"models": places, "foreign": own is not None}
+    if own is not None:
+        own.save(work / "inputs" / "own")
     in_processes.run(f"{__name__}:worker", windows, catalog, config, work, spec)
     table = pd.read_parquet(work / "results.parquet")
     return table.assign(**{name: [one.tolist() for one in table[name]] for name in ("items", "scores")})
@@ -52,7 +68,8 @@ def _in_processes(
 def worker(spec: dict[str, Any], windows: Windows, catalog: CatalogIndex, log: Log) -> None:
     """What each process does; the first writes the table."""
     models = {name: Checkpoint(Path(place)) for name, place in spec["models"].items()}
-    work = Path(spec["work"])
-    table = evaluate_checkpoints(models, windows, catalog, EvaluationConfig.model_validate(spec["config"]), work)
+    work, config = Path(spec["work"]), EvaluationConfig.model_validate(spec["config"])
+    own = CatalogIndex.load(work / "inputs" / "own") if spec["foreign"] else None
+    table = evaluate_checkpoints(models, windows, catalog, config, work, own)
     if distributed.is_main():
         table.to_parquet(work / "results.parquet", index=False)

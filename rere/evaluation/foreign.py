@@ -28,15 +28,17 @@ class ForeignRecommender:
         self._to_theirs = [their_index.get(item, -1) for item in ours]
         self._to_ours = np.array([our_index.get(item, -1) for item in theirs], dtype=np.int64)
         self.lacking = self._to_theirs.count(-1)  # items of ours that they lack
-        self.unanswerable = 0  # histories asked so far of which they know no item
+
+    def unanswerable(self, histories: Sequence[Sequence[int]]) -> int:
+        """How many of the histories hold no item that they know."""
+        return self._known(histories).count([])
 
     def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
         """See `Recommender`; their items that we no longer have are left out, so that a list may be shorter."""
         items = np.full((len(histories), k), -1, dtype=np.int64)
         scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
-        known = [[self._to_theirs[item] for item in history if self._to_theirs[item] >= 0] for history in histories]
+        known = self._known(histories)
         rows = [row for row, history in enumerate(known) if history]
-        self.unanswerable += len(known) - len(rows)
         if not rows:
             return Ranking(items, scores)
         found = self._recommender.recommend([known[row] for row in rows], k)
@@ -46,3 +48,7 @@ class ForeignRecommender:
             items[row, : len(kept)] = self._to_ours[theirs[kept]]
             scores[row, : len(kept)] = found.scores[place, kept]
         return Ranking(items, scores)
+
+    def _known(self, histories: Sequence[Sequence[int]]) -> list[list[int]]:
+        """The histories in their indices, without the items that they lack."""
+        return [[self._to_theirs[item] for item in history if self._to_theirs[item] >= 0] for history in histories]

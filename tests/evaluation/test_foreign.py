@@ -32,7 +32,7 @@ def test_indices_are_translated_both_ways() -> None:
     assert echo.asked == [[2, 0]]  # a, c in their indices; b left the history; the history [b] has nothing left
     assert ranking.items.tolist() == [[2, 0, -1], [-1, -1, -1]]  # c, a
     assert ranking.scores[0].tolist() == [0.0, -2.0, -np.inf]
-    assert (foreign.lacking, foreign.unanswerable) == (1, 1)
+    assert (foreign.lacking, foreign.unanswerable([[0, 1, 2], [1]])) == (1, 1)
 
 
 def test_nothing_known_asks_nothing() -> None:

@@ -11,6 +11,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from zenml.types import HTMLString
 
 from rere.catalog.continued import StartRecord
@@ -27,6 +28,7 @@ from rere.config import (
 from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import Check, FailingRow, ValidationReport
 from rere.errors import RereError
+from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.evaluation.gate import Verdict
 from rere.language_model import Checkpoint, load_model, save_checkpoint
 from steps import champion, registry, work
@@ -171,8 +173,14 @@ def test_a_champion_stays_champion_whatever_the_gate_asks(
 
 
 def test_another_champion_is_judged_anew_on_the_same_rows(
-    world: tuple, model: Checkpoint, world_catalog: CatalogIndex, in_mlflow: None, monkeypatch: pytest.MonkeyPatch
+    world: tuple,
+    model: Checkpoint,
+    world_catalog: CatalogIndex,
+    in_mlflow: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
     found = SimpleNamespace(settings={"normalisation": "vocab"}, tags={registry.NEWEST: "5"})
     fewer = SimpleNamespace(**{name: getattr(world_catalog, name) for name in ("prompt", "trie", "item_tokens")})
     fewer.item_ids = ["gone", *world_catalog.item_ids[1:]]  # their item 0 is none of ours
@@ -186,6 +194,33 @@ def test_another_champion_is_judged_anew_on_the_same_rows(
     assert f"version 4, was judged anew on the same {rows} rows" in decision.notes[0]
     assert "lacks 1 of today's items" in decision.notes[1]
     assert not decision.is_champion
+
+
+@pytest.mark.parametrize(("gpus", "processes"), [(0, 1), (1, 1), (2, 2), (16, 8)])
+def test_the_champion_is_judged_in_a_process_a_gpu(
+    gpus: int, processes: int, world: tuple, in_mlflow: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model, catalog, _, windows = world[:4]
+    champion = SimpleNamespace(settings={"normalisation": "trie"}, tags={})
+    judged: list[EvaluationConfig] = []
+
+    def alone(
+        models: Any, windows: Windows, catalog: CatalogIndex, config: EvaluationConfig, place: Path, own: CatalogIndex
+    ) -> pd.DataFrame:
+        judged.append(config)
+        return evaluate_checkpoints(models, windows, catalog, config.as_one(), place, own)
+
+    monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
+    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
+    monkeypatch.setattr(registry, "champion_version", lambda name: "4")
+    monkeypatch.setattr(registry, "fetch", lambda name, version: champion)
+    monkeypatch.setattr(registry, "read", lambda registered: (model, catalog))
+    monkeypatch.setattr("rere.evaluation.checkpoints.evaluate_checkpoints", alone)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    evaluation = JUDGED.model_copy(update={"processes": 8})
+    _, rival = gate.entrypoint(*world[:-2], evaluation, EASY)
+    assert len(rival) == len(windows.of("test"))
+    assert [(config.processes, config.normalisation) for config in judged] == [(processes, "trie")]
 
 
 @pytest.mark.parametrize("error", [RereError("whole files", "a cut one", "restore it"), OSError("disk gone")])

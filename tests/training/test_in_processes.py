@@ -20,6 +20,7 @@ import torch
 
 from rere import launch
 from rere.baselines.sasrec import fit_sasrec
+from rere.catalog.continued import continue_index
 from rere.config import LoRA, SASRecConfig, SFTConfig
 from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
@@ -161,6 +162,12 @@ def test_the_setting_starts_the_processes(two, one_sft, world_windows, world_cat
     found = evaluate_checkpoints(models, world_windows, world_catalog, evaluation, tmp_path / "evaluation")
     one = evaluate_checkpoints(models, world_windows, world_catalog, pair.EVALUATION, tmp_path)
     pd.testing.assert_frame_equal(found, one, rtol=1e-6)
+    own = continue_index(world_catalog, world_catalog.items.iloc[:1:-1])  # two items less, another order
+    asked = ({"start": start}, world_windows, world_catalog)
+    found = evaluate_checkpoints(*asked, evaluation, tmp_path / "foreign", own)
+    one = evaluate_checkpoints(*asked, pair.EVALUATION, tmp_path, own)
+    pd.testing.assert_frame_equal(found, one, rtol=1e-6)
+    assert not {0, 1} & {item for items in found["items"] for item in items}
 
 
 def test_a_killed_process_ends_the_run_and_one_process_takes_over(two, teacher, world_windows, world_catalog, tmp_path):
