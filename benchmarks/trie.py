@@ -3,8 +3,8 @@
     python -m benchmarks.trie [--quick] [--json PATH]
 
 Catalogues are synthetic: 6 to 14 tokens an item, drawn from a Zipf law over the vocabulary of SmolLM2, made
-distinct by construction. Masking is everything that a search does outside the model's forward, its head and
-the softmax's normaliser: reading the children's scores (one gather), choosing the best 2K, moving the beams.
+distinct by construction. Masking is everything that a search does outside the model's forward, its head,
+the softmax's normaliser and the growth of the key/value store: reading the children's scores (one gather), choosing the best 2K, moving the beams.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from benchmarks.common import arguments, prepare, save, show, subject
 from rere.catalog.trie import TokenTrie, build_trie
 from rere.decoding import edges
 from rere.decoding.beam import BeamSearch
+from rere.decoding.forest import KeyValueStore
 from rere.decoding.tree_attention import TreeModel
 
 VOCABULARY, END = 49_000, 198
@@ -56,11 +57,12 @@ def build_cost(count: int, seed: int) -> dict[str, float]:
 
 
 class Clock:
-    """Seconds spent in the model's forward, its head and the softmax's normaliser during a search."""
+    """Seconds spent in the model's forward, its head, the softmax's normaliser and a growing key/value store."""
 
     def __init__(self, model: TreeModel) -> None:
         self.model, self.seconds = model, 0.0
         self._hidden, self._head, self._normaliser = model.hidden, model.head.forward, edges.log_softmax
+        self._reserve = KeyValueStore.reserve
 
     def __enter__(self) -> Clock:
         def timed(work: Any) -> Any:
@@ -75,11 +77,13 @@ class Clock:
         self.model.hidden = timed(self._hidden)  # type: ignore[method-assign]
         self.model.head.forward = timed(self._head)  # type: ignore[method-assign]
         edges.log_softmax = timed(self._normaliser)  # type: ignore[attr-defined]
+        KeyValueStore.reserve = timed(self._reserve)  # type: ignore[method-assign]
         return self
 
     def __exit__(self, *_: Any) -> None:
         self.model.hidden, self.model.head.forward = self._hidden, self._head  # type: ignore[method-assign]
         edges.log_softmax = self._normaliser  # type: ignore[attr-defined]
+        KeyValueStore.reserve = self._reserve  # type: ignore[method-assign]
 
 
 @torch.no_grad()

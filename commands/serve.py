@@ -14,7 +14,12 @@ import click
 @click.option("--alias", default="champion", show_default=True, help="Its alias; the service follows it.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--port", default=5001, show_default=True, type=click.IntRange(0, 65535))
-@click.option("--threads", default=None, type=click.IntRange(1), help="CPU threads of the model [default: all cores].")
+@click.option(
+    "--threads",
+    default=None,
+    type=click.IntRange(1),
+    help="CPU threads of the model [default: all cores but one, which HTTP needs].",
+)
 @click.option(
     "--edits",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -66,8 +71,7 @@ def serve(
         config = ServingConfig.model_validate(yaml.safe_load(settings.read_text("utf-8")) or {} if settings else {})
     except (ValidationError, yaml.YAMLError) as error:
         raise RereError(f"settings of the service in {settings}", str(error), "see docs/serving.md") from error
-    if threads:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads or max(1, torch.get_num_threads() - 1))
     source = AliasSource(model, alias, config.prefix_tokens, config.lookahead_tokens)
     service = RecommendationService(source.first(), config, edits)
     tokens = Tokens(os.environ.get("RERE_SERVE_TOKEN") or None, os.environ.get("RERE_ADMIN_TOKEN") or None)
