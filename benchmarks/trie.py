@@ -3,8 +3,9 @@
     python -m benchmarks.trie [--quick] [--json PATH]
 
 Catalogues are synthetic: 6 to 14 tokens an item, drawn from a Zipf law over the vocabulary of SmolLM2, made
-distinct by construction. Masking is everything that a search does outside the model's forward, its head,
-the softmax's normaliser and the growth of the key/value store: reading the children's scores (one gather), choosing the best 2K, moving the beams.
+distinct by construction. Masking is everything that a search does outside the model's forward, its head, the
+softmax's normaliser and the growth of the key/value store: reading the children's scores (one gather), choosing the
+best 2K, moving the beams.
 """
 
 from __future__ import annotations
