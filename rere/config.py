@@ -366,13 +366,13 @@ class RLConfig(InProcesses):
     reference_sync_updates: int = Field(default=512, ge=1)
     reference_mixup: float = Field(default=0.6, ge=0, le=1, description="share of the policy at a sync")
     adaptation: Adaptation = FullFineTuning()
-    updates: int | None = Field(default=300, ge=1, description="stop after so many; null: after `epochs`")
+    updates: int | None = Field(default=1000, ge=1, description="stop after so many; null: after `epochs`")
     epochs: int = Field(default=2, ge=1)
     prompts: int = Field(default=32, ge=1, description="prompts an update")
     device_batch_prompts: int = Field(
         default=32, ge=1, description="prompts a forward, shared out among processes; accumulation makes up the rest"
     )
-    learning_rate: float = Field(default=5e-4, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     warmup_share: float = Field(default=0.03, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
     clip_gradient: float = Field(default=1.0, gt=0)
