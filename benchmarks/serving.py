@@ -247,7 +247,9 @@ def by_size(options: argparse.Namespace) -> list[dict[str, float]]:
         catalog = build_index(items, IndexConfig())
         record: dict[str, float] = {"items": size, "index_seconds": time.perf_counter() - started}
         model = TreeModel(load_model(ScratchModel(), len(catalog.tokenizer), seed=0).eval())
-        own = Deployment("1", model, catalog, HISTORY, BEAMS, "vocab")
+        own = Deployment(
+            "1", model, catalog, HISTORY, BEAMS, "vocab", lookahead_tokens=ServingConfig().lookahead_tokens
+        )
         record["held_mib"] = torch.cuda.memory_allocated() / 2**20 if torch.cuda.is_available() else held_mib() - before
 
         def job(place: int, own: Deployment = own, size: int = size) -> Job:
