@@ -77,3 +77,16 @@ class Clock(TrainerCallback, ExportableState):
         if state.global_step:  # resumed, maybe from a checkpoint of before there were clocks
             none = {"args": {}, "attributes": {"seconds": 0.0}}
             self.before = state.stateful_callbacks.setdefault(type(self).__name__, none)["attributes"]["seconds"]
+
+
+class Patience(TrainerCallback):
+    """Stops when so many validations in a row were no better than the best; counted anew each time from the log, which
+    checkpoints hold, where transformers' own count begins again at a resume."""
+
+    def __init__(self, validations: int) -> None:
+        self.validations = validations
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
+        if len(losses) - 1 - losses.index(min(losses)) >= self.validations:
+            control.should_training_stop = True

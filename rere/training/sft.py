@@ -18,7 +18,7 @@ from typing import Any
 
 import datasets
 import torch
-from transformers import EarlyStoppingCallback, PreTrainedModel, ProgressCallback
+from transformers import PreTrainedModel, ProgressCallback
 from trl import SFTConfig as TRLConfig
 
 from rere import distributed
@@ -31,7 +31,7 @@ from rere.errors import RereError
 from rere.language_model import Checkpoint, load_model, save_checkpoint
 from rere.launch import Log
 from rere.training.adaptation import lora_config
-from rere.training.callbacks import Bars, Clock, Curves, record
+from rere.training.callbacks import Bars, Clock, Curves, Patience, record
 from rere.training.rows import Collator, sequence_rows, window_rows
 from rere.training.sft_processes import sft_in_processes
 from rere.training.trainer import FSDP, SharedTrainer
@@ -86,7 +86,7 @@ def train_sft(
         data_collator=Collator(_pad(catalog), windows.history_items),
         processing_class=catalog.tokenizer,
         peft_config=lora_config(config.adaptation),
-        callbacks=[EarlyStoppingCallback(config.patience), Curves(log), clock],
+        callbacks=[Patience(config.patience), Curves(log), clock],
     )
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(Bars())

@@ -8,6 +8,7 @@ import time
 
 import pytest
 import torch
+from transformers import TrainerControl, TrainerState
 
 from rere.config import LoRA, SFTConfig
 from rere.language_model import Checkpoint
@@ -162,3 +163,11 @@ def test_a_finished_result_is_not_trained_again(world_windows, world_catalog, tm
     again = train_sft(world_windows, world_catalog, TINY, config, tmp_path, never)
     assert isinstance(again, Checkpoint)
     assert (again.path / "manifest.json").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize(("losses", "stops"), [([3, 2, 2.1], False), ([3, 2, 2.1, 2], True), ([3, 2, 2.1, 1.9], False)])
+def test_patience_is_counted_from_the_log_that_a_resumed_training_finds(losses, stops):
+    state, control = TrainerState(log_history=[{"loss": 1.0}]), TrainerControl()
+    state.log_history += [{"eval_loss": loss} for loss in losses]
+    callbacks.Patience(2).on_evaluate(None, state, control)
+    assert control.should_training_stop is stops
