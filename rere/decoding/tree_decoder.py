@@ -24,6 +24,7 @@ from rere.catalog.trie import ROOT, TokenTrie
 from rere.config import Normalisation
 from rere.decoding.edges import edge_log_probs, ragged_arange
 from rere.decoding.forest import KeyValueStore, TokenForest
+from rere.decoding.lookahead import Ahead, with_below
 from rere.decoding.prefix_cache import PrefixCache
 from rere.decoding.tree_attention import TreeModel
 
@@ -124,8 +125,7 @@ class TreeDecoder:
         self.leaves = torch.stack([items * absent, (items + 1) * ~absent])  # (2, P, S)
 
         self.edge_scores = torch.zeros(1, dtype=_precision(self.model.dtype), device=device)  # entry 0: a certain edge
-        self.ahead: tuple[torch.Tensor, torch.Tensor] | None = None  # keys, cursors: nodes run along
-        self.depth = self.ahead_depth = 0
+        self.ahead, self.depth = Ahead(self.trie), 0
         begin = self._keep_scores(hidden, torch.full((count,), ROOT, device=device))
         score = torch.full((count, self.width), NEVER, device=device)
         score[:, 0] = 0.0
@@ -155,18 +155,15 @@ class TreeDecoder:
             fresh &= self.trie.leaves_below(node) > 1
         self.required += int(fresh.sum())
         self.live = Branches(score, node, cursor)
-        if self.ahead is not None:
-            keys, cursors = self.ahead
-            wanted = self._keys(torch.arange(node.shape[0], device=node.device)[:, None], node)
-            place = torch.searchsorted(keys, wanted).clamp_(max=keys.shape[0] - 1)
-            known = fresh & (keys[place] == wanted)
-            cursor.copy_(torch.where(known, cursors[place], 0))
+        if self.ahead:
+            known, cursors = self.ahead.find(torch.arange(node.shape[0], device=node.device)[:, None], node)
+            known &= fresh
+            cursor.copy_(torch.where(known, cursors, 0))
             fresh &= ~known
         chosen = fresh.view(-1).nonzero()[:, 0]
         if chosen.shape[0]:
             self._forward(chosen)
-        if self.depth >= self.ahead_depth:
-            self.ahead = None
+        self.ahead.forget(self.depth)
 
     def rest(self) -> torch.Tensor:
         """(P, K) log-probability of the way from each live branch to its leaf, where it has only one below."""
@@ -187,20 +184,15 @@ class TreeDecoder:
         item = self.trie.leaf_item[self.trie.leaf_low[node]]
         return self.trie.item_offsets[item + 1] - self.trie.item_offsets[item]
 
-    def _keys(self, row: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
-        """Numbers by which nodes are ordered: by prompt, then depth first. A way without forks stays together."""
-        trie = self.trie
-        return (row * trie.items).add(trie.leaf_low[node]).mul_(trie.nodes).add_(trie.depth[node])
-
     def _forward(self, chosen: torch.Tensor) -> None:
         """Feed the chosen branches (F,), with what is below them as far as it is run along; score all edges there."""
         trie, prompts, width = self.trie, *self.live.node.shape
         node = self.live.node.view(-1)[chosen]
         row = chosen if width == 1 else chosen.div(width, rounding_mode="floor")
         top = None
-        row, node, depths = self._with_below(row, node)
+        row, node, depths = with_below(trie, row, node, self.normalisation, self.lookahead)
         if depths > 1:
-            keys, order = self._keys(row, node).sort()
+            keys, order = self.ahead.order(row, node).sort()
             row, node = row[order], node[order]
             top = torch.argsort(order)[: chosen.shape[0]]
 
@@ -226,40 +218,7 @@ class TreeDecoder:
         cursors = self._keep_scores(hidden, node)
         self.live.cursor.view(-1)[chosen] = cursors if top is None else cursors[top]
         if top is not None:
-            if self.ahead is not None:
-                keys, order = torch.cat([self.ahead[0], keys]).sort()
-                cursors = torch.cat([self.ahead[1], cursors])[order]
-            self.ahead = keys, cursors
-            self.ahead_depth = max(self.ahead_depth, self.depth + depths - 1)
-
-    def _with_below(self, row: torch.Tensor, node: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
-        """Branches (F,) and the nodes below them that are run along (T,), and how many depths that makes.
-
-        A depth is taken whole while the forward stays within `lookahead`; after that, only what leaves no choice.
-        """
-        trie = self.trie
-        rows, nodes, total = [row], [node], node.shape[0]
-        while total < self.lookahead:
-            source, offset = ragged_arange(trie.child_count[node])
-            child = trie.first_child[node][source].add_(offset)
-            goes_on = trie.leaves_below(child) > 1 if self.normalisation == "trie" else trie.child_count[child] > 0
-            below = child[goes_on]
-            total += below.shape[0]
-            if total > self.lookahead or not below.shape[0]:
-                break
-            node, row = below, row[source[goes_on]]
-            rows.append(row)
-            nodes.append(node)
-        depths = len(nodes)
-        forced = trie.run[node] - 1
-        longest = int(forced.max())
-        if longest:
-            source, offset = ragged_arange(forced)
-            item = trie.leaf_item[trie.leaf_low[node]]  # all items below share the way
-            place = (trie.item_offsets[item] + trie.depth[node])[source].add_(offset)
-            rows.append(row[source])
-            nodes.append(trie.item_nodes[place])
-        return torch.cat(rows), torch.cat(nodes), depths + longest
+            self.ahead.add(keys, cursors, self.depth + depths - 1)
 
     def _keep_scores(self, hidden: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
         """Score all edges that leave the nodes (T,), given the hidden states (T, width) there; the nodes' cursors."""
@@ -276,7 +235,7 @@ class TreeDecoder:
         else:
             scores = edge_log_probs(self.model.head, hidden, tokens, counts, "vocab")
         # Scores from before are still wanted where a branch is among tokens that were run along.
-        before = self.edge_scores if self.ahead is not None else self.edge_scores[:1]
+        before = self.edge_scores if self.ahead else self.edge_scores[:1]
         self.edge_scores = torch.cat([before, scores])
         return begin.add_(before.shape[0])
 
