@@ -10,6 +10,7 @@ Great Expectations takes seconds to import, so that happens inside functions.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from rere.data.validation_report import Check, FailingRow
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
 
+# When imported it says two hundred lines about its own decorators, at a level that ZenML shows.
+logging.getLogger("great_expectations").setLevel(logging.WARNING)
 
 BATCH_ROWS = 500_000  # rows at a time; a table of no more is judged at once
 LONGEST = 80  # characters of a value in a message
