@@ -91,15 +91,14 @@ class BeamSearch:
         if tree.depth and self._settle():
             return False
         edges, (prompts, beams) = tree.edges(), tree.live.node.shape
-        score = tree.live.score.view(-1)[edges.source]
-        if self.guide is None:
-            score.add_(edges.log_prob)
-        else:
+        score = edges.log_prob
+        if self.guide is not None or self.exclusions is not None:
             node, row = edges.nodes(), edges.source.div(beams, rounding_mode="floor")
-            score = self.guide.mixed(edges.log_prob, row, node, trie.parent[node]).add_(score)
+        if self.guide is not None:
+            score = self.guide.mixed(score, row, node, trie.parent[node])
+        score = score + tree.live.score.view(-1)[edges.source]
         if self.exclusions is not None:
-            row = edges.source.div(beams, rounding_mode="floor")
-            score.masked_fill_(self.exclusions.shuts(trie, row, edges.nodes()), NEVER)
+            score.masked_fill_(self.exclusions.shuts(trie, row, node), NEVER)
 
         # The best 2K candidates of each prompt: K may finish and K are left to go on.
         begin, most = torch.zeros((), dtype=torch.int64, device=score.device), score.shape[0]

@@ -169,20 +169,15 @@ class TreeDecoder:
         """(P, K) log-probability of the way from each live branch to its leaf, where it has only one below."""
         if self.normalisation == "trie":
             return torch.zeros_like(self.live.score)
-        edges = self._length(self.live.node) - self.depth  # their scores lie one after the other
+        edges = self.trie.run[self.live.node]  # their scores lie one after the other
         step = torch.arange(int(edges.max()), device=edges.device)
         place = (self.live.cursor[:, :, None] + step).clamp_(max=self.edge_scores.shape[0] - 1)
         return self.edge_scores[place].masked_fill_(step >= edges[:, :, None], 0.0).sum(2)
 
     def count_rest(self, node: torch.Tensor) -> None:
-        """Count as required what lies between nodes (any,) of this depth with one leaf below, and that leaf."""
+        """Count as required what lies between live nodes (any,) with one leaf below, and that leaf."""
         if self.normalisation == "vocab":
-            self.required += int((self._length(node) - 1 - self.depth).sum())
-
-    def _length(self, node: torch.Tensor) -> torch.Tensor:
-        """Tokens of the first item below each node."""
-        item = self.trie.leaf_item[self.trie.leaf_low[node]]
-        return self.trie.item_offsets[item + 1] - self.trie.item_offsets[item]
+            self.required += int((self.trie.run[node] - 1).sum())
 
     def _forward(self, chosen: torch.Tensor) -> None:
         """Feed the chosen branches (F,), with what is below them as far as it is run along; score all edges there."""
