@@ -89,9 +89,11 @@ format: venv  ## format, and mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-reproduce: venv  ## rerun the evidence of docs/results.md (hours on 2 cores; resumes where it stopped)
+reproduce: smollm2  ## rerun the evidence of docs/results.md (hours on 2 cores; resumes where it stopped)
 	$(BIN)/python -m experiments.run main --data movielens $(TOYS) --seeds 3
-	$(BIN)/python -m experiments.run ablations generation sensitivity --data movielens --seeds 3
+	$(BIN)/python -m experiments.run ablations sensitivity --data movielens --seeds 3
+	$(BIN)/python -m experiments.run generation --data movielens --seeds 1
+	$(BIN)/python -m experiments.run pretrained --data movielens-quarter --seeds 1
 	$(BIN)/python -m experiments.report
 
 reproduce-quick: venv  ## a slice of it: one seed of the main models on MovieLens-100K (under 15 minutes)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from experiments.cells import STUDIES, Cell
 from experiments.lab import Lab
-from experiments.worlds import NAMES, check, load
+from experiments.worlds import NAMES, check, load, of_users
 from rere.config import EvaluationConfig
 from rere.evaluation.evaluator import evaluate
 from rere.evaluation.metrics import ndcg
@@ -27,14 +27,15 @@ def result_path(root: Path, data: str, seed: int, label: str) -> Path:
 
 
 def run_cell(lab: Lab, cell: Cell, root: Path) -> None:
-    """Train, judge every test row, write the rows and then the facts; done before if the facts are there."""
+    """Train, judge the test rows, write the results and then the facts; done before if the facts are there."""
     path = result_path(root, lab.world.name, lab.seed, cell.label)
     facts = path.with_suffix(".json")
     if facts.exists():
         return
     made = cell.make(lab)
     made.recommender.name = cell.label
-    rows = evaluate(made.recommender, lab.world.windows.of("test"), lab.world.item_index, EVALUATION)
+    test = of_users(lab.world.windows.of("test"), cell.every)
+    rows = evaluate(made.recommender, test, lab.world.item_index, EVALUATION)
     path.parent.mkdir(parents=True, exist_ok=True)
     rows.drop(columns="scores").to_parquet(path, index=False)
     record = {"seconds": made.seconds, "tokens": made.tokens, "facts": made.facts or {}}

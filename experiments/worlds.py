@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config import Chronological, IndexConfig, IngestConfig, LeaveOneOut, SplitConfig, Tables
@@ -54,11 +55,15 @@ def load(name: str) -> World:
     dataset = ingest(_sources()[name])
     windows = make_windows(dataset, SplitConfig())
     if name == "movielens-quarter":
-        users = sorted(set(dataset.interactions["user_id"]))[::4]
-        rows, table = dataset.interactions, windows.table
-        dataset = replace(dataset, interactions=rows[rows["user_id"].isin(users)].reset_index(drop=True))
-        windows = replace(windows, table=table[table["user_id"].isin(users)].reset_index(drop=True))
+        dataset = replace(dataset, interactions=of_users(dataset.interactions, 4))
+        windows = replace(windows, table=of_users(windows.table, 4))
     return World(name, dataset, windows)
+
+
+def of_users(table: pd.DataFrame, every: int) -> pd.DataFrame:
+    """The rows of every so-manieth user of a table."""
+    users = sorted(set(table["user_id"]))[::every]
+    return table[table["user_id"].isin(users)].reset_index(drop=True)
 
 
 NAMES = ("movielens", "movielens-loo", "movielens-quarter", "toys")
