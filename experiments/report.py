@@ -122,13 +122,14 @@ def markdown(found: pd.DataFrame, study: str) -> str:
     """The table that people read; the CSV beside it has every figure."""
     base = BASE[study]
     against = [base] + (["SASRec"] if study == "main" else [])
-    names = ["model", "HR@10", "NDCG@10 [95 %]", "± seeds", *[f"Δ to {name} [95 %], p" for name in against]]
+    names = ["model", "HR@10", "NDCG@10 [95 %]", "seeds", "± seeds", *[f"Δ to {name} [95 %], p" for name in against]]
     faults = FAULTS if study == "generation" else ()  # nil wherever the constraint holds
     names += ["silent groups", "coverage@10", *faults, "train s"]
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     for _, row in found.iterrows():
         cells = [row["model"], f"{row['hr@10']:.4f}"]
         cells.append(f"{row['ndcg@10']:.4f} [{row['ndcg@10 low']:.4f}, {row['ndcg@10 high']:.4f}]")
+        cells.append(str(row["seeds"]))
         cells.append("–" if np.isnan(row["ndcg@10 seeds"]) else f"{row['ndcg@10 seeds']:.4f}")
         for name in against:
             gap = row.get(f"vs {name}", np.nan)
