@@ -19,7 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from rere.catalog.index import CatalogIndex, build_index
-from rere.config import Backbone, GGUFModel, IndexConfig, IngestConfig, ScratchModel
+from rere.config.backbone import Backbone, GGUFModel, ScratchModel
+from rere.config.catalog import IndexConfig
+from rere.config.data import IngestConfig
 from rere.data.ingest import ingest
 from rere.decoding.tree_attention import TreeModel
 from rere.language_model import load_model

@@ -80,7 +80,7 @@ def _write_items(path: Path, items: int, random: np.random.Generator) -> None:
 
 
 def ingest(directory: Path) -> dict[str, int]:
-    from rere.config import Chronological, IngestConfig, Tables
+    from rere.config.data import Chronological, IngestConfig, Tables
     from rere.data.ingest import ingest as ingest_source
 
     source = Tables(interactions=directory / "interactions.parquet", items=directory / "items.parquet")
@@ -90,7 +90,7 @@ def ingest(directory: Path) -> dict[str, int]:
 
 
 def validate(directory: Path) -> dict[str, int]:
-    from rere.config import ValidationConfig
+    from rere.config.data import ValidationConfig
     from rere.data.dataset import Dataset
     from rere.data.profile import make_profile
     from steps.expectations import validate_dataset
@@ -103,7 +103,7 @@ def validate(directory: Path) -> dict[str, int]:
 
 
 def split(directory: Path) -> dict[str, int]:
-    from rere.config import SplitConfig
+    from rere.config.data import SplitConfig
     from rere.data.dataset import Dataset
     from rere.data.windows import make_windows
 
@@ -114,7 +114,7 @@ def split(directory: Path) -> dict[str, int]:
 
 
 def validate_split(directory: Path) -> dict[str, int]:
-    from rere.config import ValidationConfig
+    from rere.config.data import ValidationConfig
     from rere.data.dataset import Dataset, Windows
     from steps.expectations import validate_windows
 
@@ -127,7 +127,7 @@ def validate_split(directory: Path) -> dict[str, int]:
 
 def index(directory: Path) -> dict[str, int]:
     from rere.catalog.index import build_index
-    from rere.config import IndexConfig
+    from rere.config.catalog import IndexConfig
     from rere.data.dataset import Dataset
 
     catalog = build_index(Dataset.load(directory / "dataset").items, IndexConfig())

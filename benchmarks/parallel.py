@@ -22,16 +22,11 @@ import torch
 from benchmarks.common import arguments, prepare, save, show
 from rere import distributed
 from rere.catalog.index import CatalogIndex, build_index
-from rere.config import (
-    IndexConfig,
-    IngestConfig,
-    RankingReward,
-    RLConfig,
-    RuleReward,
-    ScratchModel,
-    SFTConfig,
-    SplitConfig,
-)
+from rere.config.backbone import ScratchModel
+from rere.config.catalog import IndexConfig
+from rere.config.data import IngestConfig, SplitConfig
+from rere.config.rl import RankingReward, RLConfig, RuleReward
+from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.data.ingest import ingest
 from rere.data.windows import make_windows

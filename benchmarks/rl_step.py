@@ -19,7 +19,7 @@ import torch
 from benchmarks import usual
 from benchmarks.common import add_sizes, arguments, interleaved, prepare, random_prompts, save, show, sizes, subject
 from benchmarks.decoding import bare_forward
-from rere.config import RankingReward, RuleReward
+from rere.config.rl import RankingReward, RuleReward
 from rere.decoding.beam import beam_search
 from rere.decoding.tree_attention import TreeModel
 from rere.training.losses import Counts, grpo, k3

@@ -32,7 +32,10 @@ from benchmarks.load import run_load
 from benchmarks.usual import PerBeamConstraint
 from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.spelling import end_token
-from rere.config import IndexConfig, IngestConfig, ScratchModel, SFTConfig, SplitConfig
+from rere.config.backbone import ScratchModel
+from rere.config.catalog import IndexConfig
+from rere.config.data import IngestConfig, SplitConfig
+from rere.config.sft import SFTConfig
 from rere.data.ingest import ingest
 from rere.data.windows import make_windows
 from rere.decoding.beam import beam_search

@@ -21,7 +21,11 @@ from torch.nn import functional
 
 from benchmarks.common import arguments, interleaved, prepare, save, show, subject
 from rere.catalog.index import CatalogIndex, build_index
-from rere.config import EvaluationConfig, IndexConfig, IngestConfig, ScratchModel, SFTConfig, SplitConfig
+from rere.config.backbone import ScratchModel
+from rere.config.catalog import IndexConfig
+from rere.config.data import IngestConfig, SplitConfig
+from rere.config.evaluation import EvaluationConfig
+from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.data.ingest import ingest
 from rere.data.windows import make_windows

@@ -10,15 +10,12 @@ from typing import Any
 from experiments.lab import Lab
 from rere.baselines.ease import fit_ease
 from rere.baselines.popularity import Popularity
-from rere.config import (
-    EASEConfig,
-    GGUFModel,
-    IndexConfig,
-    ItemModelsConfig,
-    PreferenceConfig,
-    RLConfig,
-    SFTConfig,
-)
+from rere.config.backbone import GGUFModel
+from rere.config.catalog import IndexConfig
+from rere.config.preference import PreferenceConfig
+from rere.config.recommenders import EASEConfig, ItemModelsConfig
+from rere.config.rl import RLConfig
+from rere.config.sft import SFTConfig
 from rere.evaluation.recommender import Recommender
 from rere.language_model import Checkpoint
 from rere.serving.debiased import DebiasedRecommender

@@ -12,7 +12,11 @@ from rere.artifacts import fingerprint
 from rere.baselines.item_models import KINDS, ItemModels
 from rere.baselines.sequential import SequentialRecommender
 from rere.catalog.index import CatalogIndex
-from rere.config import IndexConfig, ItemModelsConfig, PreferenceConfig, RLConfig, SFTConfig
+from rere.config.catalog import IndexConfig
+from rere.config.preference import PreferenceConfig
+from rere.config.recommenders import ItemModelsConfig
+from rere.config.rl import RLConfig
+from rere.config.sft import SFTConfig
 from rere.language_model import Checkpoint
 from rere.training.preference import train_preference
 from rere.training.rl import train_rl

@@ -10,7 +10,7 @@ from pathlib import Path
 from experiments.cells import STUDIES, Cell
 from experiments.lab import Lab
 from experiments.worlds import NAMES, check, load, of_users
-from rere.config import EvaluationConfig
+from rere.config.evaluation import EvaluationConfig
 from rere.evaluation.evaluator import evaluate
 from rere.evaluation.metrics import ndcg
 from rere.memory import keep_freed_memory

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from rere.catalog.index import CatalogIndex, build_index
-from rere.config import Chronological, IndexConfig, IngestConfig, LeaveOneOut, SplitConfig, Tables
+from rere.config.catalog import IndexConfig
+from rere.config.data import Chronological, IngestConfig, LeaveOneOut, SplitConfig, Tables
 from rere.data.dataset import Dataset, Period, Windows
 from rere.data.ingest import ingest
 from rere.data.sequences import training_sequences

@@ -71,7 +71,7 @@ def settings_error(error: ValidationError) -> RereError:
         for problem in error.errors()
     ]
     return RereError(
-        "settings as rere/config.py defines them",
+        "settings as rere/config defines them",
         "; ".join(problems),
         "correct them; docs/configuration.md lists the settings",
     )

@@ -1,6 +1,6 @@
 """The pipeline: ingest, validate, split, index, fine-tune, reinforce, evaluate, promote.
 
-Its parameters are the settings models of `rere/config.py`; a YAML file gives them under `parameters:`. What a
+Its parameters are the settings models of `rere/config`; a YAML file gives them under `parameters:`. What a
 step waits for is what it takes: order never comes from anything else.
 """
 
@@ -9,17 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines.checked import checked_pipeline
-from rere.config import (
-    EvaluationConfig,
-    IndexConfig,
-    IngestConfig,
-    ItemModelsConfig,
-    PromotionConfig,
-    RLConfig,
-    SFTConfig,
-    SplitConfig,
-    ValidationConfig,
-)
+from rere.config.catalog import IndexConfig
+from rere.config.data import IngestConfig, SplitConfig, ValidationConfig
+from rere.config.evaluation import EvaluationConfig
+from rere.config.promotion import PromotionConfig
+from rere.config.recommenders import ItemModelsConfig
+from rere.config.rl import RLConfig
+from rere.config.sft import SFTConfig
 from rere.data.sources import source_fingerprint
 from steps.baselines import rank_baselines
 from steps.evaluate import evaluate

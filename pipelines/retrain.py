@@ -8,19 +8,14 @@ from __future__ import annotations
 
 from pipelines.checked import checked_pipeline
 from pipelines.rere import judge
-from rere.config import (
-    EvaluationConfig,
-    FromChampion,
-    IndexConfig,
-    IngestConfig,
-    ItemModelsConfig,
-    PromotionConfig,
-    RetrainConfig,
-    RLConfig,
-    SFTConfig,
-    SplitConfig,
-    ValidationConfig,
-)
+from rere.config.catalog import IndexConfig
+from rere.config.data import IngestConfig, SplitConfig, ValidationConfig
+from rere.config.evaluation import EvaluationConfig
+from rere.config.promotion import PromotionConfig
+from rere.config.recommenders import ItemModelsConfig
+from rere.config.retraining import FromChampion, RetrainConfig
+from rere.config.rl import RLConfig
+from rere.config.sft import SFTConfig
 from rere.data.sources import source_fingerprint
 from steps.collect import collect_all, collect_new, ingest_collected
 from steps.index_items import continue_items, index_items

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rere.catalog.index import CatalogIndex
-from rere.config import InProcesses
+from rere.config.training import InProcesses
 from rere.data.dataset import Windows
 from rere.launch import Log, launch
 from rere.launch import work as take_part

@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from rere.artifacts import seal, sha256, verify
-from rere.config import Backbone, GGUFModel, HubModel, LocalModel, ScratchModel
+from rere.config.backbone import Backbone, GGUFModel, HubModel, LocalModel, ScratchModel
 from rere.errors import RereError
 from rere.memory import keep_freed_memory
 from rere.progress import tame_transformers

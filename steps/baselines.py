@@ -10,7 +10,8 @@ from zenml import ArtifactConfig, step
 from materializers.table import TableMaterializer
 from rere.baselines.item_models import ItemModels
 from rere.catalog.index import CatalogIndex
-from rere.config import EvaluationConfig, ItemModelsConfig
+from rere.config.evaluation import EvaluationConfig
+from rere.config.recommenders import ItemModelsConfig
 from rere.data.dataset import Dataset, Windows
 from rere.evaluation.recommender import Recommender
 from steps.code import cache_policy

@@ -11,7 +11,7 @@ from zenml import ArtifactConfig, get_step_context, log_metadata, step
 
 from materializers.collected import CollectedMaterializer
 from materializers.dataset import DatasetMaterializer
-from rere.config import IngestConfig
+from rere.config.data import IngestConfig
 from rere.data.collected import Collected
 from rere.data.dataset import Dataset
 from steps.code import cache_policy

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from rere.config import ValidationConfig
+from rere.config.data import ValidationConfig
 from rere.data.columns import iso_seconds
 from rere.data.dataset import PERIODS, Dataset, Windows
 from rere.data.flags import flag_interactions, flag_items, flag_windows

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from rere.config import ValidationConfig
+from rere.config.data import ValidationConfig
 from rere.data.dataset import PERIODS, Dataset, Windows
 from rere.data.flags import moment
 from rere.data.histories import Histories

@@ -16,7 +16,8 @@ from zenml import ArtifactConfig, step
 
 from materializers.table import TableMaterializer
 from rere.catalog.index import CatalogIndex
-from rere.config import EvaluationConfig, PromotionConfig
+from rere.config.evaluation import EvaluationConfig
+from rere.config.promotion import PromotionConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import ValidationReport
 from rere.errors import RereError

@@ -10,7 +10,8 @@ from materializers.catalog import CatalogIndexMaterializer
 from materializers.collected import StartMaterializer
 from rere.catalog.continued import StartRecord, continued_or_new
 from rere.catalog.index import CatalogIndex, build_index
-from rere.config import FromChampion, IndexConfig
+from rere.config.catalog import IndexConfig
+from rere.config.retraining import FromChampion
 from rere.data.dataset import Dataset
 from rere.data.validation_report import ValidationReport
 from steps.code import cache_policy

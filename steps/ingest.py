@@ -7,7 +7,7 @@ from typing import Annotated
 from zenml import ArtifactConfig, log_metadata, step
 
 from materializers.dataset import DatasetMaterializer
-from rere.config import IngestConfig
+from rere.config.data import IngestConfig
 from rere.data.dataset import Dataset
 from steps.code import cache_policy
 

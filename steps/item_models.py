@@ -9,7 +9,7 @@ from zenml import ArtifactConfig, step
 from materializers.item_models import ItemModelsMaterializer
 from rere.baselines.item_models import ItemModels
 from rere.catalog.index import CatalogIndex
-from rere.config import ItemModelsConfig
+from rere.config.recommenders import ItemModelsConfig
 from rere.data.dataset import Dataset, Windows
 from steps.code import cache_policy
 

@@ -16,7 +16,8 @@ from zenml.metadata.metadata_types import MetadataType
 from zenml.types import HTMLString
 
 from rere.catalog.index import CatalogIndex
-from rere.config import EvaluationConfig, PromotionConfig
+from rere.config.evaluation import EvaluationConfig
+from rere.config.promotion import PromotionConfig
 from rere.data.dataset import Dataset, Windows
 from rere.language_model import Checkpoint
 from steps import champion, registry

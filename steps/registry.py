@@ -21,7 +21,7 @@ from mlflow.types.schema import Array
 
 from rere.artifacts import fingerprint, writing
 from rere.catalog.index import CatalogIndex
-from rere.config import EvaluationConfig
+from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Dataset, Windows
 from rere.errors import RereError
 from rere.language_model import Checkpoint

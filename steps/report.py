@@ -9,7 +9,7 @@ from zenml import ArtifactConfig, step
 from zenml.types import HTMLString
 
 from rere.catalog.index import CatalogIndex
-from rere.config import EvaluationConfig
+from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Dataset, Windows
 from rere.language_model import Checkpoint
 from steps.code import cache_policy

@@ -16,7 +16,8 @@ from materializers.checkpoint import CheckpointMaterializer
 from materializers.collected import CollectedMaterializer
 from materializers.dataset import DatasetMaterializer
 from rere.artifacts import MANIFEST, sha256
-from rere.config import IngestConfig, RetrainConfig
+from rere.config.data import IngestConfig
+from rere.config.retraining import RetrainConfig
 from rere.data.collected import count_new, since
 from rere.data.sources import LOADERS, load_source
 from steps import registry

@@ -10,7 +10,8 @@ from zenml.types import HTMLString
 
 from rere.artifacts import fingerprint
 from rere.catalog.index import CatalogIndex
-from rere.config import EvaluationConfig, PromotionConfig
+from rere.config.evaluation import EvaluationConfig
+from rere.config.promotion import PromotionConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import ValidationReport
 from rere.language_model import Checkpoint

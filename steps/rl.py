@@ -10,7 +10,7 @@ from materializers.checkpoint import CheckpointMaterializer
 from rere.artifacts import fingerprint
 from rere.baselines.item_models import ItemModels
 from rere.catalog.index import CatalogIndex
-from rere.config import RLConfig
+from rere.config.rl import RLConfig
 from rere.data.dataset import Windows
 from rere.language_model import Checkpoint
 from steps.code import cache_policy, code_fingerprint

@@ -10,7 +10,8 @@ from materializers.checkpoint import CheckpointMaterializer
 from rere.artifacts import fingerprint
 from rere.catalog.continued import StartRecord
 from rere.catalog.index import CatalogIndex
-from rere.config import FromChampion, SFTConfig
+from rere.config.retraining import FromChampion
+from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.language_model import Checkpoint
 from steps.code import cache_policy, code_fingerprint

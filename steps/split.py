@@ -7,7 +7,7 @@ from typing import Annotated
 from zenml import ArtifactConfig, step
 
 from materializers.dataset import WindowsMaterializer
-from rere.config import SplitConfig
+from rere.config.data import SplitConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import ValidationReport
 from steps.code import cache_policy

@@ -7,7 +7,7 @@ from rich.console import Console
 from zenml import step
 from zenml.types import HTMLString
 
-from rere.config import EvaluationConfig
+from rere.config.evaluation import EvaluationConfig
 from steps.decisions import Decision, Promotion
 from steps.registry import CHALLENGER, CHAMPION
 from steps.reports import write_report

@@ -9,7 +9,7 @@ from zenml.client import Client
 from zenml.enums import SorterOps
 
 from materializers.records import RecordMaterializer, ValidationReportMaterializer
-from rere.config import ValidationConfig
+from rere.config.data import ValidationConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.profile import Profile, make_profile
 from rere.data.validation_report import ValidationReport

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from rere.catalog.index import CatalogIndex, build_index
-from rere.config import IndexConfig, ScratchModel
+from rere.config.backbone import ScratchModel
+from rere.config.catalog import IndexConfig
 from rere.data.dataset import Dataset, IngestReport, Windows
 
 torch.set_num_threads(1)  # the models are tiny; threads would only wait for one another

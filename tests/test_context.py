@@ -10,7 +10,9 @@ import pytest
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from rere.catalog.index import CatalogIndex
-from rere.config import RLConfig, RuleReward, ScratchModel, SFTConfig
+from rere.config.backbone import ScratchModel
+from rere.config.rl import RLConfig, RuleReward
+from rere.config.sft import SFTConfig
 from rere.context import context_of, longest_possible, longest_prompt, require_room
 from rere.data.dataset import Windows
 from rere.decoding.beam import beam_search

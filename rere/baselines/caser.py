@@ -18,7 +18,7 @@ from torch import nn
 
 from rere.baselines.networks import WindowNetwork
 from rere.baselines.sequential import SequentialRecommender, fit_sequential
-from rere.config import CaserConfig
+from rere.config.recommenders import CaserConfig
 
 
 class CaserNetwork(WindowNetwork):

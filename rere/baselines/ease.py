@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array
 
-from rere.config import EASEConfig
+from rere.config.recommenders import EASEConfig
 from rere.evaluation.recommender import Ranking
 
 

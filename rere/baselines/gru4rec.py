@@ -19,7 +19,7 @@ from torch import nn
 
 from rere.baselines.networks import CausalNetwork
 from rere.baselines.sequential import SequentialRecommender, fit_sequential
-from rere.config import GRU4RecConfig
+from rere.config.recommenders import GRU4RecConfig
 
 
 class GRU4RecNetwork(CausalNetwork):

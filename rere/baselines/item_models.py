@@ -13,7 +13,7 @@ from rere.baselines.caser import Caser, fit_caser
 from rere.baselines.gru4rec import GRU4Rec, fit_gru4rec
 from rere.baselines.sasrec import SASRec, fit_sasrec
 from rere.baselines.sequential import SCORE, SequentialRecommender
-from rere.config import ItemModelsConfig
+from rere.config.recommenders import ItemModelsConfig
 
 KINDS: dict[str, tuple[type[SequentialRecommender], Any]] = {
     "sasrec": (SASRec, fit_sasrec),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rere.config import CaserConfig, GRU4RecConfig, SASRecConfig
+from rere.config.recommenders import CaserConfig, GRU4RecConfig, SASRecConfig
 
 SequentialConfig = SASRecConfig | GRU4RecConfig | CaserConfig
 Rows = Sequence[Sequence[int] | np.ndarray]

@@ -21,7 +21,7 @@ from torch import nn
 
 from rere.baselines.networks import CausalNetwork
 from rere.baselines.sequential import SequentialRecommender, fit_sequential
-from rere.config import SASRecConfig
+from rere.config.recommenders import SASRecConfig
 
 
 class SASRecNetwork(CausalNetwork):

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from rere.artifacts import seal, verify
 from rere.baselines.networks import Rows, SequentialConfig, SequentialNetwork
-from rere.config import CaserConfig, GRU4RecConfig, SASRecConfig
+from rere.config.recommenders import CaserConfig, GRU4RecConfig, SASRecConfig
 from rere.errors import RereError
 from rere.evaluation.metrics import ndcg, target_ranks
 from rere.evaluation.recommender import Ranking

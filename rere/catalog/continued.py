@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from rere.catalog.extend import extend_index
 from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.trie import build_trie
-from rere.config import IndexConfig
+from rere.config.catalog import IndexConfig
 
 
 class StartRecord(BaseModel):

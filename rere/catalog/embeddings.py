@@ -13,7 +13,7 @@ from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from rere.config import Embedding, SentenceEmbedding, TitleEmbedding
+from rere.config.catalog import Embedding, SentenceEmbedding, TitleEmbedding
 from rere.errors import RereError
 
 FEATURES = 1 << 16  # words, and as many character n-grams: the most frequent ones, so memory stays bounded

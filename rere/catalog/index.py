@@ -32,7 +32,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from rere.artifacts import seal, verify
 from rere.catalog.spelling import end_token, spell
 from rere.catalog.trie import TokenTrie, build_trie
-from rere.config import IndexConfig
+from rere.config.catalog import IndexConfig
 from rere.errors import RereError
 from rere.language_model import load_tokenizer
 

@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 from sklearn.cluster import KMeans
 
-from rere.config import SemanticCodes
+from rere.config.catalog import SemanticCodes
 
 DECIMALS = 6  # of a residual: what is left below is rounding error, no reason to part two items
 

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from rere.artifacts import sha256
-from rere.config import AmazonReviews
+from rere.config.data import AmazonReviews
 from rere.data.columns import iso_seconds, require_file
 from rere.data.raw import RawData, interactions_frame, items_frame
 from rere.errors import RereError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from rere.artifacts import sha256
-from rere.config import HubDataset
+from rere.config.data import HubDataset
 from rere.data.columns import require_columns
 from rere.data.raw import RawData, raw_from_tables
 from rere.data.tables import PART_ROWS

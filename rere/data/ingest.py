@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from rere.config import IngestConfig, LeaveOneOut
+from rere.config.data import IngestConfig, LeaveOneOut
 from rere.data.codes import category, repeated, shared_codes
 from rere.data.dataset import PERIODS, Dataset, IngestReport
 from rere.data.k_core import k_core

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from rere.artifacts import sha256
-from rere.config import MovieLens100K
+from rere.config.data import MovieLens100K
 from rere.data.columns import read_times
 from rere.data.raw import RawData, interactions_frame, items_frame
 from rere.errors import RereError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rere.config import Chronological, LeaveOneOut, SplitRule
+from rere.config.data import Chronological, LeaveOneOut, SplitRule
 
 TRAIN, VALID, TEST = 0, 1, 2  # places in `PERIODS`
 

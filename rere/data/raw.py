@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from rere.config import HubDataset, Tables
+from rere.config.data import HubDataset, Tables
 from rere.data.codes import TextCodes, category
 from rere.data.columns import TimeParts, read_ids, read_titles
 

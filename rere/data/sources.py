@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rere.artifacts import fingerprint, sha256
-from rere.config import AmazonReviews, HubDataset, MovieLens100K, Settings, Source, Tables, WindowFiles
+from rere.config.base import Settings
+from rere.config.data import AmazonReviews, HubDataset, MovieLens100K, Source, Tables, WindowFiles
 from rere.data import amazon, hub, movielens, tables, window_files
 from rere.data.columns import require_file
 from rere.data.raw import RawData

@@ -10,7 +10,7 @@ import pyarrow
 from pyarrow import csv, parquet
 
 from rere.artifacts import sha256
-from rere.config import Tables
+from rere.config.data import Tables
 from rere.data.columns import require_columns, require_file
 from rere.data.raw import RawData, raw_from_tables
 from rere.errors import RereError

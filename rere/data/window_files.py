@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from rere.artifacts import sha256
-from rere.config import WindowFiles
+from rere.config.data import WindowFiles
 from rere.data.columns import read_times, require_file
 from rere.data.dataset import PERIODS
 from rere.data.raw import RawData, items_frame

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from rere.config import SplitConfig
+from rere.config.data import SplitConfig
 from rere.data.codes import category, coded
 from rere.data.dataset import Dataset, Windows
 from rere.data.histories import Histories

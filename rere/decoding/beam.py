@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from rere.catalog.trie import TokenTrie
-from rere.config import Normalisation
+from rere.config.decoding import Normalisation
 from rere.decoding.exclusion import Exclusions
 from rere.decoding.guide import Guide
 from rere.decoding.prefix_cache import PrefixCache

@@ -11,7 +11,7 @@ import torch
 from torch import log_softmax, nn
 from torch.utils.checkpoint import checkpoint
 
-from rere.config import Normalisation
+from rere.config.decoding import Normalisation
 
 LOGITS_AT_ONCE = 1 << 24  # 64 MiB of float32
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from rere.catalog.trie import TokenTrie
-from rere.config import Normalisation
+from rere.config.decoding import Normalisation
 from rere.decoding.edges import ragged_arange
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 
 from rere.catalog.trie import ROOT, TokenTrie
-from rere.config import Normalisation
+from rere.config.decoding import Normalisation
 from rere.decoding.edges import edge_log_probs, ragged_arange
 from rere.decoding.forest import KeyValueStore, TokenForest
 from rere.decoding.lookahead import Ahead, with_below

@@ -20,7 +20,7 @@ import torch
 from rere.catalog.index import CatalogIndex
 from rere.catalog.spelling import end_token
 from rere.catalog.trie import ROOT, TokenTrie, build_trie
-from rere.config import Beam, Multinomial
+from rere.config.decoding import Beam, Multinomial
 from rere.decoding.tree_attention import TreeModel
 from rere.errors import RereError
 

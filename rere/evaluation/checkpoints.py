@@ -13,7 +13,7 @@ import pandas as pd
 
 from rere import distributed, in_processes
 from rere.catalog.index import CatalogIndex
-from rere.config import EvaluationConfig
+from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Windows
 from rere.evaluation.evaluator import evaluate
 from rere.evaluation.foreign import ForeignRecommender

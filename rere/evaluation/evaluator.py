@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from rere.config import EvaluationConfig
+from rere.config.evaluation import EvaluationConfig
 from rere.errors import RereError
 from rere.evaluation import metrics
 from rere.evaluation.recommender import Recommender

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from rere.config import GateConfig
+from rere.config.promotion import GateConfig
 from rere.errors import RereError
 from rere.evaluation import metrics
 from rere.evaluation.evaluator import paired

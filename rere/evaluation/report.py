@@ -16,7 +16,7 @@ from markupsafe import Markup
 from rich.table import Table
 from rich.text import Text
 
-from rere.config import EvaluationConfig
+from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import IngestReport
 from rere.errors import RereError
 from rere.evaluation.evaluator import compare

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from rere.config import EvaluationConfig, GateConfig
+from rere.config.evaluation import EvaluationConfig
+from rere.config.promotion import GateConfig
 from rere.data.validation_report import Check as DataCheck
 from rere.data.validation_report import Moved
 from rere.evaluation import plots

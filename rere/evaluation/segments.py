@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rere.config import GateConfig
+from rere.config.promotion import GateConfig
 from rere.data.dataset import Dataset
 from rere.evaluation.evaluator import paired
 from rere.evaluation.metrics import row_metric

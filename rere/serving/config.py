@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rere.config import MovieLens100K, Settings, Source
+from rere.config.base import Settings
+from rere.config.data import MovieLens100K, Source
 
 
 class ServingConfig(Settings):

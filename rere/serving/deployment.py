@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from rere.catalog.index import CatalogIndex
-from rere.config import Normalisation
+from rere.config.decoding import Normalisation
 from rere.context import REMEDY, longest_possible, require_room
 from rere.decoding.beam import BeamSearch
 from rere.decoding.exclusion import Exclusions

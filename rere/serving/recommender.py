@@ -11,7 +11,7 @@ import torch
 
 from rere import distributed
 from rere.catalog.index import CatalogIndex
-from rere.config import Normalisation
+from rere.config.decoding import Normalisation
 from rere.decoding.beam import beam_search
 from rere.decoding.tree_attention import TreeModel
 from rere.evaluation.recommender import Ranking

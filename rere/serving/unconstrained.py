@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from rere.catalog.index import CatalogIndex
-from rere.config import Beam, Multinomial
+from rere.config.decoding import Beam, Multinomial
 from rere.decoding.tree_attention import TreeModel
 from rere.decoding.unconstrained import generate_freely, item_end
 from rere.evaluation.recommender import Ranking

@@ -7,7 +7,7 @@ from typing import cast
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
-from rere.config import Adaptation, LoRA
+from rere.config.training import Adaptation, LoRA
 
 
 def lora_config(adaptation: Adaptation) -> LoraConfig | None:

@@ -24,7 +24,9 @@ from transformers import get_scheduler
 
 from rere import distributed
 from rere.catalog.index import CatalogIndex
-from rere.config import Normalisation, PreferenceConfig, RLConfig
+from rere.config.decoding import Normalisation
+from rere.config.preference import PreferenceConfig
+from rere.config.rl import RLConfig
 from rere.context import longest_prompt
 from rere.data.dataset import Windows
 from rere.decoding.tree_attention import TreeModel

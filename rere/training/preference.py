@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from rere.artifacts import verify
 from rere.catalog.index import CatalogIndex
-from rere.config import PreferenceConfig
+from rere.config.preference import PreferenceConfig
 from rere.data.dataset import Windows
 from rere.decoding.beam import beam_search
 from rere.errors import RereError

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rere.config import CollaborativeReward, CustomReward, Reward
+from rere.config.rl import CollaborativeReward, CustomReward, Reward
 from rere.errors import RereError
 
 

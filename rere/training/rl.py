@@ -22,7 +22,7 @@ from rere import distributed
 from rere.artifacts import verify
 from rere.catalog.embeddings import embed_titles
 from rere.catalog.index import CatalogIndex
-from rere.config import RLConfig
+from rere.config.rl import RLConfig
 from rere.data.dataset import Windows
 from rere.decoding.unconstrained import item_end
 from rere.errors import RereError

@@ -9,7 +9,7 @@ from rere import in_processes
 from rere.baselines.item_models import KINDS
 from rere.baselines.sequential import SequentialRecommender
 from rere.catalog.index import CatalogIndex
-from rere.config import RLConfig
+from rere.config.rl import RLConfig
 from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.evaluation.recommender import Recommender

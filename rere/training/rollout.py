@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from rere.catalog.trie import TokenTrie
-from rere.config import Beam, Dynamic, Multinomial, RLConfig
+from rere.config.decoding import Beam, Dynamic, Multinomial
+from rere.config.rl import RLConfig
 from rere.decoding.beam import beam_search
 from rere.decoding.sampling import dynamic_group, sample_items
 from rere.decoding.tree_attention import TreeModel

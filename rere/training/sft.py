@@ -24,7 +24,8 @@ from trl import SFTConfig as TRLConfig
 from rere import distributed
 from rere.artifacts import fingerprint, verify
 from rere.catalog.index import CatalogIndex
-from rere.config import Backbone, SFTConfig
+from rere.config.backbone import Backbone
+from rere.config.sft import SFTConfig
 from rere.context import REMEDY, context_of, longest_possible, longest_prompt, require_room
 from rere.data.dataset import Windows
 from rere.errors import RereError

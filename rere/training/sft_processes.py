@@ -9,7 +9,8 @@ from pydantic import TypeAdapter
 
 from rere import in_processes
 from rere.catalog.index import CatalogIndex
-from rere.config import Backbone, SFTConfig
+from rere.config.backbone import Backbone
+from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.language_model import Checkpoint
 from rere.launch import Log

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from rere.catalog.trie import ROOT, TokenTrie
-from rere.config import Normalisation
+from rere.config.decoding import Normalisation
 from rere.decoding.edges import edge_log_probs, ragged_arange
 from rere.decoding.forest import TokenForest
 from rere.decoding.tree_attention import TreeModel

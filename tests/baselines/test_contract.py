@@ -13,7 +13,8 @@ from rere.baselines.gru4rec import fit_gru4rec
 from rere.baselines.popularity import Popularity
 from rere.baselines.sasrec import fit_sasrec
 from rere.catalog.index import CatalogIndex, build_index
-from rere.config import CaserConfig, EASEConfig, GRU4RecConfig, SASRecConfig, SemanticCodes, TitleEmbedding
+from rere.config.catalog import SemanticCodes, TitleEmbedding
+from rere.config.recommenders import CaserConfig, EASEConfig, GRU4RecConfig, SASRecConfig
 from rere.decoding.tree_attention import TreeModel
 from rere.evaluation.foreign import ForeignRecommender
 from rere.evaluation.recommender import Recommender

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rere.baselines.ease import EASE, fit_ease
-from rere.config import EASEConfig
+from rere.config.recommenders import EASEConfig
 
 ITEMS, UNSEEN = 9, 8
 RANDOM = np.random.default_rng(0)

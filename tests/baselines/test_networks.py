@@ -10,7 +10,7 @@ from rere.baselines.caser import CaserNetwork
 from rere.baselines.gru4rec import GRU4RecNetwork
 from rere.baselines.networks import SequentialNetwork, window_rows
 from rere.baselines.sasrec import SASRecNetwork
-from rere.config import CaserConfig, GRU4RecConfig, SASRecConfig
+from rere.config.recommenders import CaserConfig, GRU4RecConfig, SASRecConfig
 
 ITEMS = 10
 GRU = GRU4RecConfig(width=8, layers=2, history_items=4, dropout=0.0)

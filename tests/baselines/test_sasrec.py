@@ -10,7 +10,7 @@ import torch
 
 from rere.baselines.networks import cut_rows
 from rere.baselines.sasrec import SASRec, SASRecNetwork, fit_sasrec
-from rere.config import SASRecConfig
+from rere.config.recommenders import SASRecConfig
 from rere.errors import RereError
 
 ITEMS = 12

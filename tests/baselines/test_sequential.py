@@ -15,7 +15,7 @@ from rere.baselines.gru4rec import GRU4Rec, fit_gru4rec
 from rere.baselines.popularity import Popularity
 from rere.baselines.sasrec import SASRec, fit_sasrec
 from rere.baselines.sequential import SequentialRecommender
-from rere.config import CaserConfig, EASEConfig, GRU4RecConfig, SASRecConfig
+from rere.config.recommenders import CaserConfig, EASEConfig, GRU4RecConfig, SASRecConfig
 from rere.data.dataset import Period, Windows
 from rere.errors import RereError
 from rere.evaluation.metrics import ndcg, target_ranks

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rere.catalog.continued import continue_index, continued_or_new
 from rere.catalog.index import build_index
-from rere.config import IndexConfig, SemanticCodes
+from rere.config.catalog import IndexConfig, SemanticCodes
 from tests.conftest import TINY
 
 TITLES = {f"i{n}": f"{'Star' if n % 2 else 'Moon'} {'Trip' if n % 3 else 'Port'} {n}" for n in range(12)}

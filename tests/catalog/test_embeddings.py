@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rere.catalog.embeddings import embed_titles
-from rere.config import SentenceEmbedding, TitleEmbedding
+from rere.config.catalog import SentenceEmbedding, TitleEmbedding
 from rere.errors import RereError
 
 TITLES = [

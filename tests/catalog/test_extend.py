@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rere.catalog.extend import extend_index
 from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.spelling import end_token
-from rere.config import IndexConfig, SemanticCodes
+from rere.config.catalog import IndexConfig, SemanticCodes
 from rere.errors import RereError
 from tests.conftest import TINY
 

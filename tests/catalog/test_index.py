@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from rere.catalog.index import CatalogIndex, build_index
-from rere.config import GGUFModel, HubModel, IndexConfig, LocalModel
+from rere.config.backbone import GGUFModel, HubModel, LocalModel
+from rere.config.catalog import IndexConfig
 from rere.errors import RereError
 from tests.conftest import TINY
 

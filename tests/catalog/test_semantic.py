@@ -9,17 +9,11 @@ from transformers import AutoModelForCausalLM
 
 from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.semantic import residual_kmeans, semantic_codes
-from rere.config import (
-    EvaluationConfig,
-    IndexConfig,
-    LocalModel,
-    RankingReward,
-    RLConfig,
-    RuleReward,
-    SemanticCodes,
-    SFTConfig,
-    TitleEmbedding,
-)
+from rere.config.backbone import LocalModel
+from rere.config.catalog import IndexConfig, SemanticCodes, TitleEmbedding
+from rere.config.evaluation import EvaluationConfig
+from rere.config.rl import RankingReward, RLConfig, RuleReward
+from rere.config.sft import SFTConfig
 from rere.decoding.beam import beam_search
 from rere.decoding.tree_attention import TreeModel
 from rere.errors import RereError

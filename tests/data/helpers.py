@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rere.config import Tables
+from rere.config.data import Tables
 from rere.data.dataset import Dataset, IngestReport
 
 START = 1_000_000_000  # 2001-09-09 01:46:40

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rere.config import SplitConfig, ValidationConfig
+from rere.config.data import SplitConfig, ValidationConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.profile import make_profile
 from rere.data.validation_report import ValidationReport

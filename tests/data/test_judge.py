@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rere.config import SplitConfig, ValidationConfig
+from rere.config.data import SplitConfig, ValidationConfig
 from rere.data import codes
 from rere.data.codes import category
 from rere.data.dataset import Dataset, Windows

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rere.config import Chronological, IngestConfig, Tables
+from rere.config.data import Chronological, IngestConfig, Tables
 from rere.data import codes, tables
 from rere.data.columns import TimeParts, read_times
 from rere.data.dataset import Dataset

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from rere.catalog.index import build_index
-from rere.config import IndexConfig, IngestConfig, SplitConfig, Tables, ValidationConfig
+from rere.config.catalog import IndexConfig
+from rere.config.data import IngestConfig, SplitConfig, Tables, ValidationConfig
 from rere.data.dataset import Dataset
 from rere.data.ingest import ingest
 from rere.data.profile import make_profile

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from rere.config import SplitConfig
+from rere.config.data import SplitConfig
 from rere.data.profile import Profile, drift, make_profile, stability_index
 from rere.data.windows import make_windows
 from tests.data.helpers import START, dataset_of, random_dataset

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rere.config import AmazonReviews, HubDataset, MovieLens100K, Tables
+from rere.config.data import AmazonReviews, HubDataset, MovieLens100K, Tables
 from rere.data import movielens
 from rere.data.sources import load_source, source_fingerprint
 from rere.errors import RereError

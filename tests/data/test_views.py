@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rere.config import SplitConfig
+from rere.config.data import SplitConfig
 from rere.data import codes, flags, sums
 from rere.data.codes import TextCodes, category, key_batches, repeated, shared_codes
 from rere.data.dataset import Dataset, Windows

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rere.config import IngestConfig, SplitConfig, WindowFiles
+from rere.config.data import IngestConfig, SplitConfig, WindowFiles
 from rere.data.dataset import Dataset
 from rere.data.flags import flag_windows
 from rere.data.ingest import ingest

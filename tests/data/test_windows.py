@@ -7,7 +7,7 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from rere.config import SplitConfig
+from rere.config.data import SplitConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.flags import flag_interactions, flag_windows, moment
 from rere.data.windows import make_windows

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rere.catalog.trie import build_trie
-from rere.config import ScratchModel
+from rere.config.backbone import ScratchModel
 from rere.decoding.beam import beam_search
 from rere.decoding.tree_attention import TreeModel
 from rere.language_model import load_model

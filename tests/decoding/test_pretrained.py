@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from rere.catalog.index import build_index
-from rere.config import GGUFModel, IndexConfig
+from rere.config.backbone import GGUFModel
+from rere.config.catalog import IndexConfig
 from rere.decoding.beam import beam_search
 from rere.decoding.tree_attention import TreeModel
 from rere.language_model import load_model

@@ -9,7 +9,8 @@ import torch
 
 from rere.catalog.index import build_index
 from rere.catalog.trie import build_trie
-from rere.config import Beam, IndexConfig, Multinomial
+from rere.config.catalog import IndexConfig
+from rere.config.decoding import Beam, Multinomial
 from rere.decoding.tree_attention import TreeModel
 from rere.decoding.unconstrained import find_items, generate_freely, item_end, written_lengths
 from rere.errors import RereError

@@ -10,7 +10,7 @@ import pytest
 
 from rere.baselines.item_models import fit_item_models
 from rere.catalog.index import CatalogIndex
-from rere.config import ItemModelsConfig, SASRecConfig
+from rere.config.recommenders import ItemModelsConfig, SASRecConfig
 from rere.data.collected import collect
 from rere.data.dataset import Dataset, Windows
 from rere.data.raw import RawData

@@ -19,7 +19,8 @@ from materializers import directory as materializing
 from rere import language_model
 from rere.baselines.item_models import ItemModels
 from rere.catalog.index import CatalogIndex
-from rere.config import RLConfig, SFTConfig
+from rere.config.rl import RLConfig
+from rere.config.sft import SFTConfig
 from rere.data.collected import Collected
 from rere.data.dataset import Dataset, Windows
 from rere.language_model import Checkpoint

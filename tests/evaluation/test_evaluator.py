@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rere.config import EvaluationConfig
+from rere.config.evaluation import EvaluationConfig
 from rere.errors import RereError
 from rere.evaluation.evaluator import compare, evaluate, summarise
 from rere.evaluation.recommender import Ranking

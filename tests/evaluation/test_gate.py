@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rere.config import GateConfig
+from rere.config.promotion import GateConfig
 from rere.errors import RereError
 from rere.evaluation import gate
 from rere.evaluation.gate import Check, Circumstances, Side, Verdict

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from rere.config import EvaluationConfig
+from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import IngestReport
 from rere.errors import RereError
 from rere.evaluation.evaluator import summarise

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import sync_playwright
 
-from rere.config import GateConfig
+from rere.config.promotion import GateConfig
 from rere.data.validation_report import Check as DataCheck
 from rere.data.validation_report import FailingRow, Moved
 from rere.errors import RereError

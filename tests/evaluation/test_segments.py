@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from rere.config import GateConfig
+from rere.config.promotion import GateConfig
 from rere.evaluation.footprint import latency_ms, mebibytes
 from rere.evaluation.recommender import Ranking
 from rere.evaluation.segments import segment_gains, segments

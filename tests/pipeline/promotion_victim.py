@@ -15,7 +15,8 @@ import mlflow.models.utils  # noqa: F401  with what follows: all that the childr
 import zenml.client  # noqa: F401
 from zenml import pipeline
 
-from rere.config import EvaluationConfig, PromotionConfig
+from rere.config.evaluation import EvaluationConfig
+from rere.config.promotion import PromotionConfig
 from rere.evaluation.gate import Verdict
 from rere.serving.recommender import GenerativeRecommender  # noqa: F401
 from steps import champion, model_version, promote, registry

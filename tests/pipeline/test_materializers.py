@@ -21,7 +21,9 @@ from materializers import (
 from rere.artifacts import MANIFEST, seal
 from rere.baselines.item_models import fit_item_models
 from rere.catalog.index import CatalogIndex, build_index
-from rere.config import GRU4RecConfig, IndexConfig, ItemModelsConfig, SASRecConfig, ScratchModel
+from rere.config.backbone import ScratchModel
+from rere.config.catalog import IndexConfig
+from rere.config.recommenders import GRU4RecConfig, ItemModelsConfig, SASRecConfig
 from rere.data.dataset import Dataset, IngestReport, Windows
 from rere.errors import RereError
 from rere.language_model import Checkpoint

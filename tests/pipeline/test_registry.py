@@ -21,7 +21,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from rere.catalog.index import build_index
-from rere.config import IndexConfig, ScratchModel
+from rere.config.backbone import ScratchModel
+from rere.config.catalog import IndexConfig
 from rere.language_model import load_model, save_checkpoint
 from steps import registry
 

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from rere.artifacts import sha256
-from rere.config import IngestConfig, RetrainConfig, Tables
+from rere.config.data import IngestConfig, Tables
+from rere.config.retraining import RetrainConfig
 from rere.data.collected import collect
 from rere.data.sources import load_source
 from rere.errors import RereError

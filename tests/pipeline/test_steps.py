@@ -16,15 +16,12 @@ from zenml.types import HTMLString
 
 from rere.catalog.continued import StartRecord
 from rere.catalog.index import CatalogIndex
-from rere.config import (
-    EvaluationConfig,
-    FromChampion,
-    GateConfig,
-    IndexConfig,
-    PromotionConfig,
-    ScratchModel,
-    SFTConfig,
-)
+from rere.config.backbone import ScratchModel
+from rere.config.catalog import IndexConfig
+from rere.config.evaluation import EvaluationConfig
+from rere.config.promotion import GateConfig, PromotionConfig
+from rere.config.retraining import FromChampion
+from rere.config.sft import SFTConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import Check, FailingRow, ValidationReport
 from rere.errors import RereError

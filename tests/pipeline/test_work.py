@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rere.config import SFTConfig
+from rere.config.sft import SFTConfig
 from steps import work
 
 

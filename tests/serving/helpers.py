@@ -12,7 +12,7 @@ import httpx
 import pandas as pd
 
 from rere.catalog.index import CatalogIndex, build_index
-from rere.config import IndexConfig
+from rere.config.catalog import IndexConfig
 from rere.decoding.tree_attention import TreeModel
 from rere.language_model import load_model
 from rere.serving.app import create_app

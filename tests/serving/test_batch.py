@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rere.config import Tables
+from rere.config.data import Tables
 from rere.errors import RereError
 from rere.serving.batch import read_users, recommend_users, write_parquet
 from rere.serving.config import BatchConfig, UserEvents, UserTable

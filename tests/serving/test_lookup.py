@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from rere.catalog.index import build_index
-from rere.config import IndexConfig, ScratchModel
+from rere.config.backbone import ScratchModel
+from rere.config.catalog import IndexConfig
 from rere.errors import RereError
 from rere.serving.lookup import ItemLookup
 

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from rere.catalog.index import build_index
-from rere.config import EvaluationConfig, IndexConfig, Multinomial, SFTConfig
+from rere.config.catalog import IndexConfig
+from rere.config.decoding import Multinomial
+from rere.config.evaluation import EvaluationConfig
+from rere.config.sft import SFTConfig
 from rere.decoding.tree_attention import TreeModel
 from rere.errors import RereError
 from rere.evaluation.evaluator import evaluate, summarise

@@ -15,7 +15,9 @@ from accelerate.utils import DistributedType
 from rere import distributed
 from rere.baselines.item_models import KINDS
 from rere.catalog.index import CatalogIndex
-from rere.config import CustomReward, EvaluationConfig, RLConfig, SFTConfig
+from rere.config.evaluation import EvaluationConfig
+from rere.config.rl import CustomReward, RLConfig
+from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.language_model import Checkpoint

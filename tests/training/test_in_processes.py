@@ -21,7 +21,9 @@ import torch
 from rere import launch
 from rere.baselines.sasrec import fit_sasrec
 from rere.catalog.continued import continue_index
-from rere.config import LoRA, SASRecConfig, SFTConfig
+from rere.config.recommenders import SASRecConfig
+from rere.config.sft import SFTConfig
+from rere.config.training import LoRA
 from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.training.rl import train_rl

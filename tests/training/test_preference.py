@@ -11,7 +11,10 @@ import torch
 
 from rere.catalog.index import build_index
 from rere.catalog.trie import build_trie
-from rere.config import IndexConfig, LoRA, PreferenceConfig, SFTConfig
+from rere.config.catalog import IndexConfig
+from rere.config.preference import PreferenceConfig
+from rere.config.sft import SFTConfig
+from rere.config.training import LoRA
 from rere.decoding.beam import beam_search
 from rere.decoding.tree_attention import TreeModel
 from rere.errors import RereError

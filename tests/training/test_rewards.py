@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from rere.config import CollaborativeReward, CustomReward, RankingReward, RuleReward, SemanticReward
+from rere.config.rl import CollaborativeReward, CustomReward, RankingReward, RuleReward, SemanticReward
 from rere.errors import RereError
 from rere.training.losses import Counts, dapo, grpo, gspo, k3, mpo
 from rere.training.rewards import (

@@ -8,19 +8,11 @@ import torch
 
 from rere.baselines.popularity import Popularity
 from rere.catalog.index import build_index
-from rere.config import (
-    Beam,
-    CollaborativeReward,
-    Dynamic,
-    IndexConfig,
-    LoRA,
-    Multinomial,
-    RankingReward,
-    RLConfig,
-    RuleReward,
-    SemanticReward,
-    SFTConfig,
-)
+from rere.config.catalog import IndexConfig
+from rere.config.decoding import Beam, Dynamic, Multinomial
+from rere.config.rl import CollaborativeReward, RankingReward, RLConfig, RuleReward, SemanticReward
+from rere.config.sft import SFTConfig
+from rere.config.training import LoRA
 from rere.errors import RereError
 from rere.evaluation.recommender import Ranking
 from rere.language_model import load_model

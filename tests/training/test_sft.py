@@ -10,7 +10,8 @@ import pytest
 import torch
 from transformers import TrainerControl, TrainerState
 
-from rere.config import LoRA, SFTConfig
+from rere.config.sft import SFTConfig
+from rere.config.training import LoRA
 from rere.language_model import Checkpoint
 from rere.progress import progress
 from rere.serving.recommender import GenerativeRecommender

@@ -1,0 +1,47 @@
+"""Settings of the item index: codes and item vectors."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from rere.config.backbone import Backbone, ScratchModel
+from rere.config.base import Settings
+
+
+class TitleEmbedding(Settings):
+    """Item vectors from titles: TF-IDF over words and character n-grams, reduced by truncated SVD."""
+
+    type: Literal["tfidf"] = "tfidf"
+    dimensions: int = Field(default=64, ge=2)
+
+
+class SentenceEmbedding(Settings):
+    """Item vectors from titles by a sentence-transformers model (hub id or directory; an optional package)."""
+
+    type: Literal["sentence_transformer"] = "sentence_transformer"
+    model: str
+
+
+Embedding = Annotated[TitleEmbedding | SentenceEmbedding, Field(discriminator="type")]
+
+
+class SemanticCodes(Settings):
+    """Semantic IDs by residual k-means over item vectors (TIGER, arXiv 2305.05065)."""
+
+    embedding: Embedding = TitleEmbedding()
+    levels: int = Field(default=2, ge=1, description="codewords an item, before what resolves collisions")
+    codewords: int = Field(default=256, ge=2, description="clusters a level, at most")
+
+
+class IndexConfig(Settings):
+    backbone: Backbone = ScratchModel()
+    code: Literal["title", "prefix", "semantic"] = Field(
+        default="prefix",
+        description="title: all tokens of the title (the paper); prefix: its shortest prefix that no other item "
+        "shares; semantic: residual k-means codewords as new tokens (`semantic` sets them)",
+    )
+    semantic: SemanticCodes = SemanticCodes()
+    instruction: str = Field(default="", description="text before the history")
+    seed: int = 0

@@ -1,0 +1,113 @@
+"""Settings of the data: sources, the split, ingest, validation, prediction rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from rere.config.base import Settings
+
+
+class MovieLens100K(Settings):
+    """MovieLens-100K as carried by the `recbole` wheel (found, never imported; SHA-256 checked)."""
+
+    type: Literal["movielens_100k"] = "movielens_100k"
+
+
+class Tables(Settings):
+    """A pair of CSV or Parquet files: interactions (user, item, time) and items (item, title)."""
+
+    type: Literal["tables"] = "tables"
+    interactions: Path
+    items: Path
+    user_column: str = "user_id"
+    item_column: str = "item_id"
+    time_column: str = "timestamp"
+    title_column: str = "title"
+
+
+class AmazonReviews(Settings):
+    """Raw Amazon dumps (2014, 2018, 2023): JSON lines or Python literals a line, optionally .gz."""
+
+    type: Literal["amazon_reviews"] = "amazon_reviews"
+    reviews: Path
+    metadata: Path
+    since: str | None = Field(default=None, description="ISO date, inclusive")
+    until: str | None = Field(default=None, description="ISO date, exclusive")
+
+
+class WindowFiles(Settings):
+    """One CSV row a window, already split: the format of ReRe's and MiniOneRec's data files."""
+
+    type: Literal["window_files"] = "window_files"
+    train: Path
+    valid: Path
+    test: Path
+    items: Path | None = Field(default=None, description="`title<TAB>id` lines; else the rows' own titles")
+
+
+class HubDataset(Settings):
+    """A Hugging Face `datasets` id (or a local directory that `load_dataset` reads)."""
+
+    type: Literal["hub"] = "hub"
+    interactions: str
+    interactions_config: str | None = None
+    interactions_split: str = "train"
+    items: str
+    items_config: str | None = None
+    items_split: str = "train"
+    user_column: str = "user_id"
+    item_column: str = "item_id"
+    time_column: str = "timestamp"
+    title_column: str = "title"
+
+
+Source = Annotated[MovieLens100K | Tables | AmazonReviews | WindowFiles | HubDataset, Field(discriminator="type")]
+
+
+class LeaveOneOut(Settings):
+    """A user's last interaction is the test row, the one before it the validation row."""
+
+    type: Literal["leave_one_out"] = "leave_one_out"
+
+
+class Chronological(Settings):
+    """The paper's split: all windows in order of time, cut into train, validation and test shares."""
+
+    type: Literal["chronological"] = "chronological"
+    train: float = Field(default=0.8, gt=0, lt=1)
+    valid: float = Field(default=0.1, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _leaves_a_test_share(self) -> Chronological:
+        if self.train + self.valid >= 1:
+            raise ValueError(f"train + valid must leave a test share, got {self.train} + {self.valid}")
+        return self
+
+
+SplitRule = Annotated[LeaveOneOut | Chronological, Field(discriminator="type")]
+
+
+class IngestConfig(Settings):
+    source: Source = MovieLens100K()
+    split: SplitRule = LeaveOneOut()
+    k_core: int = Field(default=5, ge=1, description="training interactions an item and a user need; 1 keeps all")
+    unseen: Literal["keep", "drop"] = Field(
+        default="keep", description="users and items that never occur in the training period"
+    )
+    title_characters: int = Field(default=512, ge=8, description="longer titles are cut, and counted")
+
+
+class ValidationConfig(Settings):
+    minimum_users: int = Field(default=50, ge=1)
+    minimum_items: int = Field(default=50, ge=1)
+    minimum_interactions: int = Field(default=500, ge=1)
+    earliest: str = Field(default="1990-01-01", description="ISO date; older timestamps are an error")
+    drift_warning: float = Field(default=0.2, gt=0, description="population stability index")
+    failing_rows: int = Field(default=5, ge=1, description="rows named for each failed check")
+
+
+class SplitConfig(Settings):
+    history_items: int = Field(default=10, ge=1, description="most recent items in a prompt")

@@ -1,0 +1,43 @@
+"""Settings of the gate and of promotion."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from rere.config.base import Settings
+
+
+class GateConfig(Settings):
+    """What a challenger must show; margins are in the metric's own units."""
+
+    metric: str = Field(default="ndcg@10", pattern=r"^(ndcg|hr)@[1-9]\d*$")
+    minimum_gain: float = Field(
+        default=-0.005, description="least gain over the champion; lower bound of the paired interval"
+    )
+    minimum_over_popularity: float = Field(default=0.0, description="the interval's lower bound must exceed it")
+    guards: tuple[str, ...] = Field(default=("hr@10",), description="metrics that must not fall either")
+    guard_margin: float = Field(default=0.01, ge=0, description="how far a guard's lower bound may lie below zero")
+    minimum_coverage_ratio: float = Field(default=0.8, ge=0, description="of the champion's catalogue coverage")
+    maximum_popularity_rise: float = Field(default=0.05, ge=0, description="of the mean popularity percentile")
+    segment_margin: float = Field(default=0.01, ge=0, description="no segment may surely be worse by more")
+    minimum_segment_rows: int = Field(default=30, ge=1, description="segments with fewer test rows aren't judged")
+    new_user_interactions: int = Field(default=10, ge=0, description="training interactions of a new user, at most")
+    heavy_user_share: float = Field(default=0.2, gt=0, lt=1, description="the most active rows, by their user")
+    cold_item_interactions: int = Field(default=10, ge=0, description="training interactions of a cold item, at most")
+    maximum_latency_ms: float = Field(default=1000.0, gt=0, description="median of single requests, on this machine")
+    maximum_mebibytes: float = Field(default=4096.0, gt=0, description="of the model's files")
+    maximum_warnings: int = Field(default=5, ge=0, description="of the data validation")
+    maximum_age_days: float | None = Field(default=None, gt=0, description="of the newest training interaction")
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    bootstrap_samples: int = Field(default=2000, ge=100)
+    seed: int = 0
+
+
+class PromotionConfig(Settings):
+    model_name: str = "rere"
+    decided_by: Literal["gate", "review"] = Field(
+        default="gate", description="gate: a model that passes is champion at once; review: when a person approves it"
+    )
+    gate: GateConfig = GateConfig()

@@ -1,0 +1,113 @@
+"""Settings of reinforcement learning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from rere.config.base import Settings
+from rere.config.catalog import Embedding, TitleEmbedding
+from rere.config.decoding import Beam, Normalisation, Sampling
+from rere.config.training import Adaptation, FullFineTuning, InProcesses, Precision
+
+
+class RuleReward(Settings):
+    """1 for the target, 0 otherwise."""
+
+    type: Literal["rule"] = "rule"
+    weight: float = 1.0
+
+
+class RankingReward(Settings):
+    """-1/log2(rank+1) over the group's sum, for negatives; only in groups with a hit."""
+
+    type: Literal["ranking"] = "ranking"
+    weight: float = 1.0
+
+
+class SemanticReward(Settings):
+    """Cosine of the candidate's and the target's title vectors, negative ones as 0 (ReRe's semantic reward)."""
+
+    type: Literal["semantic"] = "semantic"
+    weight: float = 1.0
+    embedding: Embedding = TitleEmbedding()
+
+
+class CollaborativeReward(Settings):
+    """The teacher's probability of the candidate within its group (ReRe's collaborative reward), or its logarithm."""
+
+    type: Literal["collaborative"] = "collaborative"
+    weight: float = 1.0
+    scale: Literal["share", "log"] = "share"
+
+
+class CustomReward(Settings):
+    """A function of your own, by import path: takes a `rere.training.rewards.Group`, returns (P, G) rewards."""
+
+    type: Literal["custom"] = "custom"
+    path: str = Field(pattern=r"^[\w.]+:\w+$", description="package.module:function")
+    weight: float = 1.0
+
+
+Reward = Annotated[
+    RuleReward | RankingReward | SemanticReward | CollaborativeReward | CustomReward, Field(discriminator="type")
+]
+
+
+class RLConfig(InProcesses):
+    group: int = Field(default=16, ge=2, description="candidates a prompt, G")
+    generation: Literal["constrained", "unconstrained"] = Field(
+        default="constrained", description="unconstrained: whatever the model writes, items or not (needs code: title)"
+    )
+    sampling: Sampling = Beam()
+    normalisation: Normalisation = Field(
+        default="trie", description="log-probabilities over the vocabulary (the paper) or over allowed children"
+    )
+    rewards: tuple[Reward, ...] = (RuleReward(), CollaborativeReward(scale="log"))
+    ground_truth: Literal["off", "add"] = Field(
+        default="add", description="add: a group that misses the target gets it in place of its last candidate"
+    )
+    loss: Literal["grpo", "dapo", "gspo", "mpo"] = Field(
+        default="mpo",
+        description="mpo: cross-entropy of the group's softmax to reference policy times exp(reward)",
+    )
+    advantage: Literal["group_std", "none"] = Field(
+        default="group_std", description="group_std: divided by the group's deviation; none: only its mean is removed"
+    )
+    kl: float = Field(default=1e-3, ge=0, description="beta, weight of the k3 KL to the reference")
+    reference_sync_updates: int = Field(default=512, ge=1)
+    reference_mixup: float = Field(default=0.6, ge=0, le=1, description="share of the policy at a sync")
+    adaptation: Adaptation = FullFineTuning()
+    updates: int | None = Field(default=1000, ge=1, description="stop after so many; null: after `epochs`")
+    epochs: int = Field(default=2, ge=1)
+    prompts: int = Field(default=32, ge=1, description="prompts an update")
+    device_batch_prompts: int = Field(
+        default=32, ge=1, description="prompts a forward, shared out among processes; accumulation makes up the rest"
+    )
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warmup_share: float = Field(default=0.03, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_gradient: float = Field(default=1.0, gt=0)
+    validate_every: int = Field(default=100, ge=1, description="updates between validations")
+    validation_rows: int = Field(default=2000, ge=1, description="validation rows judged, at most")
+    checkpoint_every: int = Field(default=50, ge=1, description="updates between checkpoints")
+    keep: Literal["best", "last"] = Field(default="best", description="by validation NDCG@10; the start counts too")
+    precision: Precision = "float32"
+    gradient_checkpointing: Literal["off", "on"] = "off"
+    seed: int = 0
+
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether an item model is needed."""
+        return any(reward.type == "collaborative" for reward in self.rewards)
+
+    @model_validator(mode="after")
+    def _unconstrained_is_plain(self) -> RLConfig:
+        taken_for_items = (self.normalisation == "trie", self.ground_truth == "add", self.sampling.type == "dynamic")
+        if self.generation == "unconstrained" and any(taken_for_items):
+            raise ValueError(
+                "unconstrained generation goes with normalisation: vocab, ground_truth: off, and beam or multinomial "
+                "sampling: the others take what is generated for items"
+            )
+        return self
