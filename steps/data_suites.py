@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rere.config.data import ValidationConfig
-from rere.data.columns import iso_seconds
 from rere.data.dataset import PERIODS, Dataset, Windows
 from rere.data.flags import flag_interactions, flag_items, flag_windows
+from rere.data.times import iso_seconds
 from rere.data.titles import ID_CHARACTERS
 from rere.data.validation_report import Severity
 from steps.judge import Suite

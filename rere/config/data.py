@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import available_timezones
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from rere.config.base import Settings
+
+
+def _known_zone(name: str) -> str:
+    if name != "UTC" and name not in available_timezones():
+        raise ValueError(f"{name!r} is no IANA time zone, such as Europe/Berlin")
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
 
 
 class MovieLens100K(Settings):
@@ -26,6 +36,7 @@ class Tables(Settings):
     item_column: str = "item_id"
     time_column: str = "timestamp"
     title_column: str = "title"
+    time_zone: TimeZone = Field(default="UTC", description="IANA name: where ISO times without an offset are local")
 
 
 class AmazonReviews(Settings):
@@ -62,6 +73,7 @@ class HubDataset(Settings):
     item_column: str = "item_id"
     time_column: str = "timestamp"
     title_column: str = "title"
+    time_zone: TimeZone = Field(default="UTC", description="IANA name: where ISO times without an offset are local")
 
 
 Source = Annotated[MovieLens100K | Tables | AmazonReviews | WindowFiles | HubDataset, Field(discriminator="type")]

@@ -21,13 +21,15 @@ import pandas as pd
 
 from rere.artifacts import sha256
 from rere.config.data import AmazonReviews
-from rere.data.columns import iso_seconds, require_file
-from rere.data.raw import RawData, interactions_frame, items_frame
+from rere.data.columns import require_file
+from rere.data.raw import SECOND, RawData, interactions_frame, items_frame
+from rere.data.times import iso_seconds
 from rere.errors import RereError
 
 MALFORMED_SHARE = 0.01
-# user, item, time, and milliseconds a unit of that time: 2023, then 2014 and 2018
-KEYS = (("user_id", "parent_asin", "timestamp", 1), ("reviewerID", "asin", "unixReviewTime", 1000))
+LATEST = 1 << 62  # microseconds; further from 1970, no time is meant
+# user, item, time, and microseconds per unit of that time: 2023, then 2014 and 2018
+KEYS = (("user_id", "parent_asin", "timestamp", 1_000), ("reviewerID", "asin", "unixReviewTime", SECOND))
 
 
 @dataclass
@@ -96,8 +98,8 @@ def load(source: AmazonReviews) -> RawData:
         RereError: missing, damaged or foreign files; more than 1 % malformed lines.
     """
     users, items, times = Codes(), Codes(), array("q")
-    since = iso_seconds(source.since, "since") * 1000 if source.since else None
-    until = iso_seconds(source.until, "until") * 1000 if source.until else None
+    since = iso_seconds(source.since, "since") * SECOND if source.since else None
+    until = iso_seconds(source.until, "until") * SECOND if source.until else None
     reviews, outside = Lines(source.reviews, "reviews"), 0
     for content in reviews:
         review = parse_review(content)
@@ -146,7 +148,7 @@ def parse_line(line: str) -> dict[str, Any] | None:
     """A line's object: JSON, else a Python literal (the 2014 metadata); None when it is neither."""
     try:
         content = json.loads(line)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         try:
             content = ast.literal_eval(line.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -155,9 +157,9 @@ def parse_line(line: str) -> dict[str, Any] | None:
 
 
 def parse_review(content: dict[str, Any]) -> tuple[str, str, int] | None:
-    """(user, item, milliseconds since 1970), or None when a key is missing or of a wrong type."""
+    """(user, item, microseconds since 1970), or None when a key is missing or of a wrong type."""
     for user_key, item_key, time_key, unit in KEYS:
         user, item, time = content.get(user_key), content.get(item_key), content.get(time_key)
         if isinstance(user, str) and user and isinstance(item, str) and item and type(time) is int:
-            return user, item, time * unit
+            return (user, item, time * unit) if abs(time * unit) < LATEST else None
     return None

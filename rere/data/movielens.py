@@ -9,8 +9,8 @@ import pandas as pd
 
 from rere.artifacts import sha256
 from rere.config.data import MovieLens100K
-from rere.data.columns import read_times
 from rere.data.raw import RawData, interactions_frame, items_frame
+from rere.data.times import read_times
 from rere.errors import RereError
 
 PACKAGE = "recbole"

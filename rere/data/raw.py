@@ -11,7 +11,10 @@ import pyarrow as pa
 
 from rere.config.data import HubDataset, Tables
 from rere.data.codes import TextCodes, category
-from rere.data.columns import TimeParts, read_ids, read_titles
+from rere.data.columns import read_ids, read_titles
+from rere.data.times import TimeParts
+
+SECOND = 1_000_000  # microseconds
 
 
 @dataclass(frozen=True)
@@ -36,16 +39,16 @@ class RawData:
     periods: pd.Series | None = None  # a period an interaction, when the source brings its own split
 
 
-def interactions_frame(users: pd.Series, items: pd.Series, milliseconds: np.ndarray) -> pd.DataFrame:
+def interactions_frame(users: pd.Series, items: pd.Series, microseconds: np.ndarray) -> pd.DataFrame:
     """user_id, item_id (categories), timestamp (whole seconds); text or categories come in.
 
     Rows whose times differ within a second only would lose their order, so then the rows are put in
     order of time (stably) before the fractions go.
     """
     text = {"user_id": category(users).array, "item_id": category(items).array}
-    frame = pd.DataFrame({**text, "timestamp": milliseconds // 1000})
-    if (milliseconds % 1000).any():
-        frame = frame.iloc[np.argsort(milliseconds, kind="stable")].reset_index(drop=True)
+    frame = pd.DataFrame({**text, "timestamp": microseconds // SECOND})
+    if (microseconds % SECOND).any():
+        frame = frame.iloc[np.argsort(microseconds, kind="stable")].reset_index(drop=True)
     return frame
 
 
@@ -80,17 +83,17 @@ def raw_from_tables(
         read_ids(catalogue[source.item_column], f"column {source.item_column!r} of {source.items}"),
         read_titles(catalogue[source.title_column], f"column {source.title_column!r} of {source.items}"),
     )
-    users, takes, times, rows = TextCodes(), TextCodes(), TimeParts(time, first_row), 0
+    users, takes, times, rows = TextCodes(), TextCodes(), TimeParts(time, first_row, source.time_zone), 0
     for part in events:
-        users.add(read_ids(part[source.user_column], user, rows))
-        takes.add(read_ids(part[source.item_column], item, rows))
+        users.add(read_ids(part[source.user_column], user, first_row + rows))
+        takes.add(read_ids(part[source.item_column], item, first_row + rows))
         times.add(part[source.time_column])
         rows += len(part)
     ids = users.column(), takes.column()
     pa.default_memory_pool().release_unused()  # what the parts took
     return RawData(
         name=name,
-        interactions=interactions_frame(*ids, times.milliseconds()),
+        interactions=interactions_frame(*ids, times.microseconds()),
         items=items,
         sha256=sha256,
         dropped={"repeated item rows": repeated},

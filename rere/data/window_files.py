@@ -18,10 +18,11 @@ import pandas as pd
 
 from rere.artifacts import sha256
 from rere.config.data import WindowFiles
-from rere.data.columns import read_times, require_file
+from rere.data.columns import require_file
 from rere.data.dataset import PERIODS
-from rere.data.raw import RawData, items_frame
+from rere.data.raw import SECOND, RawData, items_frame
 from rere.data.tables import FIRST_LINE, read_table
+from rere.data.times import read_times
 from rere.errors import RereError
 
 REQUIRED = ["history_item_id", "item_id"]
@@ -79,7 +80,7 @@ def read_rows(path: Path, period: str) -> pd.DataFrame:
     rows["timestamp"] = pd.Series(pd.NA, index=rows.index, dtype="Int64")
     if "timestamp" in table:
         place = f"column 'timestamp' of {path}"
-        rows["timestamp"] = pd.array(read_times(table["timestamp"], place, FIRST_LINE) // 1000, dtype="Int64")
+        rows["timestamp"] = pd.array(read_times(table["timestamp"], place, FIRST_LINE) // SECOND, dtype="Int64")
     for name, column in (("history_times", "history_timestamp"), ("history_titles", "history_item_title")):
         rows[name] = read_lists(table[column], path) if column in table else None
         if column in table and (odd := rows[name].str.len() != rows["history"].str.len()).any():
@@ -116,7 +117,7 @@ def read_lists(column: pd.Series, path: Path) -> pd.Series:
 def _seconds(lists: pd.Series, place: str) -> pd.Series:
     """Lists of times as lists of seconds."""
     flat = pd.Series([time for times in lists for time in times])
-    read = iter((read_times(flat, f"{place} (entries counted from its first)") // 1000).tolist())
+    read = iter((read_times(flat, f"{place} (entries counted from its first)") // SECOND).tolist())
     return pd.Series([[next(read) for _ in times] for times in lists], index=lists.index, dtype=object)
 
 

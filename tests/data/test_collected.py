@@ -26,7 +26,10 @@ def raw(rows: list[Row], titles: dict[str, str] | None = None) -> RawData:
     frame = pd.DataFrame(rows, columns=["user", "item", "time"])
     items, _ = items_frame(pd.Series(list(named)), pd.Series(list(named.values())))
     return RawData(
-        "test", interactions_frame(frame["user"], frame["item"], frame["time"].to_numpy() * 1000), items, {"file": "0"}
+        "test",
+        interactions_frame(frame["user"], frame["item"], frame["time"].to_numpy() * 1_000_000),
+        items,
+        {"file": "0"},
     )
 
 

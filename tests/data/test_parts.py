@@ -10,10 +10,10 @@ import pytest
 
 from rere.config.data import Chronological, IngestConfig, Tables
 from rere.data import codes, tables
-from rere.data.columns import TimeParts, read_times
 from rere.data.dataset import Dataset
 from rere.data.ingest import ingest
 from rere.data.sources import load_source
+from rere.data.times import TimeParts, read_times
 from rere.errors import RereError
 
 ROWS = 400
@@ -85,7 +85,7 @@ def read_parts(parts: list[list[object]], first_row: int) -> np.ndarray:
     times = TimeParts("column 't'", first_row)
     for part in parts:
         times.add(pd.Series(part))
-    return times.milliseconds()
+    return times.microseconds()
 
 
 @pytest.mark.parametrize("parts", [[[5], [6, 7]], [["2001-09-09"], ["2001-09-10T00:00:00"]], [[10**12], [], [10**11]]])
