@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach a hub
-os.environ.setdefault("TQDM_DISABLE", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +14,18 @@ from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.data.dataset import Dataset, IngestReport, Windows
+from tests.home import home
 
 torch.set_num_threads(1)  # the models are tiny; threads would only wait for one another
 TINY = ScratchModel(layers=1, width=32, heads=2, vocabulary=300)
 WORLD_ITEMS = 24
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_in_the_home() -> Iterator[None]:
+    """No test, and nothing that it starts, writes to the user's home."""
+    yield
+    assert not sorted(path.name for path in home().iterdir())
 
 
 @pytest.fixture(scope="session")

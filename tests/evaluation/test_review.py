@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import sync_playwright
 
 from rere.config.promotion import GateConfig
 from rere.data.validation_report import Check as DataCheck
@@ -18,11 +16,9 @@ from rere.data.validation_report import FailingRow, Moved
 from rere.errors import RereError
 from rere.evaluation.gate import Check, Verdict
 from rere.evaluation.review import REGRESSIONS, USERS, ReviewInputs, render_review
+from tests.browser import chromium, needs_chromium
 from tests.evaluation.test_report import CONFIG, HOSTILE, ITEMS, ROWS, Elements, curves, results_of
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
 GATE = GateConfig(bootstrap_samples=200, minimum_segment_rows=5)
 
 
@@ -122,13 +118,12 @@ def test_both_must_be_judged_on_the_same_rows() -> None:
         render_review(inputs(results_of("ReRe", 0.5).assign(target=1)))
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")
+@needs_chromium
 def test_it_fits_a_desktop_and_a_phone_light_and_dark(tmp_path: Path) -> None:
     path = tmp_path / "review.html"
     path.write_text(render_review(inputs()), encoding="utf-8")
     seen: dict[str, str] = {}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium(tmp_path / "profile") as browser:
         schemes: dict[Any, int] = {"light": 1200, "dark": 375}
         for scheme, width in schemes.items():
             page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
@@ -141,5 +136,4 @@ def test_it_fits_a_desktop_and_a_phone_light_and_dark(tmp_path: Path) -> None:
             seen[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
             if place := os.environ.get("RERE_SCREENSHOTS"):
                 page.screenshot(path=Path(place) / f"review-{width}.png", full_page=True)
-        browser.close()
     assert seen["light"] != seen["dark"]

@@ -6,24 +6,22 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
+from tests.browser import chromium, needs_chromium
 from tests.serving.helpers import TITLES, running, tiny_catalog, tiny_deployment
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
 HOSTILE = "<img src=x onerror=\"document.title='broken'\"><script>document.title='broken'</script>"
 SCREENS = {"desktop": {"width": 1200, "height": 800}, "phone": {"width": 375, "height": 740}}
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")
+pytestmark = needs_chromium
+PATIENCE = 120_000  # milliseconds; a busy machine takes its time
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +31,17 @@ def address() -> Iterator[httpx.URL]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(params=SCREENS)
 def page(request: pytest.FixtureRequest, browser: Any, address: httpx.URL) -> Iterator[Any]:
     """The page on a screen; any error that it logs fails the test."""
     page = browser.new_page(viewport=SCREENS[request.param])
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
