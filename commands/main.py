@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import importlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from rere.errors import RereError
+from rere.project import project_root, use_project, use_stack
+
+WITHOUT_STACK = ("check", "validate")  # commands that read settings and data, and no registry
 
 
 class LazyGroup(click.Group):
@@ -22,7 +29,10 @@ class LazyGroup(click.Group):
             return None
         command = importlib.import_module(f"commands.{module}").command
         assert isinstance(command, click.Command)
-        return command
+        assert command.callback is not None
+        prepared = copy.copy(command)
+        prepared.callback = _after(project_root if module in WITHOUT_STACK else use_stack, command.callback)
+        return prepared
 
     def invoke(self, context: click.Context) -> object:
         """A RereError ends the command with its message alone, exit status 1."""
@@ -32,9 +42,28 @@ class LazyGroup(click.Group):
             raise click.ClickException(str(error)) from error
 
 
+def _after(find: Callable[[], Path], run: Callable[..., Any]) -> Callable[..., Any]:
+    """A command that finds its project first; only when it runs, so that each one's --help works anywhere."""
+
+    @functools.wraps(run)
+    def found(*arguments: Any, **options: Any) -> Any:
+        find()
+        return run(*arguments, **options)
+
+    return found
+
+
 @click.command(cls=LazyGroup)
-def cli() -> None:
+@click.option(
+    "--project",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=None,
+    help="The project's root [default: $RERE_PROJECT; else found from the current directory upwards].",
+)
+def cli(project: Path | None) -> None:
     """Train, judge, serve: LLM-based generative recommenders."""
+    if project is not None:
+        use_project(project)
 
 
 if __name__ == "__main__":

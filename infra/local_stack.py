@@ -17,6 +17,8 @@ HOME = ROOT / ".rere"
 def set_up(home: Path) -> dict[str, str]:
     """Register and activate the stack in `home`; returns the environment that finds it."""
     environment = {
+        "RERE_PROJECT": str(ROOT),
+        "ZENML_REPOSITORY_PATH": str(ROOT),  # so `zenml pipeline run` finds the code from any directory
         "ZENML_CONFIG_PATH": str(home / "zenml"),
         "ZENML_ANALYTICS_OPT_IN": "false",
         "ZENML_ENABLE_RICH_TRACEBACK": "false",

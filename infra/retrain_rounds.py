@@ -20,6 +20,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from rere.project import use_stack
+
 if TYPE_CHECKING:
     from pipelines.retraining import Outcome
 
@@ -95,6 +97,7 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=ROOT / ".rere" / "retrain", help="of exports and outcomes")
     arguments = parser.parse_args()
 
+    use_stack()
     from pipelines.checked import explain_errors
     from pipelines.retraining import retrain, settings_of
 

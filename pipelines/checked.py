@@ -17,20 +17,30 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 from rich.console import Console
+from zenml.client import Client
+from zenml.config.global_config import GlobalConfiguration
 from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
-from zenml.enums import ExecutionMode
+from zenml.enums import ExecutionMode, StackComponentType
+from zenml.models import PipelineRunResponse
 from zenml.pipelines.pipeline_definition import Pipeline
 
 from rere.errors import RereError
+from rere.project import in_project
 
 
 class CheckedPipeline(Pipeline):
-    """Refuses unknown keys anywhere in a run configuration, and says which."""
+    """Refuses unknown keys anywhere in a run configuration, and says which. Runs in the project from any directory."""
 
     def with_options(self, *args: Any, **kwargs: Any) -> Pipeline:
         if config_path := kwargs.get("config_path"):
             self._check_keys(Path(config_path))
+            kwargs["config_path"] = str(Path(config_path).resolve())  # it is read again when the pipeline runs
         return super().with_options(*args, **kwargs)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> PipelineRunResponse | None:
+        with in_project():
+            _require_tracker()
+            return super().__call__(*args, **kwargs)
 
     def prepare(self, *args: Any, **kwargs: Any) -> None:
         try:
@@ -55,6 +65,17 @@ class CheckedPipeline(Pipeline):
                     ", ".join(place + key for key in unknown),
                     "correct or remove them; docs/configuration.md lists the settings",
                 )
+
+
+def _require_tracker() -> None:
+    """RereError on a stack that the pipeline could not end on: training takes long, and the registry comes last."""
+    stack = Client().active_stack_model
+    if StackComponentType.EXPERIMENT_TRACKER not in stack.components:
+        raise RereError(
+            "a stack with an MLflow experiment tracker, whose registry takes the model",
+            f"the stack {stack.name!r} of {GlobalConfiguration().config_directory}, which has none",
+            "run `make stack` once and `source .venv/bin/activate` in each new shell, or use `rere run`",
+        )
 
 
 def checked_pipeline(entrypoint: Callable[..., Any]) -> CheckedPipeline:

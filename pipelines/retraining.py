@@ -17,6 +17,7 @@ from infra.wait_for_run import COMPLETED, wait
 from pipelines.checked import settings_error
 from pipelines.retrain import retrain_pipeline
 from rere.errors import RereError
+from rere.project import in_project
 from steps import champion, registry
 from steps.reports import write_report
 from steps.retraining import find_base, make_plan
@@ -56,7 +57,12 @@ def retrain(config: Path, when: When = "changed", timeout: float = 6 * 3600) -> 
     Raises:
         RereError: the run failed or didn't end in time; settings that are none.
     """
-    began = time.monotonic()
+    began, config = time.monotonic(), config.resolve()
+    with in_project():  # paths in the configuration are relative to its root
+        return _retrain(config, when, timeout, began)
+
+
+def _retrain(config: Path, when: When, timeout: float, began: float) -> Outcome:
     chosen = settings_of(config)
     name: str = chosen["promotion"].model_name
     champion.repair(name)

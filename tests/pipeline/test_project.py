@@ -1,0 +1,85 @@
+"""Commands without an activated environment, from other directories: they find their project and leave no litter."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.conftest import Project, copy_project
+
+NEEDLESS = ("RERE_", "ZENML_", "MLFLOW_")
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """A directory to call from; at the end nothing lies in it nor in the home directory."""
+    for name in ("elsewhere", "home"):
+        (tmp_path / name).mkdir()
+    yield tmp_path / "elsewhere"
+    assert [path.name for name in ("elsewhere", "home") for path in (tmp_path / name).iterdir()] == []
+
+
+def call(code: Path, elsewhere: Path, program: str, *arguments: str, **variables: str) -> tuple[int, str]:
+    """Run `python -m PROGRAM` with the code of a project and no variable that says where it is."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(NEEDLESS)}
+    environment |= {"PYTHONPATH": str(code), "HOME": str(elsewhere.parent / "home"), "NO_COLOR": "1", **variables}
+    done = subprocess.run(
+        [sys.executable, "-m", program, *arguments],
+        cwd=elsewhere,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return done.returncode, done.stdout
+
+
+def test_a_command_from_elsewhere_asks_its_projects_registry(project: Project, elsewhere: Path) -> None:
+    status, said = call(project.root, elsewhere, "commands.main", "versions", "--model", "nobody")
+    assert status == 1
+    assert said.splitlines()[-1] == (
+        "Error: Expected registered versions of nobody; got none. To mend it: run `make demo`, or name another by "
+        "--model"
+    )
+
+
+def test_a_pipeline_from_elsewhere_runs_in_its_project(project: Project, elsewhere: Path) -> None:
+    (elsewhere / "mine.yaml").write_text("parameters: {data: {source: {type: tables, interactions: a, items: b}}}\n")
+    for command in (["run", "-c", "mine.yaml"], ["retrain", "-c", "mine.yaml"]):
+        status, said = call(project.root, elsewhere, "commands.main", *command)
+        assert status == 1, said
+        assert "Traceback" not in said
+        assert str(project.root / "a") in said or "a" in said
+    (elsewhere / "mine.yaml").unlink()
+
+
+def test_a_project_without_a_stack_is_refused(elsewhere: Path, tmp_path: Path) -> None:
+    copy_project(tmp_path)
+    for command in (["versions"], ["run"], ["serve"], ["retrain", "-c", str(tmp_path / "configs" / "smoke.yaml")]):
+        status, said = call(tmp_path, elsewhere, "commands.main", *command)
+        assert status == 1, said
+        assert "run `make stack` in the project" in said
+        assert "Traceback" not in said
+    assert not (tmp_path / ".rere").exists()
+
+
+def test_the_project_can_be_named(project: Project, elsewhere: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    copy_project(other)
+    named = ("--project", str(project.root), "versions", "--model", "nobody")
+    status, said = call(other, elsewhere, "commands.main", *named)
+    assert (status, "registered versions of nobody" in said) == (1, True)
+    status, said = call(other, elsewhere, "commands.main", "--project", str(elsewhere), "versions")
+    assert (status, "which has neither" in said) == (1, True)
+
+
+def test_help_works_anywhere(elsewhere: Path, tmp_path: Path) -> None:
+    copy_project(tmp_path)
+    status, said = call(tmp_path, elsewhere, "commands.main", "versions", "--help")
+    assert (status, "List the registered versions" in said) == (0, True)

@@ -1,0 +1,81 @@
+"""Which project a command belongs to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from rere import project
+from rere.errors import RereError
+from rere.project import in_project, project_root, stack_environment, use_project, use_stack
+
+
+@pytest.fixture(autouse=True)
+def _no_project_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RERE_PROJECT", "MLFLOW_TRACKING_URI"):
+        monkeypatch.setenv(name, "")  # so that what the test sets is undone
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """A project with a stack, and a directory deep in it."""
+    root = tmp_path / "other project"
+    (root / ".rere").mkdir(parents=True)
+    (root / "data" / "deep").mkdir(parents=True)
+    (root / ".rere" / "env.sh").write_text("export MLFLOW_TRACKING_URI='sqlite:////it here'\n")
+    return root
+
+
+def test_it_is_found_from_the_current_directory_upwards(other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(other / "data" / "deep")
+    assert project_root() == other
+    with in_project():
+        assert Path.cwd() == other
+    assert Path.cwd() == other / "data" / "deep"
+
+
+def test_outside_of_any_it_is_the_one_that_the_code_lies_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert project_root() == Path(__file__).resolve().parents[1]
+
+
+def test_what_is_named_comes_first(other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / "mine"
+    (mine / ".rere").mkdir(parents=True)
+    monkeypatch.chdir(mine)
+    use_project(other)
+    assert project_root() == other
+    assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:////it here"
+
+
+def test_a_directory_without_a_project_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RERE_PROJECT", str(tmp_path))
+    with pytest.raises(RereError, match=r"which has neither.*make stack"):
+        project_root()
+    monkeypatch.delenv("RERE_PROJECT")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(project, "CODE", tmp_path)  # as where the code is installed without its project
+    with pytest.raises(RereError, match="--project"):
+        project_root()
+
+
+def test_the_stack_is_the_projects_unless_a_variable_says_otherwise(
+    other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(other)
+    assert use_stack() == other
+    assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:////it here"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.com")
+    use_stack()
+    assert os.environ["MLFLOW_TRACKING_URI"] == "https://mlflow.example.com"
+
+
+def test_a_project_without_a_stack_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".rere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert stack_environment(tmp_path) == {}
+    with pytest.raises(RereError, match="make stack"):
+        use_stack()
