@@ -43,7 +43,7 @@ from rere.decoding.tree_attention import TreeModel
 from rere.language_model import Checkpoint, load_model
 from rere.serving.app import create_app
 from rere.serving.config import ServingConfig
-from rere.serving.deployment import Deployment, Job, Ranked
+from rere.serving.deployment import Deployment, Query, Ranked
 from rere.serving.live import CatalogEdits
 from rere.serving.server import make_server
 from rere.serving.service import RecommendationService
@@ -59,12 +59,12 @@ class StockDeployment(Deployment):
     """The usual way: one request after another through `generate`."""
 
     @torch.no_grad()
-    def rank(self, jobs: Sequence[Job], unwanted: Callable[[], bool] = lambda: False) -> list[Ranked]:
-        return [self._one(job) for job in jobs]
+    def rank(self, queries: Sequence[Query], unwanted: Callable[[], bool] = lambda: False) -> list[Ranked]:
+        return [self._one(query) for query in queries]
 
-    def _one(self, job: Job) -> Ranked:
+    def _one(self, query: Query) -> Ranked:
         snapshot = self.snapshot
-        end, prompt = end_token(snapshot.catalog.tokenizer), torch.tensor([snapshot.prompt(job.history)])
+        end, prompt = end_token(snapshot.catalog.tokenizer), torch.tensor([snapshot.prompt(query.history)])
         if not hasattr(self, "constraint"):
             self.constraint = EndsForFree(snapshot.catalog.item_tokens, 0, end)
             self.place = {tuple(tokens): item for item, tokens in enumerate(snapshot.catalog.item_tokens)}
@@ -72,8 +72,8 @@ class StockDeployment(Deployment):
         out = self.model.model.generate(
             prompt,
             attention_mask=torch.ones_like(prompt),
-            num_beams=job.width,
-            num_return_sequences=job.k,
+            num_beams=self.width(query),
+            num_return_sequences=query.k,
             do_sample=False,
             length_penalty=0.0,
             max_new_tokens=snapshot.trie.max_length + 1,
@@ -186,7 +186,7 @@ def agree(subject: Deployment, requests: list[dict[str, Any]]) -> float:
     same = 0
     for body in requests:
         history = tuple(subject.snapshot.lookup.index_of(item) or 0 for item in body["history"])
-        lists = [way.rank([Job(way, history, K, frozenset(), 1e18)]) for way in (subject, stock)]
+        lists = [way.rank([Query(history, K)]) for way in (subject, stock)]
         same += lists[0] is not None and lists[1] is not None and lists[0][0].items == lists[1][0].items
     return same / len(requests)
 
@@ -255,9 +255,9 @@ def by_size(options: argparse.Namespace) -> list[dict[str, float]]:
         )
         record["held_mib"] = torch.cuda.memory_allocated() / 2**20 if torch.cuda.is_available() else held_mib() - before
 
-        def job(place: int, own: Deployment = own, size: int = size) -> Job:
+        def query(place: int, size: int = size) -> Query:
             history = tuple(random.Random(place).choices(range(size), k=HISTORY))
-            return Job(own, history, K, frozenset(history), 1e18)
+            return Query(history, K, frozenset(history))
 
         def timed(work: Callable[[], Any], repeats: int = 7) -> float:
             runs = []
@@ -268,8 +268,8 @@ def by_size(options: argparse.Namespace) -> list[dict[str, float]]:
             return statistics.median(runs)
 
         snapshot = own.snapshot
-        record["one_ms"] = timed(lambda: own.rank([job(0)]))  # noqa: B023
-        record["of_64_ms"] = timed(lambda: own.rank([job(n) for n in range(64)])) / 64  # noqa: B023
+        record["one_ms"] = timed(lambda: own.rank([query(0)]))  # noqa: B023
+        record["of_64_ms"] = timed(lambda: own.rank([query(n) for n in range(64)])) / 64  # noqa: B023
         record["remove_ms"] = timed(lambda: CatalogEdits({}, frozenset({"5"})).apply(snapshot))  # noqa: B023
         record["add_ms"] = timed(lambda: CatalogEdits({"new": "brand new"}).apply(snapshot), 1)  # noqa: B023
         record["find_ms"] = timed(lambda: list(zip(range(10), snapshot.search.find("ban"), strict=False)))  # noqa: B023

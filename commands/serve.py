@@ -24,7 +24,7 @@ import click
     "--edits",
     type=click.Path(dir_okay=False, path_type=Path),
     default=None,
-    help="File that keeps added and removed items [default: .rere/serving/MODEL.json].",
+    help="File that keeps added and removed items; relative: below the project [default: .rere/serving/MODEL.json].",
 )
 @click.option(
     "--settings",
@@ -44,14 +44,13 @@ def command(
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        kept = edits or Path(".rere") / "serving" / f"{Path(model).name}.json"
-        serve(model, alias, host, port, threads, kept, settings)
+        serve(model, alias, host, port, threads, edits, settings)
     except RereError as error:
         raise click.ClickException(str(error)) from error
 
 
 def serve(
-    model: str, alias: str, host: str, port: int, threads: int | None, edits: Path, settings: Path | None
+    model: str, alias: str, host: str, port: int, threads: int | None, edits: Path | None, settings: Path | None
 ) -> None:
     """Load the alias's version and answer until told to stop."""
     import torch
@@ -66,6 +65,7 @@ def serve(
     from rere.serving.server import make_server
     from rere.serving.service import RecommendationService
     from steps.alias import AliasSource
+    from steps.edits import edits_file
 
     try:
         config = ServingConfig.model_validate(yaml.safe_load(settings.read_text("utf-8")) or {} if settings else {})
@@ -73,7 +73,7 @@ def serve(
         raise RereError(f"settings of the service in {settings}", str(error), "see docs/serving.md") from error
     torch.set_num_threads(threads or max(1, torch.get_num_threads() - 1))
     source = AliasSource(model, alias, config.prefix_tokens, config.lookahead_tokens)
-    service = RecommendationService(source.first(), config, edits)
+    service = RecommendationService(source.first(), config, edits_file(model, edits))
     tokens = Tokens(os.environ.get("RERE_SERVE_TOKEN") or None, os.environ.get("RERE_ADMIN_TOKEN") or None)
     app = create_app(service, config, tokens, Follower(source, config.poll_seconds))
     make_server(app, config, host, port).run()

@@ -29,7 +29,7 @@ class ServedRecommender(PythonModel):
         settings = context.model_config
         self.history_items = int(settings["history_items"])
         self.catalog = CatalogIndex.load(Path(context.artifacts["catalog"]))
-        self.lookup = ItemLookup(self.catalog)
+        self.lookup = ItemLookup.of(self.catalog)
         self.recommender = GenerativeRecommender(
             "served",
             Path(context.artifacts["checkpoint"]),
@@ -52,7 +52,9 @@ class ServedRecommender(PythonModel):
     def _rank(self, table: pd.DataFrame, k: int) -> pd.DataFrame:
         if k < 1:
             raise RereError("k of at least 1", str(k), "ask for one item or more; a small catalogue gives fewer")
-        histories = [self.lookup.indices(list(history))[-self.history_items :] for history in table["history"]]
+        histories = [
+            self.lookup.resolve_history(list(history)).items[-self.history_items :] for history in table["history"]
+        ]
         ranking = self.recommender.recommend(histories, k)
         kept = [[item for item in row if item >= 0] for row in ranking.items.tolist()]
         return pd.DataFrame(

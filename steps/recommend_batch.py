@@ -18,7 +18,7 @@ logger = get_logger(__name__)
 def recommend_batch(config: BatchConfig) -> Annotated[pd.DataFrame, ArtifactConfig(name="recommendations")]:
     """The k best items of every user, as Parquet."""
     from rere.serving.batch import read_users, recommend_users, write_parquet
-    from rere.serving.live import CatalogEdits
+    from rere.serving.edits_log import read_edits
     from steps.alias import AliasSource
     from steps.registry import require_tracker
 
@@ -26,7 +26,7 @@ def recommend_batch(config: BatchConfig) -> Annotated[pd.DataFrame, ArtifactConf
     users = read_users(config.users)
     deployment = AliasSource(config.model_name, config.alias).first()
     if config.edits_file is not None:
-        deployment.snapshot = CatalogEdits.load(config.edits_file).apply(deployment.snapshot)
+        deployment.snapshot = deployment.edited(read_edits(config.edits_file))
     table, unknown = recommend_users(deployment, users, config)
     if unknown:
         logger.warning("%d users have no known item and get no recommendations: %s ...", len(unknown), unknown[:5])

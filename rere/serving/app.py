@@ -36,7 +36,7 @@ from rere.serving.schemas import (
     RecommendResponse,
     State,
 )
-from rere.serving.service import DeadlinePassed, Recommendation, RecommendationService
+from rere.serving.service import CatalogChange, DeadlinePassed, Recommendation, RecommendationService
 
 T = TypeVar("T")
 REASONS = {
@@ -73,10 +73,12 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.engine.start()
-        following = asyncio.create_task(follower.run(service)) if follower else None
+        tasks = [asyncio.create_task(service.keep_up())]
+        if follower:
+            tasks.append(asyncio.create_task(follower.run(service)))
         yield
-        if following:
-            following.cancel()
+        for task in tasks:
+            task.cancel()
         await asyncio.to_thread(service.engine.stop)
 
     app = FastAPI(title="ReRe recommender", version=__version__, lifespan=lifespan, redoc_url=None)
@@ -157,20 +159,26 @@ def _catalogue_routes(app: FastAPI, service: RecommendationService, config: Serv
         items = {item.item_id: item.title for item in body.items}
         if len(items) < len(body.items):
             raise RereError("each item once", "an id that occurs again", "leave the repeats out")
-        new = await service.add(items)
-        return Added(new=new, restored=len(items) - new)
+        done = await service.add(items)
+        return Added(new=done.new, restored=len(items) - done.new, **_kept(done))
 
     @app.post("/catalog/remove", responses=CHANGE, dependencies=BEARER)
     async def remove(body: ItemIds) -> Changed:
         """Never recommend these items again; requests that come after the answer don't see them."""
         _limit("item_ids", len(body.item_ids), config.max_edits)
-        return Changed(unknown=await service.remove(body.item_ids))
+        done = await service.remove(body.item_ids)
+        return Changed(unknown=list(done.not_there), **_kept(done))
 
     @app.post("/catalog/restore", responses=CHANGE, dependencies=BEARER)
     async def restore(body: ItemIds) -> Changed:
         """Recommend removed items again."""
         _limit("item_ids", len(body.item_ids), config.max_edits)
-        return Changed(unknown=await service.restore(body.item_ids))
+        done = await service.restore(body.item_ids)
+        return Changed(unknown=list(done.not_there), **_kept(done))
+
+
+def _kept(change: CatalogChange) -> dict[str, Any]:
+    return {"durable": not change.problem, "problem": _plain(change.problem)}
 
 
 def _limit(what: str, got: int, most: int) -> None:

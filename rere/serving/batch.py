@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from rere.data.sources import load_source
 from rere.errors import RereError
 from rere.progress import progress
 from rere.serving.config import BatchConfig, UserEvents, UserTable
-from rere.serving.deployment import Deployment, Job, Ranked
+from rere.serving.deployment import Deployment, Query, Ranked
 
 
 def read_users(users: UserTable | UserEvents) -> pd.DataFrame:
@@ -45,21 +44,21 @@ def recommend_users(deployment: Deployment, users: pd.DataFrame, config: BatchCo
         user_id, rank (from 1), item_id, title, score (nats), model_version: a row a recommendation, users in their
         order; and the ids of users without a known item, who get none.
     """
-    lookup, jobs, unknown = deployment.snapshot.lookup, {}, []
+    lookup, unknown = deployment.snapshot.lookup, []
+    queries: dict[int, Query] = {}
     for row, (user, history) in enumerate(zip(users["user_id"], users["history"], strict=True)):
-        read, _ = lookup.known(history)
+        read = lookup.resolve(history).items
         if read:
             barred = frozenset(read) if config.seen == "exclude" else frozenset()
-            recent = tuple(read[-deployment.history_items :])
-            jobs[row] = Job(deployment, recent, config.k, barred, math.inf)
+            queries[row] = deployment.query(read, config.k, barred)
         else:
             unknown.append(user)
-    order = sorted(jobs, key=lambda row: len(jobs[row].history))  # rows of like length share a batch
+    order = sorted(queries, key=lambda row: len(queries[row].history))  # rows of like length share a batch
     ranked: dict[int, Ranked] = {}
     starts = range(0, len(order), config.batch_users)
     for start in progress(starts, desc="users", unit="batch", leave=False, disable=len(starts) < 4):
         rows = order[start : start + config.batch_users]
-        found = deployment.rank([jobs[row] for row in rows])
+        found = deployment.rank([queries[row] for row in rows])
         assert found is not None  # nothing asks to give up
         ranked.update(zip(rows, found, strict=True))
     return _table(deployment, users["user_id"].tolist(), ranked), unknown

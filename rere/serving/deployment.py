@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,7 +16,7 @@ from rere.decoding.exclusion import Exclusions
 from rere.decoding.prefix_cache import PrefixCache
 from rere.decoding.tree_attention import TreeModel
 from rere.language_model import Checkpoint
-from rere.serving.live import Snapshot
+from rere.serving.live import CatalogEdits, Snapshot
 
 
 @dataclass(frozen=True)
@@ -30,30 +28,16 @@ class Ranked:
     snapshot: Snapshot
 
 
-@dataclass(eq=False)
-class Job:
-    """One request on its way: what is asked of which model, until when.
+@dataclass(frozen=True)
+class Query:
+    """What is asked: the k best items after a history.
 
-    history: item indices, oldest first; excluded: item indices; deadline: of `time.monotonic`
-    abandoned: nobody waits for it any more
+    history: item indices, oldest first, no more than the model reads; excluded: item indices
     """
 
-    deployment: Deployment
     history: tuple[int, ...]
     k: int
-    excluded: frozenset[int]
-    deadline: float
-    future: Future[Ranked] = field(default_factory=Future)
-    abandoned: bool = False
-
-    @property
-    def dead(self) -> bool:
-        return self.abandoned or time.monotonic() > self.deadline
-
-    @property
-    def width(self) -> int:
-        """Beams. Only requests of one width share a batch, so that no list depends on its neighbours."""
-        return max(self.k, self.deployment.beams)
+    excluded: frozenset[int] = frozenset()
 
 
 class Deployment:
@@ -86,19 +70,27 @@ class Deployment:
         self.lookahead = lookahead_tokens
         self.prefixes = PrefixCache(prefix_tokens) if prefix_tokens else None
 
+    def query(self, history: Sequence[int], k: int, excluded: frozenset[int] = frozenset()) -> Query:
+        """A query of a whole history, of which the model reads the most recent items."""
+        return Query(tuple(history[-self.history_items :]), k, excluded)
+
+    def width(self, query: Query) -> int:
+        """Beams. Only queries of one width are searched together, so that no list depends on its neighbours."""
+        return max(query.k, self.beams)
+
     @torch.no_grad()
-    def rank(self, jobs: Sequence[Job], unwanted: Callable[[], bool] = lambda: False) -> list[Ranked] | None:
-        """Search for jobs of one width together; None when `unwanted` says, between two steps, to give up."""
+    def rank(self, queries: Sequence[Query], unwanted: Callable[[], bool] = lambda: False) -> list[Ranked] | None:
+        """Search for queries of one width together; None when `unwanted` says, between two steps, to give up."""
         snapshot = self.snapshot
-        prompts = [snapshot.prompt(job.history) for job in jobs]
+        prompts = [snapshot.prompt(query.history) for query in queries]
         exclusions = None
-        if len(snapshot.gone) or any(job.excluded for job in jobs):
-            exclusions = Exclusions.of(snapshot.trie, snapshot.gone, [job.excluded for job in jobs])
+        if len(snapshot.gone) or any(query.excluded for query in queries):
+            exclusions = Exclusions.of(snapshot.trie, snapshot.gone, [query.excluded for query in queries])
         search = BeamSearch(
             self.model,
             snapshot.trie,
             prompts,
-            jobs[0].width,
+            self.width(queries[0]),
             self.normalisation,
             exclusions=exclusions,
             prefixes=self.prefixes,
@@ -109,10 +101,21 @@ class Deployment:
                 return None
         found = search.result()
         lists = []
-        for job, items, scores in zip(jobs, found.items.tolist(), found.scores.tolist(), strict=True):
-            count = sum(item >= 0 for item in items[: job.k])
+        for query, items, scores in zip(queries, found.items.tolist(), found.scores.tolist(), strict=True):
+            count = sum(item >= 0 for item in items[: query.k])
             lists.append(Ranked(items[:count], scores[:count], snapshot))
         return lists
+
+    def edited(self, edits: CatalogEdits) -> Snapshot:
+        """The catalogue with these changes. Added items that the model can't take are `skipped`, with the reason: their
+        codes can't be made, or are so long that histories might no longer fit into its context."""
+
+        def check(more: Snapshot) -> None:
+            if more.trie.max_length > self.snapshot.trie.max_length:
+                longest = longest_possible(more.catalog, self.history_items)
+                require_room(self.model.context, longest, "shorten the new titles")
+
+        return edits.apply(self.snapshot, check)
 
     def require_room(self, history: Sequence[int]) -> None:
         """Raises RereError where the prompt of a history, with an item after it, is longer than the model's context."""
@@ -123,7 +126,7 @@ class Deployment:
 
     def warm_up(self) -> None:
         """Answer one request, so that the first real one isn't slow; raises whatever is wrong with the model."""
-        self.rank([Job(self, (0,), 1, frozenset(), float("inf"))])
+        self.rank([Query((0,), 1)])
 
 
 def load_deployment(

@@ -13,9 +13,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 
 from rere.serving.config import ServingConfig
-from rere.serving.deployment import Job
+from rere.serving.deployment import Deployment, Query, Ranked
 from rere.serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,28 @@ class QueueFull(Exception):
 
 class EngineStopped(Exception):
     """The service is shutting down."""
+
+
+@dataclass(eq=False)
+class Job:
+    """A query on its way: to which model, until when.
+
+    deadline: of `time.monotonic`; abandoned: nobody waits for it any more
+    """
+
+    deployment: Deployment
+    query: Query
+    deadline: float
+    future: Future[Ranked] = field(default_factory=Future)
+    abandoned: bool = False
+
+    @property
+    def dead(self) -> bool:
+        return self.abandoned or time.monotonic() > self.deadline
+
+    @property
+    def width(self) -> int:
+        return self.deployment.width(self.query)
 
 
 class Engine:
@@ -88,7 +112,7 @@ class Engine:
                     if job.dead:
                         continue
                     # Histories are counted as if every item were as long as the longest: a bound, without encoding.
-                    size = len(job.history) * job.deployment.snapshot.catalog.trie.max_length
+                    size = len(job.query.history) * job.deployment.snapshot.catalog.trie.max_length
                     fits = not batch or (
                         len(batch) < self.config.batch_requests
                         and tokens + size <= self.config.batch_tokens
@@ -106,7 +130,8 @@ class Engine:
     def _serve(self, batch: Sequence[Job]) -> None:
         started = time.monotonic()
         try:
-            lists = batch[0].deployment.rank(batch, lambda: all(job.dead for job in batch))
+            queries = [job.query for job in batch]
+            lists = batch[0].deployment.rank(queries, lambda: all(job.dead for job in batch))
         except Exception as error:
             if len(batch) > 1:  # one bad request must not spoil its neighbours
                 logger.exception("A batch of %d failed; its requests are tried one by one", len(batch))

@@ -6,11 +6,8 @@ with one assignment, so no request ever sees half a change.
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -33,6 +30,7 @@ class Snapshot:
     trie: on the model's device
     removed: item indices that are never recommended; a history may still name them
     gone: their leaf places, for `Exclusions`
+    skipped: (id, title) of added items that this model can't take, with the reason
     """
 
     catalog: CatalogIndex
@@ -43,17 +41,18 @@ class Snapshot:
     search: TitleSearch
     removed: frozenset[int]
     gone: torch.Tensor
+    skipped: Mapping[tuple[str, str], RereError] = field(default_factory=dict)
 
     @classmethod
     def of(cls, catalog: CatalogIndex, device: torch.device | str = "cpu") -> Snapshot:
         trie = catalog.trie.to(device)
         ids, titles = catalog.item_ids, catalog.titles
         gone = leaf_places(trie, ())
-        return cls(catalog, ids, titles, trie, ItemLookup(catalog), TitleSearch(titles), frozenset(), gone)
+        return cls(catalog, ids, titles, trie, ItemLookup.of(catalog), TitleSearch(titles), frozenset(), gone)
 
     def without(self, removed: frozenset[int]) -> Snapshot:
         """The same items, of which exactly `removed` are out."""
-        return replace(self, removed=removed, gone=leaf_places(self.trie, removed))
+        return self if removed == self.removed else replace(self, removed=removed, gone=leaf_places(self.trie, removed))
 
     def extended(self, added: Mapping[str, str]) -> Snapshot:
         """With the items `added` (id -> title); raises RereError as `extend_index` does."""
@@ -69,6 +68,7 @@ class Snapshot:
             search=TitleSearch(self.titles + titles),
             removed=self.removed,
             gone=leaf_places(trie, self.removed),
+            skipped=self.skipped,
         )
 
     def prompt(self, history: Sequence[int]) -> list[int]:
@@ -88,34 +88,34 @@ class CatalogEdits:
     added: Mapping[str, str] = field(default_factory=dict)
     removed: frozenset[str] = frozenset()
 
-    def apply(self, snapshot: Snapshot) -> Snapshot:
-        """Bring a snapshot, of whatever model, up to these changes."""
-        new = {item: title for item, title in self.added.items() if snapshot.lookup.index_of(item) is None}
-        if new:
-            snapshot = snapshot.extended(new)
+    def apply(self, snapshot: Snapshot, check: Callable[[Snapshot], None] = lambda _: None) -> Snapshot:
+        """Bring a snapshot, of whatever model, up to these changes; the same one where there is nothing to change.
+
+        Args:
+            check: raises RereError for a snapshot that the model can't work with.
+        """
+        new = {
+            item: title
+            for item, title in self.added.items()
+            if snapshot.lookup.index_of(item) is None and (item, title) not in snapshot.skipped
+        }
+        snapshot = _with_those_it_takes(snapshot, new, check)
         indices = (snapshot.lookup.index_of(item) for item in self.removed)
         return snapshot.without(frozenset(index for index in indices if index is not None))
 
-    def save(self, path: Path) -> None:
-        """Write to `path`, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(path.name + ".new")
-        facts = {"added": dict(self.added), "removed": sorted(self.removed)}
-        with scratch.open("w", encoding="utf-8") as file:
-            json.dump(facts, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
 
-    @classmethod
-    def load(cls, path: Path) -> CatalogEdits:
-        """Read what `save` wrote; no changes where there is no file."""
-        if not path.exists():
-            return cls()
-        try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            return cls({str(item): str(title) for item, title in facts["added"].items()}, frozenset(facts["removed"]))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RereError(
-                f"changes of the catalogue in {path}", f"something else ({error})", "restore the file, or remove it"
-            ) from error
+def _with_those_it_takes(snapshot: Snapshot, items: Mapping[str, str], check: Callable[[Snapshot], None]) -> Snapshot:
+    """Extended by `items`, all at once if they are taken; those that aren't are found by halving, and skipped."""
+    if not items:
+        return snapshot
+    try:
+        more = snapshot.extended(items)
+        check(more)
+        return more
+    except RereError as error:
+        pairs = list(items.items())
+        if len(pairs) == 1:
+            return replace(snapshot, skipped={**snapshot.skipped, pairs[0]: error})
+    for half in (pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :]):
+        snapshot = _with_those_it_takes(snapshot, dict(half), check)
+    return snapshot

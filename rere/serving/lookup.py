@@ -1,24 +1,51 @@
-"""From what a caller writes, ids or titles, to item indices."""
+"""From what a caller writes, ids or titles, to item indices: one rule for HTTP, batch inference and MLflow.
+
+Entries that name no item are left out of a history and listed with a reason; the rest is answered. A history without
+any known item is refused: an answer to it would be an answer to nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from rere.catalog.index import CatalogIndex
 from rere.errors import RereError
+
+SHOWN = 3  # unknown entries named in a message
+
+
+class Unknown(NamedTuple):
+    """An entry that names no item, and why."""
+
+    entry: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """items: indices of the known entries, in their order; unknown: the other entries."""
+
+    items: list[int]
+    unknown: list[Unknown]
 
 
 class ItemLookup:
     """Finds items by id, then by exact title. An id wins over an equal title of another item."""
 
-    def __init__(self, catalog: CatalogIndex) -> None:
+    def __init__(self, ids: Iterable[str], titles: Iterable[str]) -> None:
         self._by_id: dict[str, int] = {}
         self._by_title: dict[str, tuple[str, ...]] = {}
-        self._insert(catalog.items["item_id"], catalog.items["title"])
+        self._insert(ids, titles)
+
+    @classmethod
+    def of(cls, catalog: CatalogIndex) -> ItemLookup:
+        return cls(catalog.items["item_id"], catalog.items["title"])
 
     def extended(self, ids: Iterable[str], titles: Iterable[str]) -> ItemLookup:
         """One that knows more items, whose indices follow; this one stays as it is."""
-        more = object.__new__(ItemLookup)
+        more = ItemLookup((), ())
         more._by_id, more._by_title = dict(self._by_id), dict(self._by_title)
         more._insert(ids, titles)
         return more
@@ -28,48 +55,43 @@ class ItemLookup:
             self._by_id[item] = len(self._by_id)
             self._by_title[title] = (*self._by_title.get(title, ()), item)
 
-    def indices(self, history: Sequence[str]) -> list[int]:
-        """Item indices of a history, in its order.
-
-        Raises:
-            RereError: an empty history, an unknown item, or a title that several items share.
-        """
-        if not len(history):
-            raise RereError("a history of at least one item", "an empty one", "give item ids or titles, oldest first")
-        return [self._index(str(entry)) for entry in history]
-
     def index_of(self, item_id: str) -> int | None:
         """The index of an id; None for an unknown one."""
         return self._by_id.get(item_id)
 
-    def known(self, entries: Iterable[str]) -> tuple[list[int], list[tuple[str, str]]]:
-        """Indices of the entries that name an item, in their order, and (entry, reason) of the others."""
-        found, unknown = [], []
+    def resolve(self, entries: Iterable[str]) -> Resolved:
+        """Known and unknown entries."""
+        resolved = Resolved([], [])
         for entry in entries:
             index = self._by_id.get(entry)
             ids = self._by_title.get(entry, ()) if index is None else ()
             if index is None and len(ids) == 1:
                 index = self._by_id[ids[0]]
             if index is not None:
-                found.append(index)
-            elif ids:
-                unknown.append((entry, f"{len(ids)} items share this title: give an id, such as {ids[0]}"))
+                resolved.items.append(index)
             else:
-                unknown.append((entry, "no item has this id or title"))
-        return found, unknown
+                resolved.unknown.append(Unknown(entry, _reason(entry, ids)))
+        return resolved
 
-    def _index(self, entry: str) -> int:
-        if entry in self._by_id:
-            return self._by_id[entry]
-        ids = self._by_title.get(entry, ())
-        if len(ids) == 1:
-            return self._by_id[ids[0]]
-        if ids:
+    def resolve_history(self, entries: Sequence[str]) -> Resolved:
+        """As `resolve`, for a history.
+
+        Raises:
+            RereError: no entry names an item.
+        """
+        resolved = self.resolve(entries)
+        if not resolved.items:
+            named = "; ".join(f"{entry[:80]!r}: {reason}" for entry, reason in resolved.unknown[:SHOWN])
             raise RereError(
-                "a title of one item", f"{entry!r}, which {len(ids)} share", f"give one id of {list(ids[:5])}"
+                "a history with at least one item of the catalogue",
+                f"{len(entries)} entries, none of them known ({named})" if entries else "an empty one",
+                "name items by their id or exact title, oldest first; who has no known item yet needs another "
+                "recommendation, such as what is popular",
             )
-        raise RereError(
-            f"an item id or exact title of the catalogue ({len(self._by_id)} items)",
-            repr(entry),
-            "correct it, or retrain on data that contain the item",
-        )
+        return resolved
+
+
+def _reason(entry: str, ids: Sequence[str]) -> str:
+    if ids:
+        return f"{len(ids)} items share this title: give an id, such as {ids[0]}"
+    return "no item has this id or title" if entry else "it is empty"

@@ -31,6 +31,12 @@ class Metrics:
         self.batch_seconds = Histogram("rere_batch_seconds", "Seconds a batch", buckets=SECONDS, registry=self.registry)
         self.prefix = Gauge("rere_prefix_tokens_found", "Share of prompt tokens not run again", registry=self.registry)
         self.answers = Counter("rere_answers_cached", "Requests answered without a search", registry=self.registry)
+        self.unknown = Counter("rere_unknown_entries", "Entries of requests that name no item", registry=self.registry)
+        self.unwritten = Gauge(
+            "rere_catalogue_changes_not_on_disk",
+            "1 while a change of the catalogue isn't on disk",
+            registry=self.registry,
+        )
         self.items = Gauge("rere_catalogue_items", "Items by state", ["state"], registry=self.registry)
         self.swaps = Counter("rere_model_swaps", "Model versions put in place", ["outcome"], registry=self.registry)
         self.model = Info("rere_model", "The version that is served", registry=self.registry)
@@ -47,6 +53,7 @@ class Metrics:
         removed = len(deployment.snapshot.removed)
         self.model.info({"version": deployment.version})
         self.items.labels("removed").set(removed)
+        self.items.labels("skipped").set(len(deployment.snapshot.skipped))
         self.items.labels("offered").set(len(deployment.snapshot.catalog.items) - removed)
 
     def text(self) -> bytes:

@@ -64,12 +64,19 @@ class ItemIds(Body):
     item_ids: list[Name] = Field(min_length=1)
 
 
-class Added(BaseModel):
+class Kept(BaseModel):
+    durable: bool = Field(
+        description="whether the change is on disk; false: it is in effect, and written as soon as it can"
+    )
+    problem: str = Field(description="why it isn't on disk; empty when it is")
+
+
+class Added(Kept):
     new: int = Field(description="items that the catalogue did not have")
     restored: int = Field(description="items that it had; they are offered again, if they were not")
 
 
-class Changed(BaseModel):
+class Changed(Kept):
     unknown: list[str] = Field(description="remove: ids not in the present catalogue; restore: ids not removed")
 
 

@@ -7,22 +7,25 @@ building a trie) on others. A change is put in place by the loop, so it falls be
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from rere.context import longest_possible, require_room
 from rere.data.titles import require_plain
 from rere.errors import RereError
 from rere.serving.config import ServingConfig
-from rere.serving.deployment import Deployment, Job, Ranked
-from rere.serving.engine import Engine, Waker
-from rere.serving.live import CatalogEdits, Snapshot
+from rere.serving.deployment import Deployment, Query, Ranked
+from rere.serving.edits_log import Change, EditsLog
+from rere.serving.engine import Engine, Job, Waker
+from rere.serving.live import Snapshot
+from rere.serving.lookup import Unknown
 from rere.serving.metrics import Metrics
 
+logger = logging.getLogger(__name__)
 Seen = Literal["include", "exclude"]
 
 
@@ -32,31 +35,51 @@ class DeadlinePassed(Exception):
 
 @dataclass(frozen=True)
 class Recommendation:
-    """version: of the model; unknown: (entry, reason) of what the request named and the catalogue lacks."""
+    """version: of the model; unknown: what the request named and the catalogue lacks."""
 
     version: str
     ranked: Ranked
-    unknown: list[tuple[str, str]]
+    unknown: list[Unknown]
+
+
+@dataclass(frozen=True)
+class CatalogChange:
+    """What became of a change of the catalogue.
+
+    new: items that the catalogue did not have; not_there: ids that the change didn't concern
+    problem: why the change, which is in effect, isn't on disk yet and won't survive a restart; "" when it is
+    """
+
+    new: int = 0
+    not_there: tuple[str, ...] = ()
+    problem: str = ""
 
 
 class RecommendationService:
     """Answers from the present deployment.
 
     Args:
-        edits_file: where changes of the catalogue are kept, so that they outlive the process; None: nowhere.
+        edits_file: the log of changes of the catalogue, which outlives the process and which services share; None:
+            changes are kept in memory.
+
+    Raises:
+        RereError: the log can't be read.
     """
 
     def __init__(self, deployment: Deployment, config: ServingConfig, edits_file: Path | None = None) -> None:
-        self.config, self.metrics, self.edits_file = config, Metrics(), edits_file
+        self.config, self.metrics = config, Metrics()
         self.engine = Engine(config, self.metrics)
-        self.edits = CatalogEdits() if edits_file is None else CatalogEdits.load(edits_file)
-        deployment.snapshot = self.edits.apply(deployment.snapshot)
+        self.log = EditsLog(edits_file)
+        self.log.refresh()
+        self.edits = self.log.edits
+        deployment.snapshot = deployment.edited(self.edits)
         self.deployment = deployment
         self._changing = asyncio.Lock()
         self._waker = Waker()
-        self._answers: OrderedDict[tuple[object, ...], Ranked] = OrderedDict()  # of one snapshot
+        self._answers: OrderedDict[Query, Ranked] = OrderedDict()  # of one snapshot
         self._answers_of = deployment.snapshot
-        self.metrics.serving(deployment)
+        self._skipped = 0  # added items that were last said to be left out
+        self._tell(deployment)
 
     async def recommend(
         self, history: Sequence[str], k: int, exclude: Sequence[str], seen: Seen, seconds: float | None = None
@@ -74,28 +97,23 @@ class RecommendationService:
         while True:
             deployment = self.deployment
             snapshot = deployment.snapshot
-            read, unknown = snapshot.lookup.known(history)
-            barred, unknown_too = snapshot.lookup.known(exclude)
-            if not read:
-                raise RereError(
-                    "a history with at least one item of the catalogue",
-                    f"{len(history)} entries, none of them an item's id or exact title",
-                    "GET /items?query=... finds items",
-                )
-            excluded = frozenset(barred).union(read if seen == "exclude" else ())
-            job = Job(deployment, tuple(read[-deployment.history_items :]), k, excluded, deadline)
-            deployment.require_room(job.history)
+            read, barred = snapshot.lookup.resolve_history(history), snapshot.lookup.resolve(exclude)
+            excluded = frozenset(barred.items).union(read.items if seen == "exclude" else ())
+            job = Job(deployment, deployment.query(read.items, k, excluded), deadline)
+            deployment.require_room(job.query.history)
             ranked = await self._search_once(job, snapshot)
             # An item removed while the search ran must not be in an answer given after its removal.
             if self.deployment is not deployment or not _any_removed(ranked, deployment.snapshot):
-                return Recommendation(deployment.version, self._offered(ranked), unknown + unknown_too)
+                unknown = read.unknown + barred.unknown
+                self.metrics.unknown.inc(len(unknown))
+                return Recommendation(deployment.version, self._offered(ranked), unknown)
 
     async def _search_once(self, job: Job, snapshot: Snapshot) -> Ranked:
         """Search, unless the same was searched for in the same snapshot."""
         if self._answers_of is not snapshot:
             self._answers.clear()
             self._answers_of = snapshot
-        key = (job.history, job.k, job.excluded)
+        key = job.query
         if key in self._answers:
             self._answers.move_to_end(key)
             self.metrics.answers.inc()
@@ -142,19 +160,19 @@ class RecommendationService:
     async def swap(self, deployment: Deployment) -> None:
         """Put another model in place; requests under way finish on the one they began with."""
         async with self._changing:
-            deployment.snapshot = await asyncio.to_thread(self.edits.apply, deployment.snapshot)
+            deployment.snapshot = await asyncio.to_thread(deployment.edited, self.edits)
             self.deployment = deployment
-            self.metrics.serving(deployment)
+            self._tell(deployment)
 
-    async def add(self, items: Mapping[str, str]) -> int:
-        """Offer items (id -> title): new ones, or removed ones again. Returns how many were new to the catalogue.
+    async def add(self, items: Mapping[str, str]) -> CatalogChange:
+        """Offer items (id -> title): new ones, or removed ones again.
 
         Raises:
-            RereError: an id with another title than the catalogue's, one that ingest would refuse or change, or a title
-                so long that histories might no longer fit into the model's context; see also `extend_index`.
+            RereError: an id with another title than the catalogue's, an item that ingest would refuse or change, or one
+                that the model can't take (see `Deployment.edited`).
         """
-        async with self._changing:
-            snapshot = self.deployment.snapshot
+
+        def decide(snapshot: Snapshot) -> Change:
             known = {item: index for item in items if (index := snapshot.lookup.index_of(item)) is not None}
             for item, index in known.items():
                 if snapshot.titles[index] != items[item]:
@@ -165,42 +183,101 @@ class RecommendationService:
                     )
             added = {item: title for item, title in items.items() if item not in known}
             require_plain(added)
-            edits = CatalogEdits({**self.edits.added, **added}, self.edits.removed - items.keys())
-            await self._put(edits)
-            return len(added)
+            return Change.now(added, restored=tuple(items))
 
-    async def remove(self, ids: Sequence[str]) -> list[str]:
-        """Never recommend these items again. Returns those that the present catalogue doesn't have.
+        return await self._change(decide)
+
+    async def remove(self, ids: Sequence[str]) -> CatalogChange:
+        """Never recommend these items again; `not_there` are those that the present catalogue doesn't have.
 
         They are remembered, too: a model that knows them may come.
         """
+
+        def decide(snapshot: Snapshot) -> Change:
+            return Change.now(removed=ids)
+
+        changed = await self._change(decide)
+        lookup = self.deployment.snapshot.lookup
+        return replace(changed, not_there=tuple(item for item in ids if lookup.index_of(item) is None))
+
+    async def restore(self, ids: Sequence[str]) -> CatalogChange:
+        """Recommend removed items again; `not_there` are those that weren't removed."""
+        not_there: list[str] = []
+
+        def decide(snapshot: Snapshot) -> Change:
+            not_there.extend(item for item in ids if item not in self.log.edits.removed)
+            return Change.now(restored=ids)
+
+        return replace(await self._change(decide), not_there=tuple(not_there))
+
+    async def keep_up(self) -> None:
+        """Until cancelled: bring in what other services change, and write what couldn't be written before."""
+        said = ""
+        while True:
+            await asyncio.sleep(self.config.poll_seconds)
+            try:
+                await self.catch_up()
+                said = ""
+            except RereError as error:
+                if str(error) != said:
+                    logger.error("Changes of the catalogue by other services aren't seen. %s", error)
+                said = str(error)
+
+    async def catch_up(self) -> None:
+        """Bring in once what other services changed; RereError where their log can't be read."""
         async with self._changing:
-            await self._put(replace(self.edits, removed=self.edits.removed.union(ids)))
-            return [item for item in ids if self.deployment.snapshot.lookup.index_of(item) is None]
+            deployment = self.deployment
 
-    async def restore(self, ids: Sequence[str]) -> list[str]:
-        """Recommend removed items again. Returns those that weren't removed."""
+            def build() -> Snapshot:
+                if self.log.problem and self.log.path is not None:
+                    with self.log.alone():
+                        self.log.append()
+                self.log.refresh()
+                return deployment.edited(self.log.edits)
+
+            self._put(deployment, await asyncio.to_thread(build))
+
+    async def _change(self, decide: Callable[[Snapshot], Change]) -> CatalogChange:
+        """Decide on the catalogue as all services have changed it, write the change, and only then let requests see it.
+
+        A change that can't be written takes effect all the same, and `problem` says so.
+        """
         async with self._changing:
-            not_removed = [item for item in ids if item not in self.edits.removed]
-            await self._put(replace(self.edits, removed=self.edits.removed.difference(ids)))
-            return not_removed
+            deployment = self.deployment
 
-    async def _put(self, edits: CatalogEdits) -> None:
-        """Build what `edits` say, store them, and only then let the requests see them."""
-        deployment = self.deployment
+            def build() -> tuple[Snapshot, int]:
+                with self.log.alone():
+                    before = deployment.edited(self.log.edits)
+                    change = decide(before)
+                    after = deployment.edited(change.after(self.log.edits))
+                    for item in change.added:
+                        if after.lookup.index_of(item) is None:
+                            raise next(reason for (skipped, _), reason in after.skipped.items() if skipped == item)
+                    self.log.append(change)
+                    return after, len(change.added)
 
-        def build() -> Snapshot:
-            snapshot = edits.apply(deployment.snapshot)
-            catalog = snapshot.catalog
-            if catalog.trie.max_length > deployment.snapshot.catalog.trie.max_length:
-                longest = longest_possible(catalog, deployment.history_items)
-                require_room(deployment.model.context, longest, "shorten the new titles")
-            if self.edits_file is not None:
-                edits.save(self.edits_file)
-            return snapshot
+            snapshot, new = await asyncio.to_thread(build)
+            self._put(deployment, snapshot)
+            return CatalogChange(new=new, problem=self.log.problem)
 
-        deployment.snapshot = await asyncio.to_thread(build)
-        self.edits = edits
+    def _put(self, deployment: Deployment, snapshot: Snapshot) -> None:
+        """Let requests see a changed catalogue."""
+        self.edits = self.log.edits
+        if snapshot is not deployment.snapshot:
+            deployment.snapshot = snapshot
+            self._tell(deployment)
+        self.metrics.unwritten.set(bool(self.log.problem))
+
+    def _tell(self, deployment: Deployment) -> None:
+        """Say what is served now, and what of the changes it can't take."""
+        skipped = deployment.snapshot.skipped
+        if skipped and len(skipped) != self._skipped:
+            (item, title), reason = next(iter(skipped.items()))
+            logger.warning(
+                "%d added items aren't offered, for version %s can't take them, such as %s (%r). %s",
+                *(len(skipped), deployment.version, item, title, reason),
+            )
+        self._skipped = len(skipped)
         self.metrics.serving(deployment)
 
 

@@ -11,7 +11,6 @@ from rere.config.data import Tables
 from rere.errors import RereError
 from rere.serving.batch import read_users, recommend_users, write_parquet
 from rere.serving.config import BatchConfig, UserEvents, UserTable
-from rere.serving.deployment import Job
 from rere.serving.live import CatalogEdits
 from tests.serving.helpers import TITLES, tiny_deployment
 
@@ -28,7 +27,7 @@ def test_the_table_is_that_of_one_request_a_user(seen: str) -> None:
     assert set(table["model_version"]) == {"7"}
     for user, history in {"c": [1], "a": [2, 3], "b": [5, 4, 3, 2, 1]}.items():
         barred = frozenset(history) if seen == "exclude" else frozenset()
-        [alone] = deployment.rank([Job(deployment, tuple(history[-3:]), 4, barred, 0.0)])
+        [alone] = deployment.rank([deployment.query(history, 4, barred)])
         rows = table[table["user_id"] == user]
         assert rows["item_id"].tolist() == [f"i{item}" for item in alone.items]
         assert rows["title"].tolist() == [TITLES[item] for item in alone.items]

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from rere.serving.config import ServingConfig
-from rere.serving.deployment import Deployment, Job
+from rere.serving.deployment import Deployment, Query
 from rere.serving.follow import Follower
 from rere.serving.service import RecommendationService
 from tests.serving.helpers import ADMIN, TITLES, running, tiny_catalog, tiny_deployment
@@ -153,9 +153,9 @@ def test_a_request_that_comes_again_is_searched_once_until_the_catalogue_changes
     with running(ServingConfig(cached_answers=2)) as (client, service):
         searched, rank = [], service.deployment.rank
 
-        def counted(jobs, *arguments):
-            searched.extend(job.history[0] for job in jobs)
-            return rank(jobs, *arguments)
+        def counted(queries, *arguments):
+            searched.extend(query.history[0] for query in queries)
+            return rank(queries, *arguments)
 
         service.deployment.rank = counted
         first = [client.post("/recommend", json={"history": [item]}).json() for item in ("i1", "i2", "i1")]
@@ -179,10 +179,10 @@ class Held:
         self.go, self.searched, self.rank = threading.Event(), [], service.deployment.rank
         service.deployment.rank = self
 
-    def __call__(self, jobs: list[Job], unwanted: Callable[[], bool]):
-        self.searched.append([job.history[0] for job in jobs])
+    def __call__(self, queries: list[Query], unwanted: Callable[[], bool]):
+        self.searched.append([query.history[0] for query in queries])
         assert self.go.wait(10)
-        return self.rank(jobs, unwanted)
+        return self.rank(queries, unwanted)
 
 
 def test_a_client_that_leaves_is_not_searched_for() -> None:

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from rere.serving.config import ServingConfig
-from rere.serving.deployment import Job, Ranked
-from rere.serving.engine import Engine, EngineStopped, QueueFull, Waker
+from rere.serving.deployment import Query, Ranked
+from rere.serving.engine import Engine, EngineStopped, Job, QueueFull, Waker
 from rere.serving.metrics import Metrics
 
 
@@ -25,15 +25,18 @@ class Held:
     def __init__(self) -> None:
         self.may, self.batches, self.given_up = threading.Semaphore(0), [], 0
 
-    def rank(self, jobs: Sequence[Job], unwanted: Callable[[], bool]) -> list[Ranked] | None:
+    def width(self, query: Query) -> int:
+        return max(query.k, self.beams)
+
+    def rank(self, queries: Sequence[Query], unwanted: Callable[[], bool]) -> list[Ranked] | None:
         while not self.may.acquire(timeout=0.005):
             if unwanted():
                 self.given_up += 1
                 return None
-        self.batches.append([job.history[0] for job in jobs])
-        if any(job.history[0] == 13 for job in jobs):
+        self.batches.append([query.history[0] for query in queries])
+        if any(query.history[0] == 13 for query in queries):
             raise ValueError("unlucky")
-        return [Ranked([job.history[0]], [0.0], self.snapshot) for job in jobs]
+        return [Ranked([query.history[0]], [0.0], self.snapshot) for query in queries]
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def engine(model: Held) -> Iterator[Engine]:
 
 
 def ask(engine: Engine, model: Held, item: int, k: int = 2, seconds: float = 20, length: int = 1) -> Job:
-    job = Job(model, (item,) * length, k, frozenset(), time.monotonic() + seconds)
+    job = Job(model, Query((item,) * length, k), time.monotonic() + seconds)
     engine.submit(job)
     return job
 

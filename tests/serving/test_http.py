@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -13,6 +12,7 @@ import pytest
 
 from rere.context import longest_possible
 from rere.serving.config import ServingConfig
+from rere.serving.edits_log import read_edits
 from rere.serving.guard import Tokens
 from rere.serving.recommender import GenerativeRecommender
 from rere.serving.service import RecommendationService
@@ -33,6 +33,11 @@ def server() -> Iterator[Running]:
 @pytest.fixture
 def client(server: Running) -> httpx.Client:
     return server[0]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        time.sleep(0.01)
 
 
 def recommended(client: httpx.Client, **body: object) -> list[str]:
@@ -162,11 +167,16 @@ def test_the_catalogue_changes_at_once_and_for_good(tmp_path: Path) -> None:
         best = recommended(client, history=["i1"], k=2)[0]
         change = {"item_ids": [best, "later"]}
         assert client.post("/catalog/remove", json=change).status_code == 401
-        assert client.post("/catalog/remove", json=change, headers=ADMIN).json() == {"unknown": ["later"]}
+        assert client.post("/catalog/remove", json=change, headers=ADMIN).json() == {
+            "unknown": ["later"],
+            "durable": True,
+            "problem": "",
+        }
         assert best not in recommended(client, history=[best, "i1"], k=40)  # a history may still name it
         assert best not in [item["item_id"] for item in client.get("/items?query=r&limit=50").json()["items"]]
         new = {"items": [{"item_id": "n", "title": "<b>Brand</b> new"}]}
-        assert client.post("/catalog/add", json=new, headers=ADMIN).json() == {"new": 1, "restored": 0}
+        added = client.post("/catalog/add", json=new, headers=ADMIN).json()
+        assert (added["new"], added["restored"], added["durable"]) == (1, 0, True)
         assert "n" in recommended(client, history=["i1"], k=41)
         assert recommended(client, history=["<b>Brand</b> new"], k=1)
         wrong = {"items": [{"item_id": "n", "title": "Another title"}]}
@@ -178,10 +188,44 @@ def test_the_catalogue_changes_at_once_and_for_good(tmp_path: Path) -> None:
     with running(edits_file=edits) as (client, service):  # another process
         assert best not in recommended(client, history=["i1"], k=41)
         assert "n" in recommended(client, history=["i1"], k=41)
-        assert client.post("/catalog/restore", json={"item_ids": [best]}, headers=ADMIN).json() == {"unknown": []}
+        assert client.post("/catalog/restore", json={"item_ids": [best]}, headers=ADMIN).json()["unknown"] == []
         assert best in recommended(client, history=["i1"], k=41)
         assert service.edits.removed == {"later"}
-    assert json.loads(edits.read_text())["added"] == {"n": "<b>Brand</b> new"}
+    assert read_edits(edits).added == {"n": "<b>Brand</b> new"}
+
+
+def test_services_that_share_a_log_see_each_others_changes_and_forget_none(tmp_path: Path) -> None:
+    config, edits = ServingConfig(cached_answers=0, poll_seconds=0.05), tmp_path / "edits.json"
+    with running(config, edits_file=edits) as (one, first), running(config, edits_file=edits) as (two, second):
+        new = {"items": [{"item_id": "n", "title": "Brand new"}]}
+        for client, what, body in ((one, "remove", {"item_ids": ["i1"]}), (two, "remove", {"item_ids": ["i2"]})):
+            assert client.post(f"/catalog/{what}", json=body, headers=ADMIN).json()["durable"]
+        assert one.post("/catalog/add", json=new, headers=ADMIN).json()["new"] == 1
+        until(lambda: first.edits == second.edits)
+        for client in (one, two):
+            offered = recommended(client, history=["i3"], k=50)
+            assert not {"i1", "i2"} & set(offered)
+            assert "n" in offered
+        other = {"items": [{"item_id": "n", "title": "Another title"}]}
+        assert two.post("/catalog/add", json=other, headers=ADMIN).status_code == 422
+    with running(config, edits_file=edits) as (later, _):
+        assert not {"i1", "i2"} & set(recommended(later, history=["i3"], k=50))
+
+
+def test_a_removal_that_cannot_be_written_is_in_effect_and_says_so(tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    config = ServingConfig(cached_answers=0, poll_seconds=0.05)
+    with running(config, edits_file=volume / "edits.json") as (client, _):
+        volume.write_text("in the way")  # as on a full disk: nothing can be written below it
+        answer = client.post("/catalog/remove", json={"item_ids": ["i1"]}, headers=ADMIN)
+        assert answer.status_code == 200
+        assert not answer.json()["durable"]
+        assert answer.json()["problem"]
+        assert "i1" not in recommended(client, history=["i3"], k=50)
+        assert "rere_catalogue_changes_not_on_disk 1.0" in client.get("/metrics").text
+        volume.unlink()
+        until(lambda: "rere_catalogue_changes_not_on_disk 0.0" in client.get("/metrics").text)
+    assert read_edits(volume / "edits.json").removed == {"i1"}
 
 
 def test_what_the_model_cannot_read_is_refused() -> None:

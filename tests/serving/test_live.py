@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
+import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rere.errors import RereError
+from rere.catalog.index import CatalogIndex, build_index
+from rere.config.catalog import IndexConfig, SemanticCodes, TitleEmbedding
+from rere.context import longest_possible
 from rere.serving.live import CatalogEdits, Snapshot
 from rere.serving.lookup import ItemLookup
 from rere.serving.titles import TitleSearch
-from tests.serving.helpers import TITLES, tiny_catalog
+from tests.conftest import TINY
+from tests.serving.helpers import TITLES, tiny_catalog, tiny_deployment
 
 
 def test_changes_make_a_new_snapshot_and_leave_the_old_one() -> None:
@@ -34,15 +35,34 @@ def test_a_prompt_is_the_catalogues() -> None:
     assert Snapshot.of(catalog).prompt([3, 1, 3]) == catalog.prompt([3, 1, 3])
 
 
-def test_edits_are_kept_whole(tmp_path: Path) -> None:
-    path, edits = tmp_path / "deep" / "edits.json", CatalogEdits({"a": "Ä ☂"}, frozenset({"x", "y"}))
-    assert CatalogEdits.load(path) == CatalogEdits()
-    edits.save(path)
-    assert CatalogEdits.load(path) == edits
-    assert [file.name for file in path.parent.iterdir()] == ["edits.json"]
-    path.write_text('{"added": []}', encoding="utf-8")
-    with pytest.raises(RereError, match=r"edits\.json"):
-        CatalogEdits.load(path)
+def semantic_catalog() -> CatalogIndex:
+    items = pd.DataFrame({"item_id": [f"i{n}" for n in range(len(TITLES))], "title": TITLES})
+    codes = SemanticCodes(embedding=TitleEmbedding(dimensions=4), codewords=4)
+    return build_index(items, IndexConfig(backbone=TINY, code="semantic", semantic=codes))
+
+
+def test_items_that_a_model_cannot_take_are_skipped_and_the_rest_is_not() -> None:
+    edits = CatalogEdits({"n1": "Star", "n2": " ", "n3": "Moon"}, frozenset({"i3"}))
+    after = edits.apply(Snapshot.of(tiny_catalog()))
+    assert after.ids[40:] == ["n1", "n3"]
+    assert "at least one token" in str(after.skipped["n2", " "])
+    assert after.removed == {3}
+    assert edits.apply(after) is after  # what was refused once isn't tried again
+
+    after = edits.apply(Snapshot.of(semantic_catalog()))
+    assert len(after.ids) == 40
+    assert {item for item, _ in after.skipped} == set(edits.added)
+    assert "only training can give" in str(after.skipped["n1", "Star"])
+    assert after.removed == {3}
+
+
+def test_items_whose_codes_are_too_long_for_the_models_context_are_skipped() -> None:
+    deployment = tiny_deployment()
+    deployment.model.context = longest_possible(deployment.snapshot.catalog, deployment.history_items)
+    long = {f"n{n}": f"A quite long beginning, shared by both {n}" for n in range(2)}
+    after = deployment.edited(CatalogEdits({"short": "Star", **long}))
+    assert after.ids[40:] == ["short", "n0"]  # alone, a prefix of it is enough
+    assert [item for item, _ in after.skipped] == ["n1"]
 
 
 @given(titles=st.lists(st.text("aAbß \n", max_size=6), max_size=20), query=st.text("abAß ", min_size=1, max_size=3))
@@ -55,8 +75,9 @@ def test_title_search_finds_what_a_loop_finds(titles: list[str], query: str) -> 
 
 
 def test_unknown_entries_come_with_a_reason() -> None:
-    lookup = ItemLookup(tiny_catalog([*TITLES[:3], TITLES[0]]))
-    found, unknown = lookup.known(["i1", TITLES[2], "nope", TITLES[0], "i1"])
-    assert found == [1, 2, 1]
-    assert [entry for entry, _ in unknown] == ["nope", TITLES[0]]
-    assert "2 items share" in unknown[1][1]
+    lookup = ItemLookup.of(tiny_catalog([*TITLES[:3], TITLES[0]]))
+    found = lookup.resolve(["i1", TITLES[2], "nope", TITLES[0], "", "i1"])
+    assert found.items == [1, 2, 1]
+    assert [entry for entry, _ in found.unknown] == ["nope", TITLES[0], ""]
+    assert "2 items share" in found.unknown[1].reason
+    assert found.unknown[2].reason == "it is empty"

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import pytest
 
-from rere.catalog.index import build_index
-from rere.config.backbone import ScratchModel
-from rere.config.catalog import IndexConfig
 from rere.errors import RereError
 from rere.serving.lookup import ItemLookup
 
-
-@pytest.fixture(scope="module")
-def lookup() -> ItemLookup:
-    items = pd.DataFrame({"item_id": ["7", "8", "9", "Alien"], "title": ["Alien", "Brazil", "Brazil", "Heat"]})
-    return ItemLookup(build_index(items, IndexConfig(backbone=ScratchModel(vocabulary=300))))
+LOOKUP = ItemLookup(["7", "8", "9", "Alien"], ["Alien", "Brazil", "Brazil", "Heat"])
 
 
-def test_ids_and_titles(lookup: ItemLookup) -> None:
-    assert lookup.indices(["8", "Heat", "7"]) == [1, 3, 0]
+def test_ids_and_titles_and_an_id_wins_over_a_title() -> None:
+    assert LOOKUP.resolve_history(["8", "Heat", "7"]).items == [1, 3, 0]
+    assert LOOKUP.resolve_history(["Alien"]).items == [3]
 
 
-def test_an_id_wins_over_a_title(lookup: ItemLookup) -> None:
-    assert lookup.indices(["Alien"]) == [3]
+def test_unknown_entries_are_listed_and_the_rest_is_answered() -> None:
+    found = LOOKUP.resolve_history(["8", "Brasil", "Brazil"])
+    assert found.items == [1]
+    assert found.unknown == [
+        ("Brasil", "no item has this id or title"),
+        ("Brazil", "2 items share this title: give an id, such as 8"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("history", "message"),
-    [([], "an empty one"), (["Brasil"], "got 'Brasil'"), (["Brazil"], r"which 2 share.*\['8', '9'\]")],
+    [([], "an empty one"), (["Brasil"], r"1 entries, none of them known \('Brasil'"), (["Brazil"], "2 items share")],
 )
-def test_what_cannot_be_found_is_named(lookup: ItemLookup, history: list[str], message: str) -> None:
+def test_a_history_without_a_known_item_is_refused(history: list[str], message: str) -> None:
     with pytest.raises(RereError, match=message):
-        lookup.indices(history)
+        LOOKUP.resolve_history(history)

@@ -1,0 +1,265 @@
+"""The changes of a live catalogue on disk: an append-only log that several services share.
+
+A line is one change as JSON. All lines in their order are the state: whoever changes something takes a lock, reads what
+others have written since, and appends, so no service forgets another's removal. A line is confirmed only when it is on
+disk (fsync); what a crash left of one, without its line break, is cut off by the next writer. Readers need no lock.
+
+The lock is `flock` on a file beside the log: it holds among processes of one machine, and among machines on NFS (Linux)
+and on cluster file systems that support it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rere.errors import RereError
+from rere.serving.live import CatalogEdits
+
+logger = logging.getLogger(__name__)
+LOCK_SECONDS = 60.0  # a change of a large catalogue takes a while, and is made under the lock
+LOCK_PAUSE = 0.02
+MOST = 1 << 20  # bytes
+
+
+class Change(BaseModel):
+    """One line: items offered anew (id -> title), ids offered again, ids no longer offered; in this order."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    added: dict[str, str] = {}
+    restored: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    time: str = ""  # ISO 8601, UTC
+
+    @classmethod
+    def now(
+        cls, added: dict[str, str] | None = None, restored: Sequence[str] = (), removed: Sequence[str] = ()
+    ) -> Change:
+        moment = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(added=added or {}, restored=tuple(restored), removed=tuple(removed), time=moment)
+
+    def after(self, edits: CatalogEdits) -> CatalogEdits:
+        """What holds after this change. An item keeps the title that it was first added with."""
+        return CatalogEdits(
+            added={**self.added, **edits.added}, removed=edits.removed.difference(self.restored).union(self.removed)
+        )
+
+
+def read_edits(path: Path) -> CatalogEdits:
+    """The changes kept in a file that must be there; RereError where it isn't, or holds something else."""
+    if not path.is_file():
+        raise RereError(
+            f"changes of the catalogue at {path}", "no such file", "correct the path, or leave it out for no changes"
+        )
+    log = EditsLog(path)
+    log.refresh()
+    return log.edits
+
+
+class EditsLog:
+    """One service's view of the log, and what it couldn't write yet. Used by one thread at a time.
+
+    Args:
+        path: the log, made when first written to; None: changes are kept in memory only.
+
+    Attributes:
+        edits: what holds as far as this service knows.
+        problem: why the last changes aren't on disk; "" when all are.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path, self.problem = path, ""
+        self._stored, self._unwritten = CatalogEdits(), list[Change]()
+        self._read, self._lines = 0, 0  # bytes and lines of the file that `_stored` comes from
+        self._old = False  # the file is of the first format: one object over many lines, written anew at each change
+        self.edits = CatalogEdits()
+
+    def refresh(self) -> None:
+        """Read what was written since.
+
+        Raises:
+            RereError: the file can't be read, or holds something else than changes.
+        """
+        if self.path is None:
+            return
+        try:
+            content = self._new_bytes(self.path)
+        except OSError as error:
+            raise RereError(
+                f"changes of the catalogue in {self.path}", str(error), "make the file readable, or correct the path"
+            ) from error
+        self._old = self._read == 0 and content.split(b"\n", 1)[0].strip() == b"{"
+        if self._old:
+            self._stored = self._parsed(content).after(CatalogEdits())
+        else:
+            for line in content.splitlines(keepends=True):
+                if line.endswith(b"\n"):
+                    self._stored = self._parsed(line).after(self._stored)
+                    self._read += len(line)
+                    self._lines += 1
+        self._total()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within, no other service changes the log, and what others wrote before is read.
+
+        Where that can't be had (a full disk, an unreadable file), `problem` says why, and the work goes on: a removal
+        must take effect at once, and the log is caught up with later.
+        """
+        self.problem = "" if self.path else "the service was started without a file to keep changes in"
+        try:
+            lock = _locked(self.path) if self.path else None
+        except (OSError, RereError) as error:
+            self.problem, lock = str(error), None
+        try:
+            if not self.problem:
+                self.refresh()
+        except RereError as error:
+            self.problem = str(error)
+        try:
+            yield
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+    def append(self, change: Change | None = None) -> None:
+        """Write a change and what wasn't written before; to be called within `alone`. `problem` says how it went."""
+        if change is not None:
+            self._unwritten.append(change)
+            self._total()
+        if self.problem or not self._unwritten or self.path is None:
+            return
+        lines = b"".join(_line(entry) for entry in self._unwritten)
+        try:
+            if self._old:
+                self._convert(self.path)
+            _append(self.path, self._read, lines)
+        except OSError as error:
+            self.problem = str(error)
+            return
+        for entry in self._unwritten:
+            self._stored = entry.after(self._stored)
+        self._read += len(lines)
+        self._lines += len(self._unwritten)
+        self._unwritten.clear()
+        self._total()
+
+    def _convert(self, path: Path) -> None:
+        line = _line(Change(added=dict(self._stored.added), removed=tuple(sorted(self._stored.removed))))
+        scratch = path.with_name(path.name + ".new")
+        with scratch.open("wb") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+        self._old, self._read, self._lines = False, len(line), 1
+
+    def _total(self) -> None:
+        edits = self._stored
+        for change in self._unwritten:
+            edits = change.after(edits)
+        self.edits = edits
+
+    def _new_bytes(self, path: Path) -> bytes:
+        """What follows after what was read."""
+        try:
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                self._keep_what_was_lost(size)
+                file.seek(self._read)
+                return file.read()
+        except FileNotFoundError:
+            self._keep_what_was_lost(0)
+            return b""
+
+    def _keep_what_was_lost(self, size: int) -> None:
+        """A file that is shorter than what was read from it was put in another's place: no removal may be forgotten."""
+        if size >= self._read:
+            return
+        self.problem = f"{self.path} was removed or replaced; the changes known here are written to it again"
+        logger.error(self.problem)
+        known = Change.now(dict(self._stored.added), removed=sorted(self._stored.removed))
+        self._unwritten.insert(0, known)
+        self._stored, self._read, self._lines = CatalogEdits(), 0, 0
+
+    def _parsed(self, line: bytes) -> Change:
+        try:
+            return Change.model_validate_json(line)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise RereError(
+                f"changes of the catalogue in {self.path}",
+                f"something else in line {self._lines + 1} ({problem['msg']})",
+                "stop the services that use the file, then restore it, or remove that line",
+            ) from error
+
+
+def _line(change: Change) -> bytes:
+    return change.model_dump_json(exclude_defaults=True).encode() + b"\n"
+
+
+def _append(path: Path, end: int, lines: bytes) -> None:
+    """Put `lines` at byte `end`, all of them on disk or none; what lies behind it is a line that was never finished.
+
+    Raises:
+        OSError: there is no room, no permission, or somebody wrote there without the lock.
+    """
+    new = not path.exists()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        os.lseek(descriptor, end, os.SEEK_SET)
+        if b"\n" in os.read(descriptor, MOST):
+            raise OSError(f"{path} was written to by others at the same time: its file system has no locks")
+        os.ftruncate(descriptor, end)
+        os.lseek(descriptor, end, os.SEEK_SET)
+        try:
+            left = memoryview(lines)
+            while left:
+                left = left[os.write(descriptor, left) :]
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, end)
+            raise
+    finally:
+        os.close(descriptor)
+    if new:
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)  # or the name may be lost with the power
+        finally:
+            os.close(directory)
+
+
+def _locked(path: Path) -> int:
+    """A descriptor that holds the lock until it is closed.
+
+    Raises:
+        OSError: no lock file can be made.
+        RereError: another service holds the lock for longer than any change takes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place, deadline = path.with_name(path.name + ".lock"), time.monotonic() + LOCK_SECONDS
+    descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o644)
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise RereError(
+                    f"the lock {place}", f"another service that holds it for {LOCK_SECONDS:g} s", "see what hangs"
+                ) from None
+            time.sleep(LOCK_PAUSE)
+        except OSError:
+            os.close(descriptor)
+            raise
