@@ -45,6 +45,7 @@ def ingest_collected(rows: Collected, config: IngestConfig) -> Annotated[Dataset
     from rere.data.ingest import ingest_raw
 
     dataset = ingest_raw(rows.raw(), config)
+    print("\n".join(dataset.report.lines()))
     [artifact] = get_step_context().inputs["rows"]
     log_metadata(metadata={ROWS: str(artifact.id)}, artifact_name="dataset", infer_artifact=True)
     log_metadata({"dropped": dict(dataset.report.dropped), "new_interactions": rows.report.new})

@@ -6,6 +6,7 @@ What was dropped, noticed and kept stands beside the checks.
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,7 @@ from rere.data.dataset import PERIODS, Dataset, Windows
 from rere.data.flags import moment
 from rere.data.histories import Histories
 from rere.data.profile import Profile, drift
+from rere.data.times import iso_seconds
 from rere.data.validation_report import Check, Moved, ValidationReport, with_page
 from rere.data.windows import cut_histories
 from steps.data_suites import (
@@ -64,6 +66,8 @@ def validate_dataset(
             )
         )
     report = dataset.report
+    if report.times_read:
+        checks.append(_times_read(*report.times_read, config))
     facts: dict[str, dict[str, Any]] = {
         "Source": {
             "name": report.source,
@@ -81,6 +85,19 @@ def validate_dataset(
     )
     found = ValidationReport(subject="data set", checks=tuple(checks), drift=figures)
     return with_page(found, facts, json.dumps(raw, indent=1, default=str))
+
+
+def _times_read(first: int, last: int, config: ValidationConfig) -> Check:
+    """Of rows that a filter dropped, too: one date out of range says that the column isn't what it seems."""
+    return Check(
+        name="times in range before filtering",
+        table="source",
+        severity="error",
+        passed=iso_seconds(config.earliest, "earliest") <= first and last <= int(time.time()),
+        expected=f"times from {config.earliest} until now in every row read, those that filters drop too",
+        observed=f"times from {moment(first)} ({first}) to {moment(last)} ({last})",
+        remedy="correct those rows in the source, or set `earliest`",
+    )
 
 
 def validate_windows(windows: Windows, dataset: Dataset, config: ValidationConfig) -> ValidationReport:

@@ -18,5 +18,6 @@ def ingest(config: IngestConfig, source_sha256: str) -> Annotated[Dataset, Artif
     from rere.data.ingest import ingest as ingest_source
 
     dataset = ingest_source(config)
+    print("\n".join(dataset.report.lines()))
     log_metadata({"source_sha256": source_sha256, "dropped": dict(dataset.report.dropped)})
     return dataset

@@ -102,12 +102,36 @@ class Chronological(Settings):
 SplitRule = Annotated[LeaveOneOut | Chronological, Field(discriminator="type")]
 
 
+class TrainingCore(Settings):
+    """The leak-free k-core: the periods first, then users and items need `k` training interactions each.
+
+    The field's k-core (`k_core: 5`) counts all interactions before the split, so that what the test rows hold has a
+    say in what stays. This one drops more: under `leave_one_out` a user of five interactions has three in training.
+    """
+
+    type: Literal["training_core"] = "training_core"
+    k: int = Field(default=5, ge=1, description="training interactions that a user and an item need; 1 keeps all")
+
+
 class IngestConfig(Settings):
     source: Source = MovieLens100K()
     split: SplitRule = LeaveOneOut()
-    k_core: int = Field(default=5, ge=1, description="training interactions an item and a user need; 1 keeps all")
+    k_core: Annotated[int, Field(ge=1)] | TrainingCore = Field(
+        default=TrainingCore(),
+        description="a number: the usual k-core, of all interactions, before the split (1 keeps all); or "
+        "{type: training_core, k: 5}: of training interactions only, after it",
+    )
+    orphans: Literal["refuse", "drop"] = Field(
+        default="refuse", description="interactions without a user or item, or with an item that the catalogue lacks"
+    )
+    untitled: Literal["refuse", "drop"] = Field(
+        default="refuse", description="items with a blank title, and their interactions"
+    )
     unseen: Literal["keep", "drop"] = Field(
         default="keep", description="users and items that never occur in the training period"
+    )
+    title_entities: Literal["decode", "keep"] = Field(
+        default="decode", description="HTML entities in titles, such as &amp; and &#39;; decoded ones are counted"
     )
     title_characters: int = Field(default=512, ge=8, description="longer titles are cut, and counted")
 

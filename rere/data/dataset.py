@@ -31,9 +31,21 @@ class IngestReport(BaseModel):
     source_sha256: dict[str, str]  # file name -> SHA-256
     split: str = ""  # the rule that assigned the periods
     read: dict[str, int]  # interactions, users, items as read
+    times_read: tuple[int, int] | None = None  # earliest and latest of all rows read, those dropped too (seconds)
     dropped: dict[str, int]  # reason -> interactions (or items, as the reason says)
     noticed: dict[str, int] = {}  # what was changed or ambiguous but not dropped, counted
     kept: dict[str, int]  # interactions, users, items, and interactions a period
+
+    def lines(self) -> list[str]:
+        """For the terminal: what stayed of what was read, what went and why, what was noticed."""
+        stayed = ", ".join(f"{self.kept.get(what, 0):,} of {read:,} {what}" for what, read in self.read.items())
+        periods = ", ".join(f"{self.kept.get(period, 0):,} {period}" for period in PERIODS)
+        return [
+            f"Ingest of {self.source}",
+            f"  kept       {stayed}; interactions by period: {periods}",
+            *(f"  dropped    {count:,} {reason}" for reason, count in self.dropped.items()),
+            *(f"  noticed    {count:,} {what}" for what, count in self.noticed.items()),
+        ]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""Source -> data set: normalise titles, order by time, assign periods, filter on the training period, report.
+"""Source -> data set: normalise titles, order by time, assign periods, filter, report.
 
 What leaves the catalogue: an item that the k-core drops; with `unseen: drop`, also every item that never occurs
 in the training period. With `unseen: keep`, items that no one has interacted with stay, and can be recommended.
-Blank titles and interactions with unknown items stay too: validation refuses them and names their rows.
+Blank titles and interactions without a user or with unknown items stay, whatever a filter says: validation refuses
+them and names their rows. `untitled: drop` and `orphans: drop` take them out before all else.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from rere.config.data import IngestConfig, LeaveOneOut
+from rere.config.data import IngestConfig, LeaveOneOut, TrainingCore
 from rere.data.codes import category, repeated, shared_codes
 from rere.data.dataset import PERIODS, Dataset, IngestReport
 from rere.data.k_core import k_core
@@ -18,6 +19,7 @@ from rere.data.periods import TRAIN, assign_periods
 from rere.data.raw import RawData
 from rere.data.sources import load_source
 from rere.data.titles import normalise_titles
+from rere.data.unusable import drop_unusable, is_orphan, is_untitled
 from rere.errors import RereError
 
 
@@ -32,10 +34,16 @@ def ingest(config: IngestConfig) -> Dataset:
 
 def ingest_raw(raw: RawData, config: IngestConfig) -> Dataset:
     """`ingest` of rows that were read before; `config.source` isn't asked."""
-    titles, changed = normalise_titles(raw.items["title"], config.title_characters)
+    titles, changed = normalise_titles(raw.items["title"], config.title_characters, config.title_entities)
     items = raw.items.assign(title=titles)
     noticed = raw.noticed | changed
     if raw.windows is not None:
+        if "drop" in (config.orphans, config.untitled):
+            raise RereError(
+                "`orphans: refuse` and `untitled: refuse` with window files, whose rows are taken as they are",
+                f"orphans: {config.orphans}, untitled: {config.untitled}",
+                "remove those rows and items from the files",
+            )
         return _own_windows(raw, items, noticed)
 
     codes, _ = pd.factorize(raw.interactions["user_id"])
@@ -45,41 +53,64 @@ def ingest_raw(raw: RawData, config: IngestConfig) -> Dataset:
     events = events[~again].reset_index(drop=True)
     dropped = raw.dropped | {"interactions repeated exactly (user, item, time)": int(again.sum())}
 
+    events, items, unusable = drop_unusable(events, items, config.orphans, config.untitled)
+    dropped |= unusable
+    if isinstance(config.k_core, int):
+        everything = np.ones(len(events), dtype=bool)
+        events, items, below = _core(events, items, everything, config.k_core, f"{config.k_core}-core")
+        dropped |= below
     users, _ = pd.factorize(events["user_id"])
     period = assign_periods(users, events["timestamp"].to_numpy(), events["order"].to_numpy(), config.split)
     if isinstance(config.split, LeaveOneOut):
         noticed["users of fewer than three interactions, all training"] = int((np.bincount(users) < 3).sum())
     events["period"] = pd.Categorical.from_codes(period, pd.Index(PERIODS, dtype="str"))
+    if isinstance(config.k_core, TrainingCore):
+        k, training = config.k_core.k, period == TRAIN
+        events, items, below = _core(events, items, training, k, f"{k}-core of the training period")
+        dropped |= below
+    if config.unseen == "drop":
+        events, items, unseen = _seen_in_training(events, items)
+        dropped |= unseen
+    return _finish(raw, events, items, dropped, noticed, config.split.type)
 
-    kept, stays, filtered = _filter(events, items, users, period == TRAIN, config)
-    dropped |= filtered
-    return _finish(raw, events[kept], items[stays], dropped, noticed, config.split.type)
 
+def _core(
+    events: pd.DataFrame, items: pd.DataFrame, counted: np.ndarray, k: int, name: str
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
+    """Interactions and items in the k-core of the `counted` interactions, and what went, by reason.
 
-def _filter(
-    events: pd.DataFrame, items: pd.DataFrame, users: np.ndarray, training: np.ndarray, config: IngestConfig
-) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
-    """(interactions,) bool and (items,) bool that stay, and what went, by reason."""
+    What validation refuses is no part of it and stays, so that no filter hides it.
+    """
+    users, _ = pd.factorize(events["user_id"])
     (catalogue, item), names = shared_codes(items["item_id"], events["item_id"])
-    core_users, core_items = k_core(users, item, training, config.k_core)
+    sound, untitled = ~is_orphan(events, items), is_untitled(items)
+    core_users, core_items = k_core(users, item, counted & sound, k)
     core_items = np.pad(core_items, (0, len(names) - len(core_items)), constant_values=True)
-    in_core = core_users[users] & core_items[item]
+    kept = core_users[users] & core_items[item] | ~sound
+    stays = core_items[catalogue] | untitled
     reasons = {
-        f"users below the {config.k_core}-core": int((~core_users).sum()),
-        f"items below the {config.k_core}-core": int((~core_items[catalogue]).sum()),
-        f"interactions below the {config.k_core}-core": int((~in_core).sum()),
+        f"users below the {name}": int((~core_users).sum()),
+        f"items below the {name}": int((~stays).sum()),
+        f"interactions below the {name}": int((~kept).sum()),
     }
-    if config.unseen == "keep":
-        return in_core, core_items[catalogue], reasons
-    seen_users = np.bincount(users[training], minlength=len(core_users)) > 0
-    seen_items = np.bincount(item[training], minlength=len(core_items)) > 0
-    kept = in_core & seen_users[users] & seen_items[item]
-    reasons |= {
+    return events[kept].reset_index(drop=True), items[stays], reasons
+
+
+def _seen_in_training(events: pd.DataFrame, items: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
+    """Without the users and items that training never sees; what validation refuses stays."""
+    users, _ = pd.factorize(events["user_id"])
+    (catalogue, item), names = shared_codes(items["item_id"], events["item_id"])
+    training = (events["period"] == PERIODS[TRAIN]).to_numpy()
+    seen_users = np.bincount(users[training], minlength=users.max(initial=-1) + 1) > 0
+    seen_items = np.bincount(item[training], minlength=len(names)) > 0
+    kept = seen_users[users] & seen_items[item] | is_orphan(events, items)
+    stays = seen_items[catalogue] | is_untitled(items)
+    reasons = {
         "users never seen in training": int((~seen_users).sum()),
-        "items never seen in training": int((~seen_items[catalogue]).sum()),
-        "interactions of users or items never seen in training": int(in_core.sum() - kept.sum()),
+        "items never seen in training": int((~stays).sum()),
+        "interactions of users or items never seen in training": int((~kept).sum()),
     }
-    return kept, (core_items & seen_items)[catalogue], reasons
+    return events[kept].reset_index(drop=True), items[stays], reasons
 
 
 def _own_windows(raw: RawData, items: pd.DataFrame, noticed: dict[str, int]) -> Dataset:
@@ -110,6 +141,7 @@ def _finish(
             f"none of {len(raw.interactions)} read: {counts}",
             "lower `k_core`, or give more data",
         )
+    times = raw.interactions["timestamp"]
     report = IngestReport(
         source=raw.name,
         source_sha256=raw.sha256,
@@ -119,6 +151,7 @@ def _finish(
             "users": raw.interactions["user_id"].nunique(),
             "items": len(raw.items),
         },
+        times_read=(int(times.min()), int(times.max())),
         dropped={reason: count for reason, count in dropped.items() if count},
         noticed={what: count for what, count in noticed.items() if count},
         kept={

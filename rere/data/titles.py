@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
+import html.entities
 import re
 import unicodedata
 from collections.abc import Mapping
+from typing import Literal
 
 import pandas as pd
 
@@ -20,18 +23,23 @@ UNWANTED = re.compile(
     "\u00ad\u200b\u2060-\u2065\u206a-\u206f\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 LINE_PARTS = re.compile("[\x09-\x0d\x85\u2028\u2029]")
+ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 JOINERS = re.compile("[\u200c\u200d\ufe0e\ufe0f]")  # join or vary what is visible; alone they are nothing
 
 
-def normalise_titles(titles: pd.Series, limit: int) -> tuple[pd.Series, dict[str, int]]:
+def normalise_titles(
+    titles: pd.Series, limit: int, entities: Literal["decode", "keep"] = "keep"
+) -> tuple[pd.Series, dict[str, int]]:
     """Normalised titles, and how many each rule changed.
 
     Args:
         titles: text; blank ones stay blank.
         limit: characters at most; a longer title is cut at the last space that fits, else at the limit.
+        entities: what becomes of HTML's, such as `&amp;`; only those that end in a semicolon are any.
     """
     counts = dict.fromkeys(
         (
+            "titles with HTML entities decoded",
             "titles with control, bidirectional or invisible characters removed",
             "titles brought to Unicode form NFC",
             "titles with white space collapsed",
@@ -42,6 +50,7 @@ def normalise_titles(titles: pd.Series, limit: int) -> tuple[pd.Series, dict[str
     done = []
     for title in titles:
         stages = [title]
+        stages.append(ENTITY.sub(_decoded, title) if entities == "decode" else title)
         stages.append(_seen(stages[-1]))
         stages.append(unicodedata.normalize("NFC", stages[-1]))
         stages.append(" ".join(stages[-1].split()))
@@ -69,6 +78,12 @@ def require_plain(items: Mapping[str, str]) -> None:
             ", ".join(f"{text[:80]!r}" for text in odd[:5]),
             "correct them",
         )
+
+
+def _decoded(entity: re.Match[str]) -> str:
+    """Its character; an unknown one stays, also where it only begins like another (`&notit;`)."""
+    known = entity[0][1] == "#" or entity[0][1:] in html.entities.html5
+    return html.unescape(entity[0]) if known else entity[0]
 
 
 def _seen(title: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rere.config.data import Chronological, IngestConfig, LeaveOneOut
+from rere.config.data import Chronological, IngestConfig, LeaveOneOut, TrainingCore
 from rere.data.dataset import Dataset
 from rere.data.ingest import ingest
 from rere.data.k_core import k_core
@@ -27,7 +27,7 @@ def test_titles_are_normalised_and_counted() -> None:
     given = pd.Series(["Cafe\u0301", "a\u202eb\x00c", " two \t lines\n", "word " * 4, "x" * 12, "fine", ""])
     titles, counts = normalise_titles(given, limit=10)
     assert titles.tolist() == ["Café", "abc", "two lines", "word word", "x" * 10, "fine", ""]
-    assert list(counts.values()) == [1, 1, 2, 2]  # control, NFC, white space, cut
+    assert list(counts.values()) == [0, 1, 1, 2, 2]  # entities, control, NFC, white space, cut
 
 
 # ---------------------------------------------------------------- periods
@@ -124,7 +124,9 @@ def filter_case(tmp_path: Path, unseen: str) -> Dataset:
         *[("w", item, n) for n, item in enumerate("acbd")],
     ]
     source = write_events(tmp_path, events, LETTERS)
-    return ingest(IngestConfig.model_validate({"source": source, "k_core": 2, "unseen": unseen}))
+    return ingest(
+        IngestConfig.model_validate({"source": source, "k_core": {"type": "training_core", "k": 2}, "unseen": unseen})
+    )
 
 
 def test_k_core_counts_training_only(tmp_path: Path) -> None:
@@ -142,9 +144,9 @@ def test_k_core_counts_training_only(tmp_path: Path) -> None:
     ]
     assert dataset.items["item_id"].tolist() == list("abdef")
     assert dataset.report.dropped == {
-        "users below the 2-core": 1,
-        "items below the 2-core": 1,
-        "interactions below the 2-core": 5,
+        "users below the 2-core of the training period": 1,
+        "items below the 2-core of the training period": 1,
+        "interactions below the 2-core of the training period": 5,
     }
 
 
@@ -154,8 +156,72 @@ def test_unseen_items_dropped_on_request(tmp_path: Path) -> None:
     assert len(dataset.interactions) == 5
     assert dataset.report.dropped["items never seen in training"] == 3  # d, e and f
     assert dataset.report.dropped["interactions of users or items never seen in training"] == 2
+    assert dataset.report.lines()[0].startswith("Ingest of tables")
+    assert "  dropped    3 items never seen in training" in dataset.report.lines()
     lost = sum(count for reason, count in dataset.report.dropped.items() if reason.startswith("interactions"))
     assert dataset.report.kept["interactions"] == dataset.report.read["interactions"] - lost
+
+
+def test_the_usual_k_core_counts_all_and_comes_before_the_split(tmp_path: Path) -> None:
+    # Five interactions per user and item: a published 5-core file stays whole; its training part alone is none.
+    events = [(user, item, n) for n, item in enumerate("abcde") for user in "uvwxy"]
+    source = write_events(tmp_path, events, {letter: LETTERS[letter] for letter in "abcde"})
+    usual = ingest(IngestConfig(source=source, k_core=5))
+    assert usual.report.dropped == {}
+    assert usual.report.kept == {"interactions": 25, "users": 5, "items": 5, "train": 15, "valid": 5, "test": 5}
+    with pytest.raises(RereError, match="25 interactions below the 5-core of the training period"):
+        ingest(IngestConfig(source=source, k_core=TrainingCore(k=5)))
+    # One interaction fewer, and the whole 5-core goes; the split is of what is left.
+    four = ingest(IngestConfig(source=write_events(tmp_path, events[:-1], LETTERS), k_core=4))
+    assert four.report.kept["train"] == 14
+    with pytest.raises(RereError, match="24 interactions below the 5-core"):
+        ingest(IngestConfig(source=source, k_core=5))
+
+
+@pytest.mark.parametrize("k_core", [3, {"type": "training_core", "k": 3}])
+@pytest.mark.parametrize("unseen", ["keep", "drop"])
+def test_no_filter_hides_what_validation_refuses(k_core: object, unseen: str, tmp_path: Path) -> None:
+    events = [(user, item, n) for n, item in enumerate("abcabc") for user in "uvw"]
+    rows = "".join(
+        f"{user},{item},{START + time}\n" for user, item, time in [*events, ("rare", "zzz", 3), ("", "a", 4)]
+    )
+    source = write_tables(tmp_path, "user_id,item_id,timestamp\n" + rows, "item_id,title\na,A\nb,B\nc,C\nd, \n")
+    dataset = ingest(IngestConfig.model_validate({"source": source, "k_core": k_core, "unseen": unseen}))
+    assert rows_of(dataset)[-2:] == [("rare", "zzz", 3, "train"), ("", "a", 4, "train")]
+    assert dataset.items["item_id"].tolist() == list("abcd")
+
+    settings = {"source": source, "k_core": k_core, "orphans": "drop", "untitled": "drop"}
+    clean = ingest(IngestConfig.model_validate(settings))
+    assert clean.items["item_id"].tolist() == list("abc")
+    assert clean.report.kept["interactions"] == len(events)
+    assert clean.report.dropped == {
+        "items without a title": 1,
+        "interactions without a user": 1,
+        "interactions with items that the catalogue lacks": 1,
+    }
+
+
+def test_untitled_items_go_with_their_interactions(tmp_path: Path) -> None:
+    events = "user_id,item_id,timestamp\nu,a,1000000000\nu,b,1000000001\nu,c,1000000002\n"
+    source = write_tables(tmp_path, events, "item_id,title\na,\u200b\nb,B\nc,\nc,C\n")
+    dataset = ingest(IngestConfig(source=source, k_core=1, untitled="drop"))
+    assert dataset.interactions["item_id"].tolist() == ["b", "c"]  # c has a title in another row
+    assert dataset.report.dropped == {"items without a title": 2, "interactions with items without a title": 1}
+
+
+def test_entities_in_titles(tmp_path: Path) -> None:
+    titles = {
+        "a": "Salt &amp; Pepper",
+        "b": "R&D &notit; AT&T",
+        "c": "&#8203;Caf&eacute; &#39;x&#x27;",
+        "d": "&lt;b&gt;",
+    }
+    source = write_events(tmp_path, [("u", item, n) for n, item in enumerate(titles)], titles)
+    dataset = ingest(IngestConfig(source=source, k_core=1))
+    assert dataset.items["title"].tolist() == ["Salt & Pepper", "R&D &notit; AT&T", "Café 'x'", "<b>"]
+    assert dataset.report.noticed["titles with HTML entities decoded"] == 3
+    kept = ingest(IngestConfig(source=source, k_core=1, title_entities="keep"))
+    assert kept.items["title"].tolist() == list(titles.values())
 
 
 def test_nothing_left_says_which_filter(tmp_path: Path) -> None:

@@ -48,12 +48,16 @@ def clean() -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]), items
 
 
-def read(events: pd.DataFrame, items: pd.DataFrame, folder: Path) -> Dataset:
-    """The files written and ingested, as a run does it."""
+def write(events: pd.DataFrame, items: pd.DataFrame, folder: Path) -> Tables:
     source = Tables(interactions=folder / "interactions.csv", items=folder / "items.csv")
     for table, path in zip((events, items), (source.interactions, source.items), strict=True):
         table.to_csv(path, index=False)
-    return ingest(IngestConfig(source=source, k_core=1))
+    return source
+
+
+def read(events: pd.DataFrame, items: pd.DataFrame, folder: Path) -> Dataset:
+    """The files written and ingested, as a run does it."""
+    return ingest(IngestConfig(source=write(events, items, folder), k_core=1))
 
 
 def test_what_cannot_be_mended_is_stopped_with_its_rows(tmp_path: Path) -> None:
@@ -70,6 +74,7 @@ def test_what_cannot_be_mended_is_stopped_with_its_rows(tmp_path: Path) -> None:
     report = validate_dataset(found := read(events, items, tmp_path), CHECKS, None, make_profile(found))
     failed = {check.name: [row.values for row in check.rows] for check in report.having("failed")}
     assert sorted(row["timestamp"] for row in failed.pop("times in range")) == ["-1", str(TOMORROW)]
+    assert failed.pop("times in range before filtering") == []
     assert [row["item_id"] for row in failed.pop("items are in the catalogue")] == ["'i99'"]
     assert [row["item_id"] for row in failed.pop("titles aren't blank")] == ["'i2'", "'i3'"]
     assert {row["user_id"] for row in failed.pop("user ids hide nothing")} == {"'u\\u202e1'"}
@@ -79,6 +84,18 @@ def test_what_cannot_be_mended_is_stopped_with_its_rows(tmp_path: Path) -> None:
     with pytest.raises(RereError, match="To mend it: ") as caught:
         report.raise_if_failed()
     assert str(caught.value).isprintable()  # a poison in a message is shown, not at work
+
+
+def test_filters_hide_no_time_out_of_range(tmp_path: Path) -> None:
+    events, items = clean()
+    events.loc[len(events)] = ["rare", "i3", TOMORROW]  # below the 2-core
+    source = write(events, items, tmp_path)
+    dataset = ingest(IngestConfig(source=source, k_core=2))
+    assert "rare" not in set(dataset.interactions["user_id"])
+    report = validate_dataset(dataset, CHECKS, None, make_profile(dataset))
+    assert [check.name for check in report.having("failed")] == ["times in range before filtering"]
+    with pytest.raises(RereError, match=str(TOMORROW)):
+        report.raise_if_failed()
 
 
 def test_a_time_beyond_any_calendar_is_refused_by_its_line(tmp_path: Path) -> None:
