@@ -24,7 +24,7 @@ import click
     "--edits",
     type=click.Path(dir_okay=False, path_type=Path),
     default=None,
-    help="File that keeps added and removed items; relative: below the project [default: .rere/serving/MODEL.json].",
+    help="File that keeps added and removed items [default: .rere/serving/MODEL.json in the project].",
 )
 @click.option(
     "--settings",
@@ -65,7 +65,7 @@ def serve(
     from rere.serving.server import make_server
     from rere.serving.service import RecommendationService
     from steps.alias import AliasSource
-    from steps.edits import edits_file
+    from steps.edits import default_edits
 
     try:
         config = ServingConfig.model_validate(yaml.safe_load(settings.read_text("utf-8")) or {} if settings else {})
@@ -73,7 +73,7 @@ def serve(
         raise RereError(f"settings of the service in {settings}", str(error), "see docs/serving.md") from error
     torch.set_num_threads(threads or max(1, torch.get_num_threads() - 1))
     source = AliasSource(model, alias, config.prefix_tokens, config.lookahead_tokens)
-    service = RecommendationService(source.first(), config, edits_file(model, edits))
+    service = RecommendationService(source.first(), config, edits or default_edits(model))
     tokens = Tokens(os.environ.get("RERE_SERVE_TOKEN") or None, os.environ.get("RERE_ADMIN_TOKEN") or None)
     app = create_app(service, config, tokens, Follower(source, config.poll_seconds))
     make_server(app, config, host, port).run()

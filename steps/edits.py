@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from steps.code import ROOT
+from rere.project import project_root
+from rere.serving.config import BatchConfig
+from rere.serving.edits_log import read_edits
+from rere.serving.live import CatalogEdits
 
 
-def edits_file(model: str, given: Path | None) -> Path:
-    """The file for a registered model. A relative path is below the project, wherever the command was started."""
-    return ROOT / (given or Path(".rere") / "serving" / f"{Path(model).name}.json")
+def default_edits(model: str) -> Path:
+    """The file of a registered model: in the project, wherever the command was started."""
+    return project_root() / ".rere" / "serving" / f"{Path(model).name}.json"
+
+
+def batch_edits(config: BatchConfig) -> CatalogEdits:
+    """What holds for a batch: the changes in the file that is named, or in the model's own where there is one.
+
+    Raises:
+        RereError: the named file isn't there, or is none of changes.
+    """
+    if config.edits_file is not None:
+        return read_edits(project_root() / config.edits_file)
+    own = default_edits(config.model_name)
+    return read_edits(own) if own.exists() else CatalogEdits()

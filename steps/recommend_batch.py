@@ -14,30 +14,53 @@ from rere.serving.config import BatchConfig
 logger = get_logger(__name__)
 
 
-@step(enable_cache=False, experiment_tracker=True, output_materializers=TableMaterializer)  # the alias may have moved
-def recommend_batch(config: BatchConfig) -> Annotated[pd.DataFrame, ArtifactConfig(name="recommendations")]:
-    """The k best items of every user, as Parquet."""
-    from rere.serving.batch import read_users, recommend_users, write_parquet
-    from rere.serving.edits_log import read_edits
+@step(
+    enable_cache=False,  # the alias may have moved
+    experiment_tracker=True,
+    output_materializers={"recommendations": TableMaterializer, "unanswered": TableMaterializer},
+)
+def recommend_batch(
+    config: BatchConfig,
+) -> tuple[
+    Annotated[pd.DataFrame, ArtifactConfig(name="recommendations")],
+    Annotated[pd.DataFrame, ArtifactConfig(name="unanswered")],
+]:
+    """The k best items of every user, and the users who get none with the reason: see `BatchResult`."""
+    from rere.serving.batch import recommend_users, require_writable, unanswered_path, write_parquet
+    from rere.serving.users import read_users
     from steps.alias import AliasSource
+    from steps.edits import batch_edits
     from steps.registry import require_tracker
 
     require_tracker()
-    users = read_users(config.users)
-    deployment = AliasSource(config.model_name, config.alias).first()
-    if config.edits_file is not None:
-        deployment.snapshot = deployment.edited(read_edits(config.edits_file))
-    table, unknown = recommend_users(deployment, users, config)
-    if unknown:
-        logger.warning("%d users have no known item and get no recommendations: %s ...", len(unknown), unknown[:5])
     if config.output is not None:
-        write_parquet(table, config.output)
+        require_writable(config.output)
+    users = read_users(config.users)
+    edits = batch_edits(config)
+    deployment = AliasSource(config.model_name, config.alias).first()
+    deployment.snapshot = deployment.edited(edits)
+    result = recommend_users(deployment, users, config)
+    result.require_rows()
+    answered = len(users) - len(result.unanswered)
+    logger.info(
+        "%d of %d users get recommendations. %d entries of histories name no item, and were left out; %d items are "
+        "removed, %d added.",
+        *(answered, len(users), result.unknown_entries, len(edits.removed), len(edits.added)),
+    )
+    for reason, count in result.reasons.items():
+        first = result.unanswered.loc[result.unanswered["reason"] == reason].iloc[0]
+        logger.warning("%d users get none: %s, such as %r in row %d", count, reason, first["user_id"], first["row"])
+    if config.output is not None:
+        write_parquet(result.recommendations, config.output)
+        write_parquet(result.unanswered, unanswered_path(config.output))
     log_metadata(
         {
             "model": f"models:/{config.model_name}/{deployment.version}",
             "users": len(users),
-            "users_without_a_known_item": len(unknown),
-            "recommendations": len(table),
+            "users_answered": answered,
+            "users_unanswered": result.reasons,
+            "unknown_entries": result.unknown_entries,
+            "recommendations": len(result.recommendations),
         }
     )
-    return table
+    return result.recommendations, result.unanswered

@@ -40,6 +40,8 @@ SIGNATURE = ModelSignature(
             ColSpec(Array(DataType.string), "item_ids"),
             ColSpec(Array(DataType.string), "titles"),
             ColSpec(Array(DataType.double), "scores"),
+            ColSpec(Array(DataType.string), "unknown"),
+            ColSpec(DataType.string, "problem"),
         ]
     ),
     params=ParamSchema([ParamSpec("k", DataType.long, 10)]),

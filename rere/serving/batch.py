@@ -1,89 +1,172 @@
-"""Recommendations for a whole table of users, by the same search as the service's."""
+"""Recommendations for a whole table of users, by the same search as the service's.
+
+Every user gets a list, or stands among the unanswered with the reason.
+"""
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from rere.data.columns import require_columns, require_file
-from rere.data.sources import load_source
 from rere.errors import RereError
 from rere.progress import progress
-from rere.serving.config import BatchConfig, UserEvents, UserTable
+from rere.serving.config import BatchConfig
 from rere.serving.deployment import Deployment, Query, Ranked
+from rere.serving.lookup import Resolved
+
+NO_KNOWN_ITEM, TOO_LONG, NOTHING_LEFT = "no known item", "history too long for the model", "no item left to recommend"
 
 
-def read_users(users: UserTable | UserEvents) -> pd.DataFrame:
-    """user_id str, history list of str (item ids or titles, oldest first): a row a user.
+@dataclass(frozen=True)
+class BatchResult:
+    """What became of a table of users.
 
-    Raises:
-        RereError: a missing file or column, or a user twice.
+    recommendations: user_id, rank (from 1), item_id, title, score (nats), model_version, unknown (entries of the user's
+        history that name no item): one row per recommendation, users in their order
+    unanswered: row, user_id, reason, detail, unknown: one row per user without any
+    unknown_entries: entries of all histories that name no item
     """
-    if isinstance(users, UserEvents):
-        events = load_source(users.source).interactions.sort_values("timestamp", kind="stable")
-        events = events.astype({"user_id": "str", "item_id": "str"})
-        return events.groupby("user_id", sort=True)["item_id"].agg(list).rename("history").reset_index()
-    table = pd.read_parquet(require_file(users.path, "users"))
-    require_columns(table.columns, ["user_id", "history"], str(users.path), "rename the columns")
-    if table["user_id"].duplicated().any():
-        again = table.loc[table["user_id"].duplicated(), "user_id"].astype(str).tolist()
-        raise RereError("a row a user", f"several for {again[:5]}", "join their histories")
-    histories = [[str(entry) for entry in history] for history in table["history"]]
-    return pd.DataFrame({"user_id": table["user_id"].astype(str), "history": histories})
+
+    recommendations: pd.DataFrame
+    unanswered: pd.DataFrame
+    unknown_entries: int
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Reason -> users without recommendations."""
+        return {str(reason): int(count) for reason, count in self.unanswered["reason"].value_counts().items()}
+
+    def require_rows(self) -> None:
+        """RereError where nobody got a recommendation."""
+        if len(self.recommendations):
+            return
+        first = self.unanswered.iloc[0] if len(self.unanswered) else None
+        example = "" if first is None else f"; row {first['row']}: {first['reason']}. {first['detail']}"
+        counted = ", ".join(f"{reason}: {count}" for reason, count in self.reasons.items()) or "no users"
+        raise RereError(
+            "at least one user who gets recommendations",
+            f"none of {len(self.unanswered)} ({counted}{example})",
+            "check that histories name items as the training data do, by id or exact title",
+        )
 
 
-def recommend_users(deployment: Deployment, users: pd.DataFrame, config: BatchConfig) -> tuple[pd.DataFrame, list[str]]:
-    """Rank for every user.
-
-    Args:
-        users: from `read_users`.
-
-    Returns:
-        user_id, rank (from 1), item_id, title, score (nats), model_version: a row a recommendation, users in their
-        order; and the ids of users without a known item, who get none.
-    """
-    lookup, unknown = deployment.snapshot.lookup, []
+def recommend_users(deployment: Deployment, users: pd.DataFrame, config: BatchConfig) -> BatchResult:
+    """Rank for every user of `read_users`."""
     queries: dict[int, Query] = {}
-    for row, (user, history) in enumerate(zip(users["user_id"], users["history"], strict=True)):
-        read = lookup.resolve(history).items
-        if read:
-            barred = frozenset(read) if config.seen == "exclude" else frozenset()
-            queries[row] = deployment.query(read, config.k, barred)
-        else:
-            unknown.append(user)
-    order = sorted(queries, key=lambda row: len(queries[row].history))  # rows of like length share a batch
+    resolved: list[Resolved] = []
+    problems: dict[int, tuple[str, str]] = {}
+    columns = zip(users["history"], users["problem"], users["detail"], strict=True)
+    for place, (history, problem, detail) in enumerate(columns):
+        read = deployment.snapshot.lookup.resolve(history)
+        resolved.append(read)
+        if problem:
+            problems[place] = (problem, detail)
+            continue
+        try:
+            read.require_any()
+        except RereError as error:
+            problems[place] = (NO_KNOWN_ITEM, str(error))
+            continue
+        barred = frozenset(read.items) if config.seen == "exclude" else frozenset()
+        query = deployment.query(read.items, config.k, barred)
+        try:
+            deployment.require_room(query.history)
+        except RereError as error:
+            problems[place] = (TOO_LONG, str(error))
+            continue
+        queries[place] = query
+    ranked = _ranked(deployment, queries, config.batch_users)
+    for place in [place for place, found in ranked.items() if not found.items]:
+        problems[place] = (NOTHING_LEFT, "all items are in the history or removed")
+    unknown = [[entry for entry, _ in read.unknown] for read in resolved]
+    return BatchResult(
+        recommendations=_recommendations(deployment, users, ranked, unknown),
+        unanswered=_unanswered(users, problems, unknown),
+        unknown_entries=sum(map(len, unknown)),
+    )
+
+
+def _ranked(deployment: Deployment, queries: dict[int, Query], batch_users: int) -> dict[int, Ranked]:
+    order = sorted(queries, key=lambda place: len(queries[place].history))  # histories of like length share a batch
     ranked: dict[int, Ranked] = {}
-    starts = range(0, len(order), config.batch_users)
+    starts = range(0, len(order), batch_users)
     for start in progress(starts, desc="users", unit="batch", leave=False, disable=len(starts) < 4):
-        rows = order[start : start + config.batch_users]
-        found = deployment.rank([queries[row] for row in rows])
+        places = order[start : start + batch_users]
+        found = deployment.rank([queries[place] for place in places])
         assert found is not None  # nothing asks to give up
-        ranked.update(zip(rows, found, strict=True))
-    return _table(deployment, users["user_id"].tolist(), ranked), unknown
+        ranked.update(zip(places, found, strict=True))
+    return ranked
 
 
-def _table(deployment: Deployment, users: list[str], ranked: dict[int, Ranked]) -> pd.DataFrame:
-    rows = sorted(ranked)
-    counts = [len(ranked[row].items) for row in rows]
-    items = np.array([item for row in rows for item in ranked[row].items], dtype=np.int64)
+def _recommendations(
+    deployment: Deployment, users: pd.DataFrame, ranked: dict[int, Ranked], unknown: list[list[str]]
+) -> pd.DataFrame:
+    places = sorted(ranked)
+    counts = [len(ranked[place].items) for place in places]
+    owners = np.repeat(np.array(places, dtype=np.int64), counts)
+    items = np.array([item for place in places for item in ranked[place].items], dtype=np.int64)
     catalog = deployment.snapshot.catalog.items
     return pd.DataFrame(
         {
-            "user_id": np.repeat(np.array([users[row] for row in rows], dtype=object), counts),
-            "rank": np.array([place for count in counts for place in range(1, count + 1)], dtype=np.int64),
+            "user_id": users["user_id"].to_numpy(dtype=object)[owners],
+            "rank": np.array([rank for count in counts for rank in range(1, count + 1)], dtype=np.int64),
             "item_id": catalog["item_id"].to_numpy()[items],
             "title": catalog["title"].to_numpy()[items],
-            "score": np.array([score for row in rows for score in ranked[row].scores], dtype=np.float32),
+            "score": np.array([score for place in places for score in ranked[place].scores], dtype=np.float32),
             "model_version": deployment.version,
+            "unknown": pd.Series([unknown[owner] for owner in owners], dtype=object),
         }
     )
 
 
+def _unanswered(users: pd.DataFrame, problems: dict[int, tuple[str, str]], unknown: list[list[str]]) -> pd.DataFrame:
+    places = sorted(problems)
+    table = users.iloc[places][["row", "user_id"]].reset_index(drop=True)
+    return table.assign(
+        reason=pd.Series([problems[place][0] for place in places], dtype=object),
+        detail=pd.Series([problems[place][1] for place in places], dtype=object),
+        unknown=pd.Series([unknown[place] for place in places], dtype=object),
+    )
+
+
+def unanswered_path(output: Path) -> Path:
+    """Where the users without recommendations are written, beside the recommendations."""
+    return output.with_name(f"{output.stem}.unanswered{output.suffix}")
+
+
+def require_writable(path: Path) -> None:
+    """RereError unless a file can be put at `path`; asked before the work that fills it."""
+    if path.is_dir():
+        raise RereError("a file's name in `output`", f"the directory {path}", "name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = _scratch(path)
+        scratch.write_bytes(b"")
+        scratch.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
 def write_parquet(table: pd.DataFrame, path: Path) -> None:
-    """Write to `path`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(path.name + ".new")
-    table.to_parquet(scratch, index=False)
-    scratch.replace(path)
+    """Write to `path`, whole or not at all; RereError where it can't be written."""
+    scratch = _scratch(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_parquet(scratch, index=False)
+        scratch.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            scratch.unlink()
+        raise _unwritable(path, error) from error
+
+
+def _scratch(path: Path) -> Path:
+    return path.with_name(path.name + ".new")
+
+
+def _unwritable(path: Path, error: OSError) -> RereError:
+    return RereError(f"room and permission to write {path}", str(error), "make some, or correct `output`")

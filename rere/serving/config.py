@@ -34,10 +34,16 @@ class ServingConfig(Settings):
 
 
 class UserTable(Settings):
-    """A Parquet file with a row a user: user_id, and history: a list of item ids or titles, oldest first."""
+    """A Parquet, CSV or TSV file with one row per user: user_id, and history: item ids or titles, oldest first.
+
+    A history is a list (Parquet), or text: a list as JSON or Python writes it, or what `separator` says.
+    """
 
     type: Literal["histories"] = "histories"
     path: Path
+    separator: str | None = Field(
+        default=None, min_length=1, description="what stands between the entries of a history, where it is plain text"
+    )
 
 
 class UserEvents(Settings):
@@ -51,10 +57,12 @@ class BatchConfig(Settings):
     users: Annotated[UserTable | UserEvents, Field(discriminator="type")] = UserEvents()
     model_name: str = "rere"
     alias: str = "champion"
-    k: int = Field(default=10, ge=1, description="items a user")
+    k: int = Field(default=10, ge=1, description="items per user")
     seen: Literal["include", "exclude"] = Field(default="exclude", description="items of the history")
     batch_users: int = Field(default=256, ge=1, description="users searched together")
-    output: Path | None = Field(default=None, description="also write the table there, as Parquet; replaced whole")
+    output: Path | None = Field(default=None, description="also write the tables there, as Parquet; replaced whole")
     edits_file: Path | None = Field(
-        default=None, description="changes of the catalogue, as `rere serve --edits` keeps them"
+        default=None,
+        description="changes of the catalogue, as `rere serve --edits` keeps them; null: those that `rere serve` keeps "
+        "for this model, if there are any",
     )

@@ -30,6 +30,18 @@ class Resolved:
     items: list[int]
     unknown: list[Unknown]
 
+    def require_any(self) -> None:
+        """RereError for a history of which nothing is known."""
+        if self.items:
+            return
+        named = "; ".join(f"{entry[:80]!r}: {reason}" for entry, reason in self.unknown[:SHOWN])
+        raise RereError(
+            "a history with at least one item of the catalogue",
+            f"{len(self.unknown)} entries, none of them known ({named})" if self.unknown else "an empty one",
+            "name items by their id or exact title, oldest first; who has no known item yet needs other advice, "
+            "such as what is popular",
+        )
+
 
 class ItemLookup:
     """Finds items by id, then by exact title. An id wins over an equal title of another item."""
@@ -71,23 +83,6 @@ class ItemLookup:
                 resolved.items.append(index)
             else:
                 resolved.unknown.append(Unknown(entry, _reason(entry, ids)))
-        return resolved
-
-    def resolve_history(self, entries: Sequence[str]) -> Resolved:
-        """As `resolve`, for a history.
-
-        Raises:
-            RereError: no entry names an item.
-        """
-        resolved = self.resolve(entries)
-        if not resolved.items:
-            named = "; ".join(f"{entry[:80]!r}: {reason}" for entry, reason in resolved.unknown[:SHOWN])
-            raise RereError(
-                "a history with at least one item of the catalogue",
-                f"{len(entries)} entries, none of them known ({named})" if entries else "an empty one",
-                "name items by their id or exact title, oldest first; who has no known item yet needs another "
-                "recommendation, such as what is popular",
-            )
         return resolved
 
 

@@ -97,7 +97,8 @@ class RecommendationService:
         while True:
             deployment = self.deployment
             snapshot = deployment.snapshot
-            read, barred = snapshot.lookup.resolve_history(history), snapshot.lookup.resolve(exclude)
+            read, barred = snapshot.lookup.resolve(history), snapshot.lookup.resolve(exclude)
+            read.require_any()
             excluded = frozenset(barred.items).union(read.items if seen == "exclude" else ())
             job = Job(deployment, deployment.query(read.items, k, excluded), deadline)
             deployment.require_room(job.query.history)

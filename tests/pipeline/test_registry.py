@@ -23,6 +23,7 @@ from mlflow.exceptions import MlflowException
 from rere.catalog.index import build_index
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
+from rere.errors import RereError
 from rere.language_model import load_model, save_checkpoint
 from steps import registry
 
@@ -54,7 +55,8 @@ def served(logged: SimpleNamespace) -> Any:
 
 def test_answers_with_ids_titles_and_scores(served: Any) -> None:
     answer = served.predict(pd.DataFrame({"history": [["i0", "B"], ["C"]]}), params={"k": 6})
-    for ids, titles, scores in answer.itertuples(index=False):
+    for ids, titles, scores, unknown, problem in answer.itertuples(index=False):
+        assert (unknown, problem) == ([], "")
         assert sorted(ids) == [f"i{n}" for n in range(6)]  # the whole catalogue, each once
         assert titles == ["ABCDEF"[int(item[1:])] for item in ids]
         assert scores == sorted(scores, reverse=True)
@@ -72,13 +74,23 @@ def test_a_dict_is_one_user_as_mlflow_has_it(served: Any) -> None:
     assert served.predict({"history": ["i0", "i1"]}).equals(table)
 
 
-@pytest.mark.parametrize(
-    ("history", "k", "message"),
-    [(["i0", "nope"], 3, "'nope'"), ([], 3, "an empty one"), (["i0"], 0, "k of at least 1.*got 0")],
-)
-def test_bad_requests_are_explained(served: Any, history: list[str], k: int, message: str) -> None:
-    with pytest.raises(MlflowException, match=message):
-        served.predict(pd.DataFrame({"history": [history]}), params={"k": k})
+def test_unknown_items_are_listed_and_who_has_no_other_is_told_so_and_spoils_no_row(served: Any) -> None:
+    rows = [["i0", "nope"], ["nope"], [], ["i0"]]
+    answer = served.predict(pd.DataFrame({"history": rows}), params={"k": 3})
+    assert answer["unknown"].tolist() == [["nope"], ["nope"], [], []]
+    assert answer["item_ids"][0] == answer["item_ids"][3]
+    assert [len(ids) for ids in answer["item_ids"]] == [3, 0, 0, 3]
+    problems = answer["problem"].tolist()
+    assert problems[0] == problems[3] == ""
+    assert "none of them known ('nope'" in problems[1]
+    assert "got an empty one" in problems[2]
+
+
+def test_bad_requests_are_explained(served: Any) -> None:
+    with pytest.raises(MlflowException, match=r"k of at least 1.*got 0"):
+        served.predict(pd.DataFrame({"history": [["i0"]]}), params={"k": 0})
+    with pytest.raises(MlflowException):  # text isn't read letter by letter
+        served.predict(pd.DataFrame({"history": ["i0 i1"]}))
 
 
 def test_loads_outside_the_project_with_its_own_code(logged: SimpleNamespace, tmp_path: Path) -> None:
@@ -170,5 +182,5 @@ def test_a_version_brings_its_files_and_settings(logged: SimpleNamespace) -> Non
 
 def test_a_model_that_lacks_items_is_not_logged_as_good(logged: SimpleNamespace) -> None:
     """The proof happens before anything is registered."""
-    with mlflow.start_run(), pytest.raises(MlflowException, match="an item id or exact title"):
+    with mlflow.start_run(), pytest.raises(RereError, match="three items for each example"):
         registry.log_model(logged.place / "checkpoint", logged.place / "catalog", SETTINGS, example=[["unknown"]])

@@ -11,12 +11,12 @@ LOOKUP = ItemLookup(["7", "8", "9", "Alien"], ["Alien", "Brazil", "Brazil", "Hea
 
 
 def test_ids_and_titles_and_an_id_wins_over_a_title() -> None:
-    assert LOOKUP.resolve_history(["8", "Heat", "7"]).items == [1, 3, 0]
-    assert LOOKUP.resolve_history(["Alien"]).items == [3]
+    assert LOOKUP.resolve(["8", "Heat", "7"]).items == [1, 3, 0]
+    assert LOOKUP.resolve(["Alien"]).items == [3]
 
 
 def test_unknown_entries_are_listed_and_the_rest_is_answered() -> None:
-    found = LOOKUP.resolve_history(["8", "Brasil", "Brazil"])
+    found = LOOKUP.resolve(["8", "Brasil", "Brazil"])
     assert found.items == [1]
     assert found.unknown == [
         ("Brasil", "no item has this id or title"),
@@ -30,4 +30,4 @@ def test_unknown_entries_are_listed_and_the_rest_is_answered() -> None:
 )
 def test_a_history_without_a_known_item_is_refused(history: list[str], message: str) -> None:
     with pytest.raises(RereError, match=message):
-        LOOKUP.resolve_history(history)
+        LOOKUP.resolve(history).require_any()

@@ -1,0 +1,80 @@
+"""A history as people and programs write it, to a list of entries: one reader for batch inference and MLflow.
+
+Text is parsed as a list or refused, never read letter by letter.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import numbers
+import tokenize
+from collections.abc import Iterable
+
+import numpy as np
+
+from rere.errors import RereError
+
+EXACT = 2**53  # from here on a float no longer tells whole numbers apart
+REMEDY = (
+    'write lists, or text such as ["50", "181"]; for text such as 50 181, name what stands between entries '
+    "(`users.separator`)"
+)
+
+
+def read_history(value: object, separator: str | None = None) -> list[str]:
+    """Item ids or titles, oldest first; a missing entry is empty text.
+
+    Args:
+        value: a list or array of ids (text or whole numbers, also as floats) and titles; or text: a list as JSON or
+            Python writes it, or entries with `separator` between them.
+
+    Raises:
+        RereError: no history, text that is no list, or an entry that can't be an id.
+    """
+    if isinstance(value, str):
+        entries: Iterable[object] = _entries(value, separator)
+    elif isinstance(value, Iterable) and not isinstance(value, bytes | dict):
+        entries = value
+    else:
+        missing = value is None or value != value  # NaN, the one value that differs from itself
+        raise RereError("a history", "none" if missing else repr(value)[:80], REMEDY)
+    return [_entry(entry) for entry in entries]
+
+
+def _entries(text: str, separator: str | None) -> Iterable[object]:
+    if separator is not None:
+        parts = text.split() if separator.isspace() else text.split(separator)
+        return [part.strip() for part in parts if part.strip()]
+    found = _parsed(text.strip())
+    if not isinstance(found, list):
+        raise RereError("a history that is a list", f"the text {text[:80]!r}" if text else "none", REMEDY)
+    return found
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        found = ast.literal_eval(text)
+        tokens = [token.type for token in tokenize.generate_tokens(io.StringIO(text).readline)]
+    except (ValueError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError):
+        return None
+    # NumPy prints lists without commas; Python takes such neighbours for one text.
+    texts = sum(isinstance(entry, str) for entry in found) if isinstance(found, list) else 0
+    return found if tokens.count(tokenize.STRING) == texts else None
+
+
+def _entry(entry: object) -> str:
+    if isinstance(entry, str):
+        return entry
+    if entry is None or entry != entry:
+        return ""
+    if isinstance(entry, numbers.Integral) and not isinstance(entry, bool):
+        return str(int(entry))
+    if isinstance(entry, float | np.floating) and float(entry).is_integer() and abs(float(entry)) < EXACT:
+        return str(int(float(entry)))
+    raise RereError("entries that are ids or titles", repr(entry)[:80], "write ids as text or as whole numbers")
