@@ -23,8 +23,8 @@ from rere.config.backbone import Backbone, GGUFModel, ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.config.data import IngestConfig
 from rere.data.ingest import ingest
-from rere.decoding.tree_attention import TreeModel
-from rere.language_model import load_model
+from rere.models.backbone import load_model
+from rere.models.tree_attention import TreeModel
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

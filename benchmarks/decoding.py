@@ -16,7 +16,7 @@ import torch
 from benchmarks import usual
 from benchmarks.common import add_sizes, arguments, interleaved, prepare, random_prompts, save, show, sizes, subject
 from rere.decoding.beam import BeamResult, beam_search
-from rere.decoding.tree_attention import TreeModel
+from rere.models.tree_attention import TreeModel
 
 
 @torch.no_grad()

@@ -90,10 +90,10 @@ def ingest(directory: Path) -> dict[str, int]:
 
 
 def validate(directory: Path) -> dict[str, int]:
+    from ops.validation.expectations import validate_dataset
     from rere.config.data import ValidationConfig
     from rere.data.dataset import Dataset
     from rere.data.profile import make_profile
-    from steps.expectations import validate_dataset
 
     dataset = Dataset.load(directory / "dataset")
     report = validate_dataset(dataset, ValidationConfig(), None, make_profile(dataset))
@@ -114,9 +114,9 @@ def split(directory: Path) -> dict[str, int]:
 
 
 def validate_split(directory: Path) -> dict[str, int]:
+    from ops.validation.expectations import validate_windows
     from rere.config.data import ValidationConfig
     from rere.data.dataset import Dataset, Windows
-    from steps.expectations import validate_windows
 
     dataset, windows = Dataset.load(directory / "dataset"), Windows.load(directory / "windows")
     report = validate_windows(windows, dataset, ValidationConfig())

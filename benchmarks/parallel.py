@@ -20,7 +20,6 @@ from typing import Any
 import torch
 
 from benchmarks.common import arguments, prepare, save, show
-from rere import distributed
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
@@ -30,12 +29,13 @@ from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.data.ingest import ingest
 from rere.data.windows import make_windows
-from rere.language_model import Checkpoint, load_model
-from rere.launch import Log, launch
-from rere.launch import work as take_part
-from rere.training.rl import train_rl
+from rere.models.backbone import Checkpoint, load_model
+from rere.runtime import distributed
+from rere.runtime.launch import Log, launch
+from rere.runtime.launch import work as take_part
+from rere.training.rl.train import train_rl
 from rere.training.rows import sequence_rows
-from rere.training.sft import train_sft
+from rere.training.sft.train import train_sft
 
 PROCESSES = (1, 2)
 EXCHANGES = 10

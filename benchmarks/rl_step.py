@@ -21,10 +21,10 @@ from benchmarks.common import add_sizes, arguments, interleaved, prepare, random
 from benchmarks.decoding import bare_forward
 from rere.config.rl import RankingReward, RuleReward
 from rere.decoding.beam import beam_search
-from rere.decoding.tree_attention import TreeModel
-from rere.training.losses import Counts, grpo, k3
-from rere.training.rewards import Group, group_advantages, total_reward
-from rere.training.state import Reference
+from rere.models.tree_attention import TreeModel
+from rere.training.checkpoint import Reference
+from rere.training.rl.losses import Counts, grpo, k3
+from rere.training.rl.rewards import Group, group_advantages, total_reward
 from rere.training.tree_log_probs import TreeLogProbs, group_tree
 
 BETA = 1e-3

@@ -31,7 +31,7 @@ from benchmarks.decoding import bare_forward
 from benchmarks.load import run_load
 from benchmarks.usual import PerBeamConstraint
 from rere.catalog.index import CatalogIndex, build_index
-from rere.catalog.spelling import end_token
+from rere.catalog.tokenization import end_token
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.config.data import IngestConfig, SplitConfig
@@ -39,15 +39,15 @@ from rere.config.sft import SFTConfig
 from rere.data.ingest import ingest
 from rere.data.windows import make_windows
 from rere.decoding.beam import beam_search
-from rere.decoding.tree_attention import TreeModel
-from rere.language_model import Checkpoint, load_model
-from rere.serving.app import create_app
+from rere.models.backbone import Checkpoint, load_model
+from rere.models.tree_attention import TreeModel
 from rere.serving.config import ServingConfig
-from rere.serving.deployment import Deployment, Query, Ranked
-from rere.serving.live import CatalogEdits
-from rere.serving.server import make_server
-from rere.serving.service import RecommendationService
-from rere.training.sft import train_sft
+from rere.serving.engine.deployment import Deployment, Query, Ranked
+from rere.serving.engine.service import RecommendationService
+from rere.serving.http.app import create_app
+from rere.serving.http.server import make_server
+from rere.serving.live_catalog import CatalogEdits
+from rere.training.sft.train import train_sft
 
 HISTORY, K, BEAMS = 10, 10, 20
 WARM_UPS = 3
@@ -105,7 +105,7 @@ def deployment(options: argparse.Namespace, kind: type[Deployment] = Deployment)
     config = ServingConfig()
     engine = config.prefix_tokens, config.lookahead_tokens
     if options.registered:
-        from steps.alias import AliasSource
+        from ops.registry.alias import AliasSource
 
         real = AliasSource(options.registered, "champion", *engine).first()
         return kind(real.version, real.model, real.snapshot.catalog, real.history_items, real.beams, "vocab", *engine)

@@ -29,13 +29,13 @@ from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.data.ingest import ingest
 from rere.data.windows import make_windows
+from rere.evaluation.bootstrap import paired_bootstrap
 from rere.evaluation.evaluator import evaluate
 from rere.evaluation.metrics import ndcg
-from rere.evaluation.significance import paired_bootstrap
-from rere.language_model import load_model
-from rere.serving.recommender import GenerativeRecommender
+from rere.models.backbone import load_model
+from rere.recommenders.generative import GenerativeRecommender
 from rere.training.rows import IGNORED, Collator, sequence_rows, window_rows
-from rere.training.sft import train_sft
+from rere.training.sft.train import train_sft
 
 Rows = list[dict[str, list[int]]]
 

@@ -21,10 +21,10 @@ import torch
 
 from benchmarks.common import arguments, prepare, save, show, subject
 from rere.catalog.trie import TokenTrie, build_trie
-from rere.decoding import edges
+from rere.decoding import child_log_probs as edges
 from rere.decoding.beam import BeamSearch
-from rere.decoding.forest import KeyValueStore
-from rere.decoding.tree_attention import TreeModel
+from rere.models.packed_batch import KeyValueStore
+from rere.models.tree_attention import TreeModel
 
 VOCABULARY, END = 49_000, 198
 

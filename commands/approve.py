@@ -15,8 +15,9 @@ def command(version: str, model: str, who: str | None, reason: str) -> None:
 
     Refused when its gate did not pass, and when the champion is another one than it was judged against.
     """
+    from ops.registry import champion_log as champion
+    from ops.registry import mlflow_registry as registry
     from rere.errors import RereError
-    from steps import champion, registry
 
     tags = registry.get(model, version).tags
     if tags.get("gate") != "passed":

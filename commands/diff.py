@@ -15,7 +15,7 @@ def command(before: str, after: str, model: str, everything: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from steps.compare import differences
+    from ops.registry.compare import differences
 
     table = Table("", f"version {before}", f"version {after}")
     rows = differences(model, before, after)

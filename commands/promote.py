@@ -13,7 +13,7 @@ import click
 @click.option("--expected", default=None, help="Refuse unless this version is the champion now.")
 def command(version: str, model: str, who: str | None, reason: str, expected: str | None) -> None:
     """Make VERSION the champion, in MLflow and in ZenML; what serves the alias follows."""
-    from steps import champion
+    from ops.registry import champion_log as champion
 
     event = champion.move(model, version, who or champion.user(), reason, expected)
     if event is None:

@@ -12,8 +12,9 @@ import click
 @click.option("--reason", required=True, help="Why; kept in the log.")
 def command(version: str, model: str, who: str | None, reason: str) -> None:
     """Reject VERSION: it loses the alias challenger, and no run makes it champion by itself."""
+    from ops.registry import champion_log as champion
+    from ops.registry import mlflow_registry as registry
     from rere.errors import RereError
-    from steps import champion, registry
 
     if registry.champion_version(model) == version:
         raise RereError("a version that isn't champion", f"version {version}, the champion", "use `rere rollback`")

@@ -17,8 +17,9 @@ def command(version: str | None, model: str, to: Path, show: bool) -> None:
     """Write VERSION's promotion review to a file (without VERSION: the challenger's) and say what was decided."""
     import mlflow
 
+    from ops.registry import champion_log as champion
+    from ops.registry import mlflow_registry as registry
     from rere.errors import RereError
-    from steps import champion, registry
 
     champion.repair(model)
     listed = registry.versions(model)

@@ -57,14 +57,14 @@ def serve(
     import yaml
     from pydantic import ValidationError
 
+    from ops.registry.alias import AliasSource
     from rere.errors import RereError
-    from rere.serving.app import create_app
     from rere.serving.config import ServingConfig
-    from rere.serving.follow import Follower
-    from rere.serving.guard import Tokens
-    from rere.serving.server import make_server
-    from rere.serving.service import RecommendationService
-    from steps.alias import AliasSource
+    from rere.serving.engine.follow import Follower
+    from rere.serving.engine.service import RecommendationService
+    from rere.serving.http.app import create_app
+    from rere.serving.http.guard import Tokens
+    from rere.serving.http.server import make_server
     from steps.edits import default_edits
 
     try:

@@ -14,8 +14,9 @@ def command(model: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from ops.registry import champion_log as champion
+    from ops.registry import mlflow_registry as registry
     from rere.errors import RereError
-    from steps import champion, registry
 
     champion.repair(model)
     found = registry.versions(model)

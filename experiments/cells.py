@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments.lab import Lab
-from rere.baselines.ease import fit_ease
-from rere.baselines.popularity import Popularity
 from rere.config.backbone import GGUFModel
 from rere.config.catalog import IndexConfig
 from rere.config.preference import PreferenceConfig
 from rere.config.recommenders import EASEConfig, ItemModelsConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
-from rere.evaluation.recommender import Recommender
-from rere.language_model import Checkpoint
-from rere.serving.debiased import DebiasedRecommender
-from rere.serving.recommender import GenerativeRecommender
-from rere.serving.unconstrained import UnconstrainedRecommender
+from rere.models.backbone import Checkpoint
+from rere.recommenders.base import Recommender
+from rere.recommenders.debiased import DebiasedRecommender
+from rere.recommenders.ease import fit_ease
+from rere.recommenders.generative import GenerativeRecommender
+from rere.recommenders.popularity import Popularity
+from rere.recommenders.unconstrained import UnconstrainedRecommender
 
 INDEX, SFT = IndexConfig(), SFTConfig()
 SEMANTIC, SEMANTIC_SFT = IndexConfig(code="semantic"), SFTConfig(epochs=6)  # its loss still falls after the default's

@@ -8,19 +8,19 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from experiments.worlds import World
-from rere.artifacts import fingerprint
-from rere.baselines.item_models import KINDS, ItemModels
-from rere.baselines.sequential import SequentialRecommender
+from rere.artifacts.manifest import fingerprint
 from rere.catalog.index import CatalogIndex
 from rere.config.catalog import IndexConfig
 from rere.config.preference import PreferenceConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
-from rere.language_model import Checkpoint
-from rere.training.preference import train_preference
-from rere.training.rl import train_rl
-from rere.training.sft import train_sft
+from rere.models.backbone import Checkpoint
+from rere.recommenders.item_models import KINDS, ItemModels
+from rere.recommenders.sequential.base import SequentialRecommender
+from rere.training.preference.train import train_preference
+from rere.training.rl.train import train_rl
+from rere.training.sft.train import train_sft
 
 
 class Lab:

@@ -15,8 +15,8 @@ from experiments.cells import STUDIES, Cell
 from experiments.run import EVALUATION, ROOT, result_path
 from experiments.worlds import NAMES, available, load
 from rere.evaluation import metrics
+from rere.evaluation.bootstrap import bootstrap_means
 from rere.evaluation.evaluator import row_values
-from rere.evaluation.significance import bootstrap_means
 
 matplotlib.use("svg")
 BASE = {

@@ -10,11 +10,11 @@ from pathlib import Path
 from experiments.cells import STUDIES, Cell
 from experiments.lab import Lab
 from experiments.worlds import NAMES, check, load, of_users
+from rere.artifacts.provenance import provenance
 from rere.config.evaluation import EvaluationConfig
 from rere.evaluation.evaluator import evaluate
 from rere.evaluation.metrics import ndcg
-from rere.memory import keep_freed_memory
-from rere.provenance import provenance
+from rere.runtime.memory import keep_freed_memory
 
 EVALUATION = EvaluationConfig(ks=(1, 3, 5, 10, 20))
 ROOT = Path(os.environ.get("RERE_EXPERIMENTS_DIR", ".rere/experiments"))

@@ -12,7 +12,7 @@ from zenml.enums import ArtifactType
 from zenml.metadata.metadata_types import MetadataType
 
 from materializers.directory import DirectoryMaterializer
-from rere.language_model import Checkpoint
+from rere.models.backbone import Checkpoint
 
 
 class CheckpointMaterializer(DirectoryMaterializer):

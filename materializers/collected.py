@@ -8,7 +8,7 @@ from zenml.metadata.metadata_types import MetadataType
 
 from materializers.directory import DirectoryMaterializer
 from materializers.records import RecordMaterializer
-from rere.catalog.continued import StartRecord
+from rere.catalog.warm_start import StartRecord
 from rere.data.collected import Collected
 
 

@@ -14,7 +14,7 @@ from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
 from zenml.metadata.metadata_types import MetadataType
 
-from rere.artifacts import MANIFEST, fingerprint, verify, writing
+from rere.artifacts.manifest import MANIFEST, fingerprint, verify, writing
 
 
 class DirectoryMaterializer(BaseMaterializer):

@@ -8,7 +8,7 @@ import pandas as pd
 from zenml.enums import ArtifactType
 
 from materializers.directory import DirectoryMaterializer
-from rere.baselines.item_models import ItemModels
+from rere.recommenders.item_models import ItemModels
 
 
 class ItemModelsMaterializer(DirectoryMaterializer):

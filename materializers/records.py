@@ -10,7 +10,7 @@ from zenml.enums import ArtifactType
 from zenml.metadata.metadata_types import MetadataType
 
 from materializers.directory import DirectoryMaterializer
-from rere.artifacts import seal
+from rere.artifacts.manifest import seal
 from rere.data.profile import Profile
 from rere.data.validation_report import ValidationReport
 

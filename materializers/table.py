@@ -9,7 +9,7 @@ import pandas as pd
 from zenml.metadata.metadata_types import MetadataType
 
 from materializers.directory import DirectoryMaterializer
-from rere.artifacts import seal
+from rere.artifacts.manifest import seal
 
 SAMPLE_ROWS = 50
 

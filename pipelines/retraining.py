@@ -14,12 +14,13 @@ from zenml.client import Client
 from zenml.models import PipelineRunResponse
 
 from infra.wait_for_run import COMPLETED, wait
+from ops.registry import champion_log as champion
+from ops.registry import mlflow_registry as registry
+from ops.runtime.reports import write_report
 from pipelines.checked import settings_error
 from pipelines.retrain import retrain_pipeline
 from rere.errors import RereError
 from rere.project import in_project
-from steps import champion, registry
-from steps.reports import write_report
 from steps.retraining import find_base, make_plan
 
 When = Literal["changed", "always"]

@@ -8,13 +8,13 @@ import pandas as pd
 from zenml import ArtifactConfig, step
 
 from materializers.table import TableMaterializer
-from rere.baselines.item_models import ItemModels
+from ops.runtime.cache_keys import cache_policy
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.data.dataset import Dataset, Windows
-from rere.evaluation.recommender import Recommender
-from steps.code import cache_policy
+from rere.recommenders.base import Recommender
+from rere.recommenders.item_models import ItemModels
 
 
 @step(name="baselines", cache_policy=cache_policy(__name__), output_materializers=TableMaterializer)
@@ -27,9 +27,9 @@ def rank_baselines(
     evaluation: EvaluationConfig,
 ) -> Annotated[pd.DataFrame, ArtifactConfig(name="baseline_results")]:
     """Per-row results of each (see `rere.evaluation.evaluator.evaluate`)."""
-    from rere.baselines.popularity import Popularity
     from rere.data.sequences import training_sequences
     from rere.evaluation.evaluator import evaluate
+    from rere.recommenders.popularity import Popularity
 
     rivals: list[Recommender] = [
         Popularity.fit(training_sequences(dataset), len(catalog.item_ids)),

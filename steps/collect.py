@@ -11,10 +11,10 @@ from zenml import ArtifactConfig, get_step_context, log_metadata, step
 
 from materializers.collected import CollectedMaterializer
 from materializers.dataset import DatasetMaterializer
+from ops.runtime.cache_keys import cache_policy
 from rere.config.data import IngestConfig
 from rere.data.collected import Collected
 from rere.data.dataset import Dataset
-from steps.code import cache_policy
 
 ROWS = "collected"  # metadata of the data set: the artifact version that holds its rows
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from rere.project import project_root
 from rere.serving.config import BatchConfig
 from rere.serving.edits_log import read_edits
-from rere.serving.live import CatalogEdits
+from rere.serving.live_catalog import CatalogEdits
 
 
 def default_edits(model: str) -> Path:

@@ -8,12 +8,12 @@ import pandas as pd
 from zenml import ArtifactConfig, log_metadata, step
 
 from materializers.table import TableMaterializer
+from ops.runtime.cache_keys import cache_policy, code_fingerprint
+from ops.runtime.run_dirs import catalogue_fingerprint, work_directory
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Dataset, Windows
-from rere.language_model import Checkpoint
-from steps.code import cache_policy, code_fingerprint
-from steps.work import catalogue_fingerprint, work_directory
+from rere.models.backbone import Checkpoint
 
 
 # One materializer for several outputs goes through a set in ZenML 0.98: the cache key would change at random.
@@ -34,10 +34,10 @@ def evaluate(
     Annotated[pd.DataFrame, ArtifactConfig(name="metrics")],
 ]:
     """Per-row results of all models, and their metrics with intervals."""
-    from rere.baselines.popularity import Popularity
     from rere.data.sequences import training_sequences
     from rere.evaluation.checkpoints import evaluate_checkpoints
     from rere.evaluation.evaluator import summarise
+    from rere.recommenders.popularity import Popularity
 
     models = {"SFT": tuned, "ReRe": reinforced}
     inputs = (windows.fingerprint, catalogue_fingerprint(catalog), *(repr(model.verify()) for model in models.values()))

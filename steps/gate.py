@@ -15,6 +15,10 @@ from mlflow.exceptions import MlflowException
 from zenml import ArtifactConfig, step
 
 from materializers.table import TableMaterializer
+from ops.registry import champion_log as log
+from ops.registry import mlflow_registry as registry
+from ops.registry.decisions import Decision, DecisionMaterializer
+from ops.runtime.run_dirs import work_directory
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.config.promotion import PromotionConfig
@@ -23,12 +27,8 @@ from rere.data.validation_report import ValidationReport
 from rere.errors import RereError
 from rere.evaluation.gate import Check, Circumstances, Side, Verdict, judge
 from rere.evaluation.metrics import row_metric
-from rere.evaluation.recommender import Recommender
-from rere.language_model import Checkpoint
-from steps import champion as log
-from steps import registry
-from steps.decisions import Decision, DecisionMaterializer
-from steps.work import work_directory
+from rere.models.backbone import Checkpoint
+from rere.recommenders.base import Recommender
 
 
 @step(
@@ -53,10 +53,10 @@ def gate(
 
     Returns the decision, and the champion's results on the same rows (no rows where none was judged).
     """
-    from rere.baselines.popularity import Popularity
     from rere.data.sequences import training_sequences
     from rere.evaluation.segments import segments_of
-    from rere.serving.recommender import GenerativeRecommender
+    from rere.recommenders.generative import GenerativeRecommender
+    from rere.recommenders.popularity import Popularity
 
     registry.require_tracker()
     name, rows = config.model_name, windows.of("test")
@@ -137,8 +137,8 @@ def _judge_anew(
 ) -> tuple[Side, list[str]]:
     """A registered version's results on these test rows, and what to know about them."""
     from rere.evaluation.checkpoints import evaluate_checkpoints
-    from rere.evaluation.foreign import ForeignRecommender
-    from rere.serving.recommender import GenerativeRecommender
+    from rere.recommenders.cross_catalog import ForeignRecommender
+    from rere.recommenders.generative import GenerativeRecommender
 
     found = registry.fetch(name, version)
     checkpoint, theirs = registry.read(found)

@@ -8,13 +8,13 @@ from zenml import ArtifactConfig, step
 
 from materializers.catalog import CatalogIndexMaterializer
 from materializers.collected import StartMaterializer
-from rere.catalog.continued import StartRecord, continued_or_new
+from ops.runtime.cache_keys import cache_policy
 from rere.catalog.index import CatalogIndex, build_index
+from rere.catalog.warm_start import StartRecord, continued_or_new
 from rere.config.catalog import IndexConfig
 from rere.config.retraining import FromChampion
 from rere.data.dataset import Dataset
 from rere.data.validation_report import ValidationReport
-from steps.code import cache_policy
 
 
 @step(cache_policy=cache_policy(__name__), output_materializers=CatalogIndexMaterializer)

@@ -7,9 +7,9 @@ from typing import Annotated
 from zenml import ArtifactConfig, log_metadata, step
 
 from materializers.dataset import DatasetMaterializer
+from ops.runtime.cache_keys import cache_policy
 from rere.config.data import IngestConfig
 from rere.data.dataset import Dataset
-from steps.code import cache_policy
 
 
 @step(cache_policy=cache_policy(__name__), output_materializers=DatasetMaterializer)

@@ -15,13 +15,14 @@ from zenml.enums import ModelStages
 from zenml.metadata.metadata_types import MetadataType
 from zenml.types import HTMLString
 
+from ops.registry import champion_log as champion
+from ops.registry import mlflow_registry as registry
+from ops.registry.decisions import Decision, Promotion, PromotionMaterializer
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.config.promotion import PromotionConfig
 from rere.data.dataset import Dataset, Windows
-from rere.language_model import Checkpoint
-from steps import champion, registry
-from steps.decisions import Decision, Promotion, PromotionMaterializer
+from rere.models.backbone import Checkpoint
 
 EXAMPLES = 2  # histories in the registered model's input example
 
@@ -42,8 +43,8 @@ def promote(
     """Register in MLflow, and as a ZenML Model version that links what it was made of."""
     import mlflow
 
-    from rere.provenance import provenance
-    from steps.model_version import record_version
+    from ops.registry.zenml_registry import record_version
+    from rere.artifacts.provenance import provenance
 
     registry.require_tracker()
     name = config.model_name

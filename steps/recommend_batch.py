@@ -26,11 +26,11 @@ def recommend_batch(
     Annotated[pd.DataFrame, ArtifactConfig(name="unanswered")],
 ]:
     """The k best items of every user, and the users who get none with the reason: see `BatchResult`."""
+    from ops.registry.alias import AliasSource
+    from ops.registry.mlflow_registry import require_tracker
     from rere.serving.batch import recommend_users, require_writable, unanswered_path, write_parquet
     from rere.serving.users import read_users
-    from steps.alias import AliasSource
     from steps.edits import batch_edits
-    from steps.registry import require_tracker
 
     require_tracker()
     if config.output is not None:

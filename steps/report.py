@@ -8,12 +8,12 @@ import pandas as pd
 from zenml import ArtifactConfig, step
 from zenml.types import HTMLString
 
+from ops.registry.decisions import Decision
+from ops.runtime.cache_keys import cache_policy
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Dataset, Windows
-from rere.language_model import Checkpoint
-from steps.code import cache_policy
-from steps.decisions import Decision
+from rere.models.backbone import Checkpoint
 
 
 @step(cache_policy=cache_policy(__name__))
@@ -30,8 +30,8 @@ def report(
     settings: dict[str, Any],
 ) -> Annotated[HTMLString, ArtifactConfig(name="report")]:
     """Render it. `settings` are the run's, by stage."""
-    from rere.evaluation.report import ReportInputs, render_report
-    from rere.provenance import provenance
+    from rere.artifacts.provenance import provenance
+    from rere.reporting.report import ReportInputs, render_report
 
     seeds = {stage: chosen["seed"] for stage, chosen in settings.items() if "seed" in chosen}
     index = catalog.index_of

@@ -15,14 +15,14 @@ from materializers.catalog import CatalogIndexMaterializer
 from materializers.checkpoint import CheckpointMaterializer
 from materializers.collected import CollectedMaterializer
 from materializers.dataset import DatasetMaterializer
-from rere.artifacts import MANIFEST, sha256
+from ops.registry import mlflow_registry as registry
+from ops.registry.zenml_registry import metadata_of
+from rere.artifacts.manifest import MANIFEST, sha256
 from rere.config.data import IngestConfig
 from rere.config.retraining import RetrainConfig
 from rere.data.collected import count_new, since
 from rere.data.sources import LOADERS, load_source
-from steps import registry
 from steps.collect import ROWS
-from steps.model_version import metadata_of
 
 FOLDERS = {
     "rere_model": CheckpointMaterializer.FOLDER,

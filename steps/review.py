@@ -8,14 +8,14 @@ import pandas as pd
 from zenml import ArtifactConfig, step
 from zenml.types import HTMLString
 
-from rere.artifacts import fingerprint
+from ops.registry.decisions import Decision
+from rere.artifacts.manifest import fingerprint
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.config.promotion import PromotionConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import ValidationReport
-from rere.language_model import Checkpoint
-from steps.decisions import Decision
+from rere.models.backbone import Checkpoint
 
 
 @step(enable_cache=False)
@@ -34,11 +34,11 @@ def review(
     settings: dict[str, Any],
 ) -> Annotated[HTMLString, ArtifactConfig(name="review")]:
     """Render it; beside the champion, or beside SFT where no champion was judged."""
-    from rere.baselines.popularity import Popularity
+    from rere.artifacts.provenance import provenance
     from rere.data.sequences import training_sequences
-    from rere.evaluation.review import ReviewInputs, render_review
     from rere.evaluation.segments import segments_of
-    from rere.provenance import provenance
+    from rere.recommenders.popularity import Popularity
+    from rere.reporting.review import ReviewInputs, render_review
 
     rows = windows.of("test")
     alone = champion_results.empty
@@ -98,7 +98,7 @@ def _lineage(
     decision: Decision,
     name: str,
 ) -> dict[str, Any]:
-    from steps.model_version import metadata_of
+    from ops.registry.zenml_registry import metadata_of
 
     own = {
         "data": dataset.report.source_sha256,

@@ -7,15 +7,15 @@ from typing import Annotated
 from zenml import ArtifactConfig, step
 
 from materializers.checkpoint import CheckpointMaterializer
-from rere.artifacts import fingerprint
-from rere.baselines.item_models import ItemModels
+from ops.runtime.cache_keys import cache_policy, code_fingerprint
+from ops.runtime.run_dirs import catalogue_fingerprint, work_directory
+from ops.runtime.tracking import mlflow_log
+from rere.artifacts.manifest import fingerprint
 from rere.catalog.index import CatalogIndex
 from rere.config.rl import RLConfig
 from rere.data.dataset import Windows
-from rere.language_model import Checkpoint
-from steps.code import cache_policy, code_fingerprint
-from steps.tracking import mlflow_log
-from steps.work import catalogue_fingerprint, work_directory
+from rere.models.backbone import Checkpoint
+from rere.recommenders.item_models import ItemModels
 
 
 @step(
@@ -37,7 +37,7 @@ def reinforce(
     Args:
         teacher: which of the item models a collaborative reward asks.
     """
-    from rere.training.rl import train_rl
+    from rere.training.rl.train import train_rl
 
     kind = item_models.teacher(teacher)
     mentor = item_models.models[kind]

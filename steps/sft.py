@@ -7,16 +7,16 @@ from typing import Annotated
 from zenml import ArtifactConfig, step
 
 from materializers.checkpoint import CheckpointMaterializer
-from rere.artifacts import fingerprint
-from rere.catalog.continued import StartRecord
+from ops.runtime.cache_keys import cache_policy, code_fingerprint
+from ops.runtime.run_dirs import catalogue_fingerprint, work_directory
+from ops.runtime.tracking import mlflow_log
+from rere.artifacts.manifest import fingerprint
 from rere.catalog.index import CatalogIndex
+from rere.catalog.warm_start import StartRecord
 from rere.config.retraining import FromChampion
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
-from rere.language_model import Checkpoint
-from steps.code import cache_policy, code_fingerprint
-from steps.tracking import mlflow_log
-from steps.work import catalogue_fingerprint, work_directory
+from rere.models.backbone import Checkpoint
 
 
 @step(
@@ -54,7 +54,7 @@ def fine_tune_on(
 
 
 def _tuned(windows: Windows, catalog: CatalogIndex, config: SFTConfig, start: Checkpoint | None) -> Checkpoint:
-    from rere.training.sft import train_sft
+    from rere.training.sft.train import train_sft
 
     backbone = catalog.config.backbone
     parent = fingerprint(start.verify()) if start else "none"

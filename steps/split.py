@@ -7,10 +7,10 @@ from typing import Annotated
 from zenml import ArtifactConfig, step
 
 from materializers.dataset import WindowsMaterializer
+from ops.runtime.cache_keys import cache_policy
 from rere.config.data import SplitConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import ValidationReport
-from steps.code import cache_policy
 
 
 @step(cache_policy=cache_policy(__name__), output_materializers=WindowsMaterializer)

@@ -7,10 +7,10 @@ from rich.console import Console
 from zenml import step
 from zenml.types import HTMLString
 
+from ops.registry.decisions import Decision, Promotion
+from ops.registry.mlflow_registry import CHALLENGER, CHAMPION
+from ops.runtime.reports import write_report
 from rere.config.evaluation import EvaluationConfig
-from steps.decisions import Decision, Promotion
-from steps.registry import CHALLENGER, CHAMPION
-from steps.reports import write_report
 
 PORT = 5001
 RERE = "source .venv/bin/activate && rere"
@@ -26,7 +26,7 @@ def summarise(
     evaluation: EvaluationConfig,
 ) -> None:
     """Print it and write the report's file, also when all else came from the cache: a run ends with its result."""
-    from rere.evaluation.report import results_table
+    from rere.reporting.report import results_table
 
     path, review_path = write_report(report, "latest"), write_report(review, "review")
     console = Console(width=120, highlight=False, soft_wrap=True)

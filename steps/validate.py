@@ -9,12 +9,12 @@ from zenml.client import Client
 from zenml.enums import SorterOps
 
 from materializers.records import RecordMaterializer, ValidationReportMaterializer
+from ops.runtime.cache_keys import cache_policy
+from ops.runtime.reports import write_report
 from rere.config.data import ValidationConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.profile import Profile, make_profile
 from rere.data.validation_report import ValidationReport
-from steps.code import cache_policy
-from steps.reports import write_report
 
 PROFILE = "profile"
 
@@ -30,7 +30,7 @@ def validate(
     Annotated[Profile, ArtifactConfig(name=PROFILE)],
 ]:
     """Check the data set, and how far it moved from the last accepted one of the same source."""
-    from steps.expectations import validate_dataset
+    from ops.validation.expectations import validate_dataset
 
     profile = make_profile(dataset)
     source = dataset.report.source
@@ -45,7 +45,7 @@ def validate_split(
     dataset: Dataset, windows: Windows, config: ValidationConfig
 ) -> Annotated[ValidationReport, ArtifactConfig(name="split_validation")]:
     """Check the prediction rows: nothing may leak between periods."""
-    from steps.expectations import validate_windows
+    from ops.validation.expectations import validate_windows
 
     report = validate_windows(windows, dataset, config)
     accept(report, "split_validation")

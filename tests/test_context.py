@@ -13,16 +13,16 @@ from rere.catalog.index import CatalogIndex
 from rere.config.backbone import ScratchModel
 from rere.config.rl import RLConfig, RuleReward
 from rere.config.sft import SFTConfig
-from rere.context import context_of, longest_possible, longest_prompt, require_room
 from rere.data.dataset import Windows
 from rere.decoding.beam import beam_search
-from rere.decoding.tree_attention import TreeModel
 from rere.errors import RereError
-from rere.language_model import Checkpoint, load_model, save_checkpoint
-from rere.serving.recommender import GenerativeRecommender
-from rere.training.rl import train_rl
+from rere.models.backbone import Checkpoint, load_model, save_checkpoint
+from rere.models.context import context_of, longest_possible, longest_prompt, require_room
+from rere.models.tree_attention import TreeModel
+from rere.recommenders.generative import GenerativeRecommender
+from rere.training.rl.train import train_rl
 from rere.training.rows import sequence_rows
-from rere.training.sft import train_sft
+from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 
 SFT = SFTConfig(epochs=1, batch_tokens=64, sequence_items=8)

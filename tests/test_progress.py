@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from rere import progress as module
-from rere.language_model import Checkpoint, load_model, save_checkpoint
-from rere.progress import progress
+from rere.models.backbone import Checkpoint, load_model, save_checkpoint
+from rere.runtime import progress as module
+from rere.runtime.progress import progress
 from tests.conftest import TINY
 
 SHOWN = {"disable": False}  # whatever TQDM_DISABLE says

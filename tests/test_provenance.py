@@ -7,7 +7,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from rere.provenance import git_state, provenance
+from rere.artifacts.provenance import git_state, provenance
 
 
 def git(root: Path, *arguments: str) -> str:

@@ -1,6 +1,6 @@
 """Item vectors from titles: latent semantic analysis, or a sentence-transformers model.
 
-What is near in these vectors has a similar title. Semantic IDs cluster them (rere/catalog/semantic.py).
+What is near in these vectors has a similar title. Semantic IDs cluster them (rere/catalog/semantic_ids.py).
 """
 
 from __future__ import annotations

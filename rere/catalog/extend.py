@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from rere.catalog.index import CatalogIndex, prefix_trie
-from rere.catalog.spelling import end_token, spell
+from rere.catalog.tokenization import end_token, spell
 from rere.catalog.trie import ROOT, TokenTrie, build_trie
 from rere.errors import RereError
 

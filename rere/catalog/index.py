@@ -6,7 +6,7 @@ Three codes:
 title     all tokens of the title, then an end token (the paper's)
 prefix    the shortest beginning of that sequence that no other item shares: a trie node with one leaf below.
           About five times fewer tokens an item on MovieLens-100K, in the history too.
-semantic  codewords of the item's vector as new tokens `<s0_17><s1_4>...` (rere/catalog/semantic.py); no end
+semantic  codewords of the item's vector as new tokens `<s0_17><s1_4>...` (rere/catalog/semantic_ids.py); no end
           token, for no code begins another
 
 A prompt is assembled from token ids, never re-tokenised: instruction, then each item of the history with
@@ -29,12 +29,12 @@ import torch
 from tokenizers import AddedToken
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from rere.artifacts import seal, verify
-from rere.catalog.spelling import end_token, spell
+from rere.artifacts.manifest import seal, verify
+from rere.catalog.tokenization import end_token, spell
 from rere.catalog.trie import TokenTrie, build_trie
 from rere.config.catalog import IndexConfig
 from rere.errors import RereError
-from rere.language_model import load_tokenizer
+from rere.models.backbone import load_tokenizer
 
 BATCH_TITLES = 20_000  # encoded at once: a tokenizer's own records of a title take more than its tokens
 
@@ -179,7 +179,7 @@ def _semantic_trie(titles: list[str], tokenizer: PreTrainedTokenizerFast, config
     """The trie over semantic IDs; every codeword in use becomes a new token of `tokenizer`."""
     # Only this code needs scikit-learn: a served model goes without.
     from rere.catalog.embeddings import embed_titles
-    from rere.catalog.semantic import semantic_codes
+    from rere.catalog.semantic_ids import semantic_codes
 
     vectors = embed_titles(titles, config.semantic.embedding, config.seed)
     codes = semantic_codes(vectors, config.semantic, config.seed)

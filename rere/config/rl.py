@@ -43,7 +43,7 @@ class CollaborativeReward(Settings):
 
 
 class CustomReward(Settings):
-    """A function of your own, by import path: takes a `rere.training.rewards.Group`, returns (P, G) rewards."""
+    """A function of your own, by import path: takes a `rere.training.rl.rewards.Group`, returns (P, G) rewards."""
 
     type: Literal["custom"] = "custom"
     path: str = Field(pattern=r"^[\w.]+:\w+$", description="package.module:function")

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rere.artifacts import sha256
+from rere.artifacts.manifest import sha256
 from rere.config.data import AmazonReviews
 from rere.data.columns import require_file
 from rere.data.raw import SECOND, RawData, interactions_frame, items_frame

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from rere.artifacts import seal, verify
+from rere.artifacts.manifest import seal, verify
 from rere.data.codes import category
 from rere.data.files import read_arrow, write_arrow
 from rere.data.flags import moment

@@ -13,10 +13,10 @@ from typing import Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from rere.artifacts import seal, verify
+from rere.artifacts.hashing import row_sums, sum_of_numbered
+from rere.artifacts.manifest import seal, verify
 from rere.data.files import read_arrow, write_arrow
 from rere.data.histories import Histories
-from rere.data.sums import row_sums, sum_of_numbered
 
 Period = Literal["train", "valid", "test"]
 PERIODS: tuple[Period, ...] = ("train", "valid", "test")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rere.artifacts import sha256
+from rere.artifacts.manifest import sha256
 from rere.config.data import HubDataset
 from rere.data.columns import require_columns
 from rere.data.raw import RawData, raw_from_tables

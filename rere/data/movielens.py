@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rere.artifacts import sha256
+from rere.artifacts.manifest import sha256
 from rere.config.data import MovieLens100K
 from rere.data.raw import RawData, interactions_frame, items_frame
 from rere.data.times import read_times

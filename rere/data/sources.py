@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rere.artifacts import fingerprint, sha256
+from rere.artifacts.manifest import fingerprint, sha256
 from rere.config.base import Settings
 from rere.config.data import AmazonReviews, HubDataset, MovieLens100K, Source, Tables, WindowFiles
 from rere.data import amazon, hub, movielens, tables, window_files

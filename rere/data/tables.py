@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow
 from pyarrow import csv, parquet
 
-from rere.artifacts import sha256
+from rere.artifacts.manifest import sha256
 from rere.config.data import Tables
 from rere.data.columns import require_columns, require_file
 from rere.data.raw import RawData, raw_from_tables

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict
 
-from rere.artifacts import seal, verify
+from rere.artifacts.manifest import seal, verify
 from rere.errors import RereError
 
 Severity = Literal["error", "warning"]

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rere.artifacts import sha256
+from rere.artifacts.manifest import sha256
 from rere.config.data import WindowFiles
 from rere.data.columns import require_file
 from rere.data.dataset import PERIODS

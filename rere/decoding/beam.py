@@ -17,11 +17,11 @@ import torch
 from rere.catalog.trie import TokenTrie
 from rere.config.decoding import Normalisation
 from rere.decoding.exclusion import Exclusions
-from rere.decoding.guide import Guide
+from rere.decoding.item_prior import Guide
 from rere.decoding.prefix_cache import PrefixCache
-from rere.decoding.tree_attention import TreeModel
-from rere.decoding.tree_decoder import NEVER, TreeDecoder
 from rere.errors import RereError
+from rere.models.tree_attention import TreeModel
+from rere.models.tree_decoder import NEVER, TreeDecoder
 
 
 @dataclass(frozen=True)

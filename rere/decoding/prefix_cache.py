@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
-from rere.decoding.forest import KeyValueStore
+from rere.models.packed_batch import KeyValueStore
 
 BLOCK = 8  # tokens
 Key = tuple[int, tuple[int, ...]]  # number of the block before (0: none), tokens

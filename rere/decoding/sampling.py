@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 
 from rere.catalog.trie import TokenTrie
-from rere.decoding.edges import ragged_arange
-from rere.decoding.tree_attention import TreeModel
-from rere.decoding.tree_decoder import NEVER, TreeDecoder
+from rere.decoding.child_log_probs import ragged_arange
+from rere.models.tree_attention import TreeModel
+from rere.models.tree_decoder import NEVER, TreeDecoder
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from typing import Any, cast
 import torch
 
 from rere.catalog.index import CatalogIndex
-from rere.catalog.spelling import end_token
+from rere.catalog.tokenization import end_token
 from rere.catalog.trie import ROOT, TokenTrie, build_trie
 from rere.config.decoding import Beam, Multinomial
-from rere.decoding.tree_attention import TreeModel
 from rere.errors import RereError
+from rere.models.tree_attention import TreeModel
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ from typing import Any
 
 import pandas as pd
 
-from rere import distributed, in_processes
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Windows
 from rere.evaluation.evaluator import evaluate
-from rere.evaluation.foreign import ForeignRecommender
-from rere.language_model import Checkpoint
-from rere.launch import Log
-from rere.serving.recommender import GenerativeRecommender
+from rere.models.backbone import Checkpoint
+from rere.recommenders.cross_catalog import ForeignRecommender
+from rere.recommenders.generative import GenerativeRecommender
+from rere.runtime import distributed, in_processes
+from rere.runtime.launch import Log
 
 
 def evaluate_checkpoints(

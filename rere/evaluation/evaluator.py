@@ -10,9 +10,9 @@ import pandas as pd
 from rere.config.evaluation import EvaluationConfig
 from rere.errors import RereError
 from rere.evaluation import metrics
-from rere.evaluation.recommender import Recommender
-from rere.evaluation.significance import bootstrap_means
-from rere.progress import progress
+from rere.evaluation.bootstrap import bootstrap_means
+from rere.recommenders.base import Recommender
+from rere.runtime.progress import progress
 
 BATCHES_A_CALL = 16  # a recommender may group prompts of like length within a call
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rere.errors import RereError
-from rere.evaluation.recommender import Recommender
+from rere.recommenders.base import Recommender
 
 WARM_UP, REQUESTS = 3, 20
 

@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict
 from rere.config.promotion import GateConfig
 from rere.errors import RereError
 from rere.evaluation import metrics
+from rere.evaluation.bootstrap import Estimate, paired_bootstrap
 from rere.evaluation.evaluator import paired
 from rere.evaluation.segments import segment_gains
-from rere.evaluation.significance import Estimate, paired_bootstrap
 
 DAY = 86_400
 

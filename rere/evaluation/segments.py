@@ -10,9 +10,9 @@ import pandas as pd
 
 from rere.config.promotion import GateConfig
 from rere.data.dataset import Dataset
+from rere.evaluation.bootstrap import Estimate, paired_bootstrap
 from rere.evaluation.evaluator import paired
 from rere.evaluation.metrics import row_metric
-from rere.evaluation.significance import Estimate, paired_bootstrap
 
 
 def segments(

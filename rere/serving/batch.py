@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from rere.errors import RereError
-from rere.progress import progress
+from rere.runtime.progress import progress
 from rere.serving.config import BatchConfig
-from rere.serving.deployment import Deployment, Query, Ranked
-from rere.serving.lookup import Resolved
+from rere.serving.engine.deployment import Deployment, Query, Ranked
+from rere.serving.item_resolver import Resolved
 
 NO_KNOWN_ITEM, TOO_LONG, NOTHING_LEFT = "no known item", "history too long for the model", "no item left to recommend"
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rere.errors import RereError
-from rere.serving.live import CatalogEdits
+from rere.serving.live_catalog import CatalogEdits
 
 logger = logging.getLogger(__name__)
 LOCK_SECONDS = 60.0  # a change of a large catalogue takes a while, and is made under the lock

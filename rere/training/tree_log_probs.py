@@ -18,9 +18,9 @@ from torch import nn
 
 from rere.catalog.trie import ROOT, TokenTrie
 from rere.config.decoding import Normalisation
-from rere.decoding.edges import edge_log_probs, ragged_arange
-from rere.decoding.forest import TokenForest
-from rere.decoding.tree_attention import TreeModel
+from rere.decoding.child_log_probs import edge_log_probs, ragged_arange
+from rere.models.packed_batch import TokenForest
+from rere.models.tree_attention import TreeModel
 
 
 @dataclass(frozen=True)

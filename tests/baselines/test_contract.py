@@ -7,20 +7,20 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from rere.baselines.caser import fit_caser
-from rere.baselines.ease import fit_ease
-from rere.baselines.gru4rec import fit_gru4rec
-from rere.baselines.popularity import Popularity
-from rere.baselines.sasrec import fit_sasrec
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.catalog import SemanticCodes, TitleEmbedding
 from rere.config.recommenders import CaserConfig, EASEConfig, GRU4RecConfig, SASRecConfig
-from rere.decoding.tree_attention import TreeModel
-from rere.evaluation.foreign import ForeignRecommender
-from rere.evaluation.recommender import Recommender
-from rere.language_model import load_model
-from rere.serving.debiased import DebiasedRecommender
-from rere.serving.recommender import GenerativeRecommender
+from rere.models.backbone import load_model
+from rere.models.tree_attention import TreeModel
+from rere.recommenders.base import Recommender
+from rere.recommenders.cross_catalog import ForeignRecommender
+from rere.recommenders.debiased import DebiasedRecommender
+from rere.recommenders.ease import fit_ease
+from rere.recommenders.generative import GenerativeRecommender
+from rere.recommenders.popularity import Popularity
+from rere.recommenders.sequential.caser import fit_caser
+from rere.recommenders.sequential.gru4rec import fit_gru4rec
+from rere.recommenders.sequential.sasrec import fit_sasrec
 
 HISTORIES = [[0, 1, 2], [3], [2, 2, 5, 1, 0, 4, 3], [1, 4]]
 SEQUENCES = [np.array([0, 1, 2, 3]), np.array([1, 2, 3, 4]), np.array([2, 0])]

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from rere.baselines.caser import CaserNetwork
-from rere.baselines.gru4rec import GRU4RecNetwork
-from rere.baselines.networks import SequentialNetwork, window_rows
-from rere.baselines.sasrec import SASRecNetwork
 from rere.config.recommenders import CaserConfig, GRU4RecConfig, SASRecConfig
+from rere.recommenders.sequential.caser import CaserNetwork
+from rere.recommenders.sequential.gru4rec import GRU4RecNetwork
+from rere.recommenders.sequential.networks import SequentialNetwork, window_rows
+from rere.recommenders.sequential.sasrec import SASRecNetwork
 
 ITEMS = 10
 GRU = GRU4RecConfig(width=8, layers=2, history_items=4, dropout=0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rere.baselines.popularity import Popularity
+from rere.recommenders.popularity import Popularity
 
 
 def test_most_interacted_first_and_ties_by_index() -> None:

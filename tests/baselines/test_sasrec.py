@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from rere.baselines.networks import cut_rows
-from rere.baselines.sasrec import SASRec, SASRecNetwork, fit_sasrec
 from rere.config.recommenders import SASRecConfig
 from rere.errors import RereError
+from rere.recommenders.sequential.networks import cut_rows
+from rere.recommenders.sequential.sasrec import SASRec, SASRecNetwork, fit_sasrec
 
 ITEMS = 12
 SMALL = SASRecConfig(

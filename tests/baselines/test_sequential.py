@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from rere.baselines.caser import Caser, fit_caser
-from rere.baselines.ease import fit_ease
-from rere.baselines.gru4rec import GRU4Rec, fit_gru4rec
-from rere.baselines.popularity import Popularity
-from rere.baselines.sasrec import SASRec, fit_sasrec
-from rere.baselines.sequential import SequentialRecommender
 from rere.config.recommenders import CaserConfig, EASEConfig, GRU4RecConfig, SASRecConfig
 from rere.data.dataset import Period, Windows
 from rere.errors import RereError
 from rere.evaluation.metrics import ndcg, target_ranks
-from rere.evaluation.recommender import Recommender
+from rere.recommenders.base import Recommender
+from rere.recommenders.ease import fit_ease
+from rere.recommenders.popularity import Popularity
+from rere.recommenders.sequential.base import SequentialRecommender
+from rere.recommenders.sequential.caser import Caser, fit_caser
+from rere.recommenders.sequential.gru4rec import GRU4Rec, fit_gru4rec
+from rere.recommenders.sequential.sasrec import SASRec, fit_sasrec
 from tests.conftest import WORLD_ITEMS
 
 SIZES = {"width": 16, "history_items": 4, "epochs": 15, "learning_rate": 1e-2, "dropout": 0.0}

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rere.catalog.continued import continue_index, continued_or_new
 from rere.catalog.index import build_index
+from rere.catalog.warm_start import continue_index, continued_or_new
 from rere.config.catalog import IndexConfig, SemanticCodes
 from tests.conftest import TINY
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rere.catalog.extend import extend_index
 from rere.catalog.index import CatalogIndex, build_index
-from rere.catalog.spelling import end_token
+from rere.catalog.tokenization import end_token
 from rere.config.catalog import IndexConfig, SemanticCodes
 from rere.errors import RereError
 from tests.conftest import TINY

@@ -8,20 +8,20 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from rere.catalog.index import CatalogIndex, build_index
-from rere.catalog.semantic import residual_kmeans, semantic_codes
+from rere.catalog.semantic_ids import residual_kmeans, semantic_codes
 from rere.config.backbone import LocalModel
 from rere.config.catalog import IndexConfig, SemanticCodes, TitleEmbedding
 from rere.config.evaluation import EvaluationConfig
 from rere.config.rl import RankingReward, RLConfig, RuleReward
 from rere.config.sft import SFTConfig
 from rere.decoding.beam import beam_search
-from rere.decoding.tree_attention import TreeModel
 from rere.errors import RereError
 from rere.evaluation.evaluator import evaluate
-from rere.language_model import load_model, load_tokenizer
-from rere.serving.recommender import GenerativeRecommender
-from rere.training.rl import train_rl
-from rere.training.sft import train_sft
+from rere.models.backbone import load_model, load_tokenizer
+from rere.models.tree_attention import TreeModel
+from rere.recommenders.generative import GenerativeRecommender
+from rere.training.rl.train import train_rl
+from rere.training.sft.train import train_sft
 from tests.conftest import TINY, WORLD_ITEMS
 from tests.oracles import score_all_items
 

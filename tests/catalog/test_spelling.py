@@ -10,11 +10,11 @@ from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from rere.catalog.extend import extend_index
 from rere.catalog.index import build_index
-from rere.catalog.spelling import end_token
+from rere.catalog.tokenization import end_token
 from rere.config.backbone import Backbone, LocalModel
 from rere.config.catalog import IndexConfig
 from rere.errors import RereError
-from rere.language_model import load_tokenizer
+from rere.models.backbone import load_tokenizer
 from tests.conftest import TINY
 
 THEIRS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]

@@ -11,13 +11,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ops.validation.expectations import validate_dataset, validate_windows
 from rere.config.data import SplitConfig, ValidationConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.profile import make_profile
 from rere.data.validation_report import ValidationReport
 from rere.data.windows import make_windows
 from rere.errors import RereError
-from steps.expectations import validate_dataset, validate_windows
 from tests.data.helpers import START, random_dataset
 
 SMALL = ValidationConfig(minimum_users=5, minimum_items=5, minimum_interactions=20)

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ops.validation import run_suites as judge
+from ops.validation.suites import interactions_suite, items_suite, windows_suite
 from rere.config.data import SplitConfig, ValidationConfig
 from rere.data import codes
 from rere.data.codes import category
 from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import Check
 from rere.data.windows import make_windows
-from steps import judge
-from steps.data_suites import interactions_suite, items_suite, windows_suite
 from tests.data.helpers import random_dataset
 
 CONFIG = ValidationConfig(minimum_users=40, minimum_items=5, minimum_interactions=20)

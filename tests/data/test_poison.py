@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ops.validation.expectations import validate_dataset
 from rere.catalog.index import build_index
 from rere.config.catalog import IndexConfig
 from rere.config.data import IngestConfig, SplitConfig, Tables, ValidationConfig
@@ -16,7 +17,6 @@ from rere.data.ingest import ingest
 from rere.data.profile import make_profile
 from rere.data.windows import make_windows
 from rere.errors import RereError
-from steps.expectations import validate_dataset
 from tests.conftest import TINY
 from tests.data.helpers import START
 

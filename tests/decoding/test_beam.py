@@ -10,8 +10,8 @@ import torch
 from rere.catalog.trie import build_trie
 from rere.config.backbone import ScratchModel
 from rere.decoding.beam import beam_search
-from rere.decoding.tree_attention import TreeModel
-from rere.language_model import load_model
+from rere.models.backbone import load_model
+from rere.models.tree_attention import TreeModel
 from tests.oracles import all_sequences, score_all_items, stock_beam_search
 
 VOCABULARY, END = 40, 2

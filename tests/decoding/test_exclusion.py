@@ -8,7 +8,7 @@ import torch
 from rere.catalog.trie import build_trie
 from rere.decoding.beam import beam_search
 from rere.decoding.exclusion import Exclusions, leaf_places
-from rere.decoding.tree_attention import TreeModel
+from rere.models.tree_attention import TreeModel
 from tests.decoding.test_beam import END, random_items, random_prompts, tiny_model
 from tests.oracles import all_sequences, best_allowed, score_all_items, stock_beam_search
 

@@ -7,10 +7,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
-from rere.decoding.forest import KeyValueStore, TokenForest
-from rere.decoding.lean import LeanBody
-from rere.decoding.tree_attention import TreeModel
 from rere.errors import RereError
+from rere.models.fast_llama import LeanBody
+from rere.models.packed_batch import KeyValueStore, TokenForest
+from rere.models.tree_attention import TreeModel
 from tests.decoding.test_beam import tiny_model
 
 

@@ -8,7 +8,7 @@ import torch
 from rere.catalog.trie import build_trie
 from rere.decoding.beam import beam_search
 from rere.decoding.prefix_cache import BLOCK, PrefixCache
-from rere.decoding.tree_attention import TreeModel
+from rere.models.tree_attention import TreeModel
 from tests.decoding.test_beam import VOCABULARY, random_items, tiny_model
 
 

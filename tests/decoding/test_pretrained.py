@@ -12,8 +12,8 @@ from rere.catalog.index import build_index
 from rere.config.backbone import GGUFModel
 from rere.config.catalog import IndexConfig
 from rere.decoding.beam import beam_search
-from rere.decoding.tree_attention import TreeModel
-from rere.language_model import load_model
+from rere.models.backbone import load_model
+from rere.models.tree_attention import TreeModel
 from tests.oracles import stock_beam_search
 
 try:

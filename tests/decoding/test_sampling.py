@@ -7,7 +7,7 @@ import torch
 
 from rere.catalog.trie import build_trie
 from rere.decoding.sampling import dynamic_group, sample_items
-from rere.decoding.tree_attention import TreeModel
+from rere.models.tree_attention import TreeModel
 from tests.decoding.test_beam import END, random_items, random_prompts, tiny_model
 from tests.oracles import all_sequences, score_all_items
 

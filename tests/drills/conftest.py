@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rere.baselines.item_models import fit_item_models
 from rere.catalog.index import CatalogIndex
 from rere.config.recommenders import ItemModelsConfig, SASRecConfig
 from rere.data.collected import collect
 from rere.data.dataset import Dataset, Windows
 from rere.data.raw import RawData
-from rere.language_model import Checkpoint
-from rere.training.sft import train_sft
+from rere.models.backbone import Checkpoint
+from rere.recommenders.item_models import fit_item_models
+from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 from tests.drills.victims import SFT
 

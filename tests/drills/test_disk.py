@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 
 from materializers import DatasetMaterializer
-from rere.artifacts import writing
+from ops.runtime import run_dirs as work
+from ops.runtime.reports import write_report
+from rere.artifacts.manifest import writing
 from rere.catalog.index import CatalogIndex
 from rere.data.dataset import Dataset, Windows
 from rere.errors import RereError
-from rere.language_model import Checkpoint
-from rere.training.sft import train_sft
-from steps import work
-from steps.reports import write_report
+from rere.models.backbone import Checkpoint
+from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 from tests.drills.store import local_store
 from tests.drills.victims import SFT

@@ -13,10 +13,10 @@ from materializers import DatasetMaterializer
 from rere.catalog.index import CatalogIndex
 from rere.data.dataset import Dataset, Windows
 from rere.errors import RereError
-from rere.language_model import Checkpoint
-from rere.training.rl import train_rl
-from rere.training.sft import train_sft
-from rere.training.state import load_progress
+from rere.models.backbone import Checkpoint
+from rere.training.checkpoint import load_progress
+from rere.training.rl.train import train_rl
+from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 from tests.drills import victims
 from tests.drills.conftest import curves

@@ -16,18 +16,18 @@ import torch
 
 from materializers import DatasetMaterializer
 from materializers import directory as materializing
-from rere import language_model
-from rere.baselines.item_models import ItemModels
 from rere.catalog.index import CatalogIndex
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.data.collected import Collected
 from rere.data.dataset import Dataset, Windows
-from rere.language_model import Checkpoint
-from rere.serving.deployment import load_deployment
-from rere.training.rl import train_rl
-from rere.training.sft import train_sft
-from rere.training.state import load_progress
+from rere.models import backbone as language_model
+from rere.models.backbone import Checkpoint
+from rere.recommenders.item_models import ItemModels
+from rere.serving.engine.deployment import load_deployment
+from rere.training.checkpoint import load_progress
+from rere.training.rl.train import train_rl
+from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 from tests.drills.store import local_store
 

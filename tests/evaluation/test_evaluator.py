@@ -12,7 +12,7 @@ import pytest
 from rere.config.evaluation import EvaluationConfig
 from rere.errors import RereError
 from rere.evaluation.evaluator import compare, evaluate, summarise
-from rere.evaluation.recommender import Ranking
+from rere.recommenders.base import Ranking
 
 CONFIG = EvaluationConfig(ks=(1, 3), beams=3, batch_prompts=1, bootstrap_samples=200)
 INDEX = {"a": 0, "b": 1, "c": 2, "d": 3}

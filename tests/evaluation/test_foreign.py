@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rere.evaluation.foreign import ForeignRecommender
-from rere.evaluation.recommender import Ranking
+from rere.recommenders.base import Ranking
+from rere.recommenders.cross_catalog import ForeignRecommender
 
 
 class Echo:

@@ -15,7 +15,7 @@ from rere.data.validation_report import Check as DataCheck
 from rere.data.validation_report import FailingRow, Moved
 from rere.errors import RereError
 from rere.evaluation.gate import Check, Verdict
-from rere.evaluation.review import REGRESSIONS, USERS, ReviewInputs, render_review
+from rere.reporting.review import REGRESSIONS, USERS, ReviewInputs, render_review
 from tests.browser import chromium, needs_chromium
 from tests.evaluation.test_report import CONFIG, HOSTILE, ITEMS, ROWS, Elements, curves, results_of
 

@@ -7,8 +7,8 @@ import pandas as pd
 
 from rere.config.promotion import GateConfig
 from rere.evaluation.footprint import latency_ms, mebibytes
-from rere.evaluation.recommender import Ranking
 from rere.evaluation.segments import segment_gains, segments
+from rere.recommenders.base import Ranking
 
 CONFIG = GateConfig(metric="hr@1", new_user_interactions=2, cold_item_interactions=0, heavy_user_share=0.25)
 ROWS = pd.DataFrame({"row_id": [5, 6, 7, 8], "user_id": list("abcd"), "target": ["x", "y", "x", "new"]})

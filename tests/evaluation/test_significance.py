@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rere.errors import RereError
-from rere.evaluation import significance
-from rere.evaluation.significance import bootstrap_mean, bootstrap_means, paired_bootstrap
+from rere.evaluation import bootstrap as significance
+from rere.evaluation.bootstrap import bootstrap_mean, bootstrap_means, paired_bootstrap
 
 
 def test_the_interval_of_a_normal_mean_is_the_normal_one() -> None:

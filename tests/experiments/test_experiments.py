@@ -12,12 +12,12 @@ from experiments import cells, report, run
 from experiments.cells import Cell, Made
 from experiments.lab import Lab, name_of
 from experiments.worlds import World
-from rere.baselines.popularity import Popularity
 from rere.config.catalog import IndexConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Dataset, IngestReport, Windows
-from rere.evaluation.recommender import Ranking
+from rere.recommenders.base import Ranking
+from rere.recommenders.popularity import Popularity
 from tests.conftest import TINY
 
 INDEX = IndexConfig(backbone=TINY)

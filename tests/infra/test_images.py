@@ -59,7 +59,7 @@ def test_the_context_holds_what_is_copied_and_no_more() -> None:
         assert (ROOT / name).exists(), name
     copied = re.findall(r"^COPY (?:--\S+ )?(.+) \./$", DOCKERFILE.read_text(encoding="utf-8"), re.M)
     assert {name for names in copied for name in names.split()} - {"."} <= allowed
-    from steps import alias  # the service's way to a model: its imports must be in the image
+    from ops.registry import alias  # the service's way to a model: its imports must be in the image
     from tests.test_layout import imports
 
     for file in [Path(alias.__file__), *(ROOT / "commands").glob("*.py"), *(ROOT / "rere").rglob("*.py")]:

@@ -16,11 +16,11 @@ from uuid import uuid4
 import pytest
 import torch
 
-from rere.training.state import load_progress
+from rere.training.checkpoint import load_progress
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = (
-    *("rere", "steps", "pipelines", "materializers", "commands", "infra", "configs"),
+    *("rere", "ops", "steps", "pipelines", "materializers", "commands", "infra", "configs"),
     *("rere_pipeline.py", "batch_pipeline.py", "retrain_pipeline.py"),
 )
 

@@ -15,12 +15,15 @@ import mlflow.models.utils  # noqa: F401  with what follows: all that the childr
 import zenml.client  # noqa: F401
 from zenml import pipeline
 
+from ops.registry import champion_log as champion
+from ops.registry import mlflow_registry as registry
+from ops.registry import zenml_registry as model_version
+from ops.registry.decisions import Decision
 from rere.config.evaluation import EvaluationConfig
 from rere.config.promotion import PromotionConfig
 from rere.evaluation.gate import Verdict
-from rere.serving.recommender import GenerativeRecommender  # noqa: F401
-from steps import champion, model_version, promote, registry
-from steps.decisions import Decision
+from rere.recommenders.generative import GenerativeRecommender  # noqa: F401
+from steps import promote
 
 NAME, CONTENT = "drill", "c0ffee"
 CONFIG = PromotionConfig(model_name=NAME)

@@ -14,8 +14,9 @@ from click.testing import CliRunner
 from mlflow import MlflowClient
 
 from commands.main import cli
+from ops.registry import champion_log as champion
+from ops.registry import mlflow_registry as registry
 from rere.errors import RereError
-from steps import champion, registry
 
 NAME = "model"
 
@@ -330,7 +331,7 @@ def test_a_review_is_written_to_a_file(stage: Stage, tmp_path: Path) -> None:
 
 def test_a_diff_shows_what_differs(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"1": {"settings": {"rl": {"beta": 0.1, "lr": 1}}}, "2": {"settings": {"rl": {"beta": 0.2, "lr": 1}}}}
-    monkeypatch.setattr("steps.compare.metadata_of", lambda name, version: known[version])
+    monkeypatch.setattr("ops.registry.compare.metadata_of", lambda name, version: known[version])
     tagged("1", gate="passed")
     tagged("2", gate="failed")
     code, output = rere("diff", "1", "2")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from steps import code
+from ops.runtime import cache_keys as code
 
 
 @pytest.fixture
@@ -47,11 +47,11 @@ def test_a_change_far_down_changes_the_fingerprint_and_an_unreached_one_does_not
 
 
 def test_real_steps_reach_the_library() -> None:
-    assert {"rere/training/sft.py", "rere/catalog/trie.py"} <= set(code.reachable_files("steps.sft"))
-    assert "rere/training/rl.py" not in code.reachable_files("steps.sft")
-    assert "rere/training/rl.py" in code.reachable_files("steps.rl")
+    assert {"rere/training/sft/train.py", "rere/catalog/trie.py"} <= set(code.reachable_files("steps.sft"))
+    assert "rere/training/rl/train.py" not in code.reachable_files("steps.sft")
+    assert "rere/training/rl/train.py" in code.reachable_files("steps.rl")
 
 
 def test_page_templates_count_as_code() -> None:
-    assert "rere/evaluation/templates/report.html.j2" in code.reachable_files("steps.report")
+    assert "rere/reporting/templates/report.html.j2" in code.reachable_files("steps.report")
     assert "rere/data/templates/validation.html.j2" in code.reachable_files("steps.validate")

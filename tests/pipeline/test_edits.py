@@ -9,7 +9,7 @@ import pytest
 from rere.errors import RereError
 from rere.serving.config import BatchConfig
 from rere.serving.edits_log import Change, EditsLog
-from rere.serving.live import CatalogEdits
+from rere.serving.live_catalog import CatalogEdits
 from steps.edits import batch_edits, default_edits
 
 

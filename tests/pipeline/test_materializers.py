@@ -18,15 +18,15 @@ from materializers import (
     TableMaterializer,
     WindowsMaterializer,
 )
-from rere.artifacts import MANIFEST, seal
-from rere.baselines.item_models import fit_item_models
+from rere.artifacts.manifest import MANIFEST, seal
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.config.recommenders import GRU4RecConfig, ItemModelsConfig, SASRecConfig
 from rere.data.dataset import Dataset, IngestReport, Windows
 from rere.errors import RereError
-from rere.language_model import Checkpoint
+from rere.models.backbone import Checkpoint
+from rere.recommenders.item_models import fit_item_models
 
 
 def a_dataset() -> Dataset:

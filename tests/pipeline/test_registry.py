@@ -20,12 +20,12 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
+from ops.registry import mlflow_registry as registry
 from rere.catalog.index import build_index
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.errors import RereError
-from rere.language_model import load_model, save_checkpoint
-from steps import registry
+from rere.models.backbone import load_model, save_checkpoint
 
 SETTINGS = {"history_items": 2, "beams": 4, "normalisation": "vocab"}
 

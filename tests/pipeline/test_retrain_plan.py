@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from rere.artifacts import sha256
+from ops.registry.mlflow_registry import Listed
+from rere.artifacts.manifest import sha256
 from rere.config.data import IngestConfig, Tables
 from rere.config.retraining import RetrainConfig
 from rere.data.collected import collect
 from rere.data.sources import load_source
 from rere.errors import RereError
 from steps import retraining
-from steps.registry import Listed
 from steps.retraining import Base, make_plan
 
 SETTINGS = {"sft": {"epochs": 2}}

@@ -14,8 +14,12 @@ import pytest
 import torch
 from zenml.types import HTMLString
 
-from rere.catalog.continued import StartRecord
+from ops.registry import champion_log as champion
+from ops.registry import mlflow_registry as registry
+from ops.registry.decisions import Decision, Promotion
+from ops.runtime import run_dirs as work
 from rere.catalog.index import CatalogIndex
+from rere.catalog.warm_start import StartRecord
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.config.evaluation import EvaluationConfig
@@ -27,9 +31,7 @@ from rere.data.validation_report import Check, FailingRow, ValidationReport
 from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.evaluation.gate import Verdict
-from rere.language_model import Checkpoint, load_model, save_checkpoint
-from steps import champion, registry, work
-from steps.decisions import Decision, Promotion
+from rere.models.backbone import Checkpoint, load_model, save_checkpoint
 from steps.gate import gate
 from steps.index_items import index_items
 from steps.promote import promote
@@ -83,7 +85,7 @@ def test_fine_tuning_works_in_its_own_directory(
         begun.append((config.epochs, start))
         return Checkpoint(place)
 
-    monkeypatch.setattr("rere.training.sft.train_sft", train)
+    monkeypatch.setattr("rere.training.sft.train.train_sft", train)
     monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
     monkeypatch.setattr(work.atexit, "register", lambda *planned, **options: None)
     for config in (SFTConfig(), SFTConfig(), SFTConfig(epochs=9)):
@@ -294,7 +296,8 @@ def test_the_same_content_is_found_again_and_named(
     monkeypatch.setattr(registry, "find_version", lambda name, content: {"c0": "7"}[content])
     monkeypatch.setattr(registry, "set_alias", lambda name, alias, version: named.append((alias, version)))
     monkeypatch.setattr(
-        "steps.model_version.record_version", lambda name, version, stage, metadata: recorded.append(str(stage.value))
+        "ops.registry.zenml_registry.record_version",
+        lambda name, version, stage, metadata: recorded.append(str(stage.value)),
     )
     moved: list[tuple[str, str | None]] = []
     monkeypatch.setattr(champion, "withdrawn", lambda name, version: no if turned_down else None)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ops.runtime import run_dirs as work
 from rere.config.sft import SFTConfig
-from steps import work
 
 
 @pytest.fixture

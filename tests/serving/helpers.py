@@ -13,15 +13,15 @@ import pandas as pd
 
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.catalog import IndexConfig
-from rere.decoding.tree_attention import TreeModel
-from rere.language_model import load_model
-from rere.serving.app import create_app
+from rere.models.backbone import load_model
+from rere.models.tree_attention import TreeModel
 from rere.serving.config import ServingConfig
-from rere.serving.deployment import Deployment
-from rere.serving.follow import Follower
-from rere.serving.guard import Tokens
-from rere.serving.server import make_server
-from rere.serving.service import RecommendationService
+from rere.serving.engine.deployment import Deployment
+from rere.serving.engine.follow import Follower
+from rere.serving.engine.service import RecommendationService
+from rere.serving.http.app import create_app
+from rere.serving.http.guard import Tokens
+from rere.serving.http.server import make_server
 from tests.conftest import TINY
 
 ADMIN = {"authorization": "Bearer admin-secret"}

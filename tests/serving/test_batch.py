@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from rere.config.data import Tables
-from rere.context import longest_possible
 from rere.errors import RereError
+from rere.models.context import longest_possible
 from rere.serving.batch import recommend_users, require_writable, unanswered_path, write_parquet
 from rere.serving.config import BatchConfig, UserEvents, UserTable
-from rere.serving.live import CatalogEdits
+from rere.serving.live_catalog import CatalogEdits
 from rere.serving.users import read_users
 from tests.serving.helpers import TITLES, tiny_deployment
 

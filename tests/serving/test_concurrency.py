@@ -18,9 +18,9 @@ import httpx
 import pytest
 
 from rere.serving.config import ServingConfig
-from rere.serving.deployment import Deployment, Query
-from rere.serving.follow import Follower
-from rere.serving.service import RecommendationService
+from rere.serving.engine.deployment import Deployment, Query
+from rere.serving.engine.follow import Follower
+from rere.serving.engine.service import RecommendationService
 from tests.serving.helpers import ADMIN, TITLES, running, tiny_catalog, tiny_deployment
 
 SOAK_SECONDS = float(os.environ.get("RERE_SOAK_SECONDS", "3"))

@@ -7,15 +7,15 @@ import pytest
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from rere.baselines.popularity import Popularity
 from rere.catalog.index import CatalogIndex
 from rere.catalog.trie import build_trie
 from rere.decoding.beam import beam_search
-from rere.decoding.guide import Guide, node_log_mass
-from rere.decoding.tree_attention import TreeModel
+from rere.decoding.item_prior import Guide, node_log_mass
 from rere.errors import RereError
-from rere.evaluation.recommender import Ranking, Recommender
-from rere.serving.debiased import DebiasedRecommender, item_log_probs
+from rere.models.tree_attention import TreeModel
+from rere.recommenders.base import Ranking, Recommender
+from rere.recommenders.debiased import DebiasedRecommender, item_log_probs
+from rere.recommenders.popularity import Popularity
 from tests.baselines.test_contract import (  # noqa: F401  (the promises, asked of the fixture below)
     generative,
     sasrec,

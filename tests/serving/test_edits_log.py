@@ -10,7 +10,7 @@ import pytest
 
 from rere.errors import RereError
 from rere.serving.edits_log import Change, EditsLog, read_edits
-from rere.serving.live import CatalogEdits
+from rere.serving.live_catalog import CatalogEdits
 
 
 def write(log: EditsLog, change: Change) -> str:

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from rere.serving.config import ServingConfig
-from rere.serving.deployment import Query, Ranked
-from rere.serving.engine import Engine, EngineStopped, Job, QueueFull, Waker
-from rere.serving.metrics import Metrics
+from rere.serving.engine.deployment import Query, Ranked
+from rere.serving.engine.engine import Engine, EngineStopped, Job, QueueFull, Waker
+from rere.serving.http.metrics import Metrics
 
 
 class Held:

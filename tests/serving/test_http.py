@@ -10,12 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from rere.context import longest_possible
+from rere.models.context import longest_possible
+from rere.recommenders.generative import GenerativeRecommender
 from rere.serving.config import ServingConfig
 from rere.serving.edits_log import read_edits
-from rere.serving.guard import Tokens
-from rere.serving.recommender import GenerativeRecommender
-from rere.serving.service import RecommendationService
+from rere.serving.engine.service import RecommendationService
+from rere.serving.http.guard import Tokens
 from tests.serving.helpers import ADMIN, TITLES, running, tiny_catalog, tiny_deployment
 
 Running = tuple[httpx.Client, RecommendationService]

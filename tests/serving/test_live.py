@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.catalog import IndexConfig, SemanticCodes, TitleEmbedding
-from rere.context import longest_possible
-from rere.serving.live import CatalogEdits, Snapshot
-from rere.serving.lookup import ItemLookup
+from rere.models.context import longest_possible
+from rere.serving.item_resolver import ItemLookup
+from rere.serving.live_catalog import CatalogEdits, Snapshot
 from rere.serving.titles import TitleSearch
 from tests.conftest import TINY
 from tests.serving.helpers import TITLES, tiny_catalog, tiny_deployment

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rere.errors import RereError
-from rere.serving.lookup import ItemLookup
+from rere.serving.item_resolver import ItemLookup
 
 LOOKUP = ItemLookup(["7", "8", "9", "Alien"], ["Alien", "Brazil", "Brazil", "Heat"])
 

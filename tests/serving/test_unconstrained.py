@@ -11,14 +11,14 @@ from rere.config.catalog import IndexConfig
 from rere.config.decoding import Multinomial
 from rere.config.evaluation import EvaluationConfig
 from rere.config.sft import SFTConfig
-from rere.decoding.tree_attention import TreeModel
 from rere.errors import RereError
 from rere.evaluation.evaluator import evaluate, summarise
-from rere.evaluation.recommender import Recommender
-from rere.language_model import load_model
-from rere.serving.recommender import GenerativeRecommender
-from rere.serving.unconstrained import UnconstrainedRecommender
-from rere.training.sft import train_sft
+from rere.models.backbone import load_model
+from rere.models.tree_attention import TreeModel
+from rere.recommenders.base import Recommender
+from rere.recommenders.generative import GenerativeRecommender
+from rere.recommenders.unconstrained import UnconstrainedRecommender
+from rere.training.sft.train import train_sft
 from tests.conftest import TINY, WORLD_ITEMS
 
 CONFIG = EvaluationConfig(ks=(1, 3), beams=6, batch_prompts=64, bootstrap_samples=100)

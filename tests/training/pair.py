@@ -12,18 +12,18 @@ import torch
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 
-from rere import distributed
-from rere.baselines.item_models import KINDS
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.config.rl import CustomReward, RLConfig
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.evaluation.checkpoints import evaluate_checkpoints
-from rere.language_model import Checkpoint
-from rere.launch import work as take_part
-from rere.training.rl import train_rl
-from rere.training.sft import train_sft
+from rere.models.backbone import Checkpoint
+from rere.recommenders.item_models import KINDS
+from rere.runtime import distributed
+from rere.runtime.launch import work as take_part
+from rere.training.rl.train import train_rl
+from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 
 # Five rows an update and two a forward, 60 prompts in updates of 16 with forwards of 5: nothing divides evenly.

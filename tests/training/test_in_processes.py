@@ -18,17 +18,17 @@ import pandas as pd
 import pytest
 import torch
 
-from rere import launch
-from rere.baselines.sasrec import fit_sasrec
-from rere.catalog.continued import continue_index
+from rere.catalog.warm_start import continue_index
 from rere.config.recommenders import SASRecConfig
 from rere.config.sft import SFTConfig
 from rere.config.training import LoRA
 from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
-from rere.training.rl import train_rl
-from rere.training.sft import train_sft
-from rere.training.state import load_progress
+from rere.recommenders.sequential.sasrec import fit_sasrec
+from rere.runtime import launch
+from rere.training.checkpoint import load_progress
+from rere.training.rl.train import train_rl
+from rere.training.sft.train import train_sft
 from tests.conftest import TINY, WORLD_ITEMS
 from tests.training import pair
 
@@ -193,7 +193,7 @@ def test_a_killed_process_ends_the_run_and_one_process_takes_over(two, teacher, 
 
 def test_nothing_is_left_behind_when_the_parent_is_killed(tmp_path):
     code = (
-        "from pathlib import Path; from rere.launch import launch; "
+        "from pathlib import Path; from rere.runtime.launch import launch; "
         f"launch('tests.training.pair', {{'task': 'sleep', 'place': {str(tmp_path)!r}}}, 2, Path({str(tmp_path)!r}))"
     )
     root = Path(__file__).resolve().parents[2]

@@ -16,11 +16,11 @@ from rere.config.preference import PreferenceConfig
 from rere.config.sft import SFTConfig
 from rere.config.training import LoRA
 from rere.decoding.beam import beam_search
-from rere.decoding.tree_attention import TreeModel
 from rere.errors import RereError
-from rere.training.policy_run import SCORE
-from rere.training.preference import preference_losses, random_negatives, train_preference, without_target
-from rere.training.sft import train_sft
+from rere.models.tree_attention import TreeModel
+from rere.training.loop import SCORE
+from rere.training.preference.train import preference_losses, random_negatives, train_preference, without_target
+from rere.training.sft.train import train_sft
 from rere.training.tree_log_probs import TreeLogProbs, group_tree
 from tests.conftest import TINY
 from tests.decoding.test_beam import random_items, random_prompts, tiny_model
@@ -136,7 +136,7 @@ def test_the_starts_own_beams_are_the_negatives(start, world_windows, world_cata
         asked.append((weights, beams))
         return found
 
-    monkeypatch.setattr("rere.training.preference.beam_search", watch)
+    monkeypatch.setattr("rere.training.preference.train.beam_search", watch)
     config = QUICK.model_copy(update={"source": "beam", "updates": 2})
     train_preference(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
     original = dict(start.load_model().named_parameters())

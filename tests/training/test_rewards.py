@@ -9,8 +9,8 @@ import torch
 
 from rere.config.rl import CollaborativeReward, CustomReward, RankingReward, RuleReward, SemanticReward
 from rere.errors import RereError
-from rere.training.losses import Counts, dapo, grpo, gspo, k3, mpo
-from rere.training.rewards import (
+from rere.training.rl.losses import Counts, dapo, grpo, gspo, k3, mpo
+from rere.training.rl.rewards import (
     Group,
     check_rewards,
     group_advantages,

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from rere.baselines.popularity import Popularity
 from rere.catalog.index import build_index
 from rere.config.catalog import IndexConfig
 from rere.config.decoding import Beam, Dynamic, Multinomial
@@ -14,13 +13,14 @@ from rere.config.rl import CollaborativeReward, RankingReward, RLConfig, RuleRew
 from rere.config.sft import SFTConfig
 from rere.config.training import LoRA
 from rere.errors import RereError
-from rere.evaluation.recommender import Ranking
-from rere.language_model import load_model
-from rere.serving.recommender import GenerativeRecommender
-from rere.training.policy_run import SCORE
-from rere.training.rl import train_rl
-from rere.training.sft import train_sft
-from rere.training.state import Reference, load_progress, save_progress, snapshot
+from rere.models.backbone import load_model
+from rere.recommenders.base import Ranking
+from rere.recommenders.generative import GenerativeRecommender
+from rere.recommenders.popularity import Popularity
+from rere.training.checkpoint import Reference, load_progress, save_progress, snapshot
+from rere.training.loop import SCORE
+from rere.training.rl.train import train_rl
+from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 
 QUICK = RLConfig(  # the paper's choices, small

@@ -12,12 +12,12 @@ from transformers import TrainerControl, TrainerState
 
 from rere.config.sft import SFTConfig
 from rere.config.training import LoRA
-from rere.language_model import Checkpoint
-from rere.progress import progress
-from rere.serving.recommender import GenerativeRecommender
-from rere.training import callbacks
+from rere.models.backbone import Checkpoint
+from rere.recommenders.generative import GenerativeRecommender
+from rere.runtime.progress import progress
 from rere.training.rows import HEAD, IGNORED, Collator, sequence_rows, window_rows
-from rere.training.sft import train_sft
+from rere.training.sft import callbacks
+from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 
 QUICK = SFTConfig(epochs=3, learning_rate=1e-2, batch_tokens=64, sequence_items=8)

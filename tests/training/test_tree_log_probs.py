@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rere.catalog.trie import build_trie
-from rere.decoding.tree_attention import TreeModel
+from rere.models.tree_attention import TreeModel
 from rere.training.tree_log_probs import TreeLogProbs, group_tree
 from tests.decoding.test_beam import ARCHITECTURES, random_items, random_prompts, tiny_model
 from tests.oracles import item_log_probs

@@ -15,7 +15,7 @@ from peft import LoraConfig, get_peft_model
 from torch.nn.parallel import DistributedDataParallel
 
 from rere.catalog.trie import build_trie
-from rere.decoding.tree_attention import TreeModel
+from rere.models.tree_attention import TreeModel
 from rere.training.tree_log_probs import TreeLogProbs, group_tree
 from tests.decoding.test_beam import random_items, random_prompts, tiny_model
 

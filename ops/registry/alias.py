@@ -1,0 +1,52 @@
+"""What an alias of the MLflow registry names now, loaded for serving."""
+
+from __future__ import annotations
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from ops.registry import mlflow_registry as registry
+from rere.errors import RereError
+from rere.serving.engine.deployment import Deployment, load_deployment
+
+
+class AliasSource:
+    """A `rere.serving.engine.follow.Source`: versions of one registered model, by alias."""
+
+    def __init__(self, model: str, alias: str, prefix_tokens: int = 0, lookahead_tokens: int = 0) -> None:
+        self.model, self.alias = model, alias
+        self.prefix_tokens, self.lookahead_tokens = prefix_tokens, lookahead_tokens
+
+    def current(self) -> str | None:
+        """The version that the alias names; None where there is no such model or alias."""
+        try:
+            return str(MlflowClient().get_model_version_by_alias(self.model, self.alias).version)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+
+    def load(self, version: str) -> Deployment:
+        """Fetch a version and load it; raises RereError where its files are altered or incomplete."""
+        fetched = registry.fetch(self.model, version)
+        return load_deployment(
+            version,
+            fetched.checkpoint,
+            fetched.catalog,
+            history_items=int(fetched.settings["history_items"]),
+            beams=int(fetched.settings["beams"]),
+            normalisation=fetched.settings["normalisation"],
+            prefix_tokens=self.prefix_tokens,
+            lookahead_tokens=self.lookahead_tokens,
+        )
+
+    def first(self) -> Deployment:
+        """The present version; raises RereError where there is none."""
+        version = self.current()
+        if version is None:
+            raise RereError(
+                f"a version of {self.model!r} with the alias {self.alias!r} in the MLflow registry",
+                "none",
+                "run `make demo` (or your pipeline) first, and `source .venv/bin/activate`, which sets the registry",
+            )
+        return self.load(version)

@@ -1,0 +1,34 @@
+"""Two registered versions, fact by fact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ops.registry import mlflow_registry as registry
+from ops.registry.zenml_registry import metadata_of
+
+HIDDEN = ("fingerprint", "review_run")  # tags that say nothing to a reader, or stand elsewhere
+
+
+def differences(name: str, before: str, after: str) -> list[tuple[str, str, str]]:
+    """(fact, value before, value after), sorted by fact, "-" where one lacks it; RereError without such a version."""
+    left, right = (facts(name, version) for version in (before, after))
+    return [(key, left.get(key, "-"), right.get(key, "-")) for key in sorted({*left, *right})]
+
+
+def facts(name: str, version: str) -> dict[str, str]:
+    """Dotted name -> value: tags of the MLflow version, metadata of the ZenML one; not the champion's log."""
+    tags = {key: value for key, value in registry.get(name, version).tags.items() if key not in HIDDEN}
+    known = {key: value for key, value in metadata_of(name, version).items() if not key.startswith("event.")}
+    known.pop("gate", None)  # the checks are in the review; the tag has the verdict
+    return tags | dict(_flat(known))
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _flat(inner, f"{prefix}.{name}" if prefix else str(name))
+    else:
+        yield prefix, value if isinstance(value, str) else json.dumps(value, default=str)

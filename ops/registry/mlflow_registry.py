@@ -1,0 +1,216 @@
+"""The MLflow model registry: log by path, prove that it answers, register last.
+
+A version's tag `fingerprint` names its content; the same content is never registered twice.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import Array
+
+from ops.runtime.cache_keys import ROOT
+from ops.runtime.run_dirs import catalogue_fingerprint
+from rere.artifacts.manifest import fingerprint, writing
+from rere.catalog.index import CatalogIndex
+from rere.config.evaluation import EvaluationConfig
+from rere.data.dataset import Dataset, Windows
+from rere.errors import RereError
+from rere.models.backbone import Checkpoint
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+FINGERPRINT = "fingerprint"
+NEWEST = "newest_interaction"  # seconds since 1970
+REVIEW = "review_run"  # the MLflow run that holds review.html
+
+SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(Array(DataType.string), "history")]),
+    outputs=Schema(
+        [
+            ColSpec(Array(DataType.string), "item_ids"),
+            ColSpec(Array(DataType.string), "titles"),
+            ColSpec(Array(DataType.double), "scores"),
+            ColSpec(Array(DataType.string), "unknown"),
+            ColSpec(DataType.string, "problem"),
+        ]
+    ),
+    params=ParamSchema([ParamSpec("k", DataType.long, 10)]),
+)
+REQUIREMENTS = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "tokenizers", "torch", "tqdm", "transformers")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version of a registered model, with its files at hand."""
+
+    version: str
+    tags: dict[str, str]
+    checkpoint: Path
+    catalog: Path
+    settings: dict[str, Any]  # history_items, beams, normalisation
+
+
+def require_tracker() -> None:
+    """RereError unless the running step has an MLflow run to log to."""
+    if mlflow.active_run() is None:
+        raise RereError(
+            "a stack with an MLflow experiment tracker, whose registry takes the model",
+            "a stack without one",
+            "run `make stack`, or add one to your stack",
+        )
+
+
+def serving_settings(windows: Windows, evaluation: EvaluationConfig) -> dict[str, Any]:
+    """How a model is served: as it was evaluated."""
+    return {
+        "history_items": windows.history_items,
+        "beams": evaluation.beams,
+        "normalisation": evaluation.normalisation,
+    }
+
+
+def content_of(model: Checkpoint, catalog: CatalogIndex, settings: dict[str, Any]) -> str:
+    """What a version is known by: SHA-256 over weights and records, catalogue and serving settings."""
+    parts = {name: str(value) for name, value in settings.items()}
+    return fingerprint({"model": fingerprint(model.verify()), "catalog": catalogue_fingerprint(catalog), **parts})
+
+
+def newest_interaction(dataset: Dataset) -> int | None:
+    """Time of the newest training interaction, seconds since 1970; None for data without times."""
+    times = dataset.interactions.loc[dataset.interactions["period"] == "train", "timestamp"]
+    newest = int(times.max()) if len(times) else 0
+    return newest if newest > 0 else None
+
+
+def log_model(checkpoint: Path, catalog: Path, settings: dict[str, Any], example: list[list[str]]) -> str:
+    """Log the servable model to the active MLflow run, from its files, and check that it answers; returns its URI.
+
+    Args:
+        checkpoint, catalog: sealed directories.
+        settings: history_items, beams, normalisation.
+        example: histories of item ids.
+
+    Raises:
+        RereError: the logged model, loaded afresh, doesn't give the asked number of items.
+    """
+    rows = pd.DataFrame({"history": example})
+    places = {"checkpoint": str(checkpoint), "catalog": str(catalog)}
+    assert checkpoint.name != catalog.name  # MLflow keeps only the last part of each path
+    with writing(mlflow.get_artifact_uri()):
+        logged = mlflow.pyfunc.log_model(
+            name="recommender",
+            python_model=str(ROOT / "ops" / "registry" / "logged_model.py"),
+            artifacts=places,
+            model_config=settings,
+            code_paths=[str(ROOT / "rere")],
+            pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS],
+            signature=SIGNATURE,
+            input_example=(rows, {"k": 3}),
+        )
+    answer = mlflow.pyfunc.load_model(logged.model_uri).predict(rows, params={"k": 3})
+    lengths = [len(ids) for ids in answer["item_ids"]]
+    if lengths != [3] * len(example):
+        raise RereError("three items for each example history", f"lists of {lengths}", "report this: it is a bug")
+    return str(logged.model_uri)
+
+
+def find_version(name: str, fingerprint: str) -> str | None:
+    """The registered version with this content, if there is one."""
+    for version in MlflowClient().search_model_versions(f"name='{name}'"):
+        if version.tags.get(FINGERPRINT) == fingerprint:
+            return str(version.version)
+    return None
+
+
+def champion_version(name: str) -> str | None:
+    """The version that the alias `champion` names, if any."""
+    version = _by_alias(name, CHAMPION)
+    return None if version is None else str(version.version)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A registered version, at a glance; `created` in milliseconds since 1970."""
+
+    version: str
+    created: int
+    aliases: tuple[str, ...]
+    tags: dict[str, str]
+
+
+def versions(name: str) -> list[Listed]:
+    """All versions, newest first; none for a model that isn't registered."""
+    client = MlflowClient()
+    found = sorted(client.search_model_versions(f"name='{name}'"), key=lambda v: int(v.version), reverse=True)
+    full = [client.get_model_version(name, v.version) for v in found]  # a search leaves the aliases out
+    return [Listed(str(v.version), v.creation_timestamp, tuple(v.aliases), dict(v.tags)) for v in full]
+
+
+def fetch(name: str, version: str) -> Registered:
+    """A registered version and its files; raises RereError where they are incomplete."""
+    uri = f"models:/{name}/{version}"
+    directory = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+    function = mlflow.models.get_model_info(uri).flavors["python_function"]
+    places = {part: directory / function["artifacts"][part]["path"] for part in ("checkpoint", "catalog")}
+    return Registered(
+        version=version,
+        tags=dict(MlflowClient().get_model_version(name, version).tags),
+        settings=dict(function["config"]),
+        **places,
+    )
+
+
+def read(registered: Registered) -> tuple[Checkpoint, CatalogIndex]:
+    """Its checkpoint and catalogue, checked against their manifests."""
+    checkpoint = Checkpoint(registered.checkpoint)
+    checkpoint.verify()
+    return checkpoint, CatalogIndex.load(registered.catalog)
+
+
+def register(uri: str, name: str, tags: dict[str, str]) -> str:
+    """Make a logged model a version of `name`; returns the version."""
+    return str(mlflow.register_model(uri, name, tags=tags).version)
+
+
+def tag(name: str, version: str, tags: dict[str, str]) -> None:
+    """Set a version's tags."""
+    for key, value in tags.items():
+        MlflowClient().set_model_version_tag(name, version, key, value)
+
+
+def remove_alias(name: str, alias: str, version: str) -> None:
+    """Take an alias from a version, if it holds it."""
+    found = _by_alias(name, alias)
+    if found is not None and str(found.version) == version:
+        MlflowClient().delete_registered_model_alias(name, alias)
+
+
+def get(name: str, version: str) -> Listed:
+    """One version; raises RereError where there is none."""
+    known = {found.version: found for found in versions(name)}
+    if version not in known:
+        raise RereError(f"a registered version of {name}: {', '.join(known) or 'there is none'}", version, "correct it")
+    return known[version]
+
+
+def set_alias(name: str, alias: str, version: str) -> None:
+    MlflowClient().set_registered_model_alias(name, alias, version)
+
+
+def _by_alias(name: str, alias: str) -> ModelVersion | None:
+    try:
+        return MlflowClient().get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no model, no alias
+            return None
+        raise

@@ -1,0 +1,240 @@
+"""Decoding over the trie as tree attention: what beam search and sampling share.
+
+- a prompt is prefilled once; its live branches are further queries of the same row, so keys and values are
+  never repeated, reordered or copied;
+- what a token may attend to is read off the trie: those of its prompt, and those that lead to its node;
+- the head is evaluated only for branches that fork and for forced tokens whose probability counts;
+- tokens that leave no choice are run together: a branch that enters a way without forks gets all of it scored in
+  one forward (under `vocab`), and one whose item is settled needs no more forward at all under `trie`;
+- where a forward has room, it also runs the next depths of the small subtrees below the live branches
+  (`lookahead`): a lone request waits for fewer forwards.
+
+Axes: P prompts, K live branches a prompt, B = P · K, E edges, T new tokens, W most new tokens of a prompt, S slots of
+a prompt so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from rere.catalog.trie import ROOT, TokenTrie
+from rere.config.decoding import Normalisation
+from rere.decoding.child_log_probs import edge_log_probs, ragged_arange
+from rere.decoding.lookahead import Ahead, with_below
+from rere.decoding.prefix_cache import PrefixCache
+from rere.models.packed_batch import KeyValueStore, TokenForest
+from rere.models.tree_attention import TreeModel
+
+NEVER = -torch.inf
+
+
+@dataclass
+class Branches:
+    """Live branches. score, node, cursor: (P, K); a dead branch's score is -inf. `cursor` points at the
+    log-probability of its first edge."""
+
+    score: torch.Tensor
+    node: torch.Tensor
+    cursor: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Every edge that leaves a live branch, branch by branch.
+
+    counts: (B,) edges of each branch; source: (E,) branch of each edge, in 0 … B - 1; log_prob: (E,)
+    shift: (B,) what turns an edge's number into the node that it leads to
+    """
+
+    counts: torch.Tensor
+    source: torch.Tensor
+    log_prob: torch.Tensor
+    shift: torch.Tensor
+
+    def nodes(self, edges: torch.Tensor | None = None) -> torch.Tensor:
+        """The nodes that edges of these numbers (any shape), or all (E,), lead to."""
+        if edges is None:
+            edges = torch.arange(self.source.shape[0], device=self.source.device)
+        return self.shift[self.source[edges]].add_(edges)
+
+
+class TreeDecoder:
+    """Prompts, their live branches, and the one place that runs the model on new tokens.
+
+    Args:
+        prompts: P token sequences, of any lengths, each at least one long.
+        width: K, live branches a prompt at most.
+        prefixes: what is known of prompts' beginnings from searches before, and where to keep these.
+        lookahead: tokens of a forward up to which those of further depths are run along.
+
+    Raises:
+        RereError: a prompt with the longest item after it is longer than the model's context.
+
+    Attributes:
+        forwarded: tokens run through the model so far.
+        required: tokens that any exact decoder must have run: prompts, and every live branch's each step.
+    """
+
+    def __init__(
+        self,
+        model: TreeModel,
+        trie: TokenTrie,
+        prompts: Sequence[Sequence[int]],
+        width: int,
+        normalisation: Normalisation,
+        prefixes: PrefixCache | None = None,
+        lookahead: int = 0,
+    ) -> None:
+        self.model, self.trie, self.normalisation, self.width = model, trie, normalisation, width
+        self.prefixes, self.lookahead = prefixes, lookahead
+        self.lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
+        self.longest = int(self.lengths.max())
+        model.require_room(self.longest + trie.max_length)
+        self.seen, self.unseen = (torch.tensor(value, dtype=model.dtype, device=model.device) for value in (0, NEVER))
+        # Room for every branch's whole way, or as much again as the prompts take; the store grows when more is needed.
+        room = width * (trie.max_length if normalisation == "vocab" else 4)
+        self.store = KeyValueStore(len(prompts), self.longest + min(room, self.longest + 4 * width))
+        self.live = self._prefill(prompts)
+
+    def _prefill(self, prompts: Sequence[Sequence[int]]) -> Branches:
+        """Run the prompts and score the root's edges."""
+        device, count = self.model.device, len(prompts)
+        known = [0] * count if self.prefixes is None else self.prefixes.fill(prompts, self.store)
+        tokens = torch.tensor([token for prompt, n in zip(prompts, known, strict=True) for token in prompt[n:]])
+        tokens, first = tokens.to(device), torch.tensor(known, device=device)
+        row, column = ragged_arange(self.lengths - first)
+        slot, mask = first[row] + column, None
+        if any(known):  # column j of a prompt is its token `first` + j
+            ends = first[:, None] + torch.arange(int(column.max()) + 1, device=device)
+            mask = torch.where(torch.arange(self.longest, device=device) > ends[:, :, None], self.unseen, self.seen)
+            mask = mask[:, None]
+        place = row * self.store.capacity + slot
+        forest = TokenForest(row, column, count, int(column.max()) + 1, mask, self.store, place, self.longest)
+        hidden = self.model.hidden(tokens, slot, forest)[torch.cumsum(self.lengths - first, 0) - 1]
+        if self.prefixes is not None:
+            self.prefixes.keep(prompts, self.store)
+        self.forwarded, self.required = len(tokens), int(self.lengths.sum())
+
+        # Leaves below the node of each slot, [low, high): a token sees the slots before it that have its own leaves
+        # among theirs. A prompt's tokens have all and one more, so that padding sees something; padding has none.
+        items = self.trie.items
+        absent = torch.arange(self.longest, device=device) >= self.lengths[:, None]
+        self.leaves = torch.stack([items * absent, (items + 1) * ~absent])  # (2, P, S)
+
+        self.edge_scores = torch.zeros(1, dtype=_precision(self.model.dtype), device=device)  # entry 0: a certain edge
+        self.ahead, self.depth = Ahead(self.trie), 0
+        begin = self._keep_scores(hidden, torch.full((count,), ROOT, device=device))
+        score = torch.full((count, self.width), NEVER, device=device)
+        score[:, 0] = 0.0
+        node = torch.full((count, self.width), ROOT, device=device)
+        return Branches(score, node, begin[:, None].expand(-1, self.width))
+
+    def edges(self) -> Edges:
+        """Every edge that leaves a live branch."""
+        live, trie = self.live, self.trie
+        node = live.node.view(-1)
+        counts = trie.child_count[node].mul_(live.score.view(-1) > NEVER)
+        source = torch.repeat_interleave(counts)
+        begin = torch.cumsum(counts, 0).sub_(counts)
+        place = live.cursor.reshape(-1).sub(begin)[source].add_(torch.arange(source.shape[0], device=source.device))
+        return Edges(counts, source, self.edge_scores[place], trie.first_child[node].sub_(begin))
+
+    def advance(self, score: torch.Tensor, node: torch.Tensor) -> None:
+        """Make the chosen edges the live branches; run the model where a new token needs it.
+
+        Args:
+            score: (P, K) of each new branch, -inf for none; node: (P, K) its node.
+        """
+        self.depth += 1
+        fresh = score > NEVER
+        cursor = torch.zeros_like(node)
+        if self.normalisation == "trie":  # a settled branch's edges are certain
+            fresh &= self.trie.leaves_below(node) > 1
+        self.required += int(fresh.sum())
+        self.live = Branches(score, node, cursor)
+        if self.ahead:
+            known, cursors = self.ahead.find(torch.arange(node.shape[0], device=node.device)[:, None], node)
+            known &= fresh
+            cursor.copy_(torch.where(known, cursors, 0))
+            fresh &= ~known
+        chosen = fresh.view(-1).nonzero()[:, 0]
+        if chosen.shape[0]:
+            self._forward(chosen)
+        self.ahead.forget(self.depth)
+
+    def rest(self) -> torch.Tensor:
+        """(P, K) log-probability of the way from each live branch to its leaf, where it has only one below."""
+        if self.normalisation == "trie":
+            return torch.zeros_like(self.live.score)
+        edges = self.trie.run[self.live.node]  # their scores lie one after the other
+        step = torch.arange(int(edges.max()), device=edges.device)
+        place = (self.live.cursor[:, :, None] + step).clamp_(max=self.edge_scores.shape[0] - 1)
+        return self.edge_scores[place].masked_fill_(step >= edges[:, :, None], 0.0).sum(2)
+
+    def count_rest(self, node: torch.Tensor) -> None:
+        """Count as required what lies between live nodes (any,) with one leaf below, and that leaf."""
+        if self.normalisation == "vocab":
+            self.required += int((self.trie.run[node] - 1).sum())
+
+    def _forward(self, chosen: torch.Tensor) -> None:
+        """Feed the chosen branches (F,), with what is below them as far as it is run along; score all edges there."""
+        trie, prompts, width = self.trie, *self.live.node.shape
+        node = self.live.node.view(-1)[chosen]
+        row = chosen if width == 1 else chosen.div(width, rounding_mode="floor")
+        top = None
+        row, node, depths = with_below(trie, row, node, self.normalisation, self.lookahead)
+        if depths > 1:
+            keys, order = self.ahead.order(row, node).sort()
+            row, node = row[order], node[order]
+            top = torch.argsort(order)[: chosen.shape[0]]
+
+        queries = torch.bincount(row, minlength=prompts)
+        begin = torch.cumsum(queries, 0).sub_(queries)
+        column = torch.arange(row.shape[0], device=row.device).sub_(begin[row])
+        most, used = int(queries.max()), self.leaves.shape[2]
+        new = self.leaves.new_empty((2, prompts, most))
+        new[0], new[1] = trie.items, 0  # what no token sees
+        new[0, row, column], new[1, row, column] = trie.leaf_low[node], trie.leaf_high[node]
+        self.leaves = torch.cat([self.leaves, new], 2)
+        own, (low, high) = new[0, :, :, None], self.leaves[:, :, None]  # (P, W, 1), (P, 1, S)
+        sees = ((low <= own) & (own < high)).tril_(used)
+        mask = torch.where(sees, self.seen, self.unseen)[:, None]
+
+        self.store.reserve(used + most)
+        place = (row * self.store.capacity).add_(column).add_(used)
+        forest = TokenForest(row, column, prompts, most, mask, self.store, place, used + most)
+        positions = self.lengths[row].add_(trie.depth[node]).sub_(1)
+        hidden = self.model.hidden(trie.token[node], positions, forest)
+        self.forwarded += node.shape[0]
+
+        cursors = self._keep_scores(hidden, node)
+        self.live.cursor.view(-1)[chosen] = cursors if top is None else cursors[top]
+        if top is not None:
+            self.ahead.add(keys, cursors, self.depth + depths - 1)
+
+    def _keep_scores(self, hidden: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
+        """Score all edges that leave the nodes (T,), given the hidden states (T, width) there; the nodes' cursors."""
+        trie = self.trie
+        counts = trie.child_count[node]
+        source = torch.repeat_interleave(counts)
+        begin = torch.cumsum(counts, 0).sub_(counts)
+        edge = torch.arange(source.shape[0], device=source.device)
+        tokens = trie.token[trie.first_child[node].sub_(begin)[source].add_(edge)]
+        if self.normalisation == "trie":  # an only child is certain
+            several = counts > 1
+            scores, forks = self.edge_scores.new_zeros(source.shape[0]), several[source]
+            scores[forks] = edge_log_probs(self.model.head, hidden[several], tokens[forks], counts[several], "trie")
+        else:
+            scores = edge_log_probs(self.model.head, hidden, tokens, counts, "vocab")
+        # Scores from before are still wanted where a branch is among tokens that were run along.
+        before = self.edge_scores if self.ahead else self.edge_scores[:1]
+        self.edge_scores = torch.cat([before, scores])
+        return begin.add_(before.shape[0])
+
+
+def _precision(dtype: torch.dtype) -> torch.dtype:
+    """Of scores."""
+    return dtype if dtype == torch.float64 else torch.float32

@@ -1,0 +1,54 @@
+"""Judge a model that was trained on another catalogue on the rows of this one.
+
+Item indices are translated through item ids. Items that the other catalogue lacks can't be in its prompts, so
+they leave the histories; a history with none left gets an empty list, and a target it lacks is a miss: exactly
+what a user of that model would see today. Both are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rere.recommenders.base import Ranking, Recommender
+
+
+class ForeignRecommender:
+    """A recommender over `theirs`, asked and answering in the indices of `ours`.
+
+    Args:
+        theirs, ours: item ids in index order.
+    """
+
+    def __init__(self, recommender: Recommender, theirs: Sequence[str], ours: Sequence[str]) -> None:
+        self.name, self._recommender = recommender.name, recommender
+        their_index = {item: n for n, item in enumerate(theirs)}
+        our_index = {item: n for n, item in enumerate(ours)}
+        self._to_theirs = [their_index.get(item, -1) for item in ours]
+        self._to_ours = np.array([our_index.get(item, -1) for item in theirs], dtype=np.int64)
+        self.lacking = self._to_theirs.count(-1)  # items of ours that they lack
+
+    def unanswerable(self, histories: Sequence[Sequence[int]]) -> int:
+        """How many of the histories hold no item that they know."""
+        return self._known(histories).count([])
+
+    def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
+        """See `Recommender`; their items that we no longer have are left out, so that a list may be shorter."""
+        items = np.full((len(histories), k), -1, dtype=np.int64)
+        scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
+        known = self._known(histories)
+        rows = [row for row, history in enumerate(known) if history]
+        if not rows:
+            return Ranking(items, scores)
+        found = self._recommender.recommend([known[row] for row in rows], k)
+        for place, row in enumerate(rows):
+            theirs = found.items[place]
+            kept = np.flatnonzero((theirs >= 0) & (self._to_ours[theirs] >= 0))
+            items[row, : len(kept)] = self._to_ours[theirs[kept]]
+            scores[row, : len(kept)] = found.scores[place, kept]
+        return Ranking(items, scores)
+
+    def _known(self, histories: Sequence[Sequence[int]]) -> list[list[int]]:
+        """The histories in their indices, without the items that they lack."""
+        return [[self._to_theirs[item] for item in history if self._to_theirs[item] >= 0] for history in histories]

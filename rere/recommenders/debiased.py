@@ -1,0 +1,87 @@
+"""Debiased decoding after D3: the language model ranks with the help of a model that reads no text.
+
+Bao et al., "Decoding Matters: Addressing Amplification Bias and Homogeneity Issue for LLM-based Recommendation"
+(D3), arXiv 2406.14900: long items with near-certain tokens gain from length normalisation, and lists grow alike. D3's
+two remedies: no length normalisation (scores here are plain sums, so there is none) and an assistant's opinion at
+every step of the search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from rere.decoding.beam import beam_search
+from rere.decoding.item_prior import Guide, node_log_mass
+from rere.errors import RereError
+from rere.recommenders.base import Ranking, Recommender
+from rere.recommenders.generative import GenerativeRecommender, rank_in_batches
+
+
+class DebiasedRecommender:
+    """Ranks by (1 - weight) · log p of the language model + weight · log p of the assistant, also on the way there.
+
+    Args:
+        generative: its model, catalogue, width and normalisation are used.
+        assistant: ranks the same catalogue; its scores count as log-probabilities up to a constant a row, as those of
+            SASRec are. Items that it leaves out have probability 0, and are not recommended.
+        weight: the assistant's part, from 0 (plain beam search) to 1.
+
+    Raises:
+        RereError: a weight out of range.
+    """
+
+    def __init__(self, generative: GenerativeRecommender, assistant: Recommender, weight: float) -> None:
+        if not 0 <= weight <= 1:
+            raise RereError("an assistant's weight from 0 to 1", str(weight), "correct the weight")
+        self.generative, self.assistant, self.weight = generative, assistant, weight
+        self.name = f"{generative.name} + {assistant.name}"
+
+    def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
+        """The k best items of each history: see `Recommender`.
+
+        Raises:
+            RereError: an assistant without a finite score, or with items that the catalogue lacks.
+        """
+        if self.weight == 0:
+            return self.generative.recommend(histories, k)
+        model, trie = self.generative.model, self.generative.trie
+        prompts = [self.generative.catalog.prompt(history) for history in histories]
+        width = max(k, self.generative.beams)
+
+        def search(places: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+            opinion = item_log_probs(self.assistant, [histories[place] for place in places], trie.items)
+            guide = Guide(node_log_mass(trie, opinion.to(model.device)), self.weight)
+            own = [prompts[place] for place in places]
+            found = beam_search(model, trie, own, width, self.generative.normalisation, guide)
+            return found.items, found.scores
+
+        return rank_in_batches(f"{self.name}: beam search", prompts, k, self.generative.batch_prompts, search)
+
+
+def item_log_probs(recommender: Recommender, histories: Sequence[Sequence[int]], items: int) -> torch.Tensor:
+    """(P, items) float64 log-probabilities: a softmax over the scores of a recommender's whole ranking.
+
+    Raises:
+        RereError: a row without a finite score, or an item that the catalogue lacks.
+    """
+    ranking = recommender.recommend(histories, items)
+    if (ranking.items >= items).any():
+        raise RereError(
+            f"an assistant that ranks the catalogue's {items} items",
+            f"item {ranking.items.max()} from {recommender.name}",
+            "fit it on the same catalogue",
+        )
+    listed = (ranking.items >= 0) & np.isfinite(ranking.scores)
+    if not listed.any(1).all():
+        raise RereError(
+            f"a finite score of {recommender.name} for each history",
+            "none for some",
+            "check how it was trained",
+        )
+    scores = np.full((len(histories), items), -np.inf)
+    row = np.broadcast_to(np.arange(len(histories))[:, None], listed.shape)
+    scores[row[listed], ranking.items[listed]] = ranking.scores[listed]
+    return torch.from_numpy(scores).log_softmax(1)

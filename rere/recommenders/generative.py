@@ -1,0 +1,95 @@
+"""A trained model and its catalogue as a `Recommender`: the same code for evaluation, RL validation and serving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from rere.catalog.index import CatalogIndex
+from rere.config.decoding import Normalisation
+from rere.decoding.beam import beam_search
+from rere.models.backbone import Checkpoint
+from rere.models.tree_attention import TreeModel
+from rere.recommenders.base import Ranking
+from rere.runtime import distributed
+from rere.runtime.progress import progress
+
+Work = Literal["alone", "shared"]
+
+
+class GenerativeRecommender:
+    """Ranks the catalogue by constrained beam search.
+
+    Args:
+        name: how results are labelled.
+        model: a checkpoint directory, or a model at hand.
+        beams: width of the search; at least the list length asked for is always used.
+        batch_prompts: prompts a forward.
+        work: shared by all processes, which then ask with the same histories and get the whole answer; or alone.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: Path | TreeModel,
+        catalog: CatalogIndex,
+        beams: int = 20,
+        normalisation: Normalisation = "vocab",
+        batch_prompts: int = 64,
+        work: Work = "alone",
+    ) -> None:
+        self.work = work
+        self.name, self.catalog, self.beams = name, catalog, beams
+        self.normalisation, self.batch_prompts = normalisation, batch_prompts
+        self.model = model if isinstance(model, TreeModel) else TreeModel(Checkpoint(model).load_model())
+        self.trie = catalog.trie.to(self.model.device)
+
+    def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
+        """The k best items of each history (item indices, oldest first): see `Recommender`."""
+        prompts = [self.catalog.prompt(history) for history in histories]
+        width = max(k, self.beams)
+
+        def search(places: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+            own = [prompts[place] for place in places]
+            found = beam_search(self.model, self.trie, own, width, self.normalisation)
+            return found.items, found.scores
+
+        return rank_in_batches(f"{self.name}: beam search", prompts, k, self.batch_prompts, search, self.work)
+
+
+def rank_in_batches(
+    name: str,
+    prompts: Sequence[Sequence[int]],
+    k: int,
+    batch_prompts: int,
+    search: Callable[[list[int]], tuple[torch.Tensor, torch.Tensor]],
+    work: Work = "alone",
+) -> Ranking:
+    """Rank prompts in batches of like length; the result is in the order given.
+
+    Args:
+        name: what the progress bar says.
+        search: places in `prompts` -> their items and scores (P, K), best first, K at least k.
+        work: `shared`: each process searches some of the batches, the same batches that one process would make.
+    """
+    items = np.full((len(prompts), k), -1, dtype=np.int64)
+    scores = np.full((len(prompts), k), -np.inf, dtype=np.float32)
+    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    batches = range(0, len(order), batch_prompts)
+    if work == "shared":
+        batches = batches[distributed.rank() :: distributed.world()]  # in turn: long prompts cost more
+    for start in progress(batches, desc=name, unit="batch", leave=False, disable=len(batches) < 4):
+        places = order[start : start + batch_prompts]
+        found, score = search(places)
+        items[places] = found[:, :k].cpu().numpy()
+        scores[places] = score[:, :k].to(torch.float32).cpu().numpy()
+    if work == "shared":
+        every = distributed.gathered(Ranking(items, scores))
+        # A place that another process searched is empty here: no item, and a score of -inf.
+        items = np.maximum.reduce([own.items for own in every])
+        scores = np.maximum.reduce([own.scores for own in every])
+    return Ranking(items, scores)

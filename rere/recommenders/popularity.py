@@ -1,0 +1,38 @@
+"""The same list for everyone, by training interactions: the floor that every recommender must clear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rere.recommenders.base import Ranking
+
+
+class Popularity:
+    """Ranks items by count, equal counts by item index.
+
+    Items of the history stay in the list, as they do for every other recommender here: none of them is told
+    what a user has seen, each may learn it.
+
+    Args:
+        counts: (I,) training interactions an item.
+    """
+
+    def __init__(self, counts: np.ndarray, name: str = "popularity") -> None:
+        self.name, self.counts = name, counts
+        self._order = np.argsort(-counts, kind="stable")
+
+    @classmethod
+    def fit(cls, sequences: Sequence[np.ndarray], items: int) -> Popularity:
+        """Count sequences of item indices over a catalogue of `items` items."""
+        return cls(np.bincount(np.concatenate([np.empty(0, dtype=np.int64), *sequences]), minlength=items))
+
+    def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
+        """See `Recommender`; the score is the share of all training interactions."""
+        items = np.full(k, -1, dtype=np.int64)
+        scores = np.full(k, -np.inf, dtype=np.float32)
+        top = self._order[:k]
+        items[: len(top)] = top
+        scores[: len(top)] = self.counts[top] / max(1, self.counts.sum())
+        return Ranking(np.tile(items, (len(histories), 1)), np.tile(scores, (len(histories), 1)))

@@ -1,0 +1,182 @@
+"""What the neural rivals share: one fit, one recommender, one file format. A network supplies its forward.
+
+The loss is softmax cross-entropy over the whole catalogue and the output weights are the item embeddings; AdamW with
+a one-cycle learning rate; the weights of the best validation epoch are kept. The rivals so differ in nothing but how
+they read a history.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import ClassVar, Self, TypeVar
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional
+
+from rere.artifacts.manifest import seal, verify
+from rere.config.recommenders import CaserConfig, GRU4RecConfig, SASRecConfig
+from rere.errors import RereError
+from rere.evaluation.metrics import ndcg, target_ranks
+from rere.models.backbone import default_device
+from rere.recommenders.base import Ranking
+from rere.recommenders.sequential.networks import Rows, SequentialConfig, SequentialNetwork
+from rere.runtime.progress import progress
+
+SCORE = "valid_ndcg@10"
+ROWS_AT_ONCE = 256  # histories a forward: bounds the (P, I) scores
+
+
+class SequentialRecommender:
+    """A fitted network as a `Recommender`; a model's own class names its network, settings and files.
+
+    Args:
+        curves: a record an epoch: epoch, train_loss (nats a target), valid_ndcg@10.
+        name: the class's `title` unless given.
+    """
+
+    title: ClassVar[str]
+    key: ClassVar[str]  # stem of its files, and its settings' name
+    network_type: ClassVar[type[SequentialNetwork]]
+    config_type: ClassVar[type[SASRecConfig] | type[GRU4RecConfig] | type[CaserConfig]]
+
+    def __init__(
+        self,
+        network: SequentialNetwork,
+        config: SequentialConfig,
+        curves: Sequence[dict[str, float]] = (),
+        name: str | None = None,
+    ) -> None:
+        self.name, self.config, self.curves = name or self.title, config, list(curves)
+        self.network = network.eval()
+
+    @property
+    def items(self) -> int:
+        """Size of the catalogue, I."""
+        return self.network.padding
+
+    @torch.inference_mode()
+    def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
+        """See `Recommender`; scores are log-probabilities (nats). Of a longer history the last items count."""
+        width = min(k, self.items)
+        items = np.full((len(histories), k), -1, dtype=np.int64)
+        scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
+        for start in range(0, len(histories), ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            recent = [list(history)[-self.config.history_items :] for history in histories[part]]
+            top = self.network.scores(self.network.last_states(recent)).log_softmax(-1).topk(width)
+            items[part, :width] = top.indices.cpu().numpy()
+            scores[part, :width] = top.values.cpu().numpy()
+        return Ranking(items, scores)
+
+    def save(self, directory: Path) -> None:
+        """Weights as safetensors, settings and curves as JSON; sealed."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self.write(directory)
+        seal(directory)
+
+    def write(self, directory: Path) -> None:
+        """Its two files, whose names no other kind of model has."""
+        weights = {name: weight.cpu().contiguous() for name, weight in self.network.state_dict().items()}
+        save_file(weights, directory / f"{self.key}.safetensors")
+        facts = {"items": self.items, "config": self.config.model_dump(mode="json"), "curves": self.curves}
+        (directory / f"{self.key}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what `save` wrote; raises RereError when half-written or altered."""
+        verify(directory)
+        return cls.read(directory)
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Read what `write` wrote."""
+        facts = json.loads((directory / f"{cls.key}.json").read_text(encoding="utf-8"))
+        config = cls.config_type.model_validate(facts["config"])
+        network = cls.network_type(facts["items"], config).to(default_device())
+        network.load_state_dict(load_file(directory / f"{cls.key}.safetensors", device=str(default_device())))
+        return cls(network, config, facts["curves"])
+
+
+Model = TypeVar("Model", bound=SequentialRecommender)
+
+
+def fit_sequential(
+    model_type: type[Model],
+    sequences: Sequence[np.ndarray],
+    items: int,
+    valid_histories: Sequence[Sequence[int]],
+    valid_targets: Sequence[int],
+    config: SequentialConfig,
+) -> Model:
+    """Train on users' sequences of item indices, oldest first; keep the epoch with the best validation NDCG@10.
+
+    The same arguments give the same weights on the same machine and thread count; the global random state is left
+    as it was.
+
+    Raises:
+        RereError: no sequence of two items, no validation rows, or a loss that diverges.
+    """
+    usable = [np.asarray(sequence, dtype=np.int64) for sequence in sequences if len(sequence) > 1]
+    if not usable or not len(valid_targets):
+        raise RereError(
+            "training sequences of at least two items, and validation rows",
+            f"{len(usable)} sequences and {len(valid_targets)} rows",
+            "use more data, another split or a smaller k-core",
+        )
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = model_type(model_type.network_type(items, config).to(default_device()), config)
+        network = model.network
+        epochs = [network.rows(usable, config, epoch) for epoch in range(config.epochs)]
+        updates = sum(-(-len(rows) // config.batch_rows) for rows in epochs)
+        optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+        warmup = 0.1 if updates != 10 else 0.2  # torch divides by zero where the warm-up is exactly one update
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, updates, pct_start=warmup)
+        best, best_score, best_epoch = copy.deepcopy(network.state_dict()), -1.0, 0
+        bar = progress(enumerate(epochs, 1), total=config.epochs, desc=model.name, unit="epoch")
+        for epoch, rows in bar:
+            batches = (rows[start : start + config.batch_rows] for start in range(0, len(rows), config.batch_rows))
+            loss = _train_epoch(network, optimiser, schedule, batches)
+            if not np.isfinite(loss):
+                raise RereError(
+                    "a finite training loss", f"{loss} in epoch {epoch}", f"lower `{model.key}.learning_rate`"
+                )
+            ranks = target_ranks(model.recommend(valid_histories, 10).items, np.asarray(valid_targets))
+            score = float(ndcg(ranks, 10).mean())
+            model.curves.append({"epoch": epoch, "train_loss": loss, SCORE: score})
+            if score > best_score:
+                best, best_score, best_epoch = copy.deepcopy(network.state_dict()), score, epoch
+            bar.set_postfix(loss=f"{loss:.3f}", best=f"{best_score:.4f}", refresh=False)
+            if epoch - best_epoch >= config.patience:
+                break
+        bar.close()
+    network.load_state_dict(best)
+    return model
+
+
+def _train_epoch(
+    network: SequentialNetwork,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.OneCycleLR,
+    batches: Iterable[Rows],
+) -> float:
+    """One pass over the rows; returns the mean loss, in nats a target."""
+    network.train()
+    total, count = 0.0, 0
+    for rows in batches:
+        states, targets = network.examples(rows)
+        loss = functional.cross_entropy(network.scores(states), targets)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        total, count = total + float(loss.detach()) * len(targets), count + len(targets)
+    network.eval()
+    return total / count

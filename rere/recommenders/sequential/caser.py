@@ -1,0 +1,60 @@
+"""Caser: convolutions over the last items, read as an image of L rows (items) and D columns (embedding).
+
+Tang and Wang, "Personalized Top-N Sequential Recommendation via Convolutional Sequence Embedding", WSDM 2018, with
+these departures:
+
+- No user embedding: whoever is served may be new, and has no trained one. A user is the last L items.
+- Softmax cross-entropy over the whole catalogue, one target a window, in place of sampled negatives and the next T.
+- Input and output share the item embeddings, with no ReLU on the state between: its product with them needs both signs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from rere.config.recommenders import CaserConfig
+from rere.recommenders.sequential.base import SequentialRecommender, fit_sequential
+from rere.recommenders.sequential.networks import WindowNetwork
+
+
+class CaserNetwork(WindowNetwork):
+    """Horizontal filters, of every height up to L, find a pattern of neighbours wherever it stands (maximum over time);
+    vertical filters are weighted sums over the L places. Padding is a vector of zeros.
+    """
+
+    def __init__(self, items: int, config: CaserConfig) -> None:
+        super().__init__(items, config)
+        width, length = config.width, config.history_items
+        nn.init.normal_(self.item.weight[:-1], std=width**-0.5)  # all but padding, which stays zero
+        self.horizontal = nn.ModuleList(nn.Conv1d(width, config.horizontal, height) for height in range(1, length + 1))
+        self.vertical = nn.Linear(length, config.vertical, bias=False)
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = nn.Linear(config.horizontal * length + config.vertical * width, width)
+
+    def forward(self, items: torch.Tensor) -> torch.Tensor:
+        """(B, L) int64 item indices, padded before the start -> (B, D): the state after the last item."""
+        image = self.item(items).transpose(1, 2)  # (B, D, L)
+        found = [filters(image).relu().amax(2) for filters in self.horizontal]
+        return self.output(self.dropout(torch.cat([*found, self.vertical(image).flatten(1)], dim=1)))
+
+
+class Caser(SequentialRecommender):
+    """A fitted Caser, without a user embedding: a history is all it knows of whom it serves."""
+
+    title, key = "Caser", "caser"
+    network_type, config_type = CaserNetwork, CaserConfig
+
+
+def fit_caser(
+    sequences: Sequence[np.ndarray],
+    items: int,
+    valid_histories: Sequence[Sequence[int]],
+    valid_targets: Sequence[int],
+    config: CaserConfig,
+) -> Caser:
+    """Train on the windows of users' sequences of item indices, oldest first: see `fit_sequential`."""
+    return fit_sequential(Caser, sequences, items, valid_histories, valid_targets, config)

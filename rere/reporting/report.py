@@ -1,0 +1,248 @@
+"""The report of a run: one HTML page that needs nothing but itself, and the table for the terminal.
+
+Titles and ids come from outside and are hostile until escaped: the template escapes everything but the plots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from rich.table import Table
+from rich.text import Text
+
+from rere.config.evaluation import EvaluationConfig
+from rere.data.dataset import IngestReport
+from rere.errors import RereError
+from rere.evaluation.evaluator import compare
+from rere.evaluation.gate import Verdict
+from rere.reporting.plots import curve_plot, metric_plot
+
+FAMILIES = ("hr", "ndcg")
+EXAMPLES, TOP, HISTORY = 8, 5, 10  # rows shown, items a list, most recent titles of a history
+SFT_CURVES = {"train_loss": "training", "valid_loss": "validation"}
+RL_PLOTS = {  # metric -> heading, label of the y axis
+    "reward": ("RL: reward", "mean reward a candidate"),
+    "groups_with_hit": ("RL: groups with a hit", "share of groups"),
+    "kl": ("RL: distance from the reference", "KL (nats a token)"),
+    "diversity": ("RL: diversity", "distinct items a candidate"),
+    "valid_ndcg@10": ("RL: validation", "NDCG@10"),
+}
+LISTS = {  # metric of `summarise` -> heading, what it means
+    "coverage": ("Coverage", "share of the catalogue in anyone's list"),
+    "diversity": ("Diversity", "share of items that two users' lists don't share"),
+    "popularity_bias": ("Popularity", "mean popularity percentile: 0.5 is neutral, 1 only the most popular"),
+    "invalid": ("Invalid", "share of places without an item of the catalogue"),
+    "duplicate": ("Repeated", "share of places that repeat an item of their list"),
+}
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """What a report is made of.
+
+    results: rows of `evaluator.evaluate` of several models; the last model is the one reported on
+    summary: `evaluator.summarise` of them
+    verdict: the gate's, or None where it hasn't been asked
+    curves: stage ("sft", "rl") -> training records, each with `update` and the metrics measured there
+    titles: by item index
+    histories: item indices, oldest first, of the rows of each model, in their order
+    lineage: whatever names the run, nested
+    """
+
+    results: pd.DataFrame
+    summary: pd.DataFrame
+    config: EvaluationConfig
+    verdict: Verdict | None
+    curves: Mapping[str, list[dict[str, float]]]
+    titles: list[str]
+    histories: list[list[int]]
+    ingest: IngestReport
+    lineage: Mapping[str, Any]
+
+
+def render_report(inputs: ReportInputs) -> str:
+    """The page, as HTML text.
+
+    Raises:
+        RereError: models that weren't judged on the same rows, or not one history a row.
+    """
+    models = list(inputs.results["model"].unique())
+    subject = models[-1]
+    rivals = models[-2::-1]
+    gains = compare(inputs.results, [(subject, rival) for rival in rivals], inputs.config)
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            subject=subject,
+            models=models,
+            rivals=rivals,
+            config=inputs.config,
+            verdict=inputs.verdict,
+            names=_names(inputs.config),
+            metrics=[_by_model(inputs.summary, rows, models) for rows in _subsets(inputs.summary)],
+            gains=_by_rival(gains),
+            headline=f"ndcg@{max(inputs.config.ks)}",
+            lists=_list_metrics(inputs.summary, inputs.config, models),
+            list_meanings=LISTS,
+            plots=_plots(inputs),
+            examples=_examples(inputs, models),
+            shown={"top": TOP, "history": HISTORY},
+            ingest=inputs.ingest,
+            lineage=lineage_sections(inputs.lineage),
+        )
+    )
+
+
+def environment() -> Environment:
+    """Where the pages' templates are; what is put into them is escaped."""
+    return Environment(
+        loader=PackageLoader("rere.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def sureness(gain: Mapping[Hashable, Any]) -> str:
+    """Whether a difference's interval excludes zero: "up", "down", or "open"."""
+    return "up" if gain["low"] > 0 else "down" if gain["high"] < 0 else "open"
+
+
+def lineage_sections(lineage: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """Section -> (dotted name, value) pairs."""
+    return {name: list(_flat(value)) for name, value in _sections(lineage).items()}
+
+
+def results_table(summary: pd.DataFrame, config: EvaluationConfig) -> Table:
+    """HR@K and NDCG@K of every model on all rows, ± half the width of the interval; the best in bold."""
+    own = summary[summary["rows"] == "all"]
+    table = Table(
+        title=f"{own['n'].max():,} test rows, whole catalogue ranked; ± half of the {config.confidence:.0%} interval"
+    )
+    table.add_column("Model")
+    names = _names(config)
+    for name in names:
+        table.add_column(name.upper(), justify="right")
+    models = list(own["model"].unique())
+    found = _by_model(summary, "all", models)
+    for model in models:
+        cells = [Text(model)]
+        for name in names:
+            cell = found["cells"][model][name]
+            half = (cell["high"] - cell["low"]) / 2
+            cells.append(Text(f"{cell['mean']:.4f}\n±{half:.4f}", style="bold" if cell["best"] else ""))
+        table.add_row(*cells)
+    return table
+
+
+def _names(config: EvaluationConfig) -> list[str]:
+    return [f"{family}@{k}" for family in FAMILIES for k in config.ks]
+
+
+def _subsets(summary: pd.DataFrame) -> list[str]:
+    """The sets of rows worth a table: the warm ones only where they are not all."""
+    sizes = summary.groupby("rows")["n"].max()
+    return ["all"] + (["warm"] if sizes.get("warm", sizes["all"]) < sizes["all"] else [])
+
+
+def _by_model(summary: pd.DataFrame, rows: str, models: list[str]) -> dict[str, Any]:
+    """rows, n, and cells: model -> metric -> mean, low, high, best."""
+    part = summary[summary["rows"] == rows]
+    best = part.groupby("metric")["mean"].transform("max") == part["mean"]
+    cells: dict[str, dict[str, Mapping[Hashable, Any]]] = {model: {} for model in models}
+    for record in part.assign(best=best).to_dict("records"):
+        cells[record["model"]][record["metric"]] = record
+    return {"rows": rows, "n": int(part["n"].max()), "cells": cells}
+
+
+def _by_rival(gains: pd.DataFrame) -> dict[str, dict[str, Mapping[Hashable, Any]]]:
+    """Rival -> metric -> the paired difference on all rows."""
+    found: dict[str, dict[str, Mapping[Hashable, Any]]] = {}
+    for record in gains.to_dict("records"):
+        if record["rows"] != "all":
+            continue
+        found.setdefault(record["rival"], {})[record["metric"]] = {**record, "sure": sureness(record)}
+    return found
+
+
+def _list_metrics(summary: pd.DataFrame, config: EvaluationConfig, models: list[str]) -> dict[str, dict[str, float]]:
+    """Model -> list metric (of `LISTS`, at the largest K where it has one) -> value."""
+    part = summary[summary["rows"] == "all"].set_index(["model", "metric"])["mean"]
+    at = {name: name if name in ("invalid", "duplicate") else f"{name}@{max(config.ks)}" for name in LISTS}
+    return {model: {name: float(part[model, column]) for name, column in at.items()} for model in models}
+
+
+def _plots(inputs: ReportInputs) -> dict[str, list[tuple[str, Markup]]]:
+    """Section -> (heading, SVG); a curve that was not recorded has no plot."""
+    summary = inputs.summary[inputs.summary["rows"] == "all"]
+    sft, rl = inputs.curves.get("sft", []), inputs.curves.get("rl", [])
+    accuracy: list[tuple[str, str | None]] = [
+        (f"{name.upper()}@K by model", metric_plot(summary, name, inputs.config.ks)) for name in FAMILIES
+    ]
+    training = [("SFT: loss", curve_plot(sft, SFT_CURVES, "loss (nats a token)"))]
+    training += [(heading, curve_plot(rl, {name: heading}, label)) for name, (heading, label) in RL_PLOTS.items()]
+    drawn = {"accuracy": accuracy, "training": training}
+    return {place: [(title, Markup(svg)) for title, svg in plots if svg] for place, plots in drawn.items()}
+
+
+def _examples(inputs: ReportInputs, models: list[str]) -> list[dict[str, Any]]:
+    """Rows where the reported model's first items hold the target, and as many where they don't, evenly spread."""
+    tables = {model: inputs.results[inputs.results["model"] == model].reset_index(drop=True) for model in models}
+    subject = tables[models[-1]]
+    if len(inputs.histories) != len(subject):
+        raise RereError(f"{len(subject)} histories, one a row", str(len(inputs.histories)), "pass the test rows' own")
+    if any(not table["row_id"].equals(subject["row_id"]) for table in tables.values()):
+        raise RereError("the rows of all models in one order", "different orders", "judge them on one table of rows")
+    hit = subject["rank"].between(1, TOP).to_numpy()
+    hits, misses = _spread(np.flatnonzero(hit), EXAMPLES // 2), np.flatnonzero(~hit)
+    chosen = [*hits, *_spread(misses, EXAMPLES - len(hits))]
+    return [_example(row, inputs, tables) for row in chosen]
+
+
+def _example(row: int, inputs: ReportInputs, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    history, titles, lists = inputs.histories[row], inputs.titles, {}
+    for model, table in tables.items():
+        found: dict[Hashable, Any] = table.loc[row].to_dict()
+        items = [int(item) for item in found["items"][:TOP] if item >= 0]
+        lists[model] = {"items": [(titles[item], item == found["target"]) for item in items], "rank": found["rank"]}
+    return {
+        "user": found["user_id"],
+        "earlier": max(0, len(history) - HISTORY),
+        "history": [titles[item] for item in history[-HISTORY:]],
+        "target": titles[found["target"]],
+        "warm": found["warm"],
+        "lists": lists,
+    }
+
+
+def _spread(rows: np.ndarray, count: int) -> list[int]:
+    """At most `count` of the rows, evenly spaced."""
+    return [int(rows[n * len(rows) // count]) for n in range(count)] if len(rows) > count else rows.tolist()
+
+
+def _sections(lineage: Mapping[str, Any]) -> dict[str, Any]:
+    """Top-level mappings are sections of their own; single facts come first, together."""
+    single = {name: value for name, value in lineage.items() if not isinstance(value, Mapping)}
+    nested = {name: value for name, value in lineage.items() if isinstance(value, Mapping) and value}
+    return ({"run": single} if single else {}) | nested
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted names and readable values of nested mappings and lists."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _flat(inner, f"{prefix}.{name}" if prefix else str(name))
+    elif isinstance(value, list | tuple) and any(isinstance(inner, Mapping) for inner in value):
+        for n, inner in enumerate(value):
+            yield from _flat(inner, f"{prefix}.{n}")
+    else:
+        text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+        yield prefix, "none" if text is None or text == "" else str(text)

@@ -1,0 +1,190 @@
+"""The promotion review: what a person must see before a model reaches users, on one page that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from rere.config.evaluation import EvaluationConfig
+from rere.config.promotion import GateConfig
+from rere.data.validation_report import Check as DataCheck
+from rere.data.validation_report import Moved
+from rere.evaluation.evaluator import compare, paired, summarise
+from rere.evaluation.gate import Verdict
+from rere.evaluation.metrics import row_metric
+from rere.evaluation.segments import segment_gains
+from rere.reporting import plots
+from rere.reporting.report import (
+    FAMILIES,
+    HISTORY,
+    LISTS,
+    RL_PLOTS,
+    SFT_CURVES,
+    environment,
+    lineage_sections,
+    sureness,
+)
+
+USERS, TOP, REGRESSIONS = 20, 5, 10
+CHALLENGER = "challenger"
+
+
+@dataclass(frozen=True)
+class ReviewInputs:
+    """What a review is made of.
+
+    model, content: the registered model's name, and the challenger's content fingerprint
+    challenger, rival: results of `evaluate` on the same rows; the rival is the champion, or SFT where there is none
+    rival_name: how the rival is called on the page
+    segments: as from `rere.evaluation.segments.segments`
+    training_counts: (I,) training interactions an item
+    titles: by item index
+    histories: item indices, oldest first, of the challenger's rows, in their order
+    validation: the data validation's checks that warned
+    drift: how far the data moved from the last accepted data set
+    curves: stage ("sft", "rl") -> training records
+    cost: (stage, time) as text
+    lineage: nested; the challenger's and the champion's
+    """
+
+    model: str
+    content: str
+    verdict: Verdict
+    notes: tuple[str, ...]
+    challenger: pd.DataFrame
+    rival: pd.DataFrame
+    rival_name: str
+    segments: pd.DataFrame
+    training_counts: np.ndarray
+    titles: list[str]
+    histories: list[list[int]]
+    validation: list[DataCheck]
+    drift: tuple[Moved, ...]
+    curves: Mapping[str, list[dict[str, float]]]
+    cost: list[tuple[str, str]]
+    lineage: Mapping[str, Any]
+    gate: GateConfig
+    config: EvaluationConfig
+
+
+def render_review(inputs: ReviewInputs) -> str:
+    """The page, as HTML text; RereError where both weren't judged on the same rows."""
+    history_of = dict(zip(inputs.challenger["row_id"], inputs.histories, strict=True))
+    ours, theirs = paired(inputs.challenger, inputs.rival)
+    both = pd.concat([theirs.assign(model=inputs.rival_name), ours.assign(model=CHALLENGER)], ignore_index=True)
+    summary = summarise(both, inputs.config, inputs.training_counts)
+    summary = summary[summary["rows"] == "all"]
+    change = _values(ours, inputs.gate.metric) - _values(theirs, inputs.gate.metric)
+    return (
+        environment()
+        .get_template("review.html.j2")
+        .render(
+            model=inputs.model,
+            content=inputs.content,
+            rival=inputs.rival_name,
+            rows=len(ours),
+            verdict=inputs.verdict,
+            notes=inputs.notes,
+            metrics=_metrics(both, summary, inputs),
+            lists=_lists(summary, inputs),
+            plots=[
+                (f"{name.upper()}@K", Markup(plots.metric_plot(summary, name, inputs.config.ks))) for name in FAMILIES
+            ],
+            segments=segment_gains(ours, theirs, inputs.segments, inputs.gate),
+            regressions=_regressions(ours, theirs, change, inputs.titles),
+            worse=int((change < 0).sum()),
+            better=int((change > 0).sum()),
+            examples=[
+                _example(row, {inputs.rival_name: theirs, CHALLENGER: ours}, history_of, inputs.titles)
+                for row in _spread(len(ours), USERS)
+            ],
+            top=TOP,
+            training=_training(inputs.curves),
+            validation=inputs.validation,
+            drift=inputs.drift,
+            cost=inputs.cost,
+            lineage=lineage_sections(inputs.lineage),
+            gate=inputs.gate,
+            config=inputs.config,
+        )
+    )
+
+
+def _values(results: pd.DataFrame, metric: str) -> np.ndarray:
+    return row_metric(metric, results["rank"].to_numpy())
+
+
+def _metrics(both: pd.DataFrame, summary: pd.DataFrame, inputs: ReviewInputs) -> list[dict[str, Any]]:
+    cells: dict[tuple[Any, Any], dict[Hashable, Any]] = {
+        (record["model"], record["metric"]): record for record in summary.to_dict("records")
+    }
+    gains = compare(both, [(CHALLENGER, inputs.rival_name)], inputs.config)
+    return [
+        {
+            "name": record["metric"],
+            "rival": cells[inputs.rival_name, record["metric"]],
+            "challenger": cells[CHALLENGER, record["metric"]],
+            "gain": {**record, "sure": sureness(record)},
+        }
+        for record in gains[gains["rows"] == "all"].to_dict("records")
+    ]
+
+
+def _lists(summary: pd.DataFrame, inputs: ReviewInputs) -> list[tuple[str, float, float]]:
+    """(name, rival's value, challenger's value) of coverage, diversity, popularity bias, validity."""
+    values, found = summary.set_index(["model", "metric"])["mean"], []
+    for name, (heading, _) in LISTS.items():
+        at = name if name in ("invalid", "duplicate") else f"{name}@{max(inputs.config.ks)}"
+        found.append((heading, float(values[inputs.rival_name, at]), float(values[CHALLENGER, at])))
+    return found
+
+
+def _regressions(ours: pd.DataFrame, theirs: pd.DataFrame, change: np.ndarray, titles: list[str]) -> list[dict]:
+    order = np.argsort(change, kind="stable")[:REGRESSIONS]
+    return [
+        {
+            "user": ours["user_id"][row],
+            "target": titles[ours["target"][row]],
+            "warm": ours["warm"][row],
+            "before": int(theirs["rank"][row]),
+            "now": int(ours["rank"][row]),
+            "change": float(change[row]),
+        }
+        for row in order
+        if change[row] < 0
+    ]
+
+
+def _example(
+    row: int, tables: Mapping[str, pd.DataFrame], history_of: Mapping[int, list[int]], titles: list[str]
+) -> dict[str, Any]:
+    subject: dict[Hashable, Any] = tables[CHALLENGER].loc[row].to_dict()
+    history, lists = history_of[subject["row_id"]], {}
+    for name, table in tables.items():
+        items = [int(item) for item in table["items"][row][:TOP] if item >= 0]
+        shown = [(titles[item], item == subject["target"]) for item in items]
+        lists[name] = {"items": shown, "rank": int(table["rank"][row])}
+    return {
+        "user": subject["user_id"],
+        "earlier": max(0, len(history) - HISTORY),
+        "history": [titles[item] for item in history[-HISTORY:]],
+        "target": titles[subject["target"]],
+        "warm": subject["warm"],
+        "lists": lists,
+    }
+
+
+def _spread(rows: int, count: int) -> list[int]:
+    return list(range(rows)) if rows <= count else [n * rows // count for n in range(count)]
+
+
+def _training(curves: Mapping[str, list[dict[str, float]]]) -> list[tuple[str, Markup]]:
+    drawn = [("SFT: loss", plots.curve_plot(curves.get("sft", []), SFT_CURVES, "loss (nats a token)"))]
+    for name, (heading, label) in RL_PLOTS.items():
+        drawn.append((heading, plots.curve_plot(curves.get("rl", []), {name: heading}, label)))
+    return [(heading, Markup(svg)) for heading, svg in drawn if svg]

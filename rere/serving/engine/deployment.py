@@ -1,0 +1,147 @@
+"""A model version while it is served: weights, live catalogue, and the search over a batch of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from rere.catalog.index import CatalogIndex
+from rere.config.decoding import Normalisation
+from rere.decoding.beam import BeamSearch
+from rere.decoding.exclusion import Exclusions
+from rere.decoding.prefix_cache import PrefixCache
+from rere.models.backbone import Checkpoint
+from rere.models.context import REMEDY, longest_possible, require_room
+from rere.models.tree_attention import TreeModel
+from rere.serving.live_catalog import CatalogEdits, Snapshot
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """items: indices into `snapshot`, best first; scores: their log-probabilities (nats)."""
+
+    items: list[int]
+    scores: list[float]
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked: the k best items after a history.
+
+    history: item indices, oldest first, no more than the model reads; excluded: item indices
+    """
+
+    history: tuple[int, ...]
+    k: int
+    excluded: frozenset[int] = frozenset()
+
+
+class Deployment:
+    """What is served.
+
+    Args:
+        version: how answers and metrics name it.
+        history_items: most recent items of a history that the model reads.
+        beams: least width of a search.
+        prefix_tokens, lookahead_tokens: see `ServingConfig`.
+
+    Attributes:
+        snapshot: the catalogue now; replaced whole, by one thread at a time.
+    """
+
+    def __init__(
+        self,
+        version: str,
+        model: TreeModel,
+        catalog: CatalogIndex,
+        history_items: int,
+        beams: int,
+        normalisation: Normalisation,
+        prefix_tokens: int = 0,
+        lookahead_tokens: int = 0,
+    ) -> None:
+        self.version, self.model, self.history_items = version, model, history_items
+        self.beams, self.normalisation = beams, normalisation
+        self.snapshot = Snapshot.of(catalog, model.device)
+        self.lookahead = lookahead_tokens
+        self.prefixes = PrefixCache(prefix_tokens) if prefix_tokens else None
+
+    def query(self, history: Sequence[int], k: int, excluded: frozenset[int] = frozenset()) -> Query:
+        """A query of a whole history, of which the model reads the most recent items."""
+        return Query(tuple(history[-self.history_items :]), k, excluded)
+
+    def width(self, query: Query) -> int:
+        """Beams. Only queries of one width are searched together, so that no list depends on its neighbours."""
+        return max(query.k, self.beams)
+
+    @torch.no_grad()
+    def rank(self, queries: Sequence[Query], unwanted: Callable[[], bool] = lambda: False) -> list[Ranked] | None:
+        """Search for queries of one width together; None when `unwanted` says, between two steps, to give up."""
+        snapshot = self.snapshot
+        prompts = [snapshot.prompt(query.history) for query in queries]
+        exclusions = None
+        if len(snapshot.gone) or any(query.excluded for query in queries):
+            exclusions = Exclusions.of(snapshot.trie, snapshot.gone, [query.excluded for query in queries])
+        search = BeamSearch(
+            self.model,
+            snapshot.trie,
+            prompts,
+            self.width(queries[0]),
+            self.normalisation,
+            exclusions=exclusions,
+            prefixes=self.prefixes,
+            lookahead=self.lookahead,
+        )
+        while search.step():
+            if unwanted():
+                return None
+        found = search.result()
+        lists = []
+        for query, items, scores in zip(queries, found.items.tolist(), found.scores.tolist(), strict=True):
+            count = sum(item >= 0 for item in items[: query.k])
+            lists.append(Ranked(items[:count], scores[:count], snapshot))
+        return lists
+
+    def edited(self, edits: CatalogEdits) -> Snapshot:
+        """The catalogue with these changes. Added items that the model can't take are `skipped`, with the reason: their
+        codes can't be made, or are so long that histories might no longer fit into its context."""
+
+        def check(more: Snapshot) -> None:
+            if more.trie.max_length > self.snapshot.trie.max_length:
+                longest = longest_possible(more.catalog, self.history_items)
+                require_room(self.model.context, longest, "shorten the new titles")
+
+        return edits.apply(self.snapshot, check)
+
+    def require_room(self, history: Sequence[int]) -> None:
+        """Raises RereError where the prompt of a history, with an item after it, is longer than the model's context."""
+        catalog, context = self.snapshot.catalog, self.model.context
+        if context is not None and longest_possible(catalog, len(history)) > context:  # most are spared the counting
+            tokens = len(self.snapshot.prompt(history)) + catalog.trie.max_length
+            require_room(context, tokens, f"name fewer items, or train with {REMEDY}")
+
+    def warm_up(self) -> None:
+        """Answer one request, so that the first real one isn't slow; raises whatever is wrong with the model."""
+        self.rank([Query((0,), 1)])
+
+
+def load_deployment(
+    version: str,
+    checkpoint: Path,
+    catalog: Path,
+    history_items: int,
+    beams: int,
+    normalisation: Normalisation,
+    prefix_tokens: int,
+    lookahead_tokens: int,
+) -> Deployment:
+    """Load a version's sealed directories and warm it up; raises RereError where they are altered or incomplete."""
+    model = TreeModel(Checkpoint(checkpoint).load_model())
+    index = CatalogIndex.load(catalog)
+    deployment = Deployment(version, model, index, history_items, beams, normalisation, prefix_tokens, lookahead_tokens)
+    deployment.warm_up()
+    return deployment

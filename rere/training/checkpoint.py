@@ -1,0 +1,136 @@
+"""What RL must remember: a frozen reference policy, the best weights, and checkpoints that survive a kill.
+
+A checkpoint is safetensors and JSON: reading one runs no code.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from rere.artifacts.manifest import seal, verify
+
+Weights = dict[str, torch.Tensor]
+OPTIMISER = "optimiser.safetensors"
+TENSOR = "__tensor__"  # stands for a tensor in JSON
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that train, by name: all of them, or the adapters."""
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def snapshot(model: nn.Module) -> Weights:
+    """A copy of the trainable weights."""
+    return {name: weight.detach().clone() for name, weight in trainable(model).items()}
+
+
+@torch.no_grad()
+def restore(model: nn.Module, weights: Weights) -> None:
+    """Put a snapshot back."""
+    for name, weight in trainable(model).items():
+        weight.copy_(weights[name])
+
+
+class Reference:
+    """The policy that KL is measured to: its own copy of the trainable weights only, swapped in when asked.
+
+    With LoRA that is the adapters' few megabytes rather than a second model.
+    """
+
+    def __init__(self, model: nn.Module, weights: Weights | None = None) -> None:
+        self.model = model
+        self.weights = snapshot(model) if weights is None else weights
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Within, the model is the reference; without gradients."""
+        live = trainable(self.model)
+        kept = {name: weight.data for name, weight in live.items()}
+        try:
+            for name, weight in live.items():
+                weight.data = self.weights[name]
+            with torch.no_grad():
+                yield
+        finally:
+            for name, weight in live.items():
+                weight.data = kept[name]
+
+    @torch.no_grad()
+    def sync(self, mixup: float) -> None:
+        """reference <- mixup · policy + (1 - mixup) · reference."""
+        for name, weight in trainable(self.model).items():
+            self.weights[name].lerp_(weight.detach(), mixup)
+
+
+def save_progress(directory: Path, weights: dict[str, Weights], facts: dict[str, Any], optimiser: Any) -> None:
+    """Write a sealed checkpoint; the old one goes only when the new one is whole.
+
+    Args:
+        weights: sets of weights by name ("policy", "reference", "best").
+        optimiser: state dicts of numbers, texts and tensors, however nested; kept as JSON and safetensors as well.
+    """
+    fresh = directory.with_name(directory.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    for name, tensors in weights.items():
+        _save_tensors(tensors, fresh / f"{name}.safetensors")
+    slots: Weights = {}
+    (fresh / "optimiser.json").write_text(json.dumps(_without_tensors(optimiser, slots)), encoding="utf-8")
+    _save_tensors(slots, fresh / OPTIMISER)
+    (fresh / "progress.json").write_text(json.dumps(facts), encoding="utf-8")
+    seal(fresh)
+    old = directory.with_name(directory.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if directory.exists():
+        directory.rename(old)
+    fresh.rename(directory)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_progress(directory: Path, device: torch.device) -> tuple[dict[str, Weights], dict[str, Any], Any] | None:
+    """The latest whole checkpoint, or None. A kill between two renames leaves it under `.old` or `.new`."""
+    for place in (
+        directory,
+        directory.with_name(directory.name + ".new"),
+        directory.with_name(directory.name + ".old"),
+    ):
+        if (place / "manifest.json").is_file():
+            verify(place)
+            found = {path.name: load_file(path, device=str(device)) for path in place.glob("*.safetensors")}
+            slots = found.pop(OPTIMISER)
+            facts = json.loads((place / "progress.json").read_text(encoding="utf-8"))
+            optimiser = _with_tensors(json.loads((place / "optimiser.json").read_text(encoding="utf-8")), slots)
+            return {name.removesuffix(".safetensors"): tensors for name, tensors in found.items()}, facts, optimiser
+    return None
+
+
+def _save_tensors(tensors: Weights, path: Path) -> None:
+    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, path)
+
+
+def _without_tensors(tree: Any, tensors: Weights) -> Any:
+    """`tree` as JSON can say it; its tensors go to `tensors`, named by number."""
+    if isinstance(tree, torch.Tensor):
+        tensors[str(len(tensors))] = tree
+        return {TENSOR: len(tensors) - 1}
+    if isinstance(tree, dict):
+        return {key: _without_tensors(value, tensors) for key, value in tree.items()}
+    return [_without_tensors(value, tensors) for value in tree] if isinstance(tree, list | tuple) else tree
+
+
+def _with_tensors(tree: Any, tensors: Weights) -> Any:
+    """What `_without_tensors` was given; JSON has made texts of keys that are numbers, and lists of tuples."""
+    if isinstance(tree, dict):
+        if TENSOR in tree:
+            return tensors[str(tree[TENSOR])]
+        return {int(key) if key.isdigit() else key: _with_tensors(value, tensors) for key, value in tree.items()}
+    return [_with_tensors(value, tensors) for value in tree] if isinstance(tree, list) else tree

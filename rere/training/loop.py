@@ -1,0 +1,244 @@
+"""What trainings of a policy on prompts share: batches, accumulation, validation, checkpoints, the best weights.
+
+A subclass says what one micro-batch adds to the gradient (`micro_step`) and what an update reports (`summary`).
+An epoch's order depends on the seed and the epoch only, so a resumed run and any number of devices see the same.
+
+Several processes (rere/runtime/launch.py) share out the prompts of every micro-batch; gradients and records are sums
+over processes, so all take the same step and hold the same weights. The first one writes checkpoints and the result.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.optim import AdamW
+from transformers import get_scheduler
+
+from rere.catalog.index import CatalogIndex
+from rere.config.decoding import Normalisation
+from rere.config.preference import PreferenceConfig
+from rere.config.rl import RLConfig
+from rere.data.dataset import Windows
+from rere.errors import RereError
+from rere.evaluation.metrics import ndcg, target_ranks
+from rere.models.backbone import Checkpoint, save_checkpoint
+from rere.models.context import longest_prompt
+from rere.models.tree_attention import TreeModel
+from rere.recommenders.generative import GenerativeRecommender
+from rere.runtime import distributed
+from rere.runtime.progress import progress
+from rere.training.adaptation import adapt, merged
+from rere.training.checkpoint import Reference, Weights, load_progress, restore, save_progress, snapshot, trainable
+from rere.training.sft.train import Log
+from rere.training.tree_log_probs import TreeLogProbs
+
+SCORE = "valid_ndcg@10"
+Config = TypeVar("Config", PreferenceConfig, RLConfig)
+PROGRESS = ("update", "seconds", "tokens", "curves", "best_score", "best_update")  # what a resumed run reads
+Tally = defaultdict[str, float]  # sums over an update's micro-batches
+
+
+class PolicyRun(ABC, Generic[Config]):
+    """One training from a checkpoint, with the state that a resumed run needs.
+
+    Args:
+        progress: directory of the checkpoint, read if there is one.
+        bar_fields: entries of a record that the progress bar shows.
+    """
+
+    name = "policy"
+    bar_fields: tuple[str, ...] = ()
+    normalisation: Normalisation = "vocab"  # of the validation lists
+
+    def __init__(
+        self, start: Checkpoint, windows: Windows, catalog: CatalogIndex, config: Config, progress: Path, log: Log
+    ) -> None:
+        self.start, self.windows, self.catalog = start, windows, catalog
+        self.config: Config = config
+        self.progress, self.log = progress, log
+        self.histories, self.targets = indexed(windows.of("train"), catalog, "training")
+        valid = windows.of("valid")
+        self.valid_rows = indexed(
+            valid.sample(min(len(valid), config.validation_rows), random_state=0), catalog, "validation"
+        )
+        per_epoch = -(-len(self.histories) // config.prompts)
+        self.total = min(config.epochs * per_epoch, config.updates or config.epochs * per_epoch)
+        torch.manual_seed(config.seed)
+        self.model = adapt(start.load_model(), config.adaptation)
+        if config.gradient_checkpointing == "on":
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.tree_model = TreeModel(self.model)
+        self.tree_model.require_room(longest_prompt(windows, catalog))
+        self.scorer = TreeLogProbs(self.tree_model)
+        self.trie = catalog.trie.to(self.tree_model.device)
+        weights = list(trainable(self.model).values())
+        self.optimiser = AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.schedule = get_scheduler("cosine", self.optimiser, round(config.warmup_share * self.total), self.total)
+        self.update, self.seconds, self.tokens = 0, 0.0, 0.0
+        self.curves: list[dict[str, float]] = []
+        self.best: Weights = {}
+        self.best_score, self.best_update = -1.0, 0
+        self.reference = Reference(self.model)
+        self._resume()
+        if not distributed.is_main():  # dropout of its own; the first process's is in the checkpoint
+            torch.manual_seed(config.seed + 1_000_003 * self.update + distributed.rank())
+
+    @abstractmethod
+    def micro_step(self, rows: np.ndarray, count: int, tally: Tally) -> None:
+        """Add the gradient of some training rows (indices) of an update of `count`, and what `summary` needs.
+
+        Args:
+            rows: this process's share of a micro-batch; empty where there are fewer rows than processes.
+        """
+
+    @abstractmethod
+    def summary(self, tally: Tally, count: int) -> dict[str, float]:
+        """An update's record from the sums over its micro-batches."""
+
+    def after_update(self) -> None:
+        """What follows the optimiser's step."""
+
+    def train(self) -> None:
+        """All updates that are left."""
+        if not self.curves:
+            self._record({SCORE: self._validate()})
+        bar = progress(total=self.total, initial=self.update, desc=self.name, unit="update")
+        for rows in self._batches():
+            started = time.perf_counter()
+            record = self._step(rows)
+            self.update += 1
+            self.after_update()
+            if self.update % self.config.validate_every == 0 or self.update == self.total:
+                record[SCORE] = self._validate()
+            self.seconds += time.perf_counter() - started
+            self._record(record)
+            if self.update % self.config.checkpoint_every == 0:
+                self._save()
+            shown = {name: f"{record[name]:.3f}" for name in self.bar_fields} | {"best": f"{self.best_score:.4f}"}
+            bar.set_postfix(shown, refresh=False)
+            bar.update()
+        bar.close()
+
+    def finish(self, result: Path, keep: str = "best") -> Checkpoint:
+        """Seal the weights with the best validation NDCG@10 (or the last), adapters merged, with the curves."""
+        facts = {
+            "stage": self.name,
+            "settings": self.config.model_dump(mode="json"),
+            "windows": self.windows.fingerprint,
+            "start": self.start.verify(),
+            "updates": self.update,
+            "start_" + SCORE: self.curves[0][SCORE],
+            "best_" + SCORE: self.best_score,
+            "best_update": self.best_update,
+            "seconds": round(self.seconds, 1),
+            "tokens": int(self.tokens),
+        }
+        if keep == "best":
+            restore(self.model, self.best)
+        if distributed.is_main():
+            save_checkpoint(merged(self.model), result, self.curves, facts)
+        distributed.barrier()
+        return Checkpoint(result)
+
+    def prompts(self, rows: Sequence[int] | np.ndarray) -> list[list[int]]:
+        """The prompts of training rows."""
+        return [self.catalog.prompt(self.histories[row]) for row in rows]
+
+    def precision(self) -> torch.autocast:
+        return torch.autocast(
+            self.tree_model.device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bfloat16"
+        )
+
+    def _batches(self) -> Iterator[np.ndarray]:
+        """Rows of each update still to do."""
+        done = 0
+        for epoch in range(self.config.epochs):
+            order = np.random.default_rng((self.config.seed, epoch)).permutation(len(self.histories))
+            for first in range(0, len(order), self.config.prompts):
+                if done == self.total:
+                    return
+                done += 1
+                if done > self.update:
+                    yield order[first : first + self.config.prompts]
+
+    def _step(self, rows: np.ndarray) -> dict[str, float]:
+        """One update: the gradient a micro-batch, then the optimiser's step."""
+        started, tally = time.perf_counter(), Tally(float)
+        for first in range(0, len(rows), self.config.device_batch_prompts):
+            micro = rows[first : first + self.config.device_batch_prompts]
+            self.micro_step(micro[distributed.part(len(micro))], len(rows), tally)
+        distributed.sum_gradients(trainable(self.model).values())
+        tally = distributed.total_of(tally)
+        norm = torch.nn.utils.clip_grad_norm_(trainable(self.model).values(), self.config.clip_gradient)
+        if not torch.isfinite(norm):
+            raise RereError(
+                "a finite gradient", f"{float(norm)} at update {self.update + 1}", "lower the learning rate"
+            )
+        rate = self.schedule.get_last_lr()[0]
+        self.optimiser.step()
+        self.schedule.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.tokens += tally["tokens"]
+        facts = {"gradient_norm": float(norm), "learning_rate": rate}
+        return {
+            **self.summary(tally, len(rows)),
+            "tokens_per_second": tally["tokens"] / (time.perf_counter() - started),
+            **facts,
+        }
+
+    def _record(self, record: dict[str, float]) -> None:
+        self.curves.append({"update": self.update, **record})
+        self.log(record, self.update)
+
+    def _validate(self) -> float:
+        """NDCG@10 on the validation rows; keeps the best weights so far."""
+        self.model.eval()
+        histories, targets = self.valid_rows
+        recommender = GenerativeRecommender(
+            "validation", self.tree_model, self.catalog, normalisation=self.normalisation, work="shared"
+        )
+        ranks = target_ranks(recommender.recommend(histories, 10).items, targets.numpy())
+        score = float(ndcg(ranks, 10).mean())
+        if score > self.best_score:
+            self.best, self.best_score, self.best_update = snapshot(self.model), score, self.update
+        return score
+
+    def _resume(self) -> None:
+        found = load_progress(self.progress, self.tree_model.device)
+        if found is None:
+            return
+        weights, facts, optimiser = found
+        restore(self.model, weights["policy"])
+        self.reference, self.best = Reference(self.model, weights["reference"]), weights["best"]
+        self.optimiser.load_state_dict(optimiser["optimiser"])
+        self.schedule.load_state_dict(optimiser["schedule"])
+        torch.set_rng_state(optimiser["random"].cpu())
+        for name in PROGRESS:
+            setattr(self, name, facts[name])
+
+    def _save(self) -> None:
+        if not distributed.is_main():
+            return
+        state = {"optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict()}
+        save_progress(
+            self.progress,
+            {"policy": snapshot(self.model), "reference": self.reference.weights, "best": self.best},
+            {name: getattr(self, name) for name in PROGRESS},
+            state | {"random": torch.get_rng_state()},
+        )
+
+
+def indexed(rows: pd.DataFrame, catalog: CatalogIndex, name: str) -> tuple[list[list[int]], torch.Tensor]:
+    """Histories and targets as item indices."""
+    if not len(rows):
+        raise RereError(f"at least one {name} window", "none", "use more data, another split or a smaller k-core")
+    histories = [[catalog.index_of[item] for item in history] for history in rows["history"]]
+    return histories, torch.tensor([catalog.index_of[item] for item in rows["target"]])

@@ -1,0 +1,133 @@
+"""DPO and S-DPO: the fine-tuned model learns to prefer the target to rejected items.
+
+Rafailov et al., "Direct Preference Optimization", arXiv 2305.18290; Chen et al., "On Softmax Direct Preference
+Optimization for Recommendation" (S-DPO), arXiv 2406.09215. The reference is the start and stays it.
+
+Target and negatives are branches of one token tree a prompt, for the policy and for the reference; trl's DPOTrainer
+would run the prompt again for each candidate, and has no loss over several negatives.
+
+Departs from the papers: the best validation NDCG@10 is kept, and the start counts as a candidate.
+
+Axes: P prompts, N negatives; candidates are (P, 1 + N), the target first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from rere.artifacts.manifest import verify
+from rere.catalog.index import CatalogIndex
+from rere.config.preference import PreferenceConfig
+from rere.data.dataset import Windows
+from rere.decoding.beam import beam_search
+from rere.errors import RereError
+from rere.models.backbone import Checkpoint
+from rere.training.loop import PolicyRun, Tally
+from rere.training.sft.train import Log
+from rere.training.tree_log_probs import group_tree
+
+
+def train_preference(
+    start: Checkpoint, windows: Windows, catalog: CatalogIndex, config: PreferenceConfig, work: Path, log: Log
+) -> Checkpoint:
+    """Train on from `start`, the fine-tuned model; resumes what it finds in `work`.
+
+    Returns:
+        The policy with the best validation NDCG@10, adapters merged, sealed; `curves` has a record an update.
+
+    Raises:
+        RereError: no training or validation rows, a single item, an altered start, prompts that don't fit into the
+            model's context, or weights that diverge.
+    """
+    result = work / "model"
+    if (result / "manifest.json").exists():  # killed between training and storing: nothing to redo
+        verify(result)
+        return Checkpoint(result)
+    if catalog.trie.items < 2:
+        raise RereError("a catalogue of at least two items", "a single one", "use more data or a smaller k-core")
+    run = _Run(start, windows, catalog, config, work / "progress", log)
+    run.train()
+    return run.finish(result)
+
+
+def preference_losses(policy: torch.Tensor, reference: torch.Tensor, beta: float) -> torch.Tensor:
+    """S-DPO's loss a prompt (arXiv 2406.09215); with one negative it is DPO's.
+
+    -log sigmoid(-log sum_j exp(beta (r_j - r_0))), with r = log policy - log reference, 0 the target, j its negatives.
+
+    Args:
+        policy, reference: (P, 1 + N) log-probabilities (nats) of whole items, the target first.
+
+    Returns:
+        (P,) losses.
+    """
+    ratios = policy - reference
+    return functional.softplus(torch.logsumexp(beta * (ratios[:, 1:] - ratios[:, :1]), 1))
+
+
+def random_negatives(rows: np.ndarray, targets: np.ndarray, items: int, count: int, seed: int) -> np.ndarray:
+    """(P, count) distinct item indices, uniform over the catalogue without the target.
+
+    A row's draw depends on the seed and the row, not on its company in a batch.
+
+    Args:
+        rows, targets: (P,) training rows and their targets; items: I; count: at most I - 1.
+    """
+    drawn = [np.random.default_rng((seed, int(row))).choice(items - 1, count, replace=False) for row in rows]
+    negatives = np.stack(drawn)
+    return negatives + (negatives >= targets[:, None])  # step over the target
+
+
+def without_target(ranked: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """(P, N + 1) distinct ranked items, (P,) targets -> (P, N): the target left out, else the last item."""
+    order = torch.argsort((ranked == targets[:, None]).int(), dim=1, stable=True)
+    return ranked.gather(1, order)[:, :-1]
+
+
+class _Run(PolicyRun[PreferenceConfig]):
+    name = "preference"
+    bar_fields = ("loss", "preferred")
+
+    def micro_step(self, rows: np.ndarray, count: int, tally: Tally) -> None:
+        prompts, targets = self.prompts(rows), self.targets[rows].to(self.tree_model.device)
+        self.model.eval()
+        with self.reference.in_place(), self.precision():
+            negatives, forwarded = self._negatives(rows, prompts, targets)
+            candidates = torch.cat([targets[:, None], negatives], 1)
+            tree = group_tree(self.trie, prompts, candidates, "vocab", self.tree_model.dtype)
+            reference = self.scorer(tree).sum(2)
+        self.model.train()
+        with self.precision():
+            policy = self.scorer(tree).sum(2)
+        losses = preference_losses(policy, reference, self.config.beta)
+        (losses.sum() / count).backward()
+        rewards = self.config.beta * (policy.detach() - reference)
+        margins = rewards[:, 0] - rewards[:, 1:].amax(1)
+        tally["loss"] += float(losses.detach().sum())
+        tally["margin"] += float(margins.sum())
+        tally["preferred"] += int((margins > 0).sum())
+        tally["target"] += float(policy.detach()[:, 0].sum())
+        tally["tokens"] += forwarded + 2 * len(tree.tokens)
+
+    def summary(self, tally: Tally, count: int) -> dict[str, float]:
+        """Means a prompt. margin: implicit reward of the target over its best negative; preferred: share above 0."""
+        return {
+            "loss": tally["loss"] / count,
+            "margin": tally["margin"] / count,
+            "preferred": tally["preferred"] / count,
+            "target_log_prob": tally["target"] / count,
+        }
+
+    def _negatives(self, rows: np.ndarray, prompts: list[list[int]], targets: torch.Tensor) -> tuple[torch.Tensor, int]:
+        """(P, N) negatives, fewer than asked where the catalogue is small; and the tokens that were run for them."""
+        count = min(self.config.negatives, self.trie.items - 1)
+        if self.config.source == "random":
+            seed = self.config.seed * 1_000_003 + self.update
+            drawn = random_negatives(rows, targets.cpu().numpy(), self.trie.items, count, seed)
+            return torch.from_numpy(drawn).to(targets.device), 0
+        found = beam_search(self.tree_model, self.trie, prompts, count + 1, "vocab")
+        return without_target(found.items, targets), found.forwarded

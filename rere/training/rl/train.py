@@ -1,0 +1,216 @@
+"""ReRe: reinforcement learning on the model's own constrained beams (arXiv 2510.12211).
+
+An update: G items a prompt by constrained beam search; rewards by what they are and by the rank of their score;
+group advantages; a policy gradient with a k3 penalty to a reference that is synced now and then. Targets travel with
+their row as item ids, so no label is looked up by text and no validation label can leak in.
+
+Departs from the paper's code: candidates are scored as one token tree a prompt (same numbers); training
+prompts are seen once an epoch in a seeded order that depends on nothing else, so a resumed run and any
+number of devices see the same; the best validation NDCG@10 is kept, and the start counts as a candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rere.artifacts.manifest import verify
+from rere.catalog.embeddings import embed_titles
+from rere.catalog.index import CatalogIndex
+from rere.config.rl import RLConfig
+from rere.data.dataset import Windows
+from rere.decoding.unconstrained import item_end
+from rere.errors import RereError
+from rere.models.backbone import Checkpoint
+from rere.recommenders.base import Recommender
+from rere.recommenders.debiased import item_log_probs
+from rere.runtime import distributed
+from rere.training.loop import SCORE, PolicyRun, Tally
+from rere.training.rl.losses import LOSSES, Counts, k3, mpo
+from rere.training.rl.processes import rl_in_processes
+from rere.training.rl.rewards import (
+    Group,
+    check_rewards,
+    group_advantages,
+    score_ranks,
+    total_reward,
+    with_targets,
+)
+from rere.training.rl.rollout import Rollout, rollout
+from rere.training.sft.train import Log
+from rere.training.tree_log_probs import group_tree
+
+__all__ = ["SCORE", "train_rl"]
+
+
+def train_rl(
+    start: Checkpoint,
+    windows: Windows,
+    catalog: CatalogIndex,
+    config: RLConfig,
+    work: Path,
+    log: Log,
+    teacher: Recommender | None = None,
+) -> Checkpoint:
+    """Train on from `start`; resumes what it finds in `work`.
+
+    Args:
+        teacher: the item model whose probabilities a collaborative reward is; its scores are log-probabilities up
+            to a constant a row.
+
+    Returns:
+        The kept policy (see `RLConfig.keep`), adapters merged, sealed; `curves` has a record an update.
+
+    Raises:
+        RereError: no training or validation rows, an altered start, a collaborative reward without a teacher, a
+            custom reward that can't be imported, prompts that don't fit into the model's context, unconstrained
+            generation over items without an end, weights that diverge, or a process that failed.
+    """
+    if teacher is None and config.asks_teacher:
+        raise RereError("an item model for the collaborative reward", "none", "pass `teacher`, or leave the reward out")
+    check_rewards(config.rewards)
+    result = work / "model"
+    if (result / "manifest.json").exists():  # killed between training and storing: nothing to redo
+        verify(result)
+        return Checkpoint(result)
+    if config.processes > 1 and not distributed.is_worker():
+        return rl_in_processes(start, windows, catalog, config, work, log, teacher)
+    run = _Run(start, windows, catalog, config, work / "progress", log)
+    run.teacher = teacher
+    run.train()
+    return run.finish(result, config.keep)
+
+
+class _Run(PolicyRun[RLConfig]):
+    name = "rl"
+    bar_fields = ("reward", "groups_with_hit")
+
+    def __init__(
+        self, start: Checkpoint, windows: Windows, catalog: CatalogIndex, config: RLConfig, progress: Path, log: Log
+    ) -> None:
+        self.normalisation = config.normalisation
+        super().__init__(start, windows, catalog, config, progress, log)
+        self.teacher: Recommender | None = None
+        self.end = item_end(catalog) if config.generation == "unconstrained" else None
+        self.vectors: torch.Tensor | None = None
+        for reward in config.rewards:
+            if reward.type == "semantic":
+                vectors = embed_titles(catalog.titles, reward.embedding, config.seed)
+                self.vectors = torch.from_numpy(vectors).to(self.tree_model.device)
+
+    def after_update(self) -> None:
+        if self.update % self.config.reference_sync_updates == 0:
+            self.reference.sync(self.config.reference_mixup)
+
+    def micro_step(self, rows: np.ndarray, count: int, tally: Tally) -> None:
+        if not len(rows):
+            _over_processes(Counts(), frozenset(), tally)
+            return
+        config, prompts = self.config, self.prompts(rows)
+        targets = self.targets[rows].to(self.tree_model.device)
+        self.model.eval()  # candidates come from the policy itself, without dropout
+        seed = int(np.random.SeedSequence((config.seed, self.update, int(rows[0]))).generate_state(1)[0])
+        with self.precision():
+            found = rollout(self.tree_model, self.trie, prompts, targets, config, seed, self.end)
+        candidates, items = found.candidates, found.items
+        reached = (items == targets[:, None]).any(1)
+        opinions = self._opinions(rows) if config.asks_teacher else None
+        if config.ground_truth == "add":
+            candidates = items = with_targets(items, targets)
+        tree = group_tree(found.trie, prompts, candidates, config.normalisation, self.tree_model.dtype)
+        with self.reference.in_place(), self.precision():
+            reference = self.scorer(tree)
+        self.model.train()
+        with self.precision():
+            policy = self.scorer(tree)
+        counts = _over_processes(Counts.of(tree.mask), _written(found), tally)
+        valid = candidates >= 0
+        group = self._group(items, valid, targets, policy.detach().sum(2), opinions)
+        reward = total_reward(config.rewards, group)
+        advantages = group_advantages(reward, valid, config.advantage)
+        divergence = k3(policy, reference) * tree.mask
+        if config.loss == "mpo":
+            loss = mpo(policy, reference, tree.mask, reward, valid, config.kl * divergence, counts)
+        else:
+            loss = LOSSES[config.loss](policy, tree.mask, advantages, config.kl * divergence, counts)
+        loss = loss * counts.prompts / count
+        loss.backward()
+        tally["loss"] += float(loss.detach())
+        tally["reward"] += float((reward * valid).sum())
+        tally["hits"] += float(reached.sum())
+        tally["silent"] += float((advantages.abs() < 1e-6).all(1).sum())
+        tally["kl"] += float(divergence.detach().sum())
+        tally["scored"] += float(tree.mask.sum())
+        tally["tokens"] += float(found.forwarded + 2 * len(tree.tokens))
+        _count(tally, found)
+
+    def summary(self, tally: Tally, count: int) -> dict[str, float]:
+        """Means; shares of prompts for groups, of candidates for diversity, invalid and duplicate."""
+        made = max(tally["candidates"], 1.0)
+        return {
+            "loss": tally["loss"],
+            "reward": tally["reward"] / made,
+            "groups_with_hit": tally["hits"] / count,
+            "groups_without_signal": tally["silent"] / count,
+            "kl": tally["kl"] / max(tally["scored"], 1.0),
+            "diversity": tally["distinct"] / made,
+            "invalid": tally["invalid"] / made,
+            "duplicate": tally["duplicate"] / made,
+        }
+
+    def _group(
+        self,
+        items: torch.Tensor,
+        valid: torch.Tensor,
+        targets: torch.Tensor,
+        scores: torch.Tensor,
+        opinions: torch.Tensor | None,
+    ) -> Group:
+        return Group(
+            items,
+            targets,
+            items == targets[:, None],
+            score_ranks(scores, valid),
+            valid,
+            None if self.vectors is None else _cosines(self.vectors, items, targets),
+            None if opinions is None else opinions.gather(1, items.clamp(min=0)).masked_fill(items < 0, -torch.inf),
+        )
+
+    def _opinions(self, rows: np.ndarray) -> torch.Tensor:
+        """(P, I) the teacher's log-probabilities of all items (nats)."""
+        assert self.teacher is not None
+        every = item_log_probs(self.teacher, [self.histories[row] for row in rows], self.trie.items)
+        return every.to(self.tree_model.device, torch.float32)
+
+
+def _over_processes(counts: Counts, written: frozenset[Hashable], tally: Tally) -> Counts:
+    """Counts of the micro-batch; notes its distinct candidates. Every process must ask, also one without prompts."""
+    every = distributed.gathered((counts, written))
+    if distributed.is_main():
+        tally["distinct"] += float(len(frozenset().union(*(own for _, own in every))))
+    return Counts(*(sum(one) for one in zip(*(astuple(own) for own, _ in every), strict=True)))
+
+
+def _written(found: Rollout) -> frozenset[Hashable]:
+    """What was generated, before the truth was added, by names that mean the same in all processes."""
+    places = found.candidates[found.candidates >= 0].unique().tolist()
+    # Items have a number; what is written freely is numbered anew each time.
+    return frozenset(places if found.items is found.candidates else (tuple(found.trie.item(n)) for n in places))
+
+
+def _count(tally: Tally, found: Rollout) -> None:
+    """What was generated, before the truth was added: candidates, invalid, repeated."""
+    made = found.candidates >= 0
+    same = (found.candidates[:, :, None] == found.candidates[:, None, :]).tril(-1).any(2)
+    tally["candidates"] += float(made.sum())
+    tally["invalid"] += float((made & (found.items < 0)).sum())
+    tally["duplicate"] += float((made & same).sum())
+
+
+def _cosines(vectors: torch.Tensor, items: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """(I, D) unit vectors, (P, G) items, (P,) targets -> (P, G); 0 for what is no item."""
+    return (vectors[items.clamp(min=0)] * vectors[targets][:, None]).sum(2).masked_fill(items < 0, 0.0)

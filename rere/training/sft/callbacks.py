@@ -1,0 +1,92 @@
+"""What the trainer tells while it trains: its metrics in our names, its bars, its seconds."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from transformers import ProgressCallback, TrainerCallback
+from transformers.trainer_callback import ExportableState
+
+from rere.runtime.launch import Log
+from rere.runtime.progress import progress
+
+NAMES = {
+    "loss": "train_loss",
+    "eval_loss": "valid_loss",
+    "learning_rate": "learning_rate",
+    "grad_norm": "gradient_norm",
+    "epoch": "epoch",
+}
+
+
+def record(entry: dict[str, Any]) -> dict[str, float]:
+    """A log entry of the trainer in our names."""
+    return {"update": entry["step"], **{ours: entry[theirs] for theirs, ours in NAMES.items() if theirs in entry}}
+
+
+class Curves(TrainerCallback):
+    """Hands the trainer's metrics on as they come."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        found = record({**(logs or {}), "step": state.global_step})
+        update = int(found.pop("update"))
+        if set(found) - {"epoch"}:
+            self.log(found, update)
+
+
+class Bars(ProgressCallback):
+    """The stock bars, made by `rere.runtime.progress`."""
+
+    training_bar: Any
+    prediction_bar: Any
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.current_step = state.global_step
+        if state.is_world_process_zero:
+            self.training_bar = progress(total=state.max_steps, initial=state.global_step, desc="sft", unit="update")
+
+    def on_prediction_step(
+        self, args: Any, state: Any, control: Any, eval_dataloader: Any = None, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero and self.prediction_bar is None:
+            self.prediction_bar = progress(total=len(eval_dataloader), desc="validation", unit="batch", leave=False)
+        super().on_prediction_step(args, state, control, eval_dataloader, **kwargs)
+
+
+class Clock(TrainerCallback, ExportableState):
+    """Seconds of training since it is made, and those of earlier processes up to the checkpoint that they left.
+
+    The trainer writes `state` into its checkpoints, but gives it back only along with the state of its own switches.
+    """
+
+    def __init__(self) -> None:
+        self.before, self.started = 0.0, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.perf_counter() - self.started
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {}, "attributes": {"seconds": self.seconds}}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step:  # resumed, maybe from a checkpoint of before there were clocks
+            none = {"args": {}, "attributes": {"seconds": 0.0}}
+            self.before = state.stateful_callbacks.setdefault(type(self).__name__, none)["attributes"]["seconds"]
+
+
+class Patience(TrainerCallback):
+    """Stops when so many validations in a row were no better than the best; counted anew each time from the log, which
+    checkpoints hold, where transformers' own count begins again at a resume."""
+
+    def __init__(self, validations: int) -> None:
+        self.validations = validations
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
+        if len(losses) - 1 - losses.index(min(losses)) >= self.validations:
+            control.should_training_stop = True

@@ -1,0 +1,199 @@
+"""Supervised fine-tuning on next items, by TRL's SFTTrainer.
+
+Departs from the paper in two defaults, both by config: all targets of a user's sequence train in one
+forward (`rows: sequence`), and the small default model trains from scratch at a higher learning rate.
+Validation is always on windows, one row a target, so losses compare across row formats.
+
+Several processes (`processes`) call `train_sft` alike, each on its share of every batch: rere/training/sft/trainer.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from transformers import PreTrainedModel, ProgressCallback
+from trl import SFTConfig as TRLConfig
+
+from rere.artifacts.manifest import fingerprint, verify
+from rere.catalog.index import CatalogIndex
+from rere.config.backbone import Backbone
+from rere.config.sft import SFTConfig
+from rere.data.dataset import Windows
+from rere.errors import RereError
+from rere.models.backbone import Checkpoint, load_model, save_checkpoint
+from rere.models.context import REMEDY, context_of, longest_possible, longest_prompt, require_room
+from rere.runtime import distributed
+from rere.runtime.launch import Log
+from rere.training.adaptation import lora_config
+from rere.training.rows import Collator, sequence_rows, window_rows
+from rere.training.sft.callbacks import Bars, Clock, Curves, Patience, record
+from rere.training.sft.processes import sft_in_processes
+from rere.training.sft.trainer import FSDP, SharedTrainer
+
+
+def train_sft(
+    windows: Windows,
+    catalog: CatalogIndex,
+    backbone: Backbone,
+    config: SFTConfig,
+    work: Path,
+    log: Log,
+    start: Checkpoint | None = None,
+) -> Checkpoint:
+    """Fine-tune a backbone to name the next item; resumes what it finds in `work`.
+
+    Args:
+        work: directory for checkpoints and the result; one directory a setting and data set.
+        log: called with metrics and the update they belong to.
+        start: an earlier model of this backbone and tokenizer to go on from, in place of the backbone's weights.
+
+    Returns:
+        The model with the lowest validation loss (nats a token), adapters merged, sealed; with no epochs the backbone.
+
+    Raises:
+        RereError: no training or validation rows, a backbone that can't be found or whose context is too short, or a
+            process that failed.
+    """
+    result = work / "model"
+    if (result / "manifest.json").exists():  # killed between training and storing: nothing to redo
+        verify(result)
+        return Checkpoint(result)
+    if (config.processes > 1 or config.sharding == "fsdp") and not distributed.is_worker():
+        if config.sharding == "fsdp" and not torch.cuda.is_available():  # accelerate would leave it out without a word
+            raise RereError("GPUs for `sharding: fsdp`", "none", "set `sharding: none`")
+        return sft_in_processes(windows, catalog, backbone, config, work, log, start)
+    clock = Clock()
+    train, valid = _datasets(windows, catalog, config)
+    longest_row = max(map(len, train["input_ids"]))
+    context = max(longest_row, longest_possible(catalog, windows.history_items))
+    model = start.load_model() if start else load_model(backbone, len(catalog.tokenizer), config.seed, context)
+    require_room(context_of(model.config), longest_prompt(windows, catalog))
+    require_room(context_of(model.config), longest_row, f"fewer `sft.sequence_items`, {REMEDY}")
+    if not config.epochs:
+        base = {"stage": "base", "backbone": backbone.model_dump(mode="json"), "windows": windows.fingerprint}
+        return _saved(model, result, [], base)
+    trainer = SharedTrainer(
+        model=model,
+        args=_arguments(config, len(train), _targets(train), work / "checkpoints"),
+        train_dataset=train,
+        eval_dataset=valid,
+        data_collator=Collator(_pad(catalog), windows.history_items),
+        processing_class=catalog.tokenizer,
+        peft_config=lora_config(config.adaptation),
+        callbacks=[Patience(config.patience), Curves(log), clock],
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(Bars())
+    trainer.train(resume_from_checkpoint=_last_checkpoint(work / "checkpoints"))
+    curves = [record(entry) for entry in trainer.state.log_history]
+    facts = {
+        "stage": "sft",
+        "settings": config.model_dump(mode="json"),
+        "backbone": backbone.model_dump(mode="json"),
+        **({"parent": fingerprint(start.verify())} if start else {}),
+        "windows": windows.fingerprint,
+        "updates": trainer.state.global_step,
+        "targets_an_epoch": _targets(train),
+        "tokens": sum(map(len, train["labels"])) * round(trainer.state.epoch or 0),
+        "best_valid_loss": trainer.state.best_metric,
+        "best_update": trainer.state.best_global_step,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "seconds": round(clock.seconds, 1),
+    }
+    checkpoint = _saved(trainer.whole_model(), result, [one for one in curves if len(one) > 1], facts)
+    if distributed.is_main():
+        shutil.rmtree(work / "checkpoints", ignore_errors=True)
+    return checkpoint
+
+
+def _saved(model: PreTrainedModel, result: Path, curves: list[dict[str, float]], facts: dict[str, Any]) -> Checkpoint:
+    """Sealed by the first process; nobody goes on before."""
+    if distributed.is_main():
+        save_checkpoint(model, result, curves, facts)
+    distributed.barrier()
+    return Checkpoint(result)
+
+
+def _pad(catalog: CatalogIndex) -> int:
+    pad = catalog.tokenizer.pad_token_id
+    return catalog.tokenizer.eos_token_id if pad is None else pad
+
+
+def _datasets(windows: Windows, catalog: CatalogIndex, config: SFTConfig) -> tuple[datasets.Dataset, datasets.Dataset]:
+    train, valid = windows.of("train"), windows.of("valid")
+    for name, rows in {"training": train, "validation": valid}.items():
+        if not len(rows):
+            raise RereError(f"at least one {name} window", "none", "use more data, another split or a smaller k-core")
+    if len(valid) > config.validation_rows:
+        valid = valid.sample(config.validation_rows, random_state=config.seed)
+    train_rows: Iterable[dict[str, list[int]]] = (
+        window_rows(train, catalog)
+        if config.rows == "window"
+        else sequence_rows(train, catalog, windows.history_items, config.sequence_items)
+    )
+    return datasets.Dataset.from_list(list(train_rows)), datasets.Dataset.from_list(list(window_rows(valid, catalog)))
+
+
+def _targets(train: datasets.Dataset) -> int:
+    """Trained tokens of one epoch."""
+    return sum(sum(label >= 0 for label in labels) for labels in train["labels"])
+
+
+def _arguments(config: SFTConfig, rows: int, targets: int, output: Path) -> TRLConfig:
+    # An update of `batch_tokens` targets, however many targets a row holds.
+    rows_an_update = max(1, round(config.batch_tokens * rows / targets))
+    accumulation = math.ceil(rows_an_update / config.device_batch_rows)
+    updates = math.ceil(rows / rows_an_update) * config.epochs
+    sharded, recompute = config.sharding == "fsdp", config.gradient_checkpointing == "on"
+    return TRLConfig(
+        output_dir=str(output),
+        num_train_epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=round(config.warmup_share * updates),
+        weight_decay=config.weight_decay,
+        per_device_train_batch_size=math.ceil(rows_an_update / accumulation),
+        per_device_eval_batch_size=4 * config.device_batch_rows,
+        gradient_accumulation_steps=accumulation,
+        gradient_checkpointing=recompute and not sharded,
+        bf16=config.precision == "bfloat16",
+        use_cpu=not torch.cuda.is_available(),
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        prediction_loss_only=True,
+        logging_steps=max(1, updates // config.epochs // 5),
+        report_to="none",
+        seed=config.seed,
+        data_seed=config.seed,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,
+        fsdp=True if sharded else None,  # type: ignore[arg-type]  # annotated as text, meant as a bool
+        fsdp_config={**FSDP, "activation_checkpointing": recompute} if sharded else None,
+    )
+
+
+def _last_checkpoint(directory: Path) -> str | None:
+    """The latest whole checkpoint; one that a kill cut short is removed (its state file comes last)."""
+    places = sorted(directory.glob("checkpoint-*"), key=lambda place: int(place.name.rpartition("-")[2]))
+    while places:
+        place = places.pop()
+        if (place / "trainer_state.json").is_file():
+            return str(place)
+        if distributed.is_main():
+            logging.getLogger(__name__).warning("Removing the unfinished checkpoint %s", place.name)
+            shutil.rmtree(place)
+    return None

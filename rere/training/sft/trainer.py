@@ -1,0 +1,114 @@
+"""TRL's trainer for several processes that share out every batch, so that an update is the same whatever their number.
+
+The stock way gives each process batches of its own: the rows of an update, and the mean that is the validation loss,
+would depend on the number of processes. Here process r takes a part of each training batch and every N-th validation
+batch of the very batches that one process makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import datasets
+import numpy as np
+import torch
+from accelerate.data_loader import SeedableRandomSampler
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.utils.data import BatchSampler, DataLoader
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.trainer_utils import EvalLoopOutput
+from trl import SFTTrainer
+
+from rere.runtime import distributed
+from rere.training.adaptation import merged
+
+FSDP = {
+    "version": 2,
+    "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",  # a unit a decoder layer
+    "reshard_after_forward": True,
+    "state_dict_type": "SHARDED_STATE_DICT",  # read back by any number of processes
+}
+
+
+class SharedTrainer(SFTTrainer):
+    """One process: TRL's trainer, unchanged. Several: its batches, shared out."""
+
+    def get_train_dataloader(self) -> DataLoader:
+        if distributed.world() == 1:
+            return super().get_train_dataloader()
+        rows, args = cast(datasets.Dataset, self.train_dataset), self.args
+        shares = Shares(len(rows), args.per_device_train_batch_size, cast(int, args.data_seed))
+        pinned = args.dataloader_pin_memory
+        return _Loader(cast(Any, rows), batch_sampler=shares, collate_fn=self.data_collator, pin_memory=pinned)
+
+    def evaluation_loop(
+        self, dataloader: DataLoader, description: str, *args: Any, metric_key_prefix: str = "eval", **options: Any
+    ) -> EvalLoopOutput:
+        """The mean over rows of their batch's mean loss, as the stock loop has it."""
+        if distributed.world() == 1:
+            options["metric_key_prefix"] = metric_key_prefix
+            return super().evaluation_loop(dataloader, description, *args, **options)
+        rows, size = cast(datasets.Dataset, self.eval_dataset), self.args.per_device_eval_batch_size
+        firsts = range(0, len(rows), size)
+        own: dict[int, float] = {}
+        cast(torch.nn.Module, self.model).eval()
+        for turn in range(0, len(firsts), distributed.world()):
+            # All take as many turns, since forwards meet; a batch that two processes do is counted once.
+            first = firsts[min(turn + distributed.rank(), len(firsts) - 1)]
+            batch = self.data_collator([rows[n] for n in range(first, min(first + size, len(rows)))])
+            loss, _, _ = self.prediction_step(cast(torch.nn.Module, self.model), batch, prediction_loss_only=True)
+            own[first] = float(cast(torch.Tensor, loss))
+        losses = {first: loss for share in distributed.gathered(own) for first, loss in share.items()}
+        each = np.repeat(np.array([losses[first] for first in firsts], dtype=np.float32), size)[: len(rows)]
+        metrics = {f"{metric_key_prefix}_loss": float(each.mean())}
+        return EvalLoopOutput(cast(Any, None), None, metrics, len(rows))
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As stock, but the directory is there at once.
+
+        The trainer looks for the best checkpoint's directory before shards are written to it; not finding it, processes
+        would disagree on what is best, and wait for one another for ever.
+        """
+        Path(output_dir or cast(str, self.args.output_dir)).mkdir(parents=True, exist_ok=True)
+        super().save_model(output_dir, _internal_call)
+
+    def whole_model(self) -> PreTrainedModel:
+        """The trained model without adapters, wrappers or shards.
+
+        All processes must ask; where each has shards, the first alone gets the whole (on the CPU), to save it.
+        """
+        model = cast(PreTrainedModel, self.model)
+        if not self.is_fsdp_enabled:
+            return merged(model)
+        whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        weights = get_model_state_dict(cast(torch.nn.Module, model), options=whole)
+        if not distributed.is_main():
+            return model
+        with torch.device("meta"):
+            plain = AutoModelForCausalLM.from_config(model.config)
+        plain.load_state_dict(weights, assign=True)
+        plain.tie_weights()
+        plain.generation_config = model.generation_config
+        return plain
+
+
+class Shares(BatchSampler):
+    """This process's rows of each batch that one process would draw; none where there are fewer rows than processes."""
+
+    def __init__(self, rows: int, batch: int, seed: int) -> None:
+        self.order = SeedableRandomSampler(range(rows), data_seed=seed)  # the stock trainer's, by seed and epoch
+        self.batches = BatchSampler(self.order, batch, drop_last=False)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.batches:
+            yield batch[distributed.part(len(batch))]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class _Loader(DataLoader):
+    def set_epoch(self, epoch: int) -> None:
+        cast(Shares, self.batch_sampler).order.set_epoch(epoch)
