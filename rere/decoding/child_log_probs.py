@@ -8,10 +8,11 @@ trie   log softmax over the tokens of a row's edges only: a proper distribution 
 from __future__ import annotations
 
 import torch
-from torch import log_softmax, nn
+from torch import log_softmax
 from torch.utils.checkpoint import checkpoint
 
 from rere.config.decoding import Normalisation
+from rere.models.heads import Head
 
 LOGITS_AT_ONCE = 1 << 24  # 64 MiB of float32
 
@@ -24,7 +25,7 @@ def ragged_arange(counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def edge_log_probs(
-    head: nn.Linear,
+    head: Head,
     hidden: torch.Tensor,
     edge_tokens: torch.Tensor,
     edge_counts: torch.Tensor,
@@ -53,7 +54,7 @@ def edge_log_probs(
 
 
 def _edges(
-    head: nn.Linear,
+    head: Head,
     hidden: torch.Tensor,
     tokens: torch.Tensor,
     counts: torch.Tensor,

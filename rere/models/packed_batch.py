@@ -6,9 +6,10 @@ H heads, D head size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+from torch.nn.functional import dropout as dropped
 from torch.nn.functional import scaled_dot_product_attention
 
 
@@ -55,6 +56,8 @@ class TokenForest:
     prompts, queries: P and Q, the grid that queries are laid out in for attention
     mask: (P, 1, Q, S) additive in the model's dtype; None: causal over the columns
     store, place, slots: where keys go (N,), and S; no store: keys are those of this forward, S = Q
+    positions, slot_positions: (N,) of the tokens and (P, S) of the keys (no store: the tokens' own), in tokens from
+        their prompt's begin; only models with sliding windows read them
     """
 
     row: torch.Tensor
@@ -65,6 +68,9 @@ class TokenForest:
     store: KeyValueStore | None = None
     place: torch.Tensor | None = None
     slots: int = 0
+    positions: torch.Tensor | None = None
+    slot_positions: torch.Tensor | None = None
+    _bands: dict[int, torch.Tensor | None] = field(default_factory=dict, repr=False)
 
     def to_grid(self, packed: torch.Tensor) -> torch.Tensor:
         """(N, H, D) -> (P, H, Q, D), zeros where a row has fewer than Q queries."""
@@ -88,8 +94,15 @@ class TokenForest:
         value: torch.Tensor,
         scaling: float | None,
         dropout: float = 0.0,
+        softcap: float | None = None,
+        window: int | None = None,
     ) -> torch.Tensor:
-        """Attention of packed queries (N, H, D) over their own prompts' keys: (N, H, D)."""
+        """Attention of packed queries (N, H, D) over their own prompts' keys: (N, H, D).
+
+        Args:
+            softcap: scores are kept within (-softcap, softcap) by a tanh.
+            window: a token sees those fewer than so many positions before it.
+        """
         grid_q = self.to_grid(query)
         if self.store is None:
             grid_k, grid_v = self.to_grid(key), self.to_grid(value)
@@ -97,14 +110,71 @@ class TokenForest:
             assert self.place is not None
             self.store.write(layer, self.place, key, value)
             grid_k, grid_v = self.store.read(layer, self.slots)
+        mask = self.mask if window is None else self._band(window)
+        if mask is not None:
+            mask = mask.to(grid_q.dtype)  # autocast may lower the queries
+        if softcap is not None:
+            return self.from_grid(capped_attention(grid_q, grid_k, grid_v, mask, scaling, dropout, softcap))
         out = scaled_dot_product_attention(
             grid_q,
             grid_k,
             grid_v,
-            attn_mask=None if self.mask is None else self.mask.to(grid_q.dtype),  # autocast may lower the queries
+            attn_mask=mask,
             dropout_p=dropout,
-            is_causal=self.mask is None,
+            is_causal=mask is None,
             scale=scaling,
             enable_gqa=grid_q.shape[1] != grid_k.shape[1],
         )
         return self.from_grid(out)
+
+    def _band(self, window: int) -> torch.Tensor | None:
+        """The mask within a window, made once for all layers; what it was where no token is that far from another."""
+        if window not in self._bands:
+            assert self.positions is not None
+            query = self.to_grid(self.positions[:, None, None])  # (P, 1, Q, 1)
+            key = query.transpose(2, 3) if self.slot_positions is None else self.slot_positions[:, None, None]
+            far = query - key >= window
+            mask = self.mask
+            if far.any():
+                mask = _causal(self.queries, self.queries, query.device) if mask is None else mask
+                mask = mask.masked_fill(far, -torch.inf)
+            self._bands[window] = mask
+        return self._bands[window]
+
+
+def capped_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scaling: float | None,
+    dropout: float,
+    softcap: float,
+) -> torch.Tensor:
+    """Attention with soft-capped scores (Gemma 2, arXiv 2408.00118), which no fused kernel has.
+
+    Args:
+        query: (P, H, Q, D); key, value: (P, H or a divisor of it, S, D).
+        mask: (P, 1, Q, S), additive or True where seen; None: causal, the last query at the last key.
+
+    Returns:
+        (P, H, Q, D)
+    """
+    groups = query.shape[1] // key.shape[1]
+    key, value = (tensor.repeat_interleave(groups, 1) if groups > 1 else tensor for tensor in (key, value))
+    scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    scores = softcap * torch.tanh(scores / softcap)
+    if mask is None:
+        mask = _causal(scores.shape[2], scores.shape[3], scores.device)
+    elif mask.dtype == torch.bool:
+        # Not -inf: padding may see nothing, and must not become NaN.
+        mask = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo(torch.float32).min)
+    precision = torch.promote_types(scores.dtype, torch.float32)
+    weights = torch.softmax(scores.to(precision) + mask, -1).to(query.dtype)
+    return dropped(weights, dropout) @ value
+
+
+def _causal(queries: int, keys: int, device: torch.device) -> torch.Tensor:
+    """(Q, S) additive: each query sees the keys up to its own, the last query all."""
+    hidden = torch.full((queries, keys), -torch.inf, device=device)
+    return hidden.triu(keys - queries + 1)

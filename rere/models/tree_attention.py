@@ -11,52 +11,23 @@ Axes: N packed tokens, H heads, D head size.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
+from weakref import WeakSet
 
 import torch
 from peft import PeftModel
-from torch import nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers import PreTrainedModel
 
 from rere.errors import RereError
+from rere.models.attention import NAME
 from rere.models.context import context_of, require_room
 from rere.models.fast_llama import LeanBody
+from rere.models.heads import head_of
 from rere.models.packed_batch import TokenForest
 
-NAME = "rere_tree"
-
-
-def _tree_attention(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    forest: TokenForest | None = None,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention of packed queries (1, H, N, D) over their own prompt's keys."""
-    if forest is None:
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
-        )
-    if kwargs.get("softcap") is not None or kwargs.get("position_bias") is not None or kwargs.get("sliding_window"):
-        raise RereError(
-            "a model with plain softmax attention over all earlier tokens",
-            f"soft-capped, biased or sliding-window attention in {type(module).__name__}",
-            "use a model without it (Llama, Qwen2, Gemma, GPT-2, SmolLM2 have none)",
-        )
-    packed_q, packed_k, packed_v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (N, H, D)
-    layer = cast(int, module.layer_idx)
-    return forest.attend(layer, packed_q, packed_k, packed_v, scaling, dropout)[None], None
-
-
-AttentionInterface.register(NAME, _tree_attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+SUPPORTED = "Llama, Qwen2, Qwen3, Gemma 1 to 3, Mistral, Phi, Granite, GPT-2, OPT and alike"
+_known: WeakSet[PreTrainedModel] = WeakSet()  # models that were compared with themselves
 
 
 class TreeModel:
@@ -64,27 +35,51 @@ class TreeModel:
 
     The head is evaluated elsewhere, and only where it is needed. Creating one switches the model's
     attention to the registered function, and checks once that body and head together give the model's own
-    logits: a model that scales or caps its logits is refused rather than mis-scored.
+    logits: a model that does more than they know of is refused rather than mis-scored.
+
+    Attributes:
+        windowed: whether a token may be too far from an earlier one to see it.
     """
 
     def __init__(self, model: PreTrainedModel | PeftModel) -> None:
         base = cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
+        if base.get_decoder() is base or base.get_output_embeddings() is None:
+            raise _unfit(base, "no body and head of their own")
         self.model = model
         self.body = cast(Callable[..., Any], base.get_decoder())
-        self.head = cast(nn.Linear, base.get_output_embeddings())
+        self.head = head_of(base)
         self.device, self.dtype = self.head.weight.device, self.head.weight.dtype
         self.context = context_of(base.config)
+        text = base.config.get_text_config()
+        self.windowed = getattr(text, "sliding_window", None) is not None
         self.lean = LeanBody.of(base.get_decoder())
-        if base.config._attn_implementation != NAME:
+        if base not in _known:
+            try:
+                self._compare(base)
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+                raise _unfit(base, f"a forward that fails here ({type(error).__name__}: {error})") from error
+            _known.add(base)
+        elif base.config._attn_implementation != NAME:
             base.set_attn_implementation(NAME)
-            self._check(base)
 
     def require_room(self, tokens: int) -> None:
         """Raises RereError where a prompt and an item of so many tokens are more than the model reads."""
         require_room(self.context, tokens)
 
-    def hidden(self, tokens: torch.Tensor, positions: torch.Tensor, forest: TokenForest) -> torch.Tensor:
-        """Final hidden states (N, width) of packed tokens (N,) at positions (N,)."""
+    def hidden(
+        self,
+        tokens: torch.Tensor,
+        positions: torch.Tensor,
+        forest: TokenForest,
+        slot_positions: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Final hidden states (N, width) of packed tokens (N,) at positions (N,).
+
+        Args:
+            slot_positions: (P, S) positions of the keys in the forest's store, where it has one.
+        """
+        if self.windowed:
+            forest = replace(forest, positions=positions, slot_positions=slot_positions, _bands={})
         bare = not torch.is_grad_enabled() and not torch.is_autocast_enabled(self.device.type)
         if self.lean is not None and bare and not self.model.training:
             return self.lean(tokens, positions, forest)
@@ -103,21 +98,43 @@ class TreeModel:
         return out.last_hidden_state[0]
 
     @torch.no_grad()
-    def _check(self, base: PreTrainedModel) -> None:
+    def _compare(self, base: PreTrainedModel) -> None:
+        """Switch the attention, and compare two prompts packed together with the model's own forward of each."""
         training = base.training
         base.eval()
-        tokens = torch.arange(3, 9, device=self.device)
-        zeros, places = torch.zeros_like(tokens), torch.arange(6, device=self.device)
-        forest = TokenForest(row=zeros, column=places, prompts=1, queries=6)
-        stock = base(input_ids=tokens[None]).logits[0]
+        prompts = [torch.arange(3, 9, device=self.device), torch.arange(5, 8, device=self.device)]
+        base.set_attn_implementation("eager")  # the architecture's own formulas, also where SDPA leaves some out
+        stock = torch.cat([base(input_ids=prompt[None]).logits[0] for prompt in prompts])
+        base.set_attn_implementation(NAME)
+        if base.config._attn_implementation != NAME:
+            raise _unfit(base, "attention that can't be replaced")
+        row = torch.cat([torch.full_like(prompt, n) for n, prompt in enumerate(prompts)])
+        place = torch.cat([torch.arange(len(prompt), device=self.device) for prompt in prompts])
+        forest = TokenForest(row=row, column=place, prompts=2, queries=6, positions=place)
         for way in (self._stock, self.lean) if self.lean is not None else (self._stock,):
-            ours = self.head(way(tokens, places, forest))
-            if not torch.allclose(
-                ours.float(), stock.float(), atol=5e-2 if self.dtype != torch.float32 else 1e-3, rtol=1e-2
-            ):
-                raise RereError(
-                    "a model whose logits are its head applied to its last hidden state",
-                    f"{type(base).__name__}, whose logits differ by {(ours - stock).abs().max():.3g}",
-                    "use Llama, Qwen2, Gemma (1), GPT-2 or a like architecture",
-                )
+            ours = self.head(way(torch.cat(prompts), place, forest))
+            tolerance = 5e-2 if self.dtype in (torch.bfloat16, torch.float16) else 1e-3
+            if not torch.allclose(ours.float(), stock.float(), atol=tolerance, rtol=1e-2):
+                raise _unfit(base, f"logits that differ from its own by {(ours - stock).abs().max():.3g}")
         base.train(training)
+
+
+def check_engine(model: PreTrainedModel) -> None:
+    """Find out whether a model can be searched and scored as trees; it is left as it was.
+
+    Raises:
+        RereError: it can't: its attention or its logits are of a kind that is not known here.
+    """
+    before = model.config._attn_implementation
+    try:
+        TreeModel(model)
+    finally:
+        model.set_attn_implementation(before)
+
+
+def _unfit(model: PreTrainedModel, problem: str) -> RereError:
+    return RereError(
+        "a model whose attention and logits the search knows",
+        f"{type(model).__name__}, with {problem}",
+        f"use another architecture ({SUPPORTED})",
+    )

@@ -113,7 +113,8 @@ class TreeDecoder:
             mask = mask[:, None]
         place = row * self.store.capacity + slot
         forest = TokenForest(row, column, count, int(column.max()) + 1, mask, self.store, place, self.longest)
-        hidden = self.model.hidden(tokens, slot, forest)[torch.cumsum(self.lengths - first, 0) - 1]
+        self.slot_positions = torch.arange(self.longest, device=device).expand(count, -1)  # of every slot so far
+        hidden = self.model.hidden(tokens, slot, forest, self.slot_positions)[torch.cumsum(self.lengths - first, 0) - 1]
         if self.prefixes is not None:
             self.prefixes.keep(prompts, self.store)
         self.forwarded, self.required = len(tokens), int(self.lengths.sum())
@@ -207,7 +208,10 @@ class TreeDecoder:
         place = (row * self.store.capacity).add_(column).add_(used)
         forest = TokenForest(row, column, prompts, most, mask, self.store, place, used + most)
         positions = self.lengths[row].add_(trie.depth[node]).sub_(1)
-        hidden = self.model.hidden(trie.token[node], positions, forest)
+        if self.model.windowed:
+            fresh = positions.new_zeros((prompts, most)).index_put((row, column), positions)
+            self.slot_positions = torch.cat([self.slot_positions, fresh], 1)
+        hidden = self.model.hidden(trie.token[node], positions, forest, self.slot_positions)
         self.forwarded += node.shape[0]
 
         cursors = self._keep_scores(hidden, node)

@@ -96,7 +96,7 @@ SMALL = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 16, "num_hidd
 
 def test_a_forward_that_differs_is_refused(monkeypatch):
     monkeypatch.setattr(LeanBody, "__call__", lambda self, tokens, *_: torch.ones(len(tokens), 16))
-    with pytest.raises(RereError, match="logits differ"):
+    with pytest.raises(RereError, match="logits that differ"):
         TreeModel(tiny_model("llama"))
 
 

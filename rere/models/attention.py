@@ -1,0 +1,89 @@
+"""The attention function that models run with, over trees of tokens and over plain batches.
+
+transformers hands it what an architecture's attention has beyond plain softmax: soft-capped scores (Gemma 2) and
+sliding windows (Mistral, Gemma 2 and 3, Phi-3, some Qwen2) are applied here; what else there may be is refused.
+
+Axes: B batch, N packed tokens, H heads, Q queries, S keys, D head size.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from rere.decoding.forest import TokenForest, capped_attention
+from rere.errors import RereError
+
+NAME = "rere_tree"
+UNKNOWN = ("position_bias", "s_aux", "sinks", "block_indices")  # arguments that would change what attention gives
+
+
+def own_attention(config: Any) -> dict[str, str]:
+    """`from_pretrained`'s option for models whose soft caps or windows stock SDPA would leave out in some call."""
+    text = config.get_text_config()
+    windowed = getattr(text, "sliding_window", None) and getattr(text, "use_sliding_window", True)
+    capped = getattr(text, "attn_logit_softcapping", None)
+    return {"attn_implementation": NAME} if windowed or capped else {}
+
+
+def tree_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    forest: TokenForest | None = None,
+    softcap: float | None = None,
+    sliding_window: int | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Packed queries (1, H, N, D) over their own prompt's keys; without a forest, (B, H, Q, D) as in stock SDPA.
+
+    Returns:
+        (1, N, H, D) or (B, Q, H, D); and None, where other functions have the weights.
+    """
+    if given := [name for name in UNKNOWN if kwargs.get(name) is not None]:
+        raise RereError(
+            "a model with softmax attention over earlier tokens",
+            f"{type(module).__name__} with `{given[0]}`",
+            "use another backbone; docs/configuration.md lists the architectures",
+        )
+    if forest is not None:
+        packed_q, packed_k, packed_v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (N, H, D)
+        layer = cast(int, module.layer_idx)
+        mixed = forest.attend(layer, packed_q, packed_k, packed_v, scaling, dropout, softcap, sliding_window)
+        return mixed[None], None
+    attention_mask = _banded(attention_mask, query.shape[2], key.shape[2], sliding_window, query.device)
+    if softcap is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+    mixed = capped_attention(query, key, value, attention_mask, scaling, dropout, softcap)
+    return mixed.transpose(1, 2).contiguous(), None
+
+
+def _banded(
+    mask: torch.Tensor | None, queries: int, keys: int, window: int | None, device: torch.device
+) -> torch.Tensor | None:
+    """A whole batch's mask (B, 1, Q, S) within the window.
+
+    Masks that transformers makes have it; one that the caller made (SFT's rows by sequence) hasn't.
+    """
+    if window is None or queries != keys or keys <= window:
+        return mask
+    place = torch.arange(keys, device=device)
+    near = place[:, None] - place < window
+    if mask is None:
+        return near.tril()[None, None]
+    return mask & near if mask.dtype == torch.bool else mask.masked_fill(~near, -torch.inf)
+
+
+AttentionInterface.register(NAME, tree_attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -1,0 +1,48 @@
+"""The language-model head, with what some architectures do to its logits: Granite and Cohere scale, Gemma caps them."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+DIVISORS, FACTORS = ("logits_scaling",), ("logit_scale", "lm_head_multiplier")  # by their names in configs
+
+
+class ScaledHead(nn.Module):
+    """A linear head whose logits are multiplied by `scale`, then soft-capped to (-cap, cap).
+
+    The weights are those of the model, not copies.
+    """
+
+    def __init__(self, linear: nn.Linear, scale: float, cap: float | None) -> None:
+        super().__init__()
+        self.linear, self.scale, self.cap = linear, scale, cap
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """(vocabulary, width)"""
+        return self.linear.weight
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits (..., vocabulary) of hidden states (..., width)."""
+        logits = self.linear(hidden) * self.scale
+        return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
+
+
+Head = nn.Linear | ScaledHead
+
+
+def head_of(model: PreTrainedModel) -> Head:
+    """The head that gives the model's own logits from its last hidden states; who takes it compares the two."""
+    linear = cast(nn.Linear, model.get_output_embeddings())
+    config = model.config.get_text_config()
+    scale = 1.0
+    for name in DIVISORS:
+        scale /= getattr(config, name, None) or 1.0
+    for name in FACTORS:
+        scale *= getattr(config, name, None) or 1.0
+    cap = getattr(config, "final_logit_softcapping", None)
+    return linear if scale == 1.0 and cap is None else ScaledHead(linear, scale, cap)
