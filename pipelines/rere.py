@@ -18,6 +18,7 @@ from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.data.sources import source_fingerprint
 from steps.baselines import rank_baselines
+from steps.check_backbone import check_backbone
 from steps.evaluate import evaluate
 from steps.gate import gate
 from steps.index_items import index_items
@@ -31,6 +32,8 @@ from steps.sft import fine_tune
 from steps.split import split
 from steps.summarise import summarise
 from steps.validate import validate, validate_split
+
+CHECKED = "check_backbone"  # the step that must have passed before there is anything to train on
 
 
 @checked_pipeline
@@ -48,10 +51,11 @@ def rere_pipeline(
     """Train, judge and register a generative recommender."""
     settings = {stage: chosen.model_dump(mode="json") for stage, chosen in locals().items()}
 
+    check_backbone(catalog, sft, rl)
     dataset = ingest(data, source_fingerprint(data.source))
     accepted, _ = validate(dataset, checks)
     rows = split(dataset, accepted, windows)
-    index = index_items(dataset, validate_split(dataset, rows, checks), catalog)
+    index = index_items(dataset, validate_split(dataset, rows, checks), catalog, after=CHECKED)
     tuned = fine_tune(rows, index, sft)
     judge(dataset, accepted, rows, index, tuned, rl, item_models, evaluation, promotion, settings)
 

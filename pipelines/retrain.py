@@ -7,7 +7,7 @@ the champion's, and so does fine-tuning. Without a champion it is a first run.
 from __future__ import annotations
 
 from pipelines.checked import checked_pipeline
-from pipelines.rere import judge
+from pipelines.rere import CHECKED, judge
 from rere.config.catalog import IndexConfig
 from rere.config.data import IngestConfig, SplitConfig, ValidationConfig
 from rere.config.evaluation import EvaluationConfig
@@ -17,6 +17,7 @@ from rere.config.retraining import FromChampion, RetrainConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.data.sources import source_fingerprint
+from steps.check_backbone import check_backbone
 from steps.collect import collect_all, collect_new, ingest_collected
 from steps.index_items import continue_items, index_items
 from steps.retraining import find_base
@@ -41,6 +42,7 @@ def retrain_pipeline(
     """Train on from the champion with new interactions, judge, register."""
     settings = {stage: chosen.model_dump(mode="json") for stage, chosen in locals().items()}
 
+    check_backbone(catalog, sft, rl)
     base, source = find_base(promotion.model_name), source_fingerprint(data.source)
     known = base.rows if base is not None and retrain.base == "champion" else None
     collected = collect_new(known, data, source) if known is not None else collect_all(data, source)
@@ -49,9 +51,9 @@ def retrain_pipeline(
     rows = split(dataset, accepted, windows)
     sound = validate_split(dataset, rows, checks)
     if base is not None and isinstance(retrain.start, FromChampion):
-        index, start = continue_items(dataset, sound, base.catalog, catalog, retrain.start)
+        index, start = continue_items(dataset, sound, base.catalog, catalog, retrain.start, after=CHECKED)
         tuned = fine_tune_on(base.model, start, rows, index, sft, retrain.start)
     else:
-        index = index_items(dataset, sound, catalog)
+        index = index_items(dataset, sound, catalog, after=CHECKED)
         tuned = fine_tune(rows, index, sft)
     judge(dataset, accepted, rows, index, tuned, rl, item_models, evaluation, promotion, settings)

@@ -34,7 +34,7 @@ from rere.catalog.tokenization import end_token, spell
 from rere.catalog.trie import TokenTrie, build_trie
 from rere.config.catalog import IndexConfig
 from rere.errors import RereError
-from rere.models.backbone import load_tokenizer
+from rere.language_model import SAFE, load_tokenizer
 
 BATCH_TITLES = 20_000  # encoded at once: a tokenizer's own records of a title take more than its tokens
 
@@ -111,7 +111,8 @@ class CatalogIndex:
             items=items[["item_id", "title", "text"]],
             trie=TokenTrie.load(directory / "trie.safetensors"),
             tokenizer=cast(
-                PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(directory / "tokenizer", local_files_only=True)
+                PreTrainedTokenizerFast,
+                AutoTokenizer.from_pretrained(directory / "tokenizer", local_files_only=True, **SAFE),
             ),
             prompt_head=tuple(facts["prompt_head"]),
             config=IndexConfig.model_validate(facts["config"]),

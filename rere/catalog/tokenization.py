@@ -15,10 +15,22 @@ from rere.errors import RereError
 
 
 def end_token(tokenizer: PreTrainedTokenizerFast) -> int:
-    """The token that ends an item: a line break where that is one token, else the end of text."""
+    """The token that ends an item: a line break where that is one token, else the end of text.
+
+    Raises:
+        RereError: the tokenizer has neither.
+    """
     line_break = tokenizer.encode("\n", add_special_tokens=False)
     pretrained = tokenizer.bos_token != "<|begin|>"
-    return line_break[0] if pretrained and len(line_break) == 1 else tokenizer.eos_token_id
+    if pretrained and len(line_break) == 1 and line_break[0] != tokenizer.unk_token_id:
+        return line_break[0]
+    if tokenizer.eos_token_id is None:
+        raise RereError(
+            "a tokenizer with a token for the line break or the end of text, which ends an item",
+            "neither",
+            "set its `eos_token` (tokenizer_config.json), or use another backbone",
+        )
+    return tokenizer.eos_token_id
 
 
 def spell(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:

@@ -30,11 +30,16 @@ from transformers import (
 
 from rere.artifacts.manifest import seal, sha256, verify
 from rere.config.backbone import Backbone, GGUFModel, HubModel, LocalModel, ScratchModel
+from rere.decoding.attention import own_attention
 from rere.errors import RereError
-from rere.runtime.memory import keep_freed_memory
-from rere.runtime.progress import tame_transformers
+from rere.memory import keep_freed_memory
+from rere.model_files import check_gguf, check_model_directory, reading, refuse_quantised
+from rere.progress import tame_transformers
 
 BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
+SAFE: dict[str, Any] = {"trust_remote_code": False}  # a model's own code is never run
+SAFE_WEIGHTS = {**SAFE, "use_safetensors": True}  # nor is anything unpickled
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # else weights might come from a revision nobody named
 tame_transformers()
 
 
@@ -60,9 +65,17 @@ class Checkpoint:
 
     def load_model(self, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
         """The model in evaluation mode, on the default device."""
+        return to_device(self.read_model(dtype)).eval()
+
+    def read_model(self, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+        """The model in evaluation mode, on the CPU."""
         self.verify()
-        model = AutoModelForCausalLM.from_pretrained(self.path, dtype=dtype, local_files_only=True)
-        return cast(PreTrainedModel, to_device(_plain_decoding(model)).eval())
+        options = {
+            **SAFE_WEIGHTS,
+            **own_attention(AutoConfig.from_pretrained(self.path, local_files_only=True, **SAFE)),
+        }
+        model = AutoModelForCausalLM.from_pretrained(self.path, dtype=dtype, local_files_only=True, **options)
+        return cast(PreTrainedModel, _plain_decoding(model).eval())
 
 
 def default_device() -> torch.device:
@@ -99,10 +112,13 @@ def load_tokenizer(backbone: Backbone, titles: Iterable[str]) -> PreTrainedToken
     if isinstance(backbone, ScratchModel):
         return _train_tokenizer(titles, backbone.vocabulary)
     place, options = _locate(backbone)
-    try:
-        return cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(place, **options))
-    except (OSError, ValueError) as error:
-        raise _not_found(backbone, error) from error
+    with reading(f"a tokenizer with the model at {_named(backbone)}", f"save its tokenizer there too, or {REMEDY}"):
+        tokenizer = AutoTokenizer.from_pretrained(place, **options, **SAFE)
+        if not len(tokenizer) or not tokenizer("a b c", add_special_tokens=False)["input_ids"]:
+            raise ValueError("none")  # transformers makes an empty one up where it finds no file
+    if not tokenizer.is_fast:
+        raise RereError("a fast tokenizer (tokenizer.json)", type(tokenizer).__name__, "convert it with transformers")
+    return cast(PreTrainedTokenizerFast, tokenizer)
 
 
 def load_model(backbone: Backbone, vocabulary: int, seed: int, context: int = 0) -> PreTrainedModel:
@@ -115,18 +131,24 @@ def load_model(backbone: Backbone, vocabulary: int, seed: int, context: int = 0)
         context: tokens that a scratch model must be able to read; it reads a few thousand anyway.
 
     Raises:
-        RereError: the backbone can't be found, or is not the one that the tokenizer came from.
+        RereError: the backbone can't be found or read, lacks weights, or is not the one that the tokenizer came from.
     """
     if isinstance(backbone, ScratchModel):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(_scratch_config(backbone, vocabulary, context))
     else:
-        place, options = _locate(backbone)
-        try:
-            model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, **options)
-        except (OSError, ValueError) as error:
-            raise _not_found(backbone, error) from error
+        config, (place, options) = load_config(backbone), _locate(backbone)
+        with reading(f"a causal language model at {_named(backbone)}", REMEDY):
+            model, loaded = AutoModelForCausalLM.from_pretrained(
+                place, dtype=torch.float32, output_loading_info=True, **options, **SAFE_WEIGHTS, **own_attention(config)
+            )
+        if absent := sorted({*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])}):
+            raise RereError(
+                f"all weights of {type(model).__name__} at {_named(backbone)}",
+                f"none of the right shape for {', '.join(absent[:3])}{', …' if len(absent) > 3 else ''}",
+                "use a whole causal language model: missing weights would be random ones",
+            )
         _embed_new_tokens(model, len(load_tokenizer(backbone, ())), vocabulary, seed)
     return to_device(_plain_decoding(model))
 
@@ -169,12 +191,28 @@ def _plain_decoding(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def _not_found(backbone: Backbone, error: Exception) -> RereError:
-    return RereError(
-        f"a causal language model at {backbone.model_dump(mode='json')}",
-        f"{type(error).__name__}: {str(error).splitlines()[0]}",
-        "check the id or path; without a network use `type: directory`, `gguf` or `scratch`",
-    )
+REMEDY = "check the id or path; without a network use `type: directory`, `gguf` or `scratch`"
+
+
+def load_config(backbone: Backbone, vocabulary: int = 300) -> Any:
+    """The backbone's transformers config; for a scratch model, with so many tokens.
+
+    Raises:
+        RereError: the backbone can't be found or read, or its weights are quantised.
+    """
+    if isinstance(backbone, ScratchModel):
+        return _scratch_config(backbone, vocabulary, 0)
+    place, options = _locate(backbone)
+    with reading(f"a causal language model at {_named(backbone)}", REMEDY):
+        config = AutoConfig.from_pretrained(place, **options, **SAFE)
+    refuse_quantised(getattr(config, "quantization_config", None), _named(backbone))
+    return config
+
+
+def _named(backbone: HubModel | LocalModel | GGUFModel) -> str:
+    if isinstance(backbone, HubModel):
+        return f"{backbone.id} (revision {backbone.revision})"
+    return str(backbone.path or backbone.package) if isinstance(backbone, GGUFModel) else str(backbone.path)
 
 
 def _locate(backbone: HubModel | LocalModel | GGUFModel) -> tuple[str, dict[str, Any]]:
@@ -182,12 +220,7 @@ def _locate(backbone: HubModel | LocalModel | GGUFModel) -> tuple[str, dict[str,
     if isinstance(backbone, HubModel):
         return backbone.id, {"revision": backbone.revision}
     if isinstance(backbone, LocalModel):
-        if not (backbone.path / "config.json").is_file():
-            raise RereError(
-                f"a model directory at {backbone.path}",
-                "no config.json there",
-                "give the directory of a saved model",
-            )
+        check_model_directory(backbone.path)
         return str(backbone.path), {"local_files_only": True}
     return str(_converted(_gguf_file(backbone))), {"local_files_only": True}
 
@@ -195,8 +228,7 @@ def _locate(backbone: HubModel | LocalModel | GGUFModel) -> tuple[str, dict[str,
 def _gguf_file(backbone: GGUFModel) -> Path:
     """The GGUF file itself: by path, or found in an installed package without importing it."""
     if backbone.path is not None:
-        if not backbone.path.is_file():
-            raise RereError(f"a GGUF file at {backbone.path}", "no such file", "correct `backbone.path`")
+        check_gguf(backbone.path)
         return backbone.path
     assert backbone.package is not None
     try:
@@ -223,8 +255,11 @@ def _converted(file: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
         target = Path(scratch) / "model"
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        with reading(
+            f"a GGUF file that transformers converts at {file}", "use another file, or the model it came from"
+        ):
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, **SAFE)
+            model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32, **SAFE)
         # The weights are plain float32 by now; the marks of their origin would make saving refuse.
         for mark in ("quantization_config", "_pre_quantization_dtype"):
             if hasattr(model.config, mark):

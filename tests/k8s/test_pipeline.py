@@ -17,7 +17,19 @@ from tests.k8s.objects import Object
 pytestmark = pytest.mark.k8s
 UPDATES, AT_LEAST = 30, 3
 RUN = "smoke_on_simulated_kubernetes"
-STEPS = {"ingest", "validate", "split", "index_items", "sft", "item_models", "rl", "baselines", "evaluate", "promote"}
+STEPS = {
+    "check_backbone",
+    "ingest",
+    "validate",
+    "split",
+    "index_items",
+    "sft",
+    "item_models",
+    "rl",
+    "baselines",
+    "evaluate",
+    "promote",
+}
 
 
 def settings(smoke: str) -> str:

@@ -1,0 +1,106 @@
+"""What can be known of a backbone and its settings before anything is trained.
+
+Nothing large is loaded: files by their headers, and the architecture as a miniature of random weights with a layer of
+each kind, in which windows are short enough to matter.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Any, cast
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from rere.catalog.spelling import end_token
+from rere.catalog.trie import build_trie
+from rere.config.backbone import Backbone, ScratchModel
+from rere.config.catalog import IndexConfig
+from rere.config.rl import RLConfig
+from rere.config.sft import SFTConfig
+from rere.config.training import Adaptation
+from rere.decoding.attention import own_attention
+from rere.decoding.beam import beam_search
+from rere.decoding.tree_attention import TreeModel
+from rere.errors import RereError
+from rere.language_model import load_config, load_tokenizer
+from rere.model_files import reading
+from rere.pins import unpinned
+from rere.training.adaptation import adapt
+
+VOCABULARY = 64
+WIDTHS = ("intermediate_size", "moe_intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size")
+NARROW, WINDOW = 64, 3
+
+
+def check_backbone(catalog: IndexConfig, sft: SFTConfig, rl: RLConfig) -> None:
+    """Find out whether a backbone can be trained, searched and scored with these settings; takes seconds.
+
+    Warns of a model that is not pinned to a commit.
+
+    Raises:
+        RereError: a backbone that can't be found or read, has no whole safetensors weights or no usable tokenizer, is
+            quantised, or is of an architecture that the search doesn't know; LoRA targets that it lacks.
+    """
+    if moving := unpinned(catalog, rl):
+        logging.getLogger(__name__).warning(
+            "Not pinned, and may be another tomorrow: %s. Give a commit as `revision`.", ", ".join(moving)
+        )
+    if not isinstance(catalog.backbone, ScratchModel):
+        end_token(load_tokenizer(catalog.backbone, ()))
+    check_search(miniature(catalog.backbone))
+    for adaptation in (sft.adaptation, rl.adaptation):
+        check_adaptation(catalog.backbone, adaptation)
+
+
+def check_adaptation(backbone: Backbone, adaptation: Adaptation) -> None:
+    """Raises RereError for LoRA targets that a backbone lacks."""
+    adapt(miniature(backbone), adaptation)
+
+
+def miniature(backbone: Backbone) -> PreTrainedModel:
+    """A model of the backbone's architecture, with random weights, few layers and a small vocabulary.
+
+    Raises:
+        RereError: the backbone can't be found, or is no causal language model.
+    """
+    config = copy.deepcopy(load_config(backbone, VOCABULARY).get_text_config())
+    small: dict[str, Any] = {"vocab_size": VOCABULARY, "pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
+    kinds = getattr(config, "layer_types", None)
+    layers = list(dict.fromkeys(kinds)) if kinds else [None] * min(2, config.num_hidden_layers)
+    small |= {"num_hidden_layers": len(layers)} | ({"layer_types": layers} if kinds else {})
+    small |= {
+        name: min(NARROW, getattr(config, name)) for name in WIDTHS if isinstance(getattr(config, name, None), int)
+    }
+    if getattr(config, "sliding_window", None):
+        small["sliding_window"] = WINDOW
+    with reading(f"a causal language model that transformers can build ({config.model_type})", "use another backbone"):
+        for name, value in small.items():
+            setattr(config, name, value)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False, **own_attention(config))
+    return cast(PreTrainedModel, model.eval())
+
+
+@torch.no_grad()
+def check_search(model: PreTrainedModel) -> None:
+    """Compare one short search with the model's plain forwards.
+
+    Raises:
+        RereError: the search doesn't know the architecture, or scores otherwise.
+    """
+    items, prompt = [[5, 6, 7], [5, 6, 8], [9]], list(range(10, 20))
+    found = beam_search(TreeModel(model), build_trie(items), [prompt], len(items), "vocab")
+    model.set_attn_implementation("eager")
+    for item, score in zip(found.items[0].tolist(), found.scores[0].tolist(), strict=True):
+        tokens = items[item]
+        logits = model(input_ids=torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1]
+        plain = float(torch.log_softmax(logits, -1)[torch.arange(len(tokens)), torch.tensor(tokens)].sum())
+        if abs(plain - score) > 1e-3:
+            raise RereError(
+                "a model that the search scores as its own forward does",
+                f"{type(model).__name__}, by {abs(plain - score):.3g} nats apart",
+                "use another backbone; docs/configuration.md lists the architectures",
+            )

@@ -1,0 +1,18 @@
+"""Find out whether the backbone suits the settings while the data are still being read."""
+
+from __future__ import annotations
+
+from zenml import step
+
+from rere.config.catalog import IndexConfig
+from rere.config.rl import RLConfig
+from rere.config.sft import SFTConfig
+from steps.code import cache_policy
+
+
+@step(name="check_backbone", cache_policy=cache_policy(__name__))
+def check_backbone(catalog: IndexConfig, sft: SFTConfig, rl: RLConfig) -> None:
+    """Stop a run that would end at training, or after it: seconds now instead of hours later."""
+    from rere.training.check import check_backbone as check
+
+    check(catalog, sft, rl)
