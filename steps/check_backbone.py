@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from zenml import step
 
+from ops.runtime.cache_keys import cache_policy
 from rere.config.catalog import IndexConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
-from steps.code import cache_policy
 
 
 @step(name="check_backbone", cache_policy=cache_policy(__name__))

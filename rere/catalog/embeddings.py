@@ -15,6 +15,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from rere.config.catalog import Embedding, SentenceEmbedding, TitleEmbedding
 from rere.errors import RereError
+from rere.models.files import reading
 
 FEATURES = 1 << 16  # words, and as many character n-grams: the most frequent ones, so memory stays bounded
 
@@ -71,14 +72,10 @@ def _sentence_vectors(titles: Sequence[str], config: SentenceEmbedding) -> np.nd
             f"{type(error).__name__}: {error}",
             "run `pip install -e '.[embeddings]'`, or use `embedding: {type: tfidf}`",
         ) from error
-    try:
-        model = SentenceTransformer(config.model)
-    except (OSError, ValueError) as error:
-        raise RereError(
-            f"a sentence-transformers model at {config.model!r}",
-            f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
-            "check the id or path; without a network use a local directory or `embedding: {type: tfidf}`",
-        ) from error
+    remedy = "check the id or path; without a network use a local directory or `embedding: {type: tfidf}`"
+    with reading(f"a sentence-transformers model at {config.model!r}", remedy):
+        options = {"trust_remote_code": False, "model_kwargs": {"use_safetensors": True}}
+        model = SentenceTransformer(config.model, revision=config.revision, **options)
     return np.asarray(model.encode(list(titles), show_progress_bar=False), dtype=np.float32)
 
 

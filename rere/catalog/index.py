@@ -34,7 +34,7 @@ from rere.catalog.tokenization import end_token, spell
 from rere.catalog.trie import TokenTrie, build_trie
 from rere.config.catalog import IndexConfig
 from rere.errors import RereError
-from rere.language_model import SAFE, load_tokenizer
+from rere.models.backbone import SAFE, load_tokenizer
 
 BATCH_TITLES = 20_000  # encoded at once: a tokenizer's own records of a title take more than its tokens
 

@@ -13,7 +13,7 @@ from rere.config.base import Settings
 class HubModel(Settings):
     type: Literal["hub"] = "hub"
     id: str
-    revision: str = "main"
+    revision: str = Field(default="main", description="a branch, a tag or, to stay the same, a commit")
 
 
 class LocalModel(Settings):

@@ -22,6 +22,7 @@ class SentenceEmbedding(Settings):
 
     type: Literal["sentence_transformer"] = "sentence_transformer"
     model: str
+    revision: str = Field(default="main", description="of a hub model: a branch, a tag or, to stay the same, a commit")
 
 
 Embedding = Annotated[TitleEmbedding | SentenceEmbedding, Field(discriminator="type")]

@@ -16,8 +16,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from rere.decoding.forest import TokenForest, capped_attention
 from rere.errors import RereError
+from rere.models.packed_batch import TokenForest, capped_attention
 
 NAME = "rere_tree"
 UNKNOWN = ("position_bias", "s_aux", "sinks", "block_indices")  # arguments that would change what attention gives

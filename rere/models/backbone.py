@@ -30,11 +30,11 @@ from transformers import (
 
 from rere.artifacts.manifest import seal, sha256, verify
 from rere.config.backbone import Backbone, GGUFModel, HubModel, LocalModel, ScratchModel
-from rere.decoding.attention import own_attention
 from rere.errors import RereError
-from rere.memory import keep_freed_memory
-from rere.model_files import check_gguf, check_model_directory, reading, refuse_quantised
-from rere.progress import tame_transformers
+from rere.models.attention import own_attention
+from rere.models.files import check_gguf, check_model_directory, check_weights, reading, refuse_quantised
+from rere.runtime.memory import keep_freed_memory
+from rere.runtime.progress import tame_transformers
 
 BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
 SAFE: dict[str, Any] = {"trust_remote_code": False}  # a model's own code is never run
@@ -139,9 +139,13 @@ def load_model(backbone: Backbone, vocabulary: int, seed: int, context: int = 0)
             model = AutoModelForCausalLM.from_config(_scratch_config(backbone, vocabulary, context))
     else:
         config, (place, options) = load_config(backbone), _locate(backbone)
+        if isinstance(backbone, LocalModel):
+            check_weights(backbone.path)
         with reading(f"a causal language model at {_named(backbone)}", REMEDY):
-            model, loaded = AutoModelForCausalLM.from_pretrained(
-                place, dtype=torch.float32, output_loading_info=True, **options, **SAFE_WEIGHTS, **own_attention(config)
+            options |= {**SAFE_WEIGHTS, **own_attention(config), "output_loading_info": True}
+            model, loaded = cast(
+                tuple[PreTrainedModel, dict[str, Any]],
+                AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, **options),
             )
         if absent := sorted({*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])}):
             raise RereError(
@@ -201,7 +205,8 @@ def load_config(backbone: Backbone, vocabulary: int = 300) -> Any:
         RereError: the backbone can't be found or read, or its weights are quantised.
     """
     if isinstance(backbone, ScratchModel):
-        return _scratch_config(backbone, vocabulary, 0)
+        with reading("a scratch model that can be built", "let `width` be an even multiple of `heads`"):
+            return _scratch_config(backbone, vocabulary, 0)
     place, options = _locate(backbone)
     with reading(f"a causal language model at {_named(backbone)}", REMEDY):
         config = AutoConfig.from_pretrained(place, **options, **SAFE)

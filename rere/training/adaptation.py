@@ -41,7 +41,7 @@ def adapt(model: PreTrainedModel, adaptation: Adaptation) -> PreTrainedModel | P
     try:
         return cast(PeftModel, get_peft_model(model, config))
     except ValueError as error:  # a module of a type that peft has no adapter for
-        raise _no_target(model, str(error).splitlines()[0]) from error
+        raise _no_target(model, str(error).partition(". Currently")[0]) from error
 
 
 def merged(model: PreTrainedModel | PeftModel) -> PreTrainedModel:

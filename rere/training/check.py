@@ -13,20 +13,20 @@ from typing import Any, cast
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from rere.catalog.spelling import end_token
+from rere.artifacts.pins import unpinned
+from rere.catalog.tokenization import end_token
 from rere.catalog.trie import build_trie
-from rere.config.backbone import Backbone, ScratchModel
+from rere.config.backbone import Backbone, LocalModel, ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.config.training import Adaptation
-from rere.decoding.attention import own_attention
 from rere.decoding.beam import beam_search
-from rere.decoding.tree_attention import TreeModel
 from rere.errors import RereError
-from rere.language_model import load_config, load_tokenizer
-from rere.model_files import reading
-from rere.pins import unpinned
+from rere.models.attention import own_attention
+from rere.models.backbone import load_config, load_tokenizer
+from rere.models.files import check_weights, reading
+from rere.models.tree_attention import TreeModel
 from rere.training.adaptation import adapt
 
 VOCABULARY = 64
@@ -47,6 +47,9 @@ def check_backbone(catalog: IndexConfig, sft: SFTConfig, rl: RLConfig) -> None:
         logging.getLogger(__name__).warning(
             "Not pinned, and may be another tomorrow: %s. Give a commit as `revision`.", ", ".join(moving)
         )
+    load_config(catalog.backbone)
+    if isinstance(catalog.backbone, LocalModel):
+        check_weights(catalog.backbone.path)
     if not isinstance(catalog.backbone, ScratchModel):
         end_token(load_tokenizer(catalog.backbone, ()))
     check_search(miniature(catalog.backbone))

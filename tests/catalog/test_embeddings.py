@@ -75,7 +75,9 @@ def test_no_titles_are_refused():
 
 
 class _FakeSentenceTransformer:
-    def __init__(self, model):
+    def __init__(self, model, revision, trust_remote_code, model_kwargs):
+        assert (trust_remote_code, model_kwargs) == (False, {"use_safetensors": True})
+        assert revision == "main"
         if model != "here":
             raise OSError(f"{model} is not a local folder\nand not a model")
 
@@ -98,7 +100,7 @@ def test_a_sentence_model_gives_its_own_vectors_at_unit_length():
 
 @pytest.mark.usefixtures("fake_package")
 def test_a_sentence_model_that_cannot_be_found_is_one_clear_error():
-    with pytest.raises(RereError, match=r"'nowhere'.*is not a local folder\. .*tfidf"):
+    with pytest.raises(RereError, match=r"'nowhere'.*is not a local folder.*tfidf"):
         embed_titles(["a"], SentenceEmbedding(model="nowhere"))
 
 

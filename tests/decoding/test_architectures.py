@@ -9,11 +9,11 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from rere.catalog.trie import build_trie
-from rere.models.attention import NAME, own_attention
 from rere.decoding.beam import beam_search
 from rere.decoding.prefix_cache import PrefixCache
-from rere.decoding.tree_attention import TreeModel, check_engine
 from rere.errors import RereError
+from rere.models.attention import NAME, own_attention
+from rere.models.tree_attention import TreeModel, check_engine
 from rere.training.tree_log_probs import TreeLogProbs, group_tree
 from tests.decoding.test_beam import END, VOCABULARY, random_items, random_prompts
 from tests.oracles import item_log_probs, stock_beam_search
@@ -76,8 +76,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
 
 def tiny(kind: str, options: dict[str, Any], seed: int = 0) -> PreTrainedModel:
     """Two layers; weights drawn wide enough that scores differ, and not one of them forgotten."""
-    special = {"bos_token_id": 1, "eos_token_id": END, "pad_token_id": 0}
-    config = AutoConfig.for_model(kind, vocab_size=VOCABULARY, **(special | options))
+    common = {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": END, "pad_token_id": 0}
+    config = AutoConfig.for_model(kind, **(common | options))
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     generator = torch.Generator().manual_seed(seed)

@@ -15,10 +15,11 @@ from rere.errors import RereError
 
 LFS = b"version https://git-lfs"
 GGUF_MAGIC = b"GGUF"
+LONGEST = 300  # characters of a library's own words
 
 
 def check_model_directory(path: Path) -> None:
-    """Raises RereError where a directory can't be a whole model with safetensors weights; reads headers only."""
+    """Raises RereError where a directory holds no model's configuration, or a quantised one's."""
     if not (path / "config.json").is_file():
         got = "a file" if path.is_file() else "no config.json there" if path.is_dir() else "no such directory"
         raise RereError(f"a model directory at {path}", got, "give the directory of a saved model")
@@ -27,6 +28,10 @@ def check_model_directory(path: Path) -> None:
     except ValueError as error:
         raise RereError(f"JSON in {path / 'config.json'}", _short(error), "fetch the model again") from error
     refuse_quantised(config.get("quantization_config"), str(path))
+
+
+def check_weights(path: Path) -> None:
+    """Raises RereError where a model directory's safetensors weights are not all there; reads headers only."""
     index = path / "model.safetensors.index.json"
     if index.is_file():
         try:
@@ -43,10 +48,10 @@ def check_model_directory(path: Path) -> None:
         raise RereError(
             f"weights as .safetensors in {path}",
             ", ".join(others) or "none",
-            "save it with `save_pretrained`, which writes safetensors: pickled weights could run code, and are not read",
+            "save it as safetensors (`save_pretrained` does): pickled weights could run code, and are not read",
         )
     for file in files:
-        _check_weights(file)
+        _check_file(file)
 
 
 def check_gguf(path: Path) -> None:
@@ -92,7 +97,7 @@ def reading(what: str, remedy: str) -> Iterator[None]:
         raise RereError(what, _short(error), remedy) from error
 
 
-def _check_weights(file: Path) -> None:
+def _check_file(file: Path) -> None:
     _refuse_pointer(file)
     try:
         with safe_open(file, framework="pt") as weights:
@@ -110,4 +115,4 @@ def _refuse_pointer(file: Path) -> None:
 
 
 def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}"

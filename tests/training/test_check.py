@@ -1,0 +1,204 @@
+"""What is wrong with a backbone or its settings is found before training, in one clear sentence."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from rere.artifacts.pins import unpinned
+from rere.catalog.index import build_index
+from rere.config.backbone import GGUFModel, HubModel, LocalModel, ScratchModel
+from rere.config.catalog import IndexConfig, SemanticCodes, SentenceEmbedding
+from rere.config.rl import RLConfig, SemanticReward
+from rere.config.sft import SFTConfig
+from rere.config.training import FullFineTuning, LoRA
+from rere.errors import RereError
+from rere.models.backbone import load_model
+from rere.training.check import check_backbone
+from tests.decoding.test_architectures import ARCHITECTURES, REFUSED, tiny
+
+ALL = FullFineTuning()
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+
+def save_tokenizer(place: Path, **special: str) -> None:
+    """One token a character; with only the special tokens asked for."""
+    known = {token: n for n, token in enumerate(dict.fromkeys([*special.values(), *LETTERS, "Ġ", "[", "]", "."]))}
+    inner = Tokenizer(models.BPE(known, []))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    PreTrainedTokenizerFast(tokenizer_object=inner, **special).save_pretrained(place)
+
+
+def saved(place: Path, name: str = "llama", **special: str) -> Path:
+    """A whole tiny model with its tokenizer."""
+    kind, options = {**ARCHITECTURES, **REFUSED}[name]
+    tiny(kind, options | {"vocab_size": 80}).save_pretrained(place)
+    save_tokenizer(place, **(special or {"eos_token": "<end>", "pad_token": "<pad>"}))
+    return place
+
+
+def check(place: Path, adaptation: FullFineTuning | LoRA = ALL) -> None:
+    check_backbone(IndexConfig(backbone=LocalModel(path=place)), SFTConfig(adaptation=adaptation), RLConfig())
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_supported_architectures_pass_and_load(tmp_path, name):
+    place = saved(tmp_path, name)
+    check(place, LoRA())
+    assert load_model(LocalModel(path=place), vocabulary=80, seed=0).config.vocab_size == 80
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_the_search_does_not_know_is_refused(tmp_path, name):
+    with pytest.raises(RereError, match="use another"):
+        check(saved(tmp_path, name))
+
+
+@pytest.mark.parametrize("special", [{"eos_token": "<end>"}, {"eos_token": "<end>", "pad_token": "<pad>"}])
+def test_a_tokenizer_without_a_padding_token_will_do(tmp_path, special):
+    check(saved(tmp_path, "llama", **special))
+
+
+def _without_tokenizer(place: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (place / name).unlink(missing_ok=True)
+
+
+def _without_end(place: Path) -> None:
+    _without_tokenizer(place)
+    save_tokenizer(place, bos_token="<s>")
+
+
+def _cut(place: Path) -> None:
+    weights = place / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def _pointer(place: Path) -> None:
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
+    (place / "model.safetensors").write_text(text, encoding="utf-8")
+
+
+def _pickled(place: Path) -> None:
+    (place / "model.safetensors").unlink()
+    torch.save({}, place / "pytorch_model.bin")
+
+
+def _configured(**values: object) -> Callable[[Path], None]:
+    def change(place: Path) -> None:
+        config = json.loads((place / "config.json").read_text(encoding="utf-8"))
+        (place / "config.json").write_text(json.dumps(config | values), encoding="utf-8")
+
+    return change
+
+
+def _shard_missing(place: Path) -> None:
+    index = {"metadata": {}, "weight_map": {"lm_head.weight": "model-00002-of-00002.safetensors"}}
+    (place / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no tokenizer": (_without_tokenizer, "a tokenizer with the model"),
+    "junk tokenizer": (lambda place: (place / "tokenizer.json").write_text("{}"), "a tokenizer with the model"),
+    "no end token": (_without_end, "set its `eos_token`"),
+    "cut weights": (_cut, "cut or damaged"),
+    "empty weights": (lambda place: (place / "model.safetensors").write_bytes(b""), "cut or damaged"),
+    "LFS pointer": (_pointer, "git lfs pull"),
+    "pickled weights": (_pickled, r"got pytorch_model\.bin.*could run code"),
+    "no weights": (lambda place: (place / "model.safetensors").unlink(), "got none"),
+    "missing shard": (_shard_missing, "no model-00002-of-00002"),
+    "junk index": (lambda place: (place / "model.safetensors.index.json").write_text("[]"), "a weight map"),
+    "no config": (lambda place: (place / "config.json").unlink(), r"no config\.json"),
+    "junk config": (lambda place: (place / "config.json").write_text("{"), "JSON in"),
+    "GPTQ": (_configured(quantization_config={"quant_method": "gptq", "bits": 4}), "quantised by gptq"),
+    "bitsandbytes": (
+        _configured(quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}),
+        "quantised by bitsandbytes",
+    ),
+    "own code": (
+        _configured(model_type="mine", auto_map={"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"}),
+        "never run here",
+    ),
+    "unknown type": (_configured(model_type="nonsense"), "a causal language model"),
+    "no language model": (_configured(model_type="vit"), "a causal language model"),
+    "absurd sizes": (_configured(num_attention_heads=3, head_dim=None), "a causal language model"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_model_directory_is_one_clear_error(tmp_path, name):
+    place = saved(tmp_path)
+    breaks, said = BROKEN[name]
+    breaks(place)
+    with pytest.raises(RereError, match=said) as found:
+        check(place)
+    assert "\n" not in str(found.value)
+
+
+def test_weights_that_are_missing_are_not_made_up(tmp_path):
+    place = saved(tmp_path)
+    _configured(num_hidden_layers=3)(place)
+    with pytest.raises(RereError, match=r"got none of the right shape for model\.layers\.2"):
+        load_model(LocalModel(path=place), vocabulary=80, seed=0)
+
+
+def test_tied_weights_are_no_missing_weights(tmp_path):
+    config = AutoConfig.for_model("llama", vocab_size=80, **ARCHITECTURES["llama"][1], tie_word_embeddings=True)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    save_tokenizer(tmp_path, eos_token="<end>")
+    load_model(LocalModel(path=tmp_path), vocabulary=80, seed=0)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"GGUF", b"GGUF" + bytes(64), b"version https://git-lfs\n"])
+def test_a_file_that_is_no_gguf_is_one_clear_error(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("RERE_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "model.gguf").write_bytes(content)
+    with pytest.raises(RereError):
+        check_backbone(IndexConfig(backbone=GGUFModel(path=tmp_path / "model.gguf")), SFTConfig(), RLConfig())
+
+
+@pytest.mark.parametrize("place", ["nowhere", "a file"])
+def test_a_place_without_a_model(tmp_path, place):
+    (tmp_path / "a file").write_text("", encoding="utf-8")
+    with pytest.raises(RereError, match="a model directory at"):
+        check(tmp_path / place)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(100, 3), (30, 2)])
+def test_a_scratch_model_that_cannot_be_built(width, heads):
+    scratch = ScratchModel(width=width, heads=heads)
+    with pytest.raises(RereError, match="even multiple of `heads`"):
+        check_backbone(IndexConfig(backbone=scratch), SFTConfig(), RLConfig())
+
+
+@pytest.mark.parametrize("targets", [["q_proj", "nonsense"], "nonsense", ["input_layernorm"], [""]])
+def test_targets_that_the_backbone_lacks(targets):
+    lora, plain = LoRA(targets=targets), FullFineTuning()
+    for sft, rl in ((lora, plain), (plain, lora)):
+        with pytest.raises(RereError, match="LoRA targets that Qwen2ForCausalLM has"):
+            check_backbone(IndexConfig(), SFTConfig(adaptation=sft), RLConfig(adaptation=rl))
+
+
+def test_what_is_not_pinned_is_named(tmp_path, caplog):
+    hub, commit = HubModel(id="org/model"), "0123456789" * 4
+    reward = SemanticReward(embedding=SentenceEmbedding(model="org/vectors"))
+    local = SentenceEmbedding(model=str(tmp_path))
+    settings = IndexConfig(backbone=hub, semantic=SemanticCodes(embedding=local)), RLConfig(rewards=(reward,))
+    assert unpinned(*settings) == ["org/model (revision main)", "org/vectors (revision main)"]
+    assert unpinned(IndexConfig(backbone=HubModel(id="org/model", revision=commit))) == []
+    with caplog.at_level(logging.WARNING):
+        check_backbone(IndexConfig(), SFTConfig(), RLConfig(rewards=(reward,)))
+    assert "org/vectors (revision main)" in caplog.text
+
+
+def test_a_catalogue_is_indexed_without_an_end_only_where_none_is_needed(tmp_path, world_items):
+    place = saved(tmp_path, "llama", bos_token="<s>")
+    with pytest.raises(RereError, match="set its `eos_token`"):
+        build_index(world_items, IndexConfig(backbone=LocalModel(path=place)))
