@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from rere.models.tree_log_probs import TreeLogProbs, group_tree
 
 from benchmarks import usual
 from benchmarks.common import add_sizes, arguments, interleaved, prepare, random_prompts, save, show, sizes, subject
@@ -25,7 +26,6 @@ from rere.models.tree_attention import TreeModel
 from rere.training.checkpoint import Reference
 from rere.training.rl.losses import Counts, grpo, k3
 from rere.training.rl.rewards import Group, group_advantages, total_reward
-from rere.training.tree_log_probs import TreeLogProbs, group_tree
 
 BETA = 1e-3
 REWARDS = (RuleReward(), RankingReward())

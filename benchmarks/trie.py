@@ -21,8 +21,8 @@ import torch
 
 from benchmarks.common import arguments, prepare, save, show, subject
 from rere.catalog.trie import TokenTrie, build_trie
-from rere.decoding import child_log_probs as edges
 from rere.decoding.beam import BeamSearch
+from rere.models import child_log_probs as edges
 from rere.models.packed_batch import KeyValueStore
 from rere.models.tree_attention import TreeModel
 

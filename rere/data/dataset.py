@@ -13,9 +13,9 @@ from typing import Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from rere.artifacts.hashing import row_sums, sum_of_numbered
 from rere.artifacts.manifest import seal, verify
 from rere.data.files import read_arrow, write_arrow
+from rere.data.hashing import row_sums, sum_of_numbered
 from rere.data.histories import Histories
 
 Period = Literal["train", "valid", "test"]

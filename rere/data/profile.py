@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from rere.artifacts.hashing import row_sums
 from rere.data.codes import coded
 from rere.data.dataset import PERIODS, Dataset, Windows
+from rere.data.hashing import row_sums
 
 POPULAR_ITEMS = 10_000  # items whose counts are kept; the rest of a larger catalogue is left out
 POPULARITY_GROUPS = 10

@@ -18,8 +18,8 @@ from rere.catalog.trie import TokenTrie
 from rere.config.decoding import Normalisation
 from rere.decoding.exclusion import Exclusions
 from rere.decoding.item_prior import Guide
-from rere.decoding.prefix_cache import PrefixCache
 from rere.errors import RereError
+from rere.models.prefix_cache import PrefixCache
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_decoder import NEVER, TreeDecoder
 

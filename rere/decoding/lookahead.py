@@ -9,7 +9,7 @@ import torch
 
 from rere.catalog.trie import TokenTrie
 from rere.config.decoding import Normalisation
-from rere.decoding.child_log_probs import ragged_arange
+from rere.models.child_log_probs import ragged_arange
 
 
 def with_below(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from rere.catalog.trie import TokenTrie
-from rere.decoding.child_log_probs import ragged_arange
+from rere.models.child_log_probs import ragged_arange
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_decoder import NEVER, TreeDecoder
 

@@ -5,7 +5,7 @@ token or cut at the length of the longest item; then it is looked up. Repeats an
 the list: their share is what the ablation measures.
 
 The distinct sequences of a batch make a trie of their own, in which candidates are indices as items are in the
-catalogue's. So `rere.training.tree_log_probs.group_tree` scores them by one token tree a prompt, under `vocab`
+catalogue's. So `rere.models.tree_log_probs.group_tree` scores them by one token tree a prompt, under `vocab`
 normalisation (`trie` has no meaning without the constraint).
 """
 

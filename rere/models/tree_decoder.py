@@ -22,10 +22,10 @@ import torch
 
 from rere.catalog.trie import ROOT, TokenTrie
 from rere.config.decoding import Normalisation
-from rere.decoding.child_log_probs import edge_log_probs, ragged_arange
-from rere.decoding.lookahead import Ahead, with_below
-from rere.decoding.prefix_cache import PrefixCache
+from rere.models.child_log_probs import edge_log_probs, ragged_arange
+from rere.models.lookahead import Ahead, with_below
 from rere.models.packed_batch import KeyValueStore, TokenForest
+from rere.models.prefix_cache import PrefixCache
 from rere.models.tree_attention import TreeModel
 
 NEVER = -torch.inf

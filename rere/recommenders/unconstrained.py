@@ -16,9 +16,9 @@ from rere.config.decoding import Beam, Multinomial
 from rere.decoding.unconstrained import generate_freely, item_end
 from rere.models.backbone import Checkpoint
 from rere.models.tree_attention import TreeModel
+from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from rere.recommenders.base import Ranking
 from rere.recommenders.generative import rank_in_batches
-from rere.training.tree_log_probs import TreeLogProbs, group_tree
 
 
 class UnconstrainedRecommender:

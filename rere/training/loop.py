@@ -32,13 +32,13 @@ from rere.evaluation.metrics import ndcg, target_ranks
 from rere.models.backbone import Checkpoint, save_checkpoint
 from rere.models.context import longest_prompt
 from rere.models.tree_attention import TreeModel
+from rere.models.tree_log_probs import TreeLogProbs
 from rere.recommenders.generative import GenerativeRecommender
 from rere.runtime import distributed
 from rere.runtime.progress import progress
 from rere.training.adaptation import adapt, merged
 from rere.training.checkpoint import Reference, Weights, load_progress, restore, save_progress, snapshot, trainable
 from rere.training.sft.train import Log
-from rere.training.tree_log_probs import TreeLogProbs
 
 SCORE = "valid_ndcg@10"
 Config = TypeVar("Config", PreferenceConfig, RLConfig)

@@ -18,7 +18,7 @@ from torch import nn
 
 from rere.catalog.trie import ROOT, TokenTrie
 from rere.config.decoding import Normalisation
-from rere.decoding.child_log_probs import edge_log_probs, ragged_arange
+from rere.models.child_log_probs import edge_log_probs, ragged_arange
 from rere.models.packed_batch import TokenForest
 from rere.models.tree_attention import TreeModel
 

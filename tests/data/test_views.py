@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rere.artifacts import hashing as sums
 from rere.config.data import SplitConfig
 from rere.data import codes, flags
+from rere.data import hashing as sums
 from rere.data.codes import TextCodes, category, key_batches, repeated, shared_codes
 from rere.data.dataset import Dataset, Windows
 from rere.data.files import read_arrow, write_arrow

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from rere.models.tree_log_probs import TreeLogProbs, group_tree
 
 from rere.catalog.index import build_index
 from rere.catalog.trie import build_trie
@@ -21,7 +22,6 @@ from rere.models.tree_attention import TreeModel
 from rere.training.loop import SCORE
 from rere.training.preference.train import preference_losses, random_negatives, train_preference, without_target
 from rere.training.sft.train import train_sft
-from rere.training.tree_log_probs import TreeLogProbs, group_tree
 from tests.conftest import TINY
 from tests.decoding.test_beam import random_items, random_prompts, tiny_model
 from tests.oracles import item_log_probs

@@ -12,9 +12,9 @@ from rere.catalog.index import CatalogIndex
 from rere.config.decoding import Normalisation
 from rere.decoding.beam import BeamSearch
 from rere.decoding.exclusion import Exclusions
-from rere.decoding.prefix_cache import PrefixCache
 from rere.models.backbone import Checkpoint
 from rere.models.context import REMEDY, longest_possible, require_room
+from rere.models.prefix_cache import PrefixCache
 from rere.models.tree_attention import TreeModel
 from rere.serving.live_catalog import CatalogEdits, Snapshot
 

@@ -26,9 +26,9 @@ from rere.data.dataset import Windows
 from rere.decoding.beam import beam_search
 from rere.errors import RereError
 from rere.models.backbone import Checkpoint
+from rere.models.tree_log_probs import group_tree
 from rere.training.loop import PolicyRun, Tally
 from rere.training.sft.train import Log
-from rere.training.tree_log_probs import group_tree
 
 
 def train_preference(

@@ -26,6 +26,7 @@ from rere.data.dataset import Windows
 from rere.decoding.unconstrained import item_end
 from rere.errors import RereError
 from rere.models.backbone import Checkpoint
+from rere.models.tree_log_probs import group_tree
 from rere.recommenders.base import Recommender
 from rere.recommenders.debiased import item_log_probs
 from rere.runtime import distributed
@@ -42,7 +43,6 @@ from rere.training.rl.rewards import (
 )
 from rere.training.rl.rollout import Rollout, rollout
 from rere.training.sft.train import Log
-from rere.training.tree_log_probs import group_tree
 
 __all__ = ["SCORE", "train_rl"]
 
