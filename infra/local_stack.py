@@ -1,4 +1,4 @@
-"""Set up the local stack (infra/stacks/local.yaml), kept in the project: `.rere/zenml`. Safe to repeat.
+"""Set up the local stack (infra/stacks/local.yaml), kept in the project: `.rere/zenml`. Safe to repeat, also at once.
 
 Database, artifacts and MLflow are embedded: no server, no network. Writes `.rere/env.sh`, which the activated virtual
 environment and the Makefile read.
@@ -6,16 +6,24 @@ environment and the Makefile read.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / ".rere"
+CACHES = {  # kept in the project, not in the user's home, unless the user says where
+    "HF_HOME": "huggingface",
+    "MPLCONFIGDIR": "matplotlib",
+    "RERE_CACHE_DIR": "rere",
+    "TORCHINDUCTOR_CACHE_DIR": "torch",
+    "TRITON_CACHE_DIR": "triton",
+}
 
 
 def set_up(home: Path) -> dict[str, str]:
-    """Register and activate the stack in `home`; returns the environment that finds it."""
+    """Register and activate the stack in `home`, with all tables; returns the environment that finds it."""
     environment = {
         "RERE_PROJECT": str(ROOT),
         "ZENML_REPOSITORY_PATH": str(ROOT),  # so `zenml pipeline run` finds the code from any directory
@@ -25,7 +33,10 @@ def set_up(home: Path) -> dict[str, str]:
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     }
     os.environ.update(environment)  # before zenml is imported: it reads them once
+    for name, directory in caches(home).items():
+        os.environ.setdefault(name, directory)
 
+    from mlflow import MlflowClient
     from zenml.client import Client
 
     from infra.stack import read, register
@@ -34,14 +45,29 @@ def set_up(home: Path) -> dict[str, str]:
     tracker = Client().active_stack.experiment_tracker
     assert tracker is not None
     environment["MLFLOW_TRACKING_URI"] = tracker.get_tracking_uri()  # type: ignore[attr-defined]
+    # MLflow makes its tables when it is first asked something: here, so that no two runs do so at once.
+    MlflowClient(environment["MLFLOW_TRACKING_URI"]).search_experiments(max_results=1)
     return environment
+
+
+def caches(home: Path) -> dict[str, str]:
+    """Where libraries keep what they download or compile."""
+    return {name: str(home / "cache" / directory) for name, directory in CACHES.items()}
+
+
+def script(environment: dict[str, str], defaults: dict[str, str]) -> str:
+    """What a shell reads: sets the environment, and of the defaults those that are not set."""
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
+    lines += [f'[ -n "${{{name}:-}}" ] || export {name}={shlex.quote(value)}' for name, value in defaults.items()]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     HOME.mkdir(exist_ok=True)
-    environment = set_up(HOME)
-    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
-    (HOME / "env.sh").write_text("".join(lines), encoding="utf-8")
+    with (HOME / "stack.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        environment = set_up(HOME)
+        (HOME / "env.sh").write_text(script(environment, caches(HOME)), encoding="utf-8")
     print("The stack rere_local is ready. Next: source .venv/bin/activate && zenml pipeline run rere_pipeline")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from infra.patience import run
 from tests.pipeline.conftest import copy_project
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,13 +75,11 @@ def test_defaults_are_printed_as_yaml_only(tmp_path: Path) -> None:
     root = tmp_path / "project"
     copy_project(root)
     store = {"ZENML_CONFIG_PATH": str(tmp_path / "store"), "ZENML_ANALYTICS_OPT_IN": "false"}
-    done = subprocess.run(
+    done = run(
         [sys.executable, "-m", "pipelines.defaults"],
+        stderr=subprocess.PIPE,
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root), **store},
-        capture_output=True,
-        text=True,
-        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert "database" in done.stderr  # it did talk

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from infra.patience import Watch, until
+
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["tests.drills.victims"])
-PATIENCE = 240  # seconds, on a busy machine
 
 
 def start(work: Callable[..., None], *arguments: object) -> BaseProcess:
@@ -25,10 +26,10 @@ def start(work: Callable[..., None], *arguments: object) -> BaseProcess:
 
 def kill_once_there(process: BaseProcess, place: Path, pattern: str) -> None:
     """SIGKILL the process as soon as a file below `place` matches."""
-    deadline = time.monotonic() + PATIENCE
+    watch = Watch()  # over this process, which started the server that forked the other
     while not list(place.glob(pattern)):
         assert process.is_alive(), f"it ended ({process.exitcode}) before {pattern} appeared"
-        assert time.monotonic() < deadline, f"no {pattern} in {PATIENCE} s"
+        watch.look(pattern)
         time.sleep(0.02)
     with contextlib.suppress(ProcessLookupError):
         os.kill(process.pid or 0, signal.SIGKILL)
@@ -37,5 +38,5 @@ def kill_once_there(process: BaseProcess, place: Path, pattern: str) -> None:
 
 def ended_by(process: BaseProcess) -> int | None:
     """Exit status; minus the signal's number for a process that a signal ended."""
-    process.join(PATIENCE)
+    until(lambda: process.join(1) or process.exitcode is not None, "the end of the process")
     return process.exitcode

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from infra.patience import run
 from tests.pipeline.conftest import copy_project
 
 
@@ -27,13 +28,11 @@ def drill(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "ZENML_LOGGING_COLORS_DISABLED": "true",
     }
     script = Path(__file__).with_name("drill.py")
-    done = subprocess.run(
+    done = run(
         [sys.executable, str(script), "configs/k8s.yaml"],
+        stderr=subprocess.PIPE,
         cwd=root,
         env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import pytest
 import torch
 
+from infra import patience
 from rere.training.checkpoint import load_progress
+from tests.home import as_a_stranger
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = (
@@ -32,18 +35,22 @@ class Project:
     root: Path
     environment: dict[str, str] = field(default_factory=dict)
 
+    def command(self, program: str, *arguments: str) -> dict[str, Any]:
+        """What `Popen` needs to start a command of the environment (`zenml …`, `python …`) in the project.
+
+        Nobody on the machine has the name or the home of the user who runs it: `tests.home.as_a_stranger`.
+        """
+        prefix, environment = as_a_stranger()
+        path = Path(sys.executable).with_name(program)
+        return {
+            "args": [*prefix, str(path), *arguments],
+            "cwd": self.root,
+            "env": {**environment, **self.environment},
+        }
+
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of the environment (`zenml …`, `python …`) in the project, output merged."""
-        program = Path(sys.executable).with_name(command[0])
-        return subprocess.run(
-            [str(program), *command[1:]],
-            cwd=self.root,
-            env={**os.environ, **self.environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
-        )
+        """Run a command of the environment in the project, output merged."""
+        return patience.run(**self.command(*command))
 
     def run_pipeline(self, config: str) -> subprocess.CompletedProcess[str]:
         return self.run("zenml", "pipeline", "run", "rere_pipeline", "-c", config)
@@ -80,10 +87,19 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project(root, {"PYTHONPATH": str(root), "NO_COLOR": "1", "ZENML_LOGGING_COLORS_DISABLED": "true"})
     done = project.run("python", "infra/local_stack.py")
     assert done.returncode == 0, done.stdout
-    for line in (root / ".rere" / "env.sh").read_text(encoding="utf-8").splitlines():
-        name, _, value = line.removeprefix("export ").partition("=")
-        project.environment[name] = value.strip("'")
+    project.environment |= sourced(root / ".rere" / "env.sh")
     return project
+
+
+def sourced(file: Path) -> dict[str, str]:
+    """The variables that a shell has after it read the file, and that it hadn't before."""
+    path = {"PATH": os.environ["PATH"]}
+    read = subprocess.run(
+        ["sh", "-c", '. "$1" && env -0', "sh", str(file)], env=path, stdout=subprocess.PIPE, text=True
+    )
+    assert read.returncode == 0
+    pairs = (line.split("=", 1) for line in read.stdout.split("\0") if line)
+    return {name: value for name, value in pairs if name not in {*path, "PWD", "SHLVL", "_", "OLDPWD"}}
 
 
 @pytest.fixture(scope="session")
@@ -91,16 +107,14 @@ def killed_run(project: Project) -> dict[str, Any]:
     """The smoke pipeline, killed (SIGKILL) once RL has a checkpoint: how far it came, and what it left."""
     work = project.root / ".rere" / "work"
     process = subprocess.Popen(
-        [str(Path(sys.executable).with_name("zenml")), "pipeline", "run", "rere_pipeline", "-c", "configs/smoke.yaml"],
-        cwd=project.root,
-        env={**os.environ, **project.environment},
+        **project.command("zenml", "pipeline", "run", "rere_pipeline", "-c", "configs/smoke.yaml"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 300  # seconds; a busy machine takes its time
+    watch = patience.Watch(psutil.Process(process.pid))
     while not (found := list(work.glob("rl-*/progress/manifest.json"))):
         assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline, "no checkpoint"
+        watch.look("a run without a checkpoint of RL")
         time.sleep(0.02)
     process.kill()
     assert process.wait() == -signal.SIGKILL

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -15,6 +12,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from infra.patience import until
 from tests.pipeline.conftest import Project
 
 REGISTER = """
@@ -37,10 +35,10 @@ def served(smoke_run: subprocess.CompletedProcess[str], project: Project) -> str
 def service(served: str, project: Project) -> Iterator[str]:
     """The address of `rere serve`."""
     settings = project.config("serving", "poll_seconds: 0.2\nmax_k: 30\n")
+    command = project.command("python", "-u", "-m", "commands.main", *f"serve --model {served} --port 0".split())
     process = subprocess.Popen(
-        [sys.executable, "-m", "commands.main", *f"serve --model {served} --port 0 --settings {settings}".split()],
-        cwd=project.root,
-        env={**os.environ, **project.environment, "PYTHONUNBUFFERED": "1"},
+        [*command.pop("args"), "--settings", settings],
+        **command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -57,15 +55,8 @@ def service(served: str, project: Project) -> Iterator[str]:
     finally:
         process.terminate()
         rest = process.stdout.read()
-        process.wait(30)
+        process.wait()
         assert "Application shutdown complete" in rest
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.pipeline

@@ -65,8 +65,8 @@ def running(
         assert thread.is_alive()
         time.sleep(0.005)
     port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600, trust_env=False) as client:
         yield client, service
     server.should_exit = True
-    thread.join(10)
+    thread.join(600)
     assert not thread.is_alive()

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from infra.patience import until
 from rere.serving.config import ServingConfig
 from rere.serving.engine.deployment import Deployment, Query
 from rere.serving.engine.follow import Follower
@@ -24,6 +25,7 @@ from rere.serving.engine.service import RecommendationService
 from tests.serving.helpers import ADMIN, TITLES, running, tiny_catalog, tiny_deployment
 
 SOAK_SECONDS = float(os.environ.get("RERE_SOAK_SECONDS", "3"))
+PATIENCE = 600  # seconds that a held search waits for its test, which may have failed
 
 
 class Registry:
@@ -60,7 +62,7 @@ def load(
     stop = threading.Event()
 
     def ask() -> None:
-        with httpx.Client(base_url=client.base_url, timeout=20, trust_env=False) as own:
+        with httpx.Client(base_url=client.base_url, timeout=PATIENCE, trust_env=False) as own:
             while not stop.is_set():
                 answers.append(kept(own.post("/recommend", json=body())))
 
@@ -72,13 +74,6 @@ def load(
             stop.set()
         for each in asking:
             each.result()
-
-
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.002)
 
 
 def any_history() -> dict[str, object]:
@@ -110,13 +105,13 @@ def test_an_item_removed_while_its_search_runs_is_not_in_the_answer() -> None:
         def held(*arguments):
             found = rank(*arguments)
             started.set()
-            assert go.wait(10)
+            assert go.wait(PATIENCE)
             return found
 
         service.deployment.rank = held
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(client.post, "/recommend", json={"history": ["i1"], "k": 5})
-            assert started.wait(10)
+            assert started.wait(PATIENCE)
             client.post("/catalog/remove", json={"item_ids": [best]}, headers=ADMIN)
             go.set()
             assert best not in ids(answer.result())
@@ -181,7 +176,7 @@ class Held:
 
     def __call__(self, queries: list[Query], unwanted: Callable[[], bool]):
         self.searched.append([query.history[0] for query in queries])
-        assert self.go.wait(10)
+        assert self.go.wait(PATIENCE)
         return self.rank(queries, unwanted)
 
 
@@ -207,9 +202,9 @@ def test_a_full_queue_is_429_and_a_shutdown_finishes_what_is_open() -> None:
         with running(ServingConfig(queue_requests=1, cached_answers=0)) as (client, service):
             held = Held(service)
             url = f"{client.base_url}/recommend"
-            first = pool.submit(httpx.post, url, json={"history": ["i1"]}, timeout=20)
+            first = pool.submit(httpx.post, url, json={"history": ["i1"]}, timeout=PATIENCE)
             until(lambda: len(held.searched) == 1)
-            second = pool.submit(httpx.post, url, json={"history": ["i2"]}, timeout=20)
+            second = pool.submit(httpx.post, url, json={"history": ["i2"]}, timeout=PATIENCE)
             until(lambda: len(service.engine._queue) == 1)
             full = client.post("/recommend", json={"history": ["i3"]})
             assert full.status_code == 429

@@ -53,7 +53,7 @@ def engine(model: Held) -> Iterator[Engine]:
     engine.stop()
 
 
-def ask(engine: Engine, model: Held, item: int, k: int = 2, seconds: float = 20, length: int = 1) -> Job:
+def ask(engine: Engine, model: Held, item: int, k: int = 2, seconds: float = 600, length: int = 1) -> Job:
     job = Job(model, Query((item,) * length, k), time.monotonic() + seconds)
     engine.submit(job)
     return job
@@ -69,7 +69,7 @@ def busy(engine: Engine, model: Held) -> Job:
 
 def answers(model: Held, jobs: list[Job]) -> list[int]:
     model.may.release(100)
-    return [job.future.result(5).items[0] for job in jobs]
+    return [job.future.result(600).items[0] for job in jobs]
 
 
 def test_one_alone_starts_at_once_and_those_that_come_meanwhile_share_the_next_batch(engine, model):
@@ -104,7 +104,7 @@ def test_a_full_queue_refuses(engine, model):
 
 def test_the_late_and_the_cancelled_are_not_searched(engine, model):
     first = busy(engine, model)
-    late, gone, left, kept = (ask(engine, model, n, seconds=0.01 if n == 1 else 20) for n in (1, 2, 3, 4))
+    late, gone, left, kept = (ask(engine, model, n, seconds=0.01 if n == 1 else 600) for n in (1, 2, 3, 4))
     gone.future.cancel()
     left.abandoned = True
     time.sleep(0.02)
@@ -127,7 +127,7 @@ def test_one_bad_request_does_not_spoil_its_neighbours(engine, model):
     jobs = [ask(engine, model, n) for n in (1, 13, 2)]
     assert answers(model, [first, jobs[0], jobs[2]]) == [0, 1, 2]
     with pytest.raises(ValueError, match="unlucky"):
-        jobs[1].future.result(5)
+        jobs[1].future.result(600)
 
 
 def test_stopping_finishes_what_waits_and_takes_no_more(engine, model):
@@ -139,7 +139,7 @@ def test_stopping_finishes_what_waits_and_takes_no_more(engine, model):
     with pytest.raises(EngineStopped):
         ask(engine, model, 2)
     assert answers(model, jobs) == [0, 1]
-    stopping.join(5)
+    stopping.join(600)
     assert not stopping.is_alive()
 
 

@@ -115,7 +115,7 @@ def shards(spec, log):
 
 def sleep(spec, log):
     (Path(spec["place"]) / f"{distributed.rank()}.pid").write_text(str(os.getpid()))
-    time.sleep(300)
+    time.sleep(3600)
 
 
 if __name__ == "__main__":

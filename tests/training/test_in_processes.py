@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ import pandas as pd
 import pytest
 import torch
 
+from infra.patience import until
 from rere.catalog.warm_start import continue_index
 from rere.config.recommenders import SASRecConfig
 from rere.config.sft import SFTConfig
@@ -205,13 +205,6 @@ def test_nothing_is_left_behind_when_the_parent_is_killed(tmp_path):
         parent.wait()
     workers = [int(file.read_text()) for file in tmp_path.glob("*.pid")]
     until(lambda: not any(map(alive, workers)))
-
-
-def until(condition, seconds=120):
-    stop = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < stop, "the processes hang"
-        time.sleep(0.2)
 
 
 def alive(process):
