@@ -105,7 +105,7 @@ def validate_windows(windows: Windows, dataset: Dataset, config: ValidationConfi
     checks, raw = judge([structure("windows", windows.table, WINDOWS)], config.failing_rows)
     facts: dict[str, dict[str, Any]] = {}
     if all(check.passed for check in checks):
-        more, more_raw = judge([windows_suite(windows, dataset)], config.failing_rows)
+        more, more_raw = judge([windows_suite(windows, dataset, config)], config.failing_rows)
         checks, raw = checks + more, raw + more_raw
         shares = windows.table.groupby("period")["warm"].mean()
         lengths = Histories.of(windows.table["history"]).lengths

@@ -141,6 +141,13 @@ class ValidationConfig(Settings):
     minimum_items: int = Field(default=50, ge=1)
     minimum_interactions: int = Field(default=500, ge=1)
     earliest: str = Field(default="1990-01-01", description="ISO date; older timestamps are an error")
+    maximum_gaps: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="of window files: share of rows whose history isn't the user's rows just before; up to it they are "
+        "a warning (the files may be a sample), above it an error (their order or their histories are wrong)",
+    )
     drift_warning: float = Field(default=0.2, gt=0, description="population stability index")
     failing_rows: int = Field(default=5, ge=1, description="rows named for each failed check")
 

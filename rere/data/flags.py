@@ -14,6 +14,7 @@ import pandas as pd
 from rere.data.codes import coded, key_batches, shared_codes
 from rere.data.dataset import PERIODS, Dataset, Windows
 from rere.data.histories import Histories
+from rere.data.sums import row_sums
 from rere.data.titles import is_plain
 
 KEY = ["user", "item", "timestamp"]
@@ -61,8 +62,9 @@ def flag_windows(windows: Windows, dataset: Dataset) -> pd.DataFrame:
     target_in_catalogue, history_in_catalogue: their ids are in the catalogue
     target_happened: an interaction of that user, item, time and period exists
     history_precedes: the history is exactly the user's interactions just before the target
-    trains_on_training: not a training row, or its history holds training interactions only
-    target_unseen: a training row, or no training row has the same user, target and time
+    trains_on_training: not a training row, or such a history holds training interactions only
+    target_unseen: a training row, or no training row has the same user, target, time and history
+    told_once: no other row has them
     warm_is_right: `warm` says whether the target occurs in the training period
     """
     table, events = windows.table, dataset.interactions
@@ -76,7 +78,8 @@ def flag_windows(windows: Windows, dataset: Dataset) -> pd.DataFrame:
 
     left = {"user": user, "item": target, "timestamp": table["timestamp"].to_numpy()}
     right = {"user": event_user, "item": event_item, "timestamp": events["timestamp"].to_numpy()}
-    places, seen = _places(left, right, training)
+    places = _places(left, right)
+    seen, twice = _told_again(left, histories, training)
     in_catalogue, in_training = _members(catalogue, names), _members(event_item[event_period == train], names)
     unknown, wrong, later = (np.zeros(len(table), dtype=bool) for _ in range(3))
     for low in range(0, len(table), BATCH_ROWS):
@@ -97,8 +100,9 @@ def flag_windows(windows: Windows, dataset: Dataset) -> pd.DataFrame:
         history_in_catalogue=~unknown,
         target_happened=(places >= 0) & (period == event_period[places]),
         history_precedes=(places >= 0) & ~wrong,
-        trains_on_training=~training | ~later,
+        trains_on_training=~training | wrong | ~later,
         target_unseen=training | ~seen,
+        told_once=~twice,
         warm_is_right=table["warm"].to_numpy() == in_training[target],
     )
 
@@ -111,25 +115,37 @@ def moment(seconds: int) -> str:
         return str(seconds)
 
 
-def _places(
-    keys: dict[str, np.ndarray], events: dict[str, np.ndarray], training: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Where each key is among the events, and whether a training row has the same key.
-
-    Returns:
-        (rows,) int64 row number of each key, -1 where there is none; the nth of equal keys is the nth.
-        (rows,) bool
-    """
-    places, seen = np.full(len(training), -1, dtype=np.int64), np.zeros(len(training), dtype=bool)
+def _places(keys: dict[str, np.ndarray], events: dict[str, np.ndarray]) -> np.ndarray:
+    """(rows,) int64 place of each key among the events, -1 where there is none; the nth of equal keys is the nth."""
+    places = np.full(len(keys["user"]), -1, dtype=np.int64)
     for rows, event_rows in key_batches(keys["user"], events["user"]):
         left = pd.DataFrame({name: column[rows] for name, column in keys.items()})
         right = pd.DataFrame({name: column[event_rows] for name, column in events.items()})
-        grouped = left.groupby(KEY, sort=False, dropna=False)
-        left["nth"], group = grouped.cumcount(), grouped.ngroup().to_numpy()
+        left["nth"] = left.groupby(KEY, sort=False, dropna=False).cumcount()
         right = right.assign(nth=right.groupby(KEY, sort=False).cumcount(), place=event_rows)
         places[rows] = left.merge(right, how="left", on=[*KEY, "nth"])["place"].fillna(-1).to_numpy(dtype=np.int64)
-        seen[rows] = _members(group[training[rows]], group)[group]
-    return places, seen
+    return places
+
+
+def _told_again(
+    keys: dict[str, np.ndarray], histories: Histories, training: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether a training row has the same key and history, and whether any other row has.
+
+    A user can take one item twice at one time; then the second row's history holds the first one's target.
+    """
+    seen, twice = (np.zeros(len(training), dtype=bool) for _ in range(2))
+    for (rows,) in key_batches(keys["user"]):
+        table = pd.DataFrame({name: column[rows] for name, column in keys.items()})
+        alike = np.flatnonzero(table.duplicated(keep=False).to_numpy())
+        if not len(alike):
+            continue
+        places = rows[alike]
+        table = table.iloc[alike].assign(history=row_sums(pd.DataFrame({"history": histories[places]})))
+        group = table.groupby([*KEY, "history"], sort=False, dropna=False).ngroup().to_numpy()
+        seen[places] = _members(group[training[places]], group)[group]
+        twice[places] = np.bincount(group)[group] > 1
+    return seen, twice
 
 
 def _plain(ids: Iterable[str]) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Source: one CSV row a window, already split (the files of ReRe's reference code and of MiniOneRec).
 
 Columns used: history_item_id and item_id; user_id, timestamp, history_timestamp, item_title and
-history_item_title where they are there. Lists are Python literals. The interactions are rebuilt from the
-windows: a user's targets in order, preceded by the history of the user's first row.
+history_item_title where they are there. Lists are literals (`rere.data.literal_lists`). The interactions are rebuilt
+from the windows: a user's targets in order, preceded by the history of the user's first row. Order is that of the
+periods, then of the times; where those are equal or missing, of the histories (`rere.data.row_order`).
 
 A first history takes the period of its row: nothing says that it happened earlier, and counting a test
 user's history as training would let baselines see what may be other rows' answers.
@@ -10,7 +11,6 @@ user's history as training would let baselines see what may be other rows' answe
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +18,20 @@ import pandas as pd
 
 from rere.artifacts.manifest import sha256
 from rere.config.data import WindowFiles
-from rere.data.columns import require_file
+from rere.data.columns import read_ids, read_titles
 from rere.data.dataset import PERIODS
+from rere.data.literal_lists import ids_of, read_lists
 from rere.data.raw import SECOND, RawData, items_frame
-from rere.data.tables import FIRST_LINE, read_table
+from rere.data.row_order import Rows, continues, row_order
+from rere.data.tables import FIRST_LINE, PARQUET, read_table
 from rere.data.times import read_times
+from rere.data.window_titles import titles_of_file, titles_of_rows
 from rere.errors import RereError
 
 REQUIRED = ["history_item_id", "item_id"]
 OPTIONAL = ["user_id", "timestamp", "history_timestamp", "item_title", "history_item_title"]
+OPTIONAL += ["item_sid", "history_item_sid"]  # MiniOneRec's semantic IDs: noticed, not used
+GAPS = "rows whose history does not go on from the user's row before"
 NO_TIMES_START = 946_684_800  # 2000-01-01: where made-up times begin when the files carry none
 
 
@@ -49,15 +54,19 @@ def load(source: WindowFiles) -> RawData:
     rows = pd.concat(parts, ignore_index=True)
     empty = rows["history"].str.len() == 0
     rows = rows[~empty].reset_index(drop=True)
-    noticed = {"window rows without a user (each is a user of its own)": int((rows["user_id"] == "").sum())}
+    noticed = {
+        "window rows without a user (each is a user of its own)": int((rows["user_id"] == "").sum()),
+        "window rows with semantic IDs (item_sid), not used: `catalog.code` gives items their codes": int(
+            rows["has_sid"].sum()
+        ),
+    }
     rows["user_id"] = rows["user_id"].mask(rows["user_id"] == "", "row " + rows.index.astype("str"))
     titles = titles_of_file(source.items) if source.items else titles_of_rows(rows)
     items, repeated = items_frame(titles["item_id"], titles["title"])
     several = items["item_id"].duplicated()
     noticed["further titles of one item id (the first is kept)"] = int(several.sum())
-    events, counts = rebuild_interactions(rows)
-    if not all(timed):
-        rows["timestamp"] = events.loc[~events["first_history"]].set_index("row")["timestamp"].reindex(rows.index)
+    noticed["items with a semantic ID in the items file, not used"] = int(titles["has_sid"].sum())
+    rows, events, counts = rebuild_interactions(rows, made_up=not all(timed))
     return RawData(
         name=f"window files {source.train}, {source.valid}, {source.test}",
         interactions=events[["user_id", "item_id", "timestamp"]].astype({"timestamp": "int64"}),
@@ -71,130 +80,107 @@ def load(source: WindowFiles) -> RawData:
 
 
 def read_rows(path: Path, period: str) -> pd.DataFrame:
-    """user_id, history, target, timestamp (seconds or missing), history_times, the rows' titles, period."""
+    """user_id, history, target, timestamp (seconds or missing), history_times, the rows' titles, has_sid, period."""
     table = read_table(path, f"{period} windows", REQUIRED, "give files in the row-per-window format", OPTIONAL)
-    rows = pd.DataFrame({"user_id": table["user_id"].str.strip() if "user_id" in table else ""}, index=table.index)
-    rows["history"] = read_lists(table["history_item_id"], path)
-    rows["history"] = rows["history"].map(lambda items: [str(item) for item in items])
-    rows["target"] = table["item_id"].str.strip()
+    first_row = 0 if path.suffix in PARQUET else FIRST_LINE
+    places = {name: f"column {name!r} of {path}" for name in table}
+    rows = pd.DataFrame({"user_id": ""}, index=table.index)
+    if "user_id" in table:
+        rows["user_id"] = read_ids(table["user_id"], places["user_id"], first_row)
+    rows["history"] = read_id_lists(table["history_item_id"], path, first_row)
+    rows["target"] = read_ids(table["item_id"], places["item_id"], first_row)
     rows["timestamp"] = pd.Series(pd.NA, index=rows.index, dtype="Int64")
     if "timestamp" in table:
-        place = f"column 'timestamp' of {path}"
-        rows["timestamp"] = pd.array(read_times(table["timestamp"], place, FIRST_LINE) // SECOND, dtype="Int64")
+        times = read_times(table["timestamp"], places["timestamp"], first_row)
+        rows["timestamp"] = pd.array(times // SECOND, dtype="Int64")
     for name, column in (("history_times", "history_timestamp"), ("history_titles", "history_item_title")):
-        rows[name] = read_lists(table[column], path) if column in table else None
+        rows[name] = read_lists(table[column], path, first_row) if column in table else None
         if column in table and (odd := rows[name].str.len() != rows["history"].str.len()).any():
             row = int(np.argmax(odd))
             raise RereError(
                 f"as many entries in {column!r} as in 'history_item_id' of {path}",
-                f"{len(rows[name].iloc[row])} and {len(rows['history'].iloc[row])} in line {row + FIRST_LINE}",
+                f"{len(rows[name].iloc[row])} and {len(rows['history'].iloc[row])} in line {row + first_row}",
                 "repair that line",
             )
     if "history_timestamp" in table:
-        rows["history_times"] = _seconds(rows["history_times"], f"column 'history_timestamp' of {path}")
-    rows["title"] = table.get("item_title")
-    return rows.assign(period=period)
+        rows["history_times"] = _seconds(rows["history_times"], places["history_timestamp"])
+    rows["title"] = read_titles(table["item_title"], places["item_title"]) if "item_title" in table else None
+    return rows.assign(has_sid="item_sid" in table or "history_item_sid" in table, period=period)
 
 
-def read_lists(column: pd.Series, path: Path) -> pd.Series:
-    """Python list literals, read by `ast.literal_eval`; RereError naming the first line that is none."""
-    lists = []
-    for number, text in enumerate(column):
-        try:
-            value = ast.literal_eval(text.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            value = None
-        if not isinstance(value, list):
-            raise RereError(
-                f"a Python list in column {column.name!r} of {path}, such as ['12', '7']",
-                f"{text[:200]!r} in line {number + FIRST_LINE}",
-                "repair that line",
-            )
-        lists.append(value)
-    return pd.Series(lists, index=column.index, dtype=object)
+def read_id_lists(column: pd.Series, path: Path, first_row: int) -> pd.Series:
+    """Lists of ids as texts; RereError for a line with anything else."""
+    lists = read_lists(column, path, first_row).map(ids_of)
+    if (bad := lists.isna()).any():
+        row = int(np.argmax(bad))
+        raise RereError(
+            f"ids as text or whole numbers in column {column.name!r} of {path}",
+            f"{str(column.iloc[row])[:200]!r} in line {row + first_row}",
+            "repair that line",
+        )
+    return lists
 
 
 def _seconds(lists: pd.Series, place: str) -> pd.Series:
     """Lists of times as lists of seconds."""
     flat = pd.Series([time for times in lists for time in times])
+    if not len(flat):
+        return lists
     read = iter((read_times(flat, f"{place} (entries counted from its first)") // SECOND).tolist())
     return pd.Series([[next(read) for _ in times] for times in lists], index=lists.index, dtype=object)
 
 
-def titles_of_file(path: Path) -> pd.DataFrame:
-    """item_id, title of `title<TAB>id` lines (ReRe) or `sid<TAB>title<TAB>id` lines (MiniOneRec)."""
-    lines = require_file(path, "items").read_text(encoding="utf-8-sig").split("\n")
-    fields = [line.rstrip("\r").split("\t") for line in lines if line.strip()]
-    widths = {len(line) for line in fields}
-    if len(widths) != 1 or not widths <= {2, 3}:
-        raise RereError(
-            f"`title<TAB>id` or `sid<TAB>title<TAB>id` in every line of {path}",
-            f"lines of {', '.join(map(str, sorted(widths)))} fields" if widths else "an empty file",
-            "repair the file, or leave `items` out to take the titles from the rows",
-        )
-    return pd.DataFrame(
-        {"item_id": [line[-1].strip() for line in fields], "title": [line[-2] for line in fields]}, dtype="str"
-    )
+def rebuild_interactions(rows: pd.DataFrame, made_up: bool) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
+    """The rows, each user's in their true order; the interactions by user; and what was ambiguous, counted.
 
+    A user's interactions are the history of the first row, then each row's target.
 
-def titles_of_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """item_id, title as the rows give them, in order of first appearance."""
-    if rows["title"].isna().any() or rows["history_titles"].isna().any():
-        raise RereError(
-            "titles: an `items` file, or columns item_title and history_item_title in all three files",
-            "neither",
-            "name the `title<TAB>id` file as `items` in the source",
-        )
-    pairs = pd.DataFrame(
-        {
-            "item_id": [
-                item for row in zip(rows["history"], rows["target"], strict=True) for item in (*row[0], row[1])
-            ],
-            "title": [
-                title for row in zip(rows["history_titles"], rows["title"], strict=True) for title in (*row[0], row[1])
-            ],
-        }
-    )
-    return pairs.astype("str").drop_duplicates()
-
-
-def rebuild_interactions(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Each user's first history and then targets, grouped by user, and what was ambiguous, counted.
-
-    Without times in the files, order is the files' (training, validation, test) and the times are made up:
-    2000-01-01 plus a running second.
+    Args:
+        made_up: the files carry no times. Then order is that of the periods and of the histories
+            (`rere.data.row_order`), and the times are made up: 2000-01-01 plus a running second.
     """
     users = pd.factorize(rows["user_id"])[0]
-    ranks = rows["period"].map({period: n for n, period in enumerate(PERIODS)}).to_numpy()
-    timed = bool(rows["timestamp"].notna().all())
-    times: list[int] = rows["timestamp"].fillna(0).astype("int64").tolist()
-    histories: list[list[str]] = rows["history"].tolist()
-    history_times: list[list[int] | None] = rows["history_times"].tolist()
-    names, targets, periods = (rows[column].tolist() for column in ("user_id", "target", "period"))
-    order = np.lexsort((np.arange(len(rows)), np.asarray(times), ranks, users))
-    events: list[tuple[str, str, int, str, bool, int]] = []
+    order = row_order(
+        Rows(
+            users,
+            rows["period"].map({period: n for n, period in enumerate(PERIODS)}).to_numpy(),
+            rows["timestamp"].fillna(0).to_numpy(dtype=np.int64),
+            rows["history"].tolist(),
+            rows["target"].tolist(),
+        )
+    )
+    as_given = np.lexsort((np.arange(len(rows)), users))
+    moved = np.unique(users[order[order != as_given]]).size if made_up else 0
+    true_order = np.empty_like(order)
+    true_order[as_given] = order  # each user's rows change places among themselves
+    rows, users = rows.iloc[true_order].reset_index(drop=True), users[true_order]
+
+    events: list[tuple[str, str, int, str, int]] = []
+    previous: dict[int, tuple[str, ...]] = {}
     gaps = untimed = untrained = 0
-    previous = -1
-    for row in order.tolist():
-        if previous < 0 or users[previous] != users[row]:
-            own_times = history_times[row]
-            untimed += len(histories[row]) if own_times is None else 0
-            untrained += periods[row] != "train"
-            events += [
-                (names[row], item, int(time), periods[row], True, row)
-                for item, time in zip(histories[row], own_times or [times[row]] * len(histories[row]), strict=True)
-            ]
+    columns = (rows[name].tolist() for name in ("user_id", "history", "history_times", "target", "timestamp", "period"))
+    for row, (name, history, own_times, target, time, period) in enumerate(zip(*columns, strict=True)):
+        user = int(users[row])
+        when = 0 if made_up else int(time)
+        if user not in previous:
+            untimed += len(history) if own_times is None else 0
+            untrained += period != "train"
+            times = own_times or [when] * len(history)
+            events += [(name, item, int(then), period, -1) for item, then in zip(history, times, strict=True)]
         else:
-            gaps += histories[row][-1] != targets[previous]
-        previous = row
-        events.append((names[row], targets[row], times[row], periods[row], False, row))
-    frame = pd.DataFrame(events, columns=["user_id", "item_id", "timestamp", "period", "first_history", "row"])
-    if not timed:
+            gaps += not continues(previous[user], history)
+        previous[user] = (*history, target)
+        events.append((name, target, when, period, row))
+    frame = pd.DataFrame(events, columns=["user_id", "item_id", "timestamp", "period", "row"])
+    frame = frame.iloc[np.argsort(pd.factorize(frame["user_id"])[0], kind="stable")].reset_index(drop=True)
+    if made_up:
         frame["timestamp"] = NO_TIMES_START + np.arange(len(frame))
+        rows["timestamp"] = frame[frame["row"] >= 0].set_index("row")["timestamp"].reindex(rows.index)
     counts = {
-        "rows whose history does not end with the user's previous target": int(gaps),
+        "users whose rows were put in order by their histories": int(moved),
+        GAPS: int(gaps),
         "users without a training row (their first history takes its row's period)": int(untrained),
-        "first-history items without a time of their own (given their row's)": int(untimed) if timed else 0,
-        "window rows without a time (made up from the order of the files)": 0 if timed else len(rows),
+        "first-history items without a time of their own (given their row's)": 0 if made_up else int(untimed),
+        "window rows without a time (made up from the order of the rows)": len(rows) if made_up else 0,
     }
-    return frame.astype({"user_id": "str", "item_id": "str", "period": "str"}), counts
+    return rows, frame.astype({"user_id": "str", "item_id": "str", "period": "str"}), counts

@@ -20,7 +20,8 @@ def slow_window_flags(windows: Windows, dataset: Dataset) -> pd.DataFrame:
         places[user, item, time].append(place)
     columns = ["user_id", "history", "target", "timestamp", "period", "warm"]
     rows = list(windows.table[columns].itertuples(index=False, name=None))
-    training_keys = {(user, item, time) for user, _, item, time, period, _ in rows if period == "train"}
+    told = [(user, item, time, tuple(history)) for user, history, item, time, _, _ in rows]
+    training_keys = {key for key, row in zip(told, rows, strict=True) if row[4] == "train"}
     found = []
     for user, history, target, time, period, warm in rows:
         key, n = (user, target, time), len(history)
@@ -38,8 +39,11 @@ def slow_window_flags(windows: Windows, dataset: Dataset) -> pd.DataFrame:
                 "history_in_catalogue": set(history) <= catalogue,
                 "target_happened": place >= 0 and events[place][3] == period,
                 "history_precedes": precedes,
-                "trains_on_training": period != "train" or all(events[p][3] == "train" for p in positions),
-                "target_unseen": period == "train" or key not in training_keys,
+                "trains_on_training": period != "train"
+                or not precedes
+                or all(events[p][3] == "train" for p in positions),
+                "target_unseen": period == "train" or (*key, tuple(history)) not in training_keys,
+                "told_once": told.count((*key, tuple(history))) == 1,
                 "warm_is_right": warm == (target in trained),
             }
         )

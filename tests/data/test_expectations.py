@@ -151,6 +151,36 @@ def test_leaks_are_errors() -> None:
         report.raise_if_failed()
 
 
+def own_windows() -> Dataset:
+    """Rows that a source brought, as `windows` of the same interactions."""
+    dataset = random_dataset(0)
+    table = make_windows(dataset, SplitConfig(history_items=3)).table
+    return dataclasses.replace(
+        dataset, windows=table.assign(history=pd.Series(table["history"].tolist(), dtype=object))
+    )
+
+
+@pytest.mark.parametrize(("spoiled", "status"), [(0, "passed"), (8, "warning"), (20, "failed")])
+def test_gaps_of_window_files_refuse_above_a_share(spoiled: int, status: str) -> None:
+    dataset = own_windows()
+    table = dataset.windows
+    assert table is not None
+    assert 80 < len(table) < 190  # 8 rows are under a tenth, 20 above
+    for row in range(spoiled):
+        table.at[row, "history"] = ["i0", *table.at[row, "history"], "i1"]
+    report = validate_windows(make_windows(dataset, SplitConfig(history_items=9)), dataset, SMALL)
+    assert report.status == status
+    found = next(check for check in report.checks if check.name == "histories come before targets")
+    assert (found.status, found.failing) == (status, spoiled)
+    if status == "failed":
+        with pytest.raises(RereError, match=r"all but 10% of the rows.*raise `checks.maximum_gaps`"):
+            report.raise_if_failed()
+        sample = SMALL.model_copy(update={"maximum_gaps": 1.0})
+        assert (
+            validate_windows(make_windows(dataset, SplitConfig(history_items=9)), dataset, sample).status == "warning"
+        )
+
+
 def test_a_period_without_rows() -> None:
     dataset, windows = cut()
     table = windows.table[windows.table["period"] != "test"]

@@ -36,7 +36,11 @@ def spoiled(coded: bool) -> Dataset:
 
 
 def checks(dataset: Dataset, windows: Windows) -> list[Check]:
-    suites = [interactions_suite(dataset, CONFIG), items_suite(dataset, CONFIG), windows_suite(windows, dataset)]
+    suites = [
+        interactions_suite(dataset, CONFIG),
+        items_suite(dataset, CONFIG),
+        windows_suite(windows, dataset, CONFIG),
+    ]
     return judge.judge(suites, CONFIG.failing_rows)[0]
 
 
