@@ -13,8 +13,8 @@ import pandas as pd
 
 from rere.data.codes import coded, key_batches, shared_codes
 from rere.data.dataset import PERIODS, Dataset, Windows
+from rere.data.hashing import row_sums
 from rere.data.histories import Histories
-from rere.data.sums import row_sums
 from rere.data.titles import is_plain
 
 KEY = ["user", "item", "timestamp"]
