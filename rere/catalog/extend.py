@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from rere.catalog.index import CatalogIndex, prefix_trie
+from rere.catalog.index import CatalogIndex, distinct_texts, prefix_trie
 from rere.catalog.tokenization import end_token, spell
 from rere.catalog.trie import ROOT, TokenTrie, build_trie
 from rere.errors import RereError
@@ -36,8 +36,7 @@ def extend_index(catalog: CatalogIndex, added: pd.DataFrame) -> CatalogIndex:
     if len(taken):
         raise RereError("items with ids of their own", f"ids in use: {taken.tolist()[:5]}", "leave them out")
     titles = added["title"]
-    shared = titles.duplicated(keep=False) | titles.isin(catalog.items["title"])
-    texts = titles.where(~shared, titles + " [" + ids + "]")
+    texts = distinct_texts(ids, titles, {*catalog.items["title"], *catalog.items["text"]})
     spelt = _spelt(catalog, texts.tolist())
     longer = _lengthened(catalog, spelt) if catalog.config.code == "prefix" else {}
     trie = _merged(catalog.trie, longer, spelt)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -138,8 +138,7 @@ def build_index(items: pd.DataFrame, config: IndexConfig) -> CatalogIndex:
                 f"{problem}: {ids[rows].tolist()[:5]}",
                 "mend the items file",
             )
-    shared = titles.duplicated(keep=False)
-    texts = titles.where(~shared, titles + " [" + ids + "]")
+    texts = distinct_texts(ids, titles)
     if config.code == "semantic":  # no title is ever spelt, so a scratch tokenizer need not learn them
         tokenizer = load_tokenizer(config.backbone, [config.instruction])
         trie = _semantic_trie(titles.tolist(), tokenizer, config)
@@ -155,6 +154,24 @@ def build_index(items: pd.DataFrame, config: IndexConfig) -> CatalogIndex:
         prompt_head=_prompt_head(tokenizer, config.instruction),
         config=config,
     )
+
+
+def distinct_texts(ids: pd.Series, titles: pd.Series, taken: Collection[str] = ()) -> pd.Series:
+    """Titles, with ` [id]` after each that another item has too, or that is in `taken`; no two are alike.
+
+    A title can be what another becomes by its id ("Cars [i1]"): then it gets its own id as well.
+
+    Raises:
+        RereError: items that even their ids don't tell apart.
+    """
+    texts, spelt = titles, titles + " [" + ids + "]"
+    while (shared := texts.duplicated(keep=False) | texts.isin(taken)).any():
+        final = shared & (texts == spelt)
+        if (same := final & (texts.where(final).duplicated(keep=False) | texts.isin(taken))).any():
+            rows = [f"{item} ({title!r})" for item, title in zip(ids[same], titles[same], strict=True)]
+            raise RereError("items that title and id tell apart", ", ".join(rows[:5]), "give those items other titles")
+        texts = texts.where(~shared, spelt)
+    return texts
 
 
 def _prompt_head(tokenizer: PreTrainedTokenizerFast, instruction: str) -> tuple[int, ...]:

@@ -53,6 +53,12 @@ def test_title_codes_of_old_items_stay() -> None:
     assert extend_index(extended, frame([])) is extended
 
 
+def test_a_new_title_may_be_an_old_items_text() -> None:
+    catalog = build_index(frame(["cars", "cars"]), IndexConfig(backbone=TINY, code="title"))
+    extended = extend_index(catalog, frame(["cars [i0]", "cars"], first=2))
+    assert extended.items["text"].tolist() == ["cars [i0]", "cars [i1]", "cars [i0] [i2]", "cars [i3]"]
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

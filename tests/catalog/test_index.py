@@ -23,6 +23,20 @@ def test_shared_titles_are_told_apart_by_id(world_catalog):
     assert world_catalog.item_tokens[3] != world_catalog.item_tokens[5]
 
 
+def test_a_title_may_be_what_another_becomes_by_its_id(tmp_path):
+    items = pd.DataFrame({"item_id": ["i1", "i2", "i3", "i4"], "title": ["Cars", "Cars", "Cars [i1]", "Cars [i2]"]})
+    for code in ("title", "prefix"):
+        catalog = build_index(items, IndexConfig(backbone=TINY, code=code))
+        assert catalog.items["text"].tolist() == ["Cars [i1]", "Cars [i2]", "Cars [i1] [i3]", "Cars [i2] [i4]"]
+        assert len({*map(tuple, catalog.item_tokens)}) == 4
+
+
+def test_items_that_ids_do_not_tell_apart_are_named():
+    items = pd.DataFrame({"item_id": ["b", "a] [b", "c", "d"], "title": ["T [a]", "T", "T", "T [a]"]})
+    with pytest.raises(RereError, match=r"b \('T \[a\]'\), a\] \[b \('T'\)"):
+        build_index(items, IndexConfig(backbone=TINY))
+
+
 def test_title_code_is_the_text_and_an_end(world_items):
     catalog = build_index(world_items, IndexConfig(backbone=TINY, code="title"))
     for tokens, text in zip(catalog.item_tokens, catalog.items["text"], strict=True):

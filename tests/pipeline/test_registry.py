@@ -180,7 +180,19 @@ def test_a_version_brings_its_files_and_settings(logged: SimpleNamespace) -> Non
     assert (checkpoint.path / "model.safetensors").exists()
 
 
+def test_a_catalogue_of_two_items_is_logged(logged: SimpleNamespace, tmp_path: Path) -> None:
+    items = pd.DataFrame({"item_id": ["i0", "i1"], "title": ["A", "B"]})
+    backbone = ScratchModel(vocabulary=300, width=16, layers=1)
+    catalog = build_index(items, IndexConfig(backbone=backbone))
+    catalog.save(tmp_path / "catalog")
+    save_checkpoint(load_model(backbone, len(catalog.tokenizer), seed=0), tmp_path / "checkpoint", [], {})
+    with mlflow.start_run():
+        uri = registry.log_model(tmp_path / "checkpoint", tmp_path / "catalog", SETTINGS, example=[["i0"]])
+    [ids] = mlflow.pyfunc.load_model(uri).predict(pd.DataFrame({"history": [["i1"]]}), params={"k": 5})["item_ids"]
+    assert sorted(ids) == ["i0", "i1"]
+
+
 def test_a_model_that_lacks_items_is_not_logged_as_good(logged: SimpleNamespace) -> None:
     """The proof happens before anything is registered."""
-    with mlflow.start_run(), pytest.raises(RereError, match="three items for each example"):
+    with mlflow.start_run(), pytest.raises(RereError, match="3 items for each example"):
         registry.log_model(logged.place / "checkpoint", logged.place / "catalog", SETTINGS, example=[["unknown"]])
