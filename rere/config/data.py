@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from rere.config.base import Settings
 
@@ -20,6 +20,66 @@ def _known_zone(name: str) -> str:
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 
 
+def _at_home(path: Path) -> Path:
+    """`~` is the home of whoever starts the run."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+SourcePath = Annotated[Path, AfterValidator(_at_home)]
+
+
+class TableFormat(Settings):
+    """How a table's files are read, the same for every source of tables.
+
+    What is left out goes by the file's name: .csv, .tsv, .jsonl (.ndjson, .json), .parquet (.pq), the text ones also
+    compressed (.gz, .bz2, .xz, .zst).
+    """
+
+    type: Literal["by_name", "text", "json_lines", "parquet"] = "by_name"
+    encoding: str = Field(default="utf-8", description="of text and JSON lines: latin-1, cp1252, utf-16, ...")
+    delimiter: str | None = Field(
+        default=None, min_length=1, description="between fields, one character or more; null: , in .csv, tab in .tsv"
+    )
+    columns: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="names of the columns, for a text file without a header line"
+    )
+    quotes: Literal["one_line", "several_lines", "characters"] = Field(
+        default="one_line",
+        description='one_line: "..." encloses a field, which ends on its line; several_lines: it may hold line '
+        "breaks (RFC 4180); characters: a quote is a character like any other",
+    )
+    escape: Literal["none", "backslash"] = Field(
+        default="none", description="backslash: the character after it is taken as it is, a quote or delimiter too"
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, encoding: str) -> str:
+        try:
+            "".encode(encoding)
+        except LookupError as error:
+            raise ValueError(f"{error}; such as utf-8, latin-1, cp1252, utf-16") from error
+        return encoding
+
+    @field_validator("delimiter")
+    @classmethod
+    def _separates(cls, delimiter: str | None) -> str | None:
+        delimiter = "\t" if delimiter in ("\\t", "tab") else delimiter
+        if delimiter and set(delimiter) & set('"\\\r\n'):
+            raise ValueError("a delimiter holds no quote, backslash or line break")
+        return delimiter
+
+    @field_validator("columns")
+    @classmethod
+    def _are_distinct(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if columns and len(set(columns)) < len(columns):
+            raise ValueError(f"each column once, got {', '.join(columns)}")
+        return columns
+
+
 class MovieLens100K(Settings):
     """MovieLens-100K as carried by the `recbole` wheel (found, never imported; SHA-256 checked)."""
 
@@ -27,14 +87,17 @@ class MovieLens100K(Settings):
 
 
 class Tables(Settings):
-    """A pair of CSV or Parquet files: interactions (user, item, time) and items (item, title)."""
+    """Interactions (user, item, time) and items (item, title): a file each, or a directory of files of one kind."""
 
     type: Literal["tables"] = "tables"
-    interactions: Path
-    items: Path
+    interactions: SourcePath
+    items: SourcePath
+    interactions_format: TableFormat = TableFormat()
+    items_format: TableFormat = TableFormat()
     user_column: str = "user_id"
     item_column: str = "item_id"
     time_column: str = "timestamp"
+    items_id_column: str | None = Field(default=None, description="the id's column in items; null: `item_column`")
     title_column: str = "title"
     time_zone: TimeZone = Field(default="UTC", description="IANA name: where ISO times without an offset are local")
 
@@ -43,8 +106,8 @@ class AmazonReviews(Settings):
     """Raw Amazon dumps (2014, 2018, 2023): JSON lines or Python literals a line, optionally .gz."""
 
     type: Literal["amazon_reviews"] = "amazon_reviews"
-    reviews: Path
-    metadata: Path
+    reviews: SourcePath
+    metadata: SourcePath
     since: str | None = Field(default=None, description="ISO date, inclusive")
     until: str | None = Field(default=None, description="ISO date, exclusive")
 
@@ -53,27 +116,39 @@ class WindowFiles(Settings):
     """One CSV row a window, already split: the format of ReRe's and MiniOneRec's data files."""
 
     type: Literal["window_files"] = "window_files"
-    train: Path
-    valid: Path
-    test: Path
-    items: Path | None = Field(default=None, description="`title<TAB>id` lines; else the rows' own titles")
+    train: SourcePath
+    valid: SourcePath
+    test: SourcePath
+    items: SourcePath | None = Field(default=None, description="`title<TAB>id` lines; else the rows' own titles")
 
 
 class HubDataset(Settings):
-    """A Hugging Face `datasets` id (or a local directory that `load_dataset` reads)."""
+    """Data sets of the Hugging Face hub by id, or local directories laid out like them: CSV, JSON lines or Parquet."""
 
     type: Literal["hub"] = "hub"
     interactions: str
     interactions_config: str | None = None
-    interactions_split: str = "train"
+    interactions_split: str = Field(default="train", description="a split's name, or several joined by +")
+    interactions_revision: str | None = Field(
+        default=None, description="a commit pins the data; a branch or tag, or null (the newest), may change"
+    )
+    interactions_format: TableFormat = TableFormat()
     items: str
     items_config: str | None = None
-    items_split: str = "train"
+    items_split: str = Field(default="train", description="as `interactions_split`")
+    items_revision: str | None = Field(default=None, description="as `interactions_revision`")
+    items_format: TableFormat = TableFormat()
     user_column: str = "user_id"
     item_column: str = "item_id"
     time_column: str = "timestamp"
+    items_id_column: str | None = Field(default=None, description="the id's column in items; null: `item_column`")
     title_column: str = "title"
     time_zone: TimeZone = Field(default="UTC", description="IANA name: where ISO times without an offset are local")
+
+    @field_validator("interactions", "items")
+    @classmethod
+    def _directory_at_home(cls, name: str) -> str:
+        return str(_at_home(Path(name))) if name.startswith("~") else name
 
 
 Source = Annotated[MovieLens100K | Tables | AmazonReviews | WindowFiles | HubDataset, Field(discriminator="type")]

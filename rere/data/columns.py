@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,21 +11,33 @@ import pandas as pd
 
 from rere.errors import RereError
 
-EXACT_FLOATS = 2.0**53  # beyond, neighbouring whole numbers are one double
-
 
 def require_file(path: Path, role: str) -> Path:
     """The path, when a file is there; RereError otherwise."""
     if not path.is_file():
-        raise RereError(f"the {role} file at {path}", "no such file", "correct the path in the `source` setting")
+        found = "a directory" if path.is_dir() else "no such file"
+        raise RereError(f"the {role} file at {path}", found, "correct the path in the `source` setting")
     return path
 
 
 def require_columns(there: Iterable[str], columns: list[str], place: str, remedy: str) -> None:
-    """RereError naming the first missing column, the ones that are there, and what to do."""
+    """RereError naming the first column that is missing or given twice, the ones that are there, and what to do."""
+    names = list(there)
     for column in columns:
-        if column not in set(there):
-            raise RereError(f"a column {column!r} in {place}", f"the columns {', '.join(there)}", remedy)
+        if column not in names:
+            likely = [name for name in names if name.strip().lower() == column.lower()]
+            likely = likely or difflib.get_close_matches(column, names, n=1)
+            meant = f"; did you mean {likely[0]!r}?" if likely else ""
+            raise RereError(
+                f"a column {column!r} in {place}", f"the columns {', '.join(names)[:1000] or '(none)'}{meant}", remedy
+            )
+        if names.count(column) > 1:
+            places = " and ".join(str(number) for number, name in enumerate(names, start=1) if name == column)
+            raise RereError(
+                f"one column {column!r} in {place}",
+                f"{names.count(column)} of that name (columns {places})",
+                "rename or remove the others",
+            )
 
 
 def read_ids(column: pd.Series, place: str, first_row: int = 0) -> pd.Series:
@@ -35,17 +48,26 @@ def read_ids(column: pd.Series, place: str, first_row: int = 0) -> pd.Series:
         first_row: the number that the message gives to the first row.
 
     Raises:
-        RereError: fractions, dates, lists or other types.
+        RereError: fractions, dates, lists or other types; numbers that a float can't tell from their neighbours.
     """
     missing = column.isna()
     if pd.api.types.is_bool_dtype(column):
         raise _wrong_type(column, ~missing, place, first_row)
-    if pd.api.types.is_integer_dtype(column):  # of any width, those above 2^63 too
+    if pd.api.types.is_integer_dtype(column):
         text = column.astype("str")
     elif pd.api.types.is_float_dtype(column):  # integers with gaps arrive as floats
-        fractions = ~missing & ~((column == column.round()) & (column.abs() < EXACT_FLOATS))
+        fractions = ~missing & (column != column.round())
         if fractions.any():
             raise _wrong_type(column, fractions, place, first_row)
+        limit = _exact_below(column)
+        if (large := ~missing & (column.abs() >= limit)).any():
+            row = int(np.argmax(large.to_numpy()))
+            raise RereError(
+                f"ids in {place} that are told apart: as floats ({column.dtype}), whole numbers are exact below "
+                f"{limit:,} only",
+                f"{_example(column, row)} in row {first_row + row} ({int(large.sum())} such rows)",
+                "store the ids as text or as integers",
+            )
         text = column.astype("Int64").astype("str")
     elif pd.api.types.is_string_dtype(column) or _all_text(column[~missing]):
         text = column.astype("str").str.strip()
@@ -54,12 +76,18 @@ def read_ids(column: pd.Series, place: str, first_row: int = 0) -> pd.Series:
     return text.mask(missing, "").astype("str")
 
 
-def read_titles(column: pd.Series, place: str) -> pd.Series:
+def read_titles(column: pd.Series, place: str, first_row: int = 0) -> pd.Series:
     """Titles as text, missing ones as ''; RereError for any other type than text."""
     missing = column.isna()
     if not (pd.api.types.is_string_dtype(column) or _all_text(column[~missing])):
-        raise _wrong_type(column, ~missing, place)
+        raise _wrong_type(column, ~missing, place, first_row)
     return column.astype("str").mask(missing, "").astype("str")
+
+
+def _exact_below(column: pd.Series) -> int:
+    """The first whole number that the column's floats don't tell from the next."""
+    dtype = getattr(column.dtype, "numpy_dtype", column.dtype)
+    return int(2 ** (np.finfo(dtype).nmant + 1))
 
 
 def _all_text(values: pd.Series) -> bool:

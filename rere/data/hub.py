@@ -1,18 +1,23 @@
-"""Source: a Hugging Face `datasets` id, or a local directory that `load_dataset` reads."""
+"""Source: data sets of the Hugging Face hub, or local directories laid out like them.
+
+The `datasets` library only says which files a split has and fetches them. They are read here, by the same rules as
+tables: the library's own CSV reader guesses types, and an id like 0108775015 becomes a number.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from pathlib import Path
-
-import pandas as pd
+from typing import Any
 
 from rere.artifacts.manifest import sha256
-from rere.config.data import HubDataset
-from rere.data.columns import require_columns
+from rere.config.data import HubDataset, TableFormat
 from rere.data.raw import RawData, raw_from_tables
-from rere.data.tables import PART_ROWS
+from rere.data.tables import File, read_files, wanted_of
 from rere.errors import RereError
+
+KINDS = {"csv": "text", "json": "json_lines", "parquet": "parquet"}  # by the name of the library's builder
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def files(source: HubDataset) -> list[Path]:
@@ -22,32 +27,73 @@ def files(source: HubDataset) -> list[Path]:
 
 
 def load(source: HubDataset) -> RawData:
-    """Load both splits and keep the named columns; the interactions come in parts from the library's mapped files.
+    """Find both splits and keep the named columns; the interactions come in parts.
 
     Raises:
-        RereError: an unknown id, configuration or split, no way to the hub, a missing column, a wrong type.
+        RereError: an unknown id, configuration or split, no way to the hub, files of another kind, and as for tables.
     """
-    wanted = [source.user_column, source.item_column, source.time_column]
-    events = _read(source.interactions, source.interactions_config, source.interactions_split, wanted)
-    titled = [source.item_column, source.title_column]
-    catalogue = pd.concat(_read(source.items, source.items_config, source.items_split, titled), ignore_index=True)
-    sums = {str(path): sha256(path) for path in files(source)}
-    return raw_from_tables(source, f"datasets {source.interactions}", events, catalogue, sums)
+    events, catalogue = wanted_of(source)
+    events_files, events_format = split_files(
+        source.interactions,
+        source.interactions_config,
+        source.interactions_split,
+        source.interactions_revision,
+        source.interactions_format,
+    )
+    items_files, items_format = split_files(
+        source.items, source.items_config, source.items_split, source.items_revision, source.items_format
+    )
+    paths = [*files(source), *(file.path for file in (*events_files, *items_files))]
+    raw = raw_from_tables(
+        source,
+        f"datasets {source.interactions}",
+        read_files(events_files, source.interactions, events._replace(format=events_format)),
+        read_files(items_files, source.items, catalogue._replace(format=items_format)),
+        {str(path): sha256(path) for path in dict.fromkeys(paths)},
+    )
+    raw.noticed.update({f"data sets whose revision is not pinned: {name}": 1 for name in not_pinned(source)})
+    return raw
 
 
-def _read(name: str, config: str | None, split: str, columns: list[str]) -> Iterator[pd.DataFrame]:
-    from datasets import load_dataset
+def not_pinned(source: HubDataset) -> list[str]:
+    """Ids on the hub that are not bound to a commit: their content may change from one run to the next."""
+    chosen = ((source.interactions, source.interactions_revision), (source.items, source.items_revision))
+    return [
+        f"{name} (revision {revision or 'main'})"
+        for name, revision in dict.fromkeys(chosen)
+        if not Path(name).is_dir() and not COMMIT.fullmatch(revision or "")
+    ]
+
+
+def split_files(
+    name: str, config: str | None, split: str, revision: str | None, format: TableFormat
+) -> tuple[list[File], TableFormat]:
+    """The files of a split, fetched where they are not here, and how to read them."""
+    from datasets import DownloadManager, load_dataset_builder
     from huggingface_hub.errors import HfHubHTTPError
 
+    place = f"a data set {name!r} (configuration {config}, split {split!r}) on the Hugging Face hub or as a directory"
     try:
-        dataset = load_dataset(name, config, split=split)
-    except (OSError, ValueError, HfHubHTTPError) as error:
-        # An unknown id, no network, an unknown configuration or split, nothing to read in a directory.
+        builder = load_dataset_builder(name, config, revision=None if Path(name).is_dir() else revision)
+        splits = {str(key): list(paths) for key, paths in (builder.config.data_files or {}).items()}
+        names = [part.strip() for part in split.split("+")]
+        if not set(names) <= set(splits):
+            raise RereError(place, f"the splits {', '.join(splits)}", "name a split as it is, or several joined by +")
+        found = DownloadManager().download([path for part in names for path in splits[part]])
+    except (OSError, ValueError, RuntimeError, LookupError, HfHubHTTPError) as error:
+        # An unknown id, no network, an unknown configuration, nothing to read in a directory, code in a data set.
         raise RereError(
-            f"a data set {name!r} (configuration {config}, split {split!r}) on the Hugging Face hub or as a directory",
+            place,
             f"{type(error).__name__}: {error}",
             "check the id, the split and the network (HF_HUB_OFFLINE must be unset), or give a local directory",
         ) from error
-    place = f"the data set {name!r}, split {split!r}"
-    require_columns(dataset.column_names, columns, place, "name your columns in the `source` setting (…_column)")
-    return dataset.select_columns(columns).to_pandas(batch_size=PART_ROWS, batched=True)
+    kind = KINDS.get(builder.name)
+    if kind is None:
+        raise RereError(
+            f"files of CSV, JSON lines or Parquet in {name!r}", f"the format {builder.name!r}", "convert the data set"
+        )
+    given: dict[str, Any] = {"type": kind} if format.type == "by_name" else {}
+    if kind == "text":  # what the data set's own card says
+        given |= {"delimiter": format.delimiter or builder.config.sep}
+        given |= {"columns": tuple(builder.config.names)} if builder.config.names and not format.columns else {}
+    return [File(Path(path), {}) for path in found], format.model_copy(update=given)

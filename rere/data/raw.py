@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -39,6 +41,14 @@ class RawData:
     periods: pd.Series | None = None  # a period an interaction, when the source brings its own split
 
 
+class Part(NamedTuple):
+    """Some of a table's rows, and where they come from."""
+
+    frame: pd.DataFrame
+    file: Path | str
+    first_row: int  # its number in the file: the line of text, the row (from 0) of Parquet
+
+
 def interactions_frame(users: pd.Series, items: pd.Series, microseconds: np.ndarray) -> pd.DataFrame:
     """user_id, item_id (categories), timestamp (whole seconds); text or categories come in.
 
@@ -65,35 +75,33 @@ def items_frame(ids: pd.Series, titles: pd.Series) -> tuple[pd.DataFrame, int]:
 def raw_from_tables(
     source: Tables | HubDataset,
     name: str,
-    events: Iterable[pd.DataFrame],
-    catalogue: pd.DataFrame,
+    events: Iterable[Part],
+    catalogue: Iterable[Part],
     sha256: dict[str, str],
-    first_row: int = 0,
 ) -> RawData:
-    """A source's two tables, their columns read strictly; `first_row` as in `read_times`.
+    """A source's two tables, their columns read strictly.
 
     Args:
         events: the interactions in parts, of which one at a time is held; their ids stay as codes.
+        catalogue: the items.
     """
-    user, item, time = (
-        f"column {column!r} of {source.interactions}"
-        for column in (source.user_column, source.item_column, source.time_column)
-    )
-    items, repeated = items_frame(
-        read_ids(catalogue[source.item_column], f"column {source.item_column!r} of {source.items}"),
-        read_titles(catalogue[source.title_column], f"column {source.title_column!r} of {source.items}"),
-    )
-    users, takes, times, rows = TextCodes(), TextCodes(), TimeParts(time, first_row, source.time_zone), 0
-    for part in events:
-        users.add(read_ids(part[source.user_column], user, first_row + rows))
-        takes.add(read_ids(part[source.item_column], item, first_row + rows))
-        times.add(part[source.time_column])
-        rows += len(part)
-    ids = users.column(), takes.column()
+    item_id, title = source.items_id_column or source.item_column, source.title_column
+    ids, titles = [], []
+    for frame, file, first in catalogue:
+        ids.append(read_ids(frame[item_id], f"column {item_id!r} of {file}", first))
+        titles.append(read_titles(frame[title], f"column {title!r} of {file}", first))
+    items, repeated = items_frame(pd.concat(ids), pd.concat(titles))
+    users, takes, times = TextCodes(), TextCodes(), TimeParts(source.time_zone)
+    user, item, time = source.user_column, source.item_column, source.time_column
+    for frame, file, first in events:
+        users.add(read_ids(frame[user], f"column {user!r} of {file}", first))
+        takes.add(read_ids(frame[item], f"column {item!r} of {file}", first))
+        times.add(frame[time], f"column {time!r} of {file}", first)
+    columns = users.column(), takes.column()
     pa.default_memory_pool().release_unused()  # what the parts took
     return RawData(
         name=name,
-        interactions=interactions_frame(*ids, times.microseconds()),
+        interactions=interactions_frame(*columns, times.microseconds()),
         items=items,
         sha256=sha256,
         dropped={"repeated item rows": repeated},

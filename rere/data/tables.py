@@ -1,108 +1,182 @@
-"""Source: a pair of CSV, TSV or Parquet files."""
+"""Source: a pair of tables: delimited text, JSON lines or Parquet, each a file or a directory of files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import lzma
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
 
 import pandas as pd
 import pyarrow
-from pyarrow import csv, parquet
 
 from rere.artifacts.manifest import sha256
-from rere.config.data import Tables
+from rere.config.data import HubDataset, TableFormat, Tables
+from rere.data import delimited, json_lines, parquet_files
+from rere.data.blocks import COMPRESSIONS
 from rere.data.columns import require_columns, require_file
-from rere.data.raw import RawData, raw_from_tables
+from rere.data.raw import Part, RawData, raw_from_tables
 from rere.errors import RereError
 
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+JSON_LINES = (".jsonl", ".ndjson", ".json")
 PARQUET = (".parquet", ".pq")
 FIRST_LINE = 2  # line 1 of a text table is its header
-PART_ROWS, PART_BYTES = 500_000, 1 << 24  # of a table at a time
+Reader = Callable[[list[str]], Iterator[tuple[pd.DataFrame, int]]]  # columns -> parts and their first rows
+UNREADABLE = (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError, pyarrow.ArrowException)
+
+
+class Wanted(NamedTuple):
+    """What is read of a table."""
+
+    role: str  # what the table holds, for messages
+    columns: list[str]
+    remedy: str  # for a missing column
+    optional: Sequence[str] = ()  # columns that are read where they are there
+    format: TableFormat = TableFormat()
+    setting: str = "format"  # the one that `format` comes from, for messages
+
+
+class File(NamedTuple):
+    """One file of a table, and the constants that its directories' names (`country=de`) give."""
+
+    path: Path
+    constants: dict[str, str]
 
 
 def files(source: Tables) -> list[Path]:
-    return [source.interactions, source.items]
+    """Those of both tables; RereError where one is missing."""
+    tables = ((source.interactions, "interactions"), (source.items, "items"))
+    return [file.path for table, role in tables for file in table_files(table, role)]
 
 
 def load(source: Tables) -> RawData:
-    """Read both files, the interactions in parts.
+    """Read both tables, the interactions in parts.
 
     Raises:
-        RereError: a missing file or column, a wrong type, an unreadable time, a damaged file.
+        RereError: a missing file or column, a wrong type, an unreadable time, a damaged or ambiguous file.
     """
-    remedy = "rename the column, or name yours in the `source` setting (…_column)"
-    wanted = [source.user_column, source.item_column, source.time_column]
-    events = read_parts(source.interactions, "interactions", wanted, remedy)
-    catalogue = read_table(source.items, "items", [source.item_column, source.title_column], remedy)
+    events, catalogue = wanted_of(source)
     return raw_from_tables(
         source,
         f"tables {source.interactions.name}, {source.items.name}",
-        events,
-        catalogue,
-        {str(path): sha256(path) for path in files(source)},
-        first_row=0 if source.interactions.suffix in PARQUET else FIRST_LINE,
+        read_parts(source.interactions, events),
+        read_parts(source.items, catalogue),
+        {str(path): sha256(path) for path in dict.fromkeys(files(source))},
     )
+
+
+def wanted_of(source: Tables | HubDataset) -> tuple[Wanted, Wanted]:
+    """Of the interactions and of the items."""
+    remedy = "rename the column, or name yours in the `source` setting (…_column)"
+    columns = [source.user_column, source.item_column, source.time_column]
+    titled = [source.items_id_column or source.item_column, source.title_column]
+    return (
+        Wanted("interactions", columns, remedy, (), source.interactions_format, "interactions_format"),
+        Wanted("items", titled, remedy, (), source.items_format, "items_format"),
+    )
+
+
+def table_files(table: Path, role: str) -> list[File]:
+    """The table's own file, or those of its directory in order of their names; RereError where there is none.
+
+    Names that begin with _ or . are not data, by the custom of the tools that write such directories.
+    """
+    if not table.is_dir():
+        return [File(require_file(table, role), {})]
+    found = []
+    for path in sorted(table.rglob("*")):
+        parts = path.relative_to(table).parts
+        if path.is_file() and not any(part.startswith(("_", ".")) for part in parts):
+            pairs = (part.split("=", 1) for part in parts[:-1] if "=" in part)
+            found.append(File(path, {name: unquote(value) for name, value in pairs}))
+    if not found:
+        raise RereError(f"{role} in the directory {table}", "no files", "give a file, or a directory of files")
+    return found
 
 
 def read_table(path: Path, role: str, columns: list[str], remedy: str, optional: Sequence[str] = ()) -> pd.DataFrame:
     """`read_parts`, joined."""
-    return pd.concat(read_parts(path, role, columns, remedy, optional), ignore_index=True)
+    parts = read_parts(path, Wanted(role, columns, remedy, optional))
+    return pd.concat([part.frame for part in parts], ignore_index=True)
 
 
-def read_parts(
-    path: Path, role: str, columns: list[str], remedy: str, optional: Sequence[str] = ()
-) -> Iterator[pd.DataFrame]:
-    """The named columns (and those of `optional` that are there) of a CSV, TSV (also .gz) or Parquet file, in parts.
+def read_parts(path: Path, wanted: Wanted) -> Iterator[Part]:
+    """The wanted columns of a table, in parts. RereError as `read_files`."""
+    return read_files(table_files(path, wanted.role), path, wanted)
 
-    Text tables come as text, and no text stands for a missing value: "NA" and "Null" are titles and names.
+
+def read_files(files: list[File], place: Path | str, wanted: Wanted) -> Iterator[Part]:
+    """The wanted columns of a table's files, in parts.
+
+    Text comes as text, and no text stands for a missing value: "NA" and "Null" are titles and names.
+
+    Raises:
+        RereError: a missing file or column, a damaged file, one that can be read in two ways, no rows at all.
     """
-    require_file(path, role)
-    kind = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    if path.suffix not in PARQUET and kind not in SEPARATORS:
-        raise RereError(f"a .csv, .tsv (also .gz) or .parquet file for {role}", str(path), "convert or rename the file")
+    kinds = {kind_of(file.path, wanted): file.path for file in files}
+    if len(kinds) > 1:
+        raise RereError(f"files of one kind in {place}", ", ".join(map(str, kinds.values())), "keep one kind there")
     rows = 0
-    try:
-        there = _column_names(path, kind)
-        require_columns(there, columns, str(path), remedy)
-        wanted = [name for name in there if name in {*columns, *optional}]
-        for part in _parquet_parts(path, wanted) if kind in PARQUET else _text_parts(path, kind, wanted):
-            rows += len(part)
-            yield part
-    except (ValueError, OSError, EOFError) as error:  # Arrow's own errors are ValueErrors
-        raise RereError(
-            f"a readable {role} table in {path}", f"{type(error).__name__}: {error}", "repair it"
-        ) from error
+    for file in files:
+        try:
+            for part in _parts_of_file(file, wanted):
+                rows += len(part.frame)
+                yield part
+        except UNREADABLE as error:
+            said = " ".join(str(error).split())[:500]
+            raise RereError(
+                f"a readable {wanted.role} table in {file.path}", f"{type(error).__name__}: {said}", "repair it"
+            ) from error
     if not rows:
-        raise RereError(f"rows in {path}", "a header only", f"give a file with {role}")
+        raise RereError(f"rows in {place}", "a header only", f"give a file with {wanted.role}")
 
 
-def _column_names(path: Path, kind: str) -> list[str]:
-    if kind in PARQUET:
-        return list(parquet.read_schema(path).names)
-    with csv.open_csv(path, parse_options=_format(kind)) as reader:
-        return list(reader.schema.names)
+def _parts_of_file(file: File, wanted: Wanted) -> Iterator[Part]:
+    path, constants = file
+    own = [name for name in wanted.columns if name not in constants]
+    there, read = _reader(path, wanted, own)
+    require_columns(there, own, str(path), wanted.remedy)
+    chosen = [name for name in dict.fromkeys(there) if name in {*own, *wanted.optional}]
+    require_columns(there, chosen, str(path), wanted.remedy)
+    added = {name: value for name, value in constants.items() if name in {*wanted.columns, *wanted.optional}}
+    for frame, first in read(chosen):
+        yield Part(frame.assign(**added), path, first)
 
 
-def _parquet_parts(path: Path, columns: list[str]) -> Iterator[pd.DataFrame]:
-    """Whole numbers stay whole where some are missing: as floats, large ids would change."""
-    integers = {pyarrow.int64(): pd.Int64Dtype(), pyarrow.uint64(): pd.UInt64Dtype()}
-    with parquet.ParquetFile(path, memory_map=True) as file:
-        for batch in file.iter_batches(PART_ROWS, columns=columns):
-            nullable = any(column.null_count for column in batch.columns)
-            yield batch.to_pandas(types_mapper=integers.get if nullable else None)
+def _reader(path: Path, wanted: Wanted, own: list[str]) -> tuple[list[str], Reader]:
+    """The names of the file's columns, and what reads chosen ones."""
+    kind, format = kind_of(path, wanted), wanted.format
+    if kind == "parquet":
+        return parquet_files.column_names(path), lambda chosen: parquet_files.parquet_parts(path, chosen)
+    if kind == "json_lines":
+        place = path, format.encoding, wanted.setting
+        return json_lines.column_names(*place), lambda chosen: json_lines.json_parts(chosen, *place)
+    rule = delimited.rule_of(path, format, DELIMITERS.get(_suffix(path), ","), wanted.setting)
+    there = delimited.column_names(rule)
+    delimited.require_text_columns(rule, there, own, wanted.remedy)
+    return there, lambda chosen: delimited.text_parts(rule, chosen)
 
 
-def _text_parts(path: Path, kind: str, columns: list[str]) -> Iterator[pd.DataFrame]:
-    """By Arrow, which refuses rows with more or fewer fields than the header; pandas cuts or fills them."""
-    conversion = csv.ConvertOptions(
-        column_types=dict.fromkeys(columns, pyarrow.string()), include_columns=columns, strings_can_be_null=False
+def kind_of(path: Path, wanted: Wanted) -> str:
+    """text, json_lines or parquet."""
+    if wanted.format.type != "by_name":
+        return wanted.format.type
+    if path.suffix.lower() in PARQUET:
+        return "parquet"
+    if _suffix(path) in JSON_LINES:
+        return "json_lines"
+    if _suffix(path) in DELIMITERS or wanted.format.delimiter:
+        return "text"
+    raise RereError(
+        f"a .csv, .tsv, .jsonl (each also {', '.join(COMPRESSIONS)}) or .parquet file for {wanted.role}",
+        str(path),
+        f"convert or rename the file, or set `{wanted.setting}`: its `type`, or the `delimiter` of a text file",
     )
-    options = csv.ReadOptions(block_size=PART_BYTES)
-    with csv.open_csv(path, options, parse_options=_format(kind), convert_options=conversion) as reader:
-        for batch in reader:
-            yield batch.to_pandas().astype("str")
 
 
-def _format(kind: str) -> csv.ParseOptions:
-    return csv.ParseOptions(delimiter=SEPARATORS[kind], newlines_in_values=True)
+def _suffix(path: Path) -> str:
+    """.csv of data.CSV.gz."""
+    return (Path(path.stem).suffix if path.suffix in COMPRESSIONS else path.suffix).lower()

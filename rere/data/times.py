@@ -45,26 +45,25 @@ def read_times(column: pd.Series, place: str, first_row: int = 0, zone: str = "U
 class TimeParts:
     """`read_times` of a column that comes in parts: each has to be of the first one's kind."""
 
-    def __init__(self, place: str, first_row: int = 0, zone: str = "UTC") -> None:
-        self.place, self.row, self.zone = place, first_row, zone
+    def __init__(self, zone: str = "UTC") -> None:
+        self.zone = zone
         self.kind, self.example = "", ""
         self.parts = [np.zeros(0, dtype=np.int64)]
 
-    def add(self, part: pd.Series) -> None:
+    def add(self, part: pd.Series, place: str, first_row: int) -> None:
         """RereError as `read_times`, and for a part of another kind."""
         if not len(part):
             return
-        microseconds, kind = _read_times(part, self.place, self.row, self.zone)
-        example = f"{_example(part, 0)} in row {self.row} ({kind})"
+        microseconds, kind = _read_times(part, place, first_row, self.zone)
+        example = f"{_example(part, 0)} in row {first_row} ({kind})"
         self.kind, self.example = self.kind or kind, self.example or example
         if kind != self.kind:
             raise RereError(
-                f"one kind of time in {self.place}: {TIME_RULE}",
+                f"one kind of time in {place}: {TIME_RULE}",
                 f"{self.example} and {example}",
                 "convert the column to one kind",
             )
         self.parts.append(microseconds)
-        self.row += len(part)
 
     def microseconds(self) -> np.ndarray:
         """(rows,) int64 of all parts."""

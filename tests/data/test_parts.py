@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from rere.config.data import Chronological, IngestConfig, Tables
-from rere.data import codes, tables
+from rere.data import blocks, codes, parquet_files, tables
 from rere.data.dataset import Dataset
 from rere.data.ingest import ingest
 from rere.data.sources import load_source
@@ -44,11 +44,12 @@ def test_small_parts_give_the_same_data_set(ending: str, tmp_path: Path, monkeyp
     config = IngestConfig(source=source(tmp_path, ending), split=Chronological(), k_core=3)
     whole = ingest(config)
     assert whole.report.dropped["interactions repeated exactly (user, item, time)"] > 0
-    monkeypatch.setattr(tables, "PART_ROWS", 37)
-    monkeypatch.setattr(tables, "PART_BYTES", 500)
+    monkeypatch.setattr(parquet_files, "PART_ROWS", 37)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 500)
     monkeypatch.setattr(codes, "BATCH_ROWS", 50)
     assert isinstance(config.source, Tables)
-    parts = list(tables.read_parts(config.source.interactions, "interactions", ["user_id"], ""))
+    wanted = tables.Wanted("interactions", ["user_id"], "")
+    parts = list(tables.read_parts(config.source.interactions, wanted))
     assert len(parts) > 5
     in_parts = ingest(config)
     pd.testing.assert_frame_equal(in_parts.interactions, whole.interactions)
@@ -61,7 +62,7 @@ def test_small_parts_give_the_same_data_set(ending: str, tmp_path: Path, monkeyp
 
 
 def test_errors_of_later_parts_name_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "PART_ROWS", 3)
+    monkeypatch.setattr(parquet_files, "PART_ROWS", 3)
     made = source(tmp_path, ".parquet")
     events = pd.read_parquet(made.interactions)
     events["user_id"] = [float(n) for n in range(ROWS)]
@@ -72,7 +73,7 @@ def test_errors_of_later_parts_name_their_rows(tmp_path: Path, monkeypatch: pyte
 
 
 def test_large_ids_stay_whole_beside_missing_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "PART_ROWS", 2)
+    monkeypatch.setattr(parquet_files, "PART_ROWS", 2)
     made = source(tmp_path, ".parquet")
     large = 2**60 + 1  # as a float, it would end in 976
     users = pd.array([large, None, large, 4], dtype="Int64")
@@ -82,9 +83,10 @@ def test_large_ids_stay_whole_beside_missing_ones(tmp_path: Path, monkeypatch: p
 
 
 def read_parts(parts: list[list[object]], first_row: int) -> np.ndarray:
-    times = TimeParts("column 't'", first_row)
+    times = TimeParts()
     for part in parts:
-        times.add(pd.Series(part))
+        times.add(pd.Series(part), "column 't'", first_row)
+        first_row += len(part)
     return times.microseconds()
 
 

@@ -85,9 +85,10 @@ def test_parquet_with_other_names_and_times_within_a_second(tmp_path: Path) -> N
         (EVENTS, "item_id,name\na,b\n", "a column 'title' in .*items.csv"),
         ("user_id,item_id,timestamp\n1,a,soon\n", ITEMS, "column 'timestamp' of .*interactions.csv.*'soon' in row 2"),
         ("user_id,item_id,timestamp\n", ITEMS, "rows in .*interactions.csv"),
-        ("user_id,item_id,timestamp\n1,a,1,9\n1,a,1,9\n", ITEMS, "readable interactions table in .*interactions.csv"),
-        ("user_id,item_id,timestamp\n1,a,1\n1,a,1,9\n", ITEMS, "readable interactions table in .*interactions.csv"),
-        ("", ITEMS, "readable interactions table in .*interactions.csv"),
+        ("user_id,item_id,timestamp\n1,a,1,9\n1,a,1,9\n", ITEMS, "3 fields in every line of .*4 in line 2: '1,a,1,9'"),
+        ("user_id,item_id,timestamp\n\n1,a,1\n1,a,1,9\n", ITEMS, "3 fields in every line of .*4 in line 4"),
+        ("user_id,item_id,timestamp\n1,a\n", ITEMS, "3 fields in every line of .*2 in line 2"),
+        ("", ITEMS, "a header line in .*interactions.csv"),
     ],
 )
 def test_bad_tables_are_refused_by_name(tmp_path: Path, events: str, items: str, said: str) -> None:
