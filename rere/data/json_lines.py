@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,14 +97,20 @@ def _read_slowly(data: bytes, columns: list[str], path: Path, first_line: int) -
         if line.strip():
             found = _object(line, path, number)
             rows.append({name: found.get(name) for name in columns})
-    try:
-        return pa.table({name: pa.array([row[name] for row in rows]) for name in columns})
-    except (pa.ArrowException, OverflowError, UnicodeError) as error:
-        raise RereError(
-            f"one type in each of {', '.join(columns)} from line {first_line:,} of {path} on",
-            re.sub(r"\s+", " ", str(error))[:300],
-            "write ids and titles as text, times as numbers or ISO 8601 text",
-        ) from error
+    table = {}
+    for name in columns:
+        values = [row[name] for row in rows]
+        if all(type(value) is int or value is None for value in values):
+            values = [value if value is None else str(value) for value in values]  # of any size
+        try:
+            table[name] = pa.array(values)
+        except (pa.ArrowException, OverflowError, UnicodeError) as error:
+            raise RereError(
+                f"one type of values in column {name!r} from line {first_line:,} of {path} on",
+                " ".join(str(error).split())[:300],
+                "write ids and titles as text, times as numbers or ISO 8601 text",
+            ) from error
+    return pa.table(table)
 
 
 def _object(line: bytes, path: Path, number: int) -> dict[str, object]:
