@@ -94,10 +94,11 @@ def _decoded(decoder: Any, data: bytes, path: Path, encoding: str, setting: str)
 
 
 def _refuse_utf16(data: bytes, path: Path, setting: str) -> None:
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:200]:
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if marked or 4 * data.count(b"\0", 0, 200) > len(data[:200]):
         raise RereError(
             f"text in UTF-8 in {path}",
-            "what looks like UTF-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "NUL bytes",
+            "what looks like UTF-16",
             f"save it as UTF-8, or set `{setting}: {{encoding: utf-16}}`",
         )
 

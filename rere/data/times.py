@@ -18,6 +18,7 @@ from rere.errors import RereError
 
 UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
 UNIT_EDGES = np.array([10.0**11, 10.0**14, 10.0**17])  # from here on, the next unit
+COARSE = ("float16", "float32", "Float32")
 LARGEST = 2.0**63  # no time is as large
 TIME_RULE = (
     "seconds since 1970, or milliseconds (every value at least 10^11), microseconds (10^14) or nanoseconds (10^17), "
@@ -107,7 +108,9 @@ def _from_numbers(column: pd.Series, numbers: pd.Series, place: str, first_row: 
     missing = numbers.isna()
     size = numbers.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
     _refuse(column, pd.Series(missing.to_numpy() | ~(np.abs(size) < LARGEST)), place, first_row)
-    unit = np.searchsorted(UNIT_EDGES, size, side="right")
+    if str(numbers.dtype) in COARSE:  # moments of today are two minutes apart there
+        raise RereError(f"times exact to the second in {place}", f"type {numbers.dtype}", "store them as float64")
+    unit = np.searchsorted(UNIT_EDGES, np.abs(size), side="right")
     if (other := unit != unit[0]).any():
         row = int(np.argmax(other))
         raise RereError(

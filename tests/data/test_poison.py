@@ -11,7 +11,7 @@ import pytest
 from ops.validation.expectations import validate_dataset
 from rere.catalog.index import build_index
 from rere.config.catalog import IndexConfig
-from rere.config.data import IngestConfig, SplitConfig, Tables, ValidationConfig
+from rere.config.data import IngestConfig, SplitConfig, TableFormat, Tables, ValidationConfig
 from rere.data.dataset import Dataset
 from rere.data.ingest import ingest
 from rere.data.profile import make_profile
@@ -49,7 +49,8 @@ def clean() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def write(events: pd.DataFrame, items: pd.DataFrame, folder: Path) -> Tables:
-    source = Tables(interactions=folder / "interactions.csv", items=folder / "items.csv")
+    lines = TableFormat(quotes="several_lines")  # some ids and titles hold line breaks
+    source = Tables(interactions=folder / "interactions.csv", items=folder / "items.csv", items_format=lines)
     for table, path in zip((events, items), (source.interactions, source.items), strict=True):
         table.to_csv(path, index=False)
     return source

@@ -22,6 +22,7 @@ MOMENT = START * 1_000_000  # microseconds
     ("given", "microseconds"),
     [
         (["1000000000", "1000000001.0"], [MOMENT, MOMENT + 1_000_000]),
+        ([-(10**17), -(10**17) - 1000], [-(10**14), -(10**14) - 1]),  # nanoseconds before 1970
         ([1_000_000_000, 5], [MOMENT, 5_000_000]),
         ([1_000_000_000_123, 1_000_000_000_000], [MOMENT + 123_000, MOMENT]),
         (["1000000000000001", "1000000000000000"], [MOMENT + 1, MOMENT]),
@@ -52,6 +53,7 @@ def test_times(given: list[object], microseconds: list[int]) -> None:
         (["1000000000000000", "1000000000000"], "microseconds and milliseconds mixed"),
         (["2001-09-09", "2001-13-09"], "'2001-13-09' .*in row 3"),
         ([True, False], "bool"),
+        (pd.Series([1.6e9], dtype="float32"), "float32"),
     ],
 )
 def test_bad_times_are_named(given: list[object], said: str) -> None:
