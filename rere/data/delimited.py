@@ -10,48 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import csv
 
 from rere.config.data import TableFormat
 from rere.data.blocks import LINE_BYTES, Block, line_blocks
 from rere.data.columns import require_columns
+from rere.data.quotes import STAND_IN, Rule, bad_quotes, check_quotes, closed, ends_of_records, line_ends
 from rere.errors import RereError
 
 COMMON = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar", "::": "::"}
-STAND_IN = b"\x1f"  # for delimiters that Arrow doesn't take: it is made for separating, and no text has it
 HEADER_BYTES = 1 << 16
-QUOTE, NEWLINE, RETURN, BACKSLASH = b'"\n\r\\'
-
-
-class Rule(NamedTuple):
-    """A format as it applies to one file."""
-
-    path: Path
-    setting: str  # that holds the format, for messages
-    encoding: str
-    delimiter: bytes
-    names: tuple[str, ...] | None
-    quotes: str
-    escape: str
-
-    @property
-    def mark(self) -> bytes:
-        """What separates fields once `Rule.prepared`."""
-        return self.delimiter if len(self.delimiter) == 1 else STAND_IN
-
-    def options(self) -> csv.ParseOptions:
-        return csv.ParseOptions(
-            delimiter=self.mark.decode(),
-            quote_char=False if self.quotes == "characters" else '"',
-            escape_char="\\" if self.escape == "backslash" else False,
-            newlines_in_values=self.quotes == "several_lines",
-        )
 
 
 def rule_of(path: Path, format: TableFormat, default: str, setting: str) -> Rule:
@@ -66,7 +38,7 @@ def column_names(rule: Rule) -> list[str]:
     header, rest = _header(_prepared(rule, next(_blocks(rule, HEADER_BYTES), Block(b"", 1))))
     if not header:
         raise RereError(f"a header line in {rule.path}", "an empty file", "give a file with rows")
-    _check_quotes(rule, Block(header, rest.first_line - 1))
+    check_quotes(rule, Block(header, rest.first_line - 1))
     with csv.open_csv(pa.BufferReader(header), parse_options=rule.options()) as reader:
         return list(reader.schema.names)
 
@@ -104,7 +76,7 @@ def text_parts(rule: Rule, columns: list[str]) -> Iterator[tuple[pd.DataFrame, i
             header_due = not header
         if not block.data:
             continue
-        _check_quotes(rule, block)
+        check_quotes(rule, block)
         frame = _parsed(rule, block, names, columns)
         yield frame, block.first_line
 
@@ -136,7 +108,7 @@ def _parsed(rule: Rule, block: Block, names: list[str], columns: list[str]) -> p
             f"{odd[0].actual_columns} in line {_line(rule, block, odd[0].number)}: {shown[:200]!r}",
             f"repair that line, or set `delimiter`, `quotes` or `escape` in `{rule.setting}`",
         ) from None
-    rows = len(_record_ends(rule, block.data))
+    rows = len(ends_of_records(rule, block.data))
     if table.num_rows != rows:
         raise RereError(
             f"{rows:,} rows from line {block.first_line:,} of {rule.path} on, as many as there are lines with text",
@@ -159,7 +131,7 @@ def _whole_records(rule: Rule, blocks: Iterator[Block]) -> Iterator[Block]:
     rest, line = b"", 1
     for block in blocks:
         data = rest + block.data
-        ends = np.flatnonzero(_ends(rule, data))
+        ends = np.flatnonzero(line_ends(rule, data))
         cut = int(ends[-1]) + 1 if len(ends) else 0
         if cut:
             yield Block(data[:cut], line)
@@ -168,39 +140,16 @@ def _whole_records(rule: Rule, blocks: Iterator[Block]) -> Iterator[Block]:
         if len(rest) > LINE_BYTES:
             break
     last = _prepared(rule, Block(rest, line))
-    if not _closed(rule, last.data):
-        _check_quotes(rule, last)  # which may know better where it went wrong
-        raise _bad_quotes(rule, line + last.data.count(b"\n", 0, last.data.rfind(b'"')), "a quote that is never closed")
+    if not closed(rule, last.data):
+        check_quotes(rule, last)  # which may know better where it went wrong
+        raise bad_quotes(rule, line + last.data.count(b"\n", 0, last.data.rfind(b'"')), "a quote that is never closed")
     if rest:
         yield Block(rest, line)
 
 
-def _closed(rule: Rule, data: bytes) -> bool:
-    return _without_escapes(rule, data).count(b'"') % 2 == 0
-
-
-def _ends(rule: Rule, data: bytes) -> np.ndarray:
-    """(bytes,) bool: line breaks outside quotes."""
-    characters = np.frombuffer(_without_escapes(rule, data), dtype=np.uint8)
-    ends = characters == NEWLINE
-    if rule.quotes == "several_lines":
-        ends &= ~np.logical_xor.accumulate(characters == QUOTE)
-    return ends
-
-
-def _record_ends(rule: Rule, data: bytes) -> np.ndarray:
-    """Places where the records end that hold anything."""
-    ends = np.flatnonzero(_ends(rule, data))
-    ends = ends if data.endswith(b"\n") else np.append(ends, len(data))
-    lengths = np.diff(ends, prepend=-1) - 1
-    characters = np.frombuffer(data, dtype=np.uint8)
-    only_return = (lengths == 1) & (characters[np.maximum(ends - 1, 0)] == RETURN)
-    return ends[(lengths > 0) & ~only_return]
-
-
 def _line(rule: Rule, block: Block, record: int) -> int:
     """Number of the line where a record (from 1) ends."""
-    return block.first_line + block.data.count(b"\n", 0, int(_record_ends(rule, block.data)[record - 1]))
+    return block.first_line + block.data.count(b"\n", 0, int(ends_of_records(rule, block.data)[record - 1]))
 
 
 def _header(block: Block) -> tuple[bytes, Block]:
@@ -219,84 +168,6 @@ def _prepared(rule: Rule, block: Block) -> Block:
         line = block.first_line + block.data.count(b"\n", 0, block.data.index(STAND_IN))
         raise RereError(f"text in {rule.path}", f"a control character (0x1f) in line {line}", "remove it")
     return block._replace(data=block.data.replace(rule.delimiter, STAND_IN))
-
-
-# ---------------------------------------------------------------- quotes
-
-
-def _without_escapes(rule: Rule, data: bytes) -> bytes:
-    """Escaped characters blanked out, nothing moved."""
-    if rule.escape == "none" or b"\\" not in data:
-        return data
-    return re.sub(rb"\\[^\r]", b"  ", data, flags=re.DOTALL)
-
-
-def _check_quotes(rule: Rule, block: Block) -> None:
-    """RereError for the first line whose quotes (or escapes) are not in place."""
-    quoted = rule.quotes != "characters" and b'"' in block.data
-    escaped = rule.escape == "backslash" and b"\\" in block.data
-    if rule.quotes == "several_lines" and quoted:
-        _check_records(rule, block)
-    elif quoted or escaped:
-        _check_lines(rule, block)
-
-
-def _check_lines(rule: Rule, block: Block) -> None:
-    lines = pc.split_pattern(pa.array([block.data], pa.large_binary()), b"\n").flatten()
-    special = pc.match_substring_regex(lines, r'["\\]' if rule.escape == "backslash" else '"')
-    numbers = np.flatnonzero(special.to_numpy(zero_copy_only=False))
-    lines = lines.take(pa.array(numbers))
-    good = pc.match_substring_regex(lines, _line_pattern(rule)).to_numpy(zero_copy_only=False)
-    if not good.all():
-        bad = int(np.argmin(good))
-        raise _bad_quotes(rule, block.first_line + int(numbers[bad]), lines[bad].as_py())
-
-
-def _line_pattern(rule: Rule) -> str:
-    """A whole line of fields whose quotes are in place."""
-    mark = f"\\x{{{rule.mark[0]:02x}}}"
-    slash, pair = (r"\\", r"|\\[^\r]") if rule.escape == "backslash" else ("", "")
-    plain, first, inner = f"[^{slash}{mark}]", f'[^{slash}{mark}"]', f'[^{slash}"]'
-    if rule.quotes == "characters":
-        field = f"(?:{plain}{pair})*"
-    else:
-        field = f'(?:"(?:{inner}|""{pair})*"|(?:(?:{first}{pair})(?:{plain}{pair})*)?)'
-    return f"(?s)^{field}(?:{mark}{field})*\\r?$"
-
-
-def _check_records(rule: Rule, block: Block) -> None:
-    """RFC 4180 to the letter: every second quote opens a field or doubles the one before, the others close one."""
-    characters = np.frombuffer(_without_escapes(rule, block.data), dtype=np.uint8)
-    quotes = np.flatnonzero(characters == QUOTE)
-    framed = np.concatenate([[NEWLINE], characters, [NEWLINE]])  # framed[n] is what stands before characters[n]
-    before, after = framed[quotes], framed[quotes + 2]
-    bad = ~np.isin(after, [rule.mark[0], NEWLINE, RETURN, QUOTE])
-    bad[::2] = ~np.isin(before, [rule.mark[0], NEWLINE, QUOTE])[::2]
-    if bad.any():
-        place = int(quotes[np.argmax(bad)])
-        low, high = block.data.rfind(b"\n", 0, place) + 1, block.data.find(b"\n", place)
-        line = block.first_line + block.data.count(b"\n", 0, place)
-        raise _bad_quotes(rule, line, block.data[low : high if high >= 0 else None])
-
-
-def _bad_quotes(rule: Rule, line: int, content: bytes | str) -> RereError:
-    text = content if isinstance(content, str) else content.decode()
-    text = text.replace(rule.mark.decode(), rule.delimiter.decode())
-    remedies = [
-        ("a quote is a character like any other", "quotes: characters"),
-        ("quoted text goes on over several lines", "quotes: several_lines"),
-        ('a backslash stands before what is meant as text (\\")', "escape: backslash"),
-    ]
-    if '\\"' in text and rule.escape == "none":
-        remedies = remedies[::-1]
-    current = (f"quotes: {rule.quotes}", f"escape: {rule.escape}")
-    told = [f"`{rule.setting}: {{{value}}}` where {when}" for when, value in remedies if value not in current]
-    return RereError(
-        f"quotes that open and close a field in {rule.path}"
-        + ("" if rule.quotes == "several_lines" else ", on one line"),
-        f"line {line}: {text[:200].rstrip()!r}",
-        f"repair that line, or set {', or '.join(told)}",
-    )
 
 
 def _yaml(mark: str) -> str:
