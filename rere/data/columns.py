@@ -11,6 +11,8 @@ import pandas as pd
 
 from rere.errors import RereError
 
+EXACT_FLOATS = 2.0**53  # beyond, neighbouring whole numbers are one double
+
 
 def require_file(path: Path, role: str) -> Path:
     """The path, when a file is there; RereError otherwise."""
