@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from rere.models.tree_log_probs import TreeLogProbs, group_tree
 
 from benchmarks import usual
 from benchmarks.common import add_sizes, arguments, interleaved, prepare, random_prompts, save, show, sizes, subject
@@ -23,6 +22,7 @@ from benchmarks.decoding import bare_forward
 from rere.config.rl import RankingReward, RuleReward
 from rere.decoding.beam import beam_search
 from rere.models.tree_attention import TreeModel
+from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from rere.training.checkpoint import Reference
 from rere.training.rl.losses import Counts, grpo, k3
 from rere.training.rl.rewards import Group, group_advantages, total_reward

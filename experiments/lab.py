@@ -16,7 +16,8 @@ from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.models.backbone import Checkpoint
-from rere.recommenders.item_models import KINDS, ItemModels
+from rere.recommenders.fitting import FITS
+from rere.recommenders.item_models import KINDS, ItemModels, model_type
 from rere.recommenders.sequential.base import SequentialRecommender
 from rere.training.preference.train import train_preference
 from rere.training.rl.train import train_rl
@@ -70,16 +71,15 @@ class Lab:
 
     def item_model(self, kind: str) -> SequentialRecommender:
         """SASRec, GRU4Rec or Caser."""
-        model_type, fit = KINDS[kind]
         config = self._item_model_config(kind)
         work = self.root / name_of(kind, config)
         if not (work / "manifest.json").exists():
             histories, targets = self.world.rows("valid")
             started = time.perf_counter()
-            model = fit(self.world.sequences, len(self.world.item_index), histories, targets, config)
+            model = FITS[kind](self.world.sequences, len(self.world.item_index), histories, targets, config)
             model.save(work)
             (work.parent / f"{work.name}.seconds").write_text(f"{time.perf_counter() - started:.1f}")
-        return model_type.load(work)
+        return model_type(kind).load(work)
 
     def item_model_seconds(self, kind: str) -> float:
         """How long its fit took."""

@@ -1,21 +1,3 @@
-"""How artifacts are kept: sealed directories, Parquet, JSON; never a pickle. Importing registers them all."""
-
-from materializers.catalog import CatalogIndexMaterializer
-from materializers.checkpoint import CheckpointMaterializer
-from materializers.dataset import DatasetMaterializer, WindowsMaterializer
-from materializers.directory import DirectoryMaterializer
-from materializers.item_models import ItemModelsMaterializer
-from materializers.records import RecordMaterializer, ValidationReportMaterializer
-from materializers.table import TableMaterializer
-
-__all__ = [
-    "CatalogIndexMaterializer",
-    "CheckpointMaterializer",
-    "DatasetMaterializer",
-    "DirectoryMaterializer",
-    "ItemModelsMaterializer",
-    "RecordMaterializer",
-    "TableMaterializer",
-    "ValidationReportMaterializer",
-    "WindowsMaterializer",
-]
+"""How artifacts are kept: sealed directories, Parquet, JSON; never a pickle. One file per kind; nothing is imported
+here, for a step is cached by the files that it reaches.
+"""

@@ -1,4 +1,4 @@
-"""The rows that a retraining learns from, and what it starts from."""
+"""The rows that a retraining learns from."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any, ClassVar
 from zenml.metadata.metadata_types import MetadataType
 
 from materializers.directory import DirectoryMaterializer
-from materializers.records import RecordMaterializer
-from rere.catalog.warm_start import StartRecord
 from rere.data.collected import Collected
 
 
@@ -22,7 +20,3 @@ class CollectedMaterializer(DirectoryMaterializer):
 
     def facts(self, data: Collected) -> dict[str, MetadataType]:
         return {"base": data.report.base, "new": data.report.new, "newest": data.report.newest}
-
-
-class StartMaterializer(RecordMaterializer):
-    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (StartRecord,)

@@ -6,9 +6,11 @@ upload is not atomic) and checked when loading. Pictures of the data lie beside 
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+from zenml.artifact_stores import BaseArtifactStore
 from zenml.enums import ArtifactType, VisualizationType
 from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
@@ -57,19 +59,16 @@ class DirectoryMaterializer(BaseMaterializer):
                 fileio.copy(str(directory / name), target, overwrite=True)
 
     def load(self, data_type: type[Any]) -> Any:
+        called = f"{self.uri}/{self.FOLDER}"
+        remedy = f"run {remedy_for(self.uri)}, then the pipeline again: the step that made it will make it anew"
         here = Path(self.uri) / self.FOLDER
         if here.is_dir():  # a local store: read in place, a checkpoint may be gigabytes
-            verify(here)
+            verify(here, called, remedy)
             return self.read(here, data_type)
         with self.get_temporary_directory(delete_at_exit=False) as scratch:
-            for folder, _, files in self.artifact_store.walk(f"{self.uri}/{self.FOLDER}"):
-                for file in files:
-                    source = f"{_text(folder)}/{_text(file)}"
-                    target = Path(scratch) / PurePosixPath(source).relative_to(self.uri)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    fileio.copy(source, str(target))
             there = Path(scratch) / self.FOLDER
-            verify(there)
+            fetch(self.artifact_store, called, there)
+            verify(there, called, remedy)
             return self.read(there, data_type)
 
     def save_visualizations(self, data: Any) -> dict[str, VisualizationType]:
@@ -92,6 +91,21 @@ class DirectoryMaterializer(BaseMaterializer):
     def compute_content_hash(self, data: Any) -> str:
         # Equal content gives equal cache keys downstream, whichever run made it.
         return fingerprint(self._sums)
+
+
+def fetch(store: BaseArtifactStore, source: str, target: Path) -> None:
+    """Copy a directory of an artifact store to this machine; one that isn't there leaves nothing."""
+    for folder, _, files in store.walk(source):
+        for file in files:
+            place = f"{_text(folder)}/{_text(file)}"
+            copy = target / PurePosixPath(place).relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            fileio.copy(place, str(copy))
+
+
+def remedy_for(uri: str) -> str:
+    """The command that makes ZenML forget an artifact that is damaged or gone."""
+    return f"`rere mend {shlex.quote(uri)}`"
 
 
 def _text(name: Any) -> str:

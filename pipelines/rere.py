@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
+from ops.runtime.named import named_content, named_sums
 from pipelines.checked import checked_pipeline
 from rere.config.catalog import IndexConfig
 from rere.config.data import IngestConfig, SplitConfig, ValidationConfig
@@ -50,14 +53,21 @@ def rere_pipeline(
 ) -> None:
     """Train, judge and register a generative recommender."""
     settings = {stage: chosen.model_dump(mode="json") for stage, chosen in locals().items()}
+    settings |= named_by(catalog, rl)
 
-    check_backbone(catalog, sft, rl)
+    check_backbone(catalog, sft, rl, named_content(catalog, rl))
     dataset = ingest(data, source_fingerprint(data.source))
     accepted, _ = validate(dataset, checks)
     rows = split(dataset, accepted, windows)
-    index = index_items(dataset, validate_split(dataset, rows, checks), catalog, after=CHECKED)
-    tuned = fine_tune(rows, index, sft)
+    index = index_items(dataset, validate_split(dataset, rows, checks), catalog, named_content(catalog), after=CHECKED)
+    tuned = fine_tune(rows, index, sft, named_content(catalog.backbone))
     judge(dataset, accepted, rows, index, tuned, rl, item_models, evaluation, promotion, settings)
+
+
+def named_by(*settings: BaseModel) -> dict[str, Any]:
+    """An entry for the record of a run's settings: the sums of what they name, where they name anything."""
+    sums = named_sums(*settings)
+    return {"named": sums} if sums else {}
 
 
 def judge(
@@ -73,8 +83,8 @@ def judge(
     settings: dict[str, Any],
 ) -> None:
     """The second half, which retraining shares: reinforce, evaluate, promote; takes the first half's artifacts."""
-    fitted = train_item_models(dataset, rows, index, item_models)
-    reinforced = reinforce(tuned, rows, index, fitted, rl, item_models.teacher)
+    fitted, teacher = train_item_models(dataset, rows, index, item_models)
+    reinforced = reinforce(tuned, rows, index, teacher, rl, named_content(rl))
     baselines = rank_baselines(dataset, rows, index, fitted, item_models, evaluation)
     results, metrics = evaluate(dataset, rows, index, baselines, tuned, reinforced, evaluation)
     decision, rival = gate(reinforced, index, dataset, rows, accepted, results, evaluation, promotion)

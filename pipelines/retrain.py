@@ -6,8 +6,9 @@ the champion's, and so does fine-tuning. Without a champion it is a first run.
 
 from __future__ import annotations
 
+from ops.runtime.named import named_content
 from pipelines.checked import checked_pipeline
-from pipelines.rere import CHECKED, judge
+from pipelines.rere import CHECKED, judge, named_by
 from rere.config.catalog import IndexConfig
 from rere.config.data import IngestConfig, SplitConfig, ValidationConfig
 from rere.config.evaluation import EvaluationConfig
@@ -41,8 +42,9 @@ def retrain_pipeline(
 ) -> None:
     """Train on from the champion with new interactions, judge, register."""
     settings = {stage: chosen.model_dump(mode="json") for stage, chosen in locals().items()}
+    settings |= named_by(catalog, rl)
 
-    check_backbone(catalog, sft, rl)
+    check_backbone(catalog, sft, rl, named_content(catalog, rl))
     base, source = find_base(promotion.model_name), source_fingerprint(data.source)
     known = base.rows if base is not None and retrain.base == "champion" else None
     collected = collect_new(known, data, source) if known is not None else collect_all(data, source)
@@ -50,10 +52,11 @@ def retrain_pipeline(
     accepted, _ = validate(dataset, checks)
     rows = split(dataset, accepted, windows)
     sound = validate_split(dataset, rows, checks)
+    named = named_content(catalog)
     if base is not None and isinstance(retrain.start, FromChampion):
-        index, start = continue_items(dataset, sound, base.catalog, catalog, retrain.start, after=CHECKED)
-        tuned = fine_tune_on(base.model, start, rows, index, sft, retrain.start)
+        index, start = continue_items(dataset, sound, base.catalog, catalog, named, retrain.start, after=CHECKED)
+        tuned = fine_tune_on(base.model, start, rows, index, sft, named_content(catalog.backbone), retrain.start)
     else:
-        index = index_items(dataset, sound, catalog, after=CHECKED)
-        tuned = fine_tune(rows, index, sft)
+        index = index_items(dataset, sound, catalog, named, after=CHECKED)
+        tuned = fine_tune(rows, index, sft, named_content(catalog.backbone))
     judge(dataset, accepted, rows, index, tuned, rl, item_models, evaluation, promotion, settings)

@@ -18,6 +18,7 @@ from ops.registry import champion_log as champion
 from ops.registry import mlflow_registry as registry
 from ops.runtime.reports import write_report
 from pipelines.checked import settings_error
+from pipelines.rere import named_by
 from pipelines.retrain import retrain_pipeline
 from rere.errors import RereError
 from rere.project import in_project
@@ -69,6 +70,7 @@ def _retrain(config: Path, when: When, timeout: float, began: float) -> Outcome:
     champion.repair(name)
     base = find_base(name)
     settings = {stage: value.model_dump(mode="json") for stage, value in chosen.items()}
+    settings |= named_by(chosen["catalog"], chosen["rl"])
     plan = make_plan(chosen["data"], chosen["retrain"], name, settings, base)
     if plan.type == "skip" and when == "changed":
         return Outcome(

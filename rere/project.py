@@ -7,15 +7,18 @@ to the project's root; paths on a command line to the current directory, as ever
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shlex
 from pathlib import Path
+from urllib.parse import quote
 
 from rere.errors import RereError
 
 VARIABLE = "RERE_PROJECT"
 MARKS = ("rere_pipeline.py", ".rere")
 ENVIRONMENT = Path(".rere", "env.sh")  # written by infra/local_stack.py
+LONGEST = 150  # characters of a file's name that are taken from something's name; systems allow 255
 CODE = Path(__file__).resolve().parents[1]
 
 
@@ -43,6 +46,17 @@ def project_root() -> Path:
         f"none from {here} upwards",
         "go to the project, or name it: `rere --project DIRECTORY ...`",
     )
+
+
+def file_name(name: str) -> str:
+    """What a file for something of this name (a model, say) is called: in its directory whatever the name holds.
+
+    Different names give different files.
+    """
+    plain = quote(name, safe=" ")
+    if len(plain) > LONGEST:
+        plain = f"{plain[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return plain
 
 
 def in_project() -> contextlib.AbstractContextManager[None]:

@@ -11,8 +11,11 @@ from rere.config.sft import SFTConfig
 
 
 @step(name="check_backbone", cache_policy=cache_policy(__name__))
-def check_backbone(catalog: IndexConfig, sft: SFTConfig, rl: RLConfig) -> None:
-    """Stop a run that would end at training, or after it: seconds now instead of hours later."""
+def check_backbone(catalog: IndexConfig, sft: SFTConfig, rl: RLConfig, named_sha256: str) -> None:
+    """Stop a run that would end at training, or after it: seconds now instead of hours later.
+
+    `named_sha256` is the content of what the settings name (see `ops.runtime.named`).
+    """
     from rere.training.check import check_backbone as check
 
     check(catalog, sft, rl)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rere.project import project_root
+from rere.project import file_name, project_root
 from rere.serving.config import BatchConfig
 from rere.serving.edits_log import read_edits
 from rere.serving.live_catalog import CatalogEdits
@@ -12,7 +12,7 @@ from rere.serving.live_catalog import CatalogEdits
 
 def default_edits(model: str) -> Path:
     """The file of a registered model: in the project, wherever the command was started."""
-    return project_root() / ".rere" / "serving" / f"{Path(model).name}.json"
+    return project_root() / ".rere" / "serving" / f"{file_name(model)}.json"
 
 
 def batch_edits(config: BatchConfig) -> CatalogEdits:

@@ -40,7 +40,7 @@ def evaluate(
     from rere.recommenders.popularity import Popularity
 
     models = {"SFT": tuned, "ReRe": reinforced}
-    inputs = (windows.fingerprint, catalogue_fingerprint(catalog), *(repr(model.verify()) for model in models.values()))
+    inputs = (windows.fingerprint, catalogue_fingerprint(catalog), *(repr(model.sums()) for model in models.values()))
     with work_directory("evaluate", config.as_one(), *inputs, code_fingerprint(__name__)) as work:
         generative = evaluate_checkpoints(models, windows, catalog, config, work)
     results = pd.concat([baselines, generative], ignore_index=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 from zenml import ArtifactConfig, step
 
 from materializers.catalog import CatalogIndexMaterializer
-from materializers.collected import StartMaterializer
+from materializers.start import StartMaterializer
 from ops.runtime.cache_keys import cache_policy
 from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.warm_start import StartRecord, continued_or_new
@@ -19,9 +19,12 @@ from rere.data.validation_report import ValidationReport
 
 @step(cache_policy=cache_policy(__name__), output_materializers=CatalogIndexMaterializer)
 def index_items(
-    dataset: Dataset, validation: ValidationReport, config: IndexConfig
+    dataset: Dataset, validation: ValidationReport, config: IndexConfig, named_sha256: str
 ) -> Annotated[CatalogIndex, ArtifactConfig(name="catalog")]:
-    """Index the catalogue of a data set whose rows passed their checks."""
+    """Index the catalogue of a data set whose rows passed their checks.
+
+    `named_sha256` is the content of what `config` names (see `ops.runtime.named`): a changed model misses the cache.
+    """
     validation.raise_if_failed()
     return build_index(dataset.items, config)
 
@@ -32,7 +35,12 @@ def index_items(
     output_materializers={"catalog": CatalogIndexMaterializer, "start": StartMaterializer},
 )
 def continue_items(
-    dataset: Dataset, validation: ValidationReport, champion: CatalogIndex, config: IndexConfig, start: FromChampion
+    dataset: Dataset,
+    validation: ValidationReport,
+    champion: CatalogIndex,
+    config: IndexConfig,
+    named_sha256: str,
+    start: FromChampion,
 ) -> tuple[
     Annotated[CatalogIndex, ArtifactConfig(name="catalog")], Annotated[StartRecord, ArtifactConfig(name="start")]
 ]:

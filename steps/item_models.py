@@ -14,15 +14,26 @@ from rere.data.dataset import Dataset, Windows
 from rere.recommenders.item_models import ItemModels
 
 
-@step(name="item_models", cache_policy=cache_policy(__name__), output_materializers=ItemModelsMaterializer)
+# One materializer for several outputs goes through a set in ZenML 0.98: the cache key would change at random.
+@step(
+    name="item_models",
+    cache_policy=cache_policy(__name__),
+    output_materializers={"item_models": ItemModelsMaterializer, "teacher": ItemModelsMaterializer},
+)
 def train_item_models(
     dataset: Dataset, windows: Windows, catalog: CatalogIndex, config: ItemModelsConfig
-) -> Annotated[ItemModels, ArtifactConfig(name="item_models")]:
-    """Fit on the training period; the best epoch by validation NDCG@10 is kept."""
+) -> tuple[
+    Annotated[ItemModels, ArtifactConfig(name="item_models")], Annotated[ItemModels, ArtifactConfig(name="teacher")]
+]:
+    """Fit on the training period; the best epoch by validation NDCG@10 is kept.
+
+    Returns all models, and the teacher alone: a change of another model leaves the teacher's pupil cached.
+    """
     from rere.data.sequences import training_sequences
-    from rere.recommenders.item_models import fit_item_models
+    from rere.recommenders.fitting import fit_item_models
 
     valid, index = windows.of("valid"), catalog.index_of
     histories = [[index[item] for item in history] for history in valid["history"]]
     targets = [index[item] for item in valid["target"]]
-    return fit_item_models(training_sequences(dataset), len(catalog.item_ids), histories, targets, config)
+    fitted = fit_item_models(training_sequences(dataset), len(catalog.item_ids), histories, targets, config)
+    return fitted, fitted.only(fitted.teacher(config.teacher))

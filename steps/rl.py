@@ -28,20 +28,20 @@ def reinforce(
     start: Checkpoint,
     windows: Windows,
     catalog: CatalogIndex,
-    item_models: ItemModels,
+    teacher: ItemModels,
     config: RLConfig,
-    teacher: str,
+    named_sha256: str,
 ) -> Annotated[Checkpoint, ArtifactConfig(name="rere_model")]:
     """Train on from the fine-tuned model; a killed run resumes.
 
     Args:
-        teacher: which of the item models a collaborative reward asks.
+        teacher: the one item model that a collaborative reward asks.
+        named_sha256: content of what `config` names, a custom reward's code above all (see `ops.runtime.named`).
     """
     from rere.training.rl.train import train_rl
 
-    kind = item_models.teacher(teacher)
-    mentor = item_models.models[kind]
-    lessons = fingerprint({str(n): repr(record) for n, record in enumerate(mentor.curves)}) + kind
-    inputs = (fingerprint(start.verify()), windows.fingerprint, catalogue_fingerprint(catalog), lessons)
+    [(kind, mentor)] = teacher.models.items()
+    lessons = fingerprint({str(n): repr(record) for n, record in enumerate(mentor.curves)}) + kind + mentor.code()
+    inputs = (fingerprint(start.sums()), windows.fingerprint, catalogue_fingerprint(catalog), lessons, named_sha256)
     with work_directory("rl", config.as_one(), *inputs, code_fingerprint(__name__)) as work:
         return train_rl(start, windows, catalog, config, work, mlflow_log("rl", config), mentor)

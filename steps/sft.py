@@ -26,10 +26,13 @@ from rere.models.backbone import Checkpoint
     output_materializers=CheckpointMaterializer,
 )
 def fine_tune(
-    windows: Windows, catalog: CatalogIndex, config: SFTConfig
+    windows: Windows, catalog: CatalogIndex, config: SFTConfig, backbone_sha256: str
 ) -> Annotated[Checkpoint, ArtifactConfig(name="sft_model")]:
-    """Fine-tune the backbone that the catalogue was indexed for; a killed run resumes."""
-    return _tuned(windows, catalog, config, None)
+    """Fine-tune the backbone that the catalogue was indexed for; a killed run resumes.
+
+    `backbone_sha256` is the content of what the backbone's settings name (see `ops.runtime.named`).
+    """
+    return _tuned(windows, catalog, config, backbone_sha256, None)
 
 
 @step(
@@ -44,20 +47,23 @@ def fine_tune_on(
     windows: Windows,
     catalog: CatalogIndex,
     config: SFTConfig,
+    backbone_sha256: str,
     warm: FromChampion,
 ) -> Annotated[Checkpoint, ArtifactConfig(name="sft_model")]:
     """Fine-tune on from the champion's weights, where the catalogue goes on from its; else from the backbone."""
     if start.type == "backbone":
-        return _tuned(windows, catalog, config, None)
+        return _tuned(windows, catalog, config, backbone_sha256, None)
     shorter = config.model_copy(update={"epochs": warm.epochs, "learning_rate": warm.learning_rate})
-    return _tuned(windows, catalog, shorter, champion)
+    return _tuned(windows, catalog, shorter, backbone_sha256, champion)
 
 
-def _tuned(windows: Windows, catalog: CatalogIndex, config: SFTConfig, start: Checkpoint | None) -> Checkpoint:
+def _tuned(
+    windows: Windows, catalog: CatalogIndex, config: SFTConfig, backbone_sha256: str, start: Checkpoint | None
+) -> Checkpoint:
     from rere.training.sft.train import train_sft
 
     backbone = catalog.config.backbone
-    parent = fingerprint(start.verify()) if start else "none"
-    inputs = (windows.fingerprint, catalogue_fingerprint(catalog), parent)
+    parent = fingerprint(start.sums()) if start else "none"
+    inputs = (windows.fingerprint, catalogue_fingerprint(catalog), backbone_sha256, parent)
     with work_directory("sft", config.as_one(), backbone, *inputs, code_fingerprint(__name__)) as work:
         return train_sft(windows, catalog, backbone, config, work, mlflow_log("sft", config), start=start)

@@ -79,3 +79,25 @@ def test_a_project_without_a_stack_is_refused(tmp_path: Path, monkeypatch: pytes
     assert stack_environment(tmp_path) == {}
     with pytest.raises(RereError, match="make stack"):
         use_stack()
+
+
+def test_the_file_of_a_name_lies_in_its_directory_whatever_the_name(tmp_path: Path) -> None:
+    names = [
+        "rere",
+        "..",
+        ".",
+        "../../up",
+        "/etc/passwd",
+        "a/b",
+        "c/b",
+        "a%2Fb",
+        "a\\b",
+        "n\x00l",
+        "ü" * 300,
+        "ü" * 301,
+    ]
+    files = [tmp_path / f"{project.file_name(name)}.lock" for name in names]
+    for file in files:
+        file.touch()
+    assert len({*tmp_path.iterdir()}) == len(names)
+    assert files[0].name == "rere.lock"

@@ -27,10 +27,12 @@ from zenml.utils.metadata_utils import log_metadata
 
 from ops.registry import mlflow_registry as registry
 from ops.registry.zenml_registry import metadata_of
+from rere.artifacts.manifest import writing
 from rere.errors import RereError
+from rere.project import file_name, project_root
 
 PREFIX = "event."
-LOCKS = "RERE_LOCK_DIR"  # environment variable; default: .rere/locks
+LOCKS = "RERE_LOCK_DIR"  # environment variable; default: .rere/locks in the project
 
 
 class Event(BaseModel):
@@ -222,9 +224,10 @@ def _stage_version(name: str) -> str | None:
 @contextmanager
 def _alone(name: str) -> Iterator[None]:
     """One move at a time on this machine; across machines, the log tells who came first."""
-    place = Path(os.environ.get(LOCKS, ".rere/locks"))
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / f"{name}.lock").open("a") as file:
+    place = Path(os.environ.get(LOCKS) or project_root() / ".rere" / "locks")
+    with writing(place):
+        place.mkdir(parents=True, exist_ok=True)
+    with (place / f"{file_name(name)}.lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -82,7 +82,7 @@ def serving_settings(windows: Windows, evaluation: EvaluationConfig) -> dict[str
 def content_of(model: Checkpoint, catalog: CatalogIndex, settings: dict[str, Any]) -> str:
     """What a version is known by: SHA-256 over weights and records, catalogue and serving settings."""
     parts = {name: str(value) for name, value in settings.items()}
-    return fingerprint({"model": fingerprint(model.verify()), "catalog": catalogue_fingerprint(catalog), **parts})
+    return fingerprint({"model": fingerprint(model.sums()), "catalog": catalogue_fingerprint(catalog), **parts})
 
 
 def newest_interaction(dataset: Dataset) -> int | None:

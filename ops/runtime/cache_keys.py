@@ -1,7 +1,12 @@
 """What a step's cache key must cover: the project's code that the step can reach, and the packages' versions.
 
-ZenML hashes a step function's own source, not what it calls. `cache_policy(__name__)` follows the imports of
-the step's module through the project's packages (also imports inside functions) and adds those files.
+ZenML hashes a step function's own source, not what it calls. `cache_policy(__name__)` follows the imports of the
+step's module through the project's packages (also imports inside functions) and adds those files. Left out is what
+can't change a result: imports for type checkers, and page templates that no reached file names.
+
+A step so depends on what it imports. Where a value decides at run time which module is needed (the kind of an item
+model), that module is loaded by name and its sum travels with the artifact; `ops.runtime.named` sums up what settings
+name.
 """
 
 from __future__ import annotations
@@ -44,16 +49,15 @@ def package_versions() -> str:
 
 def reachable_files(module: str) -> list[str]:
     """Paths, relative to the project's root, of `module`, all project modules it imports, and the page templates
-    that lie beside them, sorted."""
+    that these name, sorted."""
     found: set[Path] = set()
     waiting = [module]
     while waiting:
         for file in _files(waiting.pop()):
             if file not in found:
                 found.add(file)
-                waiting += _imports(file)
-    templates = {page for folder in {file.parent for file in found} for page in folder.glob("templates/*")}
-    return sorted(file.relative_to(ROOT).as_posix() for file in found | templates)
+                waiting += _read(file)[0]
+    return sorted(file.relative_to(ROOT).as_posix() for file in found | _templates(found))
 
 
 def code_fingerprint(module: str) -> str:
@@ -72,12 +76,38 @@ def _files(module: str) -> list[Path]:
 
 
 @cache
-def _imports(file: Path) -> tuple[str, ...]:
-    """Names that a file imports from the project's packages; `from a import b` gives `a.b`, a module or not."""
+def _read(file: Path) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Names that a file imports from the project's packages, and its text constants.
+
+    `from a import b` gives `a.b`, a module or not.
+    """
     names: list[str] = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    texts: set[str] = set()
+    waiting: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names += [f"{node.module}.{alias.name}" for alias in node.names] + [node.module]
-    return tuple(name for name in names if name.split(".")[0] in PROJECT)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            texts.add(node.value)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            waiting += node.orelse
+        else:
+            waiting += ast.iter_child_nodes(node)
+    return tuple(name for name in names if name.split(".")[0] in PROJECT), frozenset(texts)
+
+
+def _templates(files: set[Path]) -> set[Path]:
+    """Page templates that files name, and those which these include or extend."""
+    left = {page for folder in ROOT.joinpath("rere").rglob("templates") for page in folder.iterdir()}
+    texts = {text for file in files for text in _read(file)[1]}
+    named = {page for page in left if page.name in texts}
+    found: set[Path] = set()
+    while named:
+        found |= named
+        left -= named
+        sources = [page.read_text(encoding="utf-8") for page in named]
+        named = {page for page in left if any(f'"{page.name}"' in source for source in sources)}
+    return found

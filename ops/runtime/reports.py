@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ops.runtime.cache_keys import ROOT
 from rere.artifacts.manifest import writing
+from rere.project import project_root
 
 
 def write_report(html: str, name: str) -> Path:
     """Write a self-contained page; returns where it lies."""
-    path = Path(os.environ.get("RERE_REPORTS_DIR") or ROOT / "reports") / f"{name}.html"
+    path = Path(os.environ.get("RERE_REPORTS_DIR") or project_root() / "reports") / f"{name}.html"
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(html, encoding="utf-8")

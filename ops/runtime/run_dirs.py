@@ -1,7 +1,8 @@
 """Where a training step keeps its checkpoints until its result is stored, so that a killed run resumes.
 
-`$RERE_WORK_DIR` (default `.rere/work` in the project) holds one directory a training, named by a hash of all
-that determines it: settings, inputs, code. A rerun of the same finds it; another setting never does.
+`$RERE_WORK_DIR` (default `.rere/work` in the project) holds one directory per training, named by a hash of all that
+determines it: settings, inputs, code. A rerun of the same finds it; another setting never does. Of two runs of the same
+at once, the second is turned away: the first one's result will be in the cache.
 """
 
 from __future__ import annotations
@@ -17,9 +18,18 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from ops.runtime.cache_keys import ROOT
 from rere.artifacts.manifest import writing
 from rere.catalog.index import CatalogIndex
+from rere.errors import RereError
+from rere.project import project_root
+from rere.runtime.lease import Held, Lease
+
+_held: dict[Path, Lease] = {}  # of this process
+
+
+def work_root() -> Path:
+    """The directory of all work directories."""
+    return Path(os.environ.get("RERE_WORK_DIR") or project_root() / ".rere" / "work")
 
 
 @contextmanager
@@ -29,19 +39,52 @@ def work_directory(stage: str, *determinants: str | BaseModel) -> Iterator[Path]
     It can't go at once: the result lies in it until ZenML has stored it, after the step returned.
 
     Raises:
-        RereError: what is done within can't be written, for the disk is full or read-only.
+        RereError: what is done within can't be written, for the disk is full or read-only; or another process works
+            in it.
     """
     texts = [part if isinstance(part, str) else part.model_dump_json() for part in determinants]
     key = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
-    root = Path(os.environ.get("RERE_WORK_DIR") or ROOT / ".rere" / "work")
+    root = work_root()
     directory = root / f"{stage}-{key}"
     with writing(root):
-        directory.mkdir(parents=True, exist_ok=True)
-        yield directory
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+        _hold(directory)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            yield directory
+        except BaseException:
+            _held.pop(directory).release()
+            raise
+    atexit.register(end_work, directory)
+
+
+def end_work(directory: Path) -> None:
+    """Remove a work directory, and give it back where this process holds it."""
+    shutil.rmtree(directory, ignore_errors=True)
+    if directory in _held:
+        _held.pop(directory).release()
+
+
+def lease_of(directory: Path) -> Lease:
+    """The lease on a work directory; it lies beside it."""
+    return Lease(directory.with_name(f"{directory.name}.lock"))
 
 
 def catalogue_fingerprint(catalog: CatalogIndex) -> str:
     """SHA-256 of a catalogue: ids, titles, tokens, prompt head."""
     seen = [catalog.item_ids, catalog.titles, catalog.item_tokens, list(catalog.prompt_head)]
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+
+
+def _hold(directory: Path) -> None:
+    if directory in _held:  # the same work again, before this process has ended
+        return
+    lease = lease_of(directory)
+    try:
+        lease.take()
+    except Held as held:
+        raise RereError(
+            f"no other run of the same training (its directory is {directory})",
+            f"one that is under way: {held.holder or 'another process'}",
+            "wait until it has ended and run again: this step then comes from the cache",
+        ) from None
+    _held[directory] = lease

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,9 @@ from rere.errors import RereError
 MANIFEST = "manifest.json"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 FORBIDDEN = (errno.EACCES, errno.EPERM)
+REMEDY = "delete what is left of it and make it again: run the command that made it"
+SETTLED = 0.1  # seconds; a file that changed a moment ago may change again without another time
+_read: dict[Path, tuple[tuple[int, ...], str]] = {}  # of this process: file -> its state, and its sum then
 
 
 def sha256(path: Path) -> str:
@@ -41,20 +45,38 @@ def seal(directory: Path) -> dict[str, str]:
     return sums
 
 
-def verify(directory: Path) -> dict[str, str]:
-    """Check `directory` against its manifest; returns the sums.
+def sealed(directory: Path, called: str | None = None, remedy: str | None = None) -> dict[str, str]:
+    """The sums that `directory` was sealed with: relative path -> SHA-256. No file but the manifest is read.
+
+    Args:
+        called: what a message calls the directory, where it is a copy of something.
+        remedy: what a message advises.
+
+    Raises:
+        RereError: no manifest (half-written, or gone), or one that was cut short.
+    """
+    manifest, called = directory / MANIFEST, called or str(directory)
+    if not manifest.is_file():
+        got = f"no {MANIFEST}: it is half-written" if directory.is_dir() else "nothing there"
+        raise RereError(f"a finished artifact at {called}", got, remedy or REMEDY)
+    try:
+        sums: dict[str, str] = json.loads(manifest.read_text(encoding="utf-8"))
+    except ValueError as error:  # a copy that was cut short
+        raise RereError(f"a whole {called}/{MANIFEST}", f"an unreadable one ({error})", remedy or REMEDY) from error
+    return sums
+
+
+def verify(directory: Path, called: str | None = None, remedy: str | None = None) -> dict[str, str]:
+    """Check `directory` against its manifest; returns the sums. See `sealed` for the arguments.
+
+    A file that this process has read before isn't read again unless it changed: a model is summed up once where it
+    enters, however many steps of a run take it.
 
     Raises:
         RereError: no manifest (half-written), a missing or extra file, or a file whose sum differs.
     """
-    manifest = directory / MANIFEST
-    remedy = "delete it and rerun the step that makes it (`zenml pipeline run rere_pipeline`)"
-    if not manifest.is_file():
-        raise RereError(f"a finished artifact at {directory}", f"no {MANIFEST}: it is half-written", remedy)
-    try:
-        expected: dict[str, str] = json.loads(manifest.read_text(encoding="utf-8"))
-    except ValueError as error:  # a copy that was cut short
-        raise RereError(f"a whole {manifest}", f"an unreadable one ({error})", remedy) from error
+    expected = sealed(directory, called, remedy)
+    called = called or str(directory)
     found = {
         path.relative_to(directory).as_posix(): path
         for path in directory.rglob("*")
@@ -62,11 +84,26 @@ def verify(directory: Path) -> dict[str, str]:
     }
     if found.keys() != expected.keys():
         odd = ", ".join(sorted(found.keys() ^ expected.keys()))
-        raise RereError(f"the files that {manifest} lists", f"a difference in: {odd}", remedy)
+        raise RereError(f"the files that {called}/{MANIFEST} lists", f"a difference in: {odd}", remedy or REMEDY)
     for name, path in found.items():
-        if sha256(path) != expected[name]:
-            raise RereError(f"{name} as {manifest} records it", "other bytes: it was altered", remedy)
+        if _sum_of(path) != expected[name]:
+            raise RereError(
+                f"{name} as {called}/{MANIFEST} records it", "other bytes: it was altered", remedy or REMEDY
+            )
     return expected
+
+
+def _sum_of(path: Path) -> str:
+    """SHA-256 of a file; from memory where this process has read it and it has the size, times and number it had."""
+    began, about = time.time(), path.stat()
+    state = (about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino)
+    known = _read.get(path.resolve())
+    if known is not None and known[0] == state:
+        return known[1]
+    found = sha256(path)
+    if about.st_mtime < began - SETTLED:
+        _read[path.resolve()] = (state, found)
+    return found
 
 
 def fingerprint(sums: dict[str, str]) -> str:

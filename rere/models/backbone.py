@@ -28,7 +28,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from rere.artifacts.manifest import seal, sha256, verify
+from rere.artifacts.manifest import seal, sealed, sha256, verify
 from rere.config.backbone import Backbone, GGUFModel, HubModel, LocalModel, ScratchModel
 from rere.errors import RereError
 from rere.models.attention import own_attention
@@ -52,6 +52,10 @@ class Checkpoint:
     def verify(self) -> dict[str, str]:
         """Check every file against the manifest; raises RereError when half-written or altered."""
         return verify(self.path)
+
+    def sums(self) -> dict[str, str]:
+        """What it was sealed with, file -> SHA-256: what it is known by. Checked when it was loaded, not here."""
+        return sealed(self.path)
 
     def curves(self) -> list[dict[str, float]]:
         """Training records in order, each with `update` and the metrics measured there."""
@@ -227,10 +231,10 @@ def _locate(backbone: HubModel | LocalModel | GGUFModel) -> tuple[str, dict[str,
     if isinstance(backbone, LocalModel):
         check_model_directory(backbone.path)
         return str(backbone.path), {"local_files_only": True}
-    return str(_converted(_gguf_file(backbone))), {"local_files_only": True}
+    return str(_converted(gguf_file(backbone))), {"local_files_only": True}
 
 
-def _gguf_file(backbone: GGUFModel) -> Path:
+def gguf_file(backbone: GGUFModel) -> Path:
     """The GGUF file itself: by path, or found in an installed package without importing it."""
     if backbone.path is not None:
         check_gguf(backbone.path)

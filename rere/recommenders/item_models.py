@@ -1,25 +1,30 @@
-"""The item models that a run fits: rivals to judge, and the teacher of a collaborative reward."""
+"""The item models of a run: rivals to judge, and the teacher of a collaborative reward.
+
+A kind's module is imported only when a model of that kind is read, so that what uses one kind doesn't depend on the
+code of the others. A model's record holds the sum of its module instead (see `SequentialRecommender.write`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import importlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from rere.artifacts.manifest import seal, verify
-from rere.config.recommenders import ItemModelsConfig
 from rere.recommenders.sequential.base import SCORE, SequentialRecommender
-from rere.recommenders.sequential.caser import Caser, fit_caser
-from rere.recommenders.sequential.gru4rec import GRU4Rec, fit_gru4rec
-from rere.recommenders.sequential.sasrec import SASRec, fit_sasrec
 
-KINDS: dict[str, tuple[type[SequentialRecommender], Any]] = {
-    "sasrec": (SASRec, fit_sasrec),
-    "gru4rec": (GRU4Rec, fit_gru4rec),
-    "caser": (Caser, fit_caser),
+KINDS = {
+    "sasrec": "rere.recommenders.sequential.sasrec:SASRec",
+    "gru4rec": "rere.recommenders.sequential.gru4rec:GRU4Rec",
+    "caser": "rere.recommenders.sequential.caser:Caser",
 }
+
+
+def model_type(kind: str) -> type[SequentialRecommender]:
+    """The class of a kind's models."""
+    module, name = KINDS[kind].split(":")
+    found: type[SequentialRecommender] = getattr(importlib.import_module(module), name)
+    return found
 
 
 class ItemModels:
@@ -34,6 +39,10 @@ class ItemModels:
             return choice
         return max(self.models, key=lambda kind: best_score(self.models[kind]))
 
+    def only(self, kind: str) -> ItemModels:
+        """The model of one kind."""
+        return ItemModels({kind: self.models[kind]})
+
     def save(self, directory: Path) -> None:
         """Each model's files side by side, sealed as a whole."""
         directory.mkdir(parents=True, exist_ok=True)
@@ -45,22 +54,9 @@ class ItemModels:
     def load(cls, directory: Path) -> ItemModels:
         """Read what `save` wrote; raises RereError when half-written or altered."""
         verify(directory)
-        return cls({kind: KINDS[kind][0].read(directory) for kind in KINDS if (directory / f"{kind}.json").exists()})
+        return cls({kind: model_type(kind).read(directory) for kind in KINDS if (directory / f"{kind}.json").exists()})
 
 
 def best_score(model: SequentialRecommender) -> float:
     """Validation NDCG@10 of the epoch that was kept."""
     return max(record[SCORE] for record in model.curves)
-
-
-def fit_item_models(
-    sequences: Sequence[np.ndarray],
-    items: int,
-    valid_histories: Sequence[Sequence[int]],
-    valid_targets: Sequence[int],
-    config: ItemModelsConfig,
-) -> ItemModels:
-    """Fit the rivals and the teacher, each once: see `fit_sequential` for the arguments."""
-    kinds = [kind for kind in KINDS if kind in {*config.rivals, config.teacher}]
-    rows = (sequences, items, valid_histories, valid_targets)
-    return ItemModels({kind: KINDS[kind][1](*rows, getattr(config, kind)) for kind in kinds})

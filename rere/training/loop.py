@@ -35,10 +35,10 @@ from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs
 from rere.recommenders.generative import GenerativeRecommender
 from rere.runtime import distributed
+from rere.runtime.launch import Log
 from rere.runtime.progress import progress
 from rere.training.adaptation import adapt, merged
 from rere.training.checkpoint import Reference, Weights, load_progress, restore, save_progress, snapshot, trainable
-from rere.training.sft.train import Log
 
 SCORE = "valid_ndcg@10"
 Config = TypeVar("Config", PreferenceConfig, RLConfig)
@@ -133,7 +133,7 @@ class PolicyRun(ABC, Generic[Config]):
             "stage": self.name,
             "settings": self.config.model_dump(mode="json"),
             "windows": self.windows.fingerprint,
-            "start": self.start.verify(),
+            "start": self.start.sums(),
             "updates": self.update,
             "start_" + SCORE: self.curves[0][SCORE],
             "best_" + SCORE: self.best_score,

@@ -83,7 +83,7 @@ def test_an_altered_index_is_refused(world_catalog, tmp_path, harm):
         (tmp_path / "extra.txt").write_text("x")
     else:
         (tmp_path / "manifest.json").unlink()
-    with pytest.raises(RereError, match=r"delete it and rerun"):
+    with pytest.raises(RereError, match=r"make it again"):
         CatalogIndex.load(tmp_path)
 
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from rere.models.prefix_cache import PrefixCache
-from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from rere.catalog.trie import build_trie
 from rere.decoding.beam import beam_search
 from rere.errors import RereError
 from rere.models.attention import NAME, own_attention
+from rere.models.prefix_cache import PrefixCache
 from rere.models.tree_attention import TreeModel, check_engine
+from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from tests.decoding.test_beam import END, VOCABULARY, random_items, random_prompts
 from tests.oracles import item_log_probs, stock_beam_search
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rere.models.prefix_cache import BLOCK, PrefixCache
 
 from rere.catalog.trie import build_trie
 from rere.decoding.beam import beam_search
+from rere.models.prefix_cache import BLOCK, PrefixCache
 from rere.models.tree_attention import TreeModel
 from tests.decoding.test_beam import VOCABULARY, random_items, tiny_model
 

@@ -6,7 +6,6 @@ import itertools
 
 import pytest
 import torch
-from rere.models.tree_log_probs import TreeLogProbs, group_tree
 
 from rere.catalog.index import build_index
 from rere.catalog.trie import build_trie
@@ -15,6 +14,7 @@ from rere.config.decoding import Beam, Multinomial
 from rere.decoding.unconstrained import find_items, generate_freely, item_end, written_lengths
 from rere.errors import RereError
 from rere.models.tree_attention import TreeModel
+from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from tests.conftest import TINY
 from tests.decoding.test_beam import END, VOCABULARY, random_items, random_prompts, tiny_model
 

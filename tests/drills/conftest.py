@@ -14,7 +14,7 @@ from rere.data.collected import collect
 from rere.data.dataset import Dataset, Windows
 from rere.data.raw import RawData
 from rere.models.backbone import Checkpoint
-from rere.recommenders.item_models import fit_item_models
+from rere.recommenders.fitting import fit_item_models
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 from tests.drills.victims import SFT

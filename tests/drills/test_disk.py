@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from materializers import DatasetMaterializer
+from materializers.dataset import DatasetMaterializer
 from ops.runtime import run_dirs as work
 from ops.runtime.reports import write_report
 from rere.artifacts.manifest import writing
@@ -66,6 +66,8 @@ def test_training_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
     made = train()
     assert made.verify().keys() == tuned.verify().keys()
     assert made.verify()["model.safetensors"] == tuned.verify()["model.safetensors"]
+    work.end_work(made.path.parent)
+    assert not list(place.iterdir())
 
 
 @pytest.mark.parametrize(("options", "said"), [("", "No space left on device"), ("ro", "Read-only file system")])

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from materializers import DatasetMaterializer
+from materializers.dataset import DatasetMaterializer
 from rere.catalog.index import CatalogIndex
 from rere.data.dataset import Dataset, Windows
 from rere.errors import RereError
@@ -88,5 +88,5 @@ def test_a_manifest_that_was_cut_short_is_one_clear_message(world_dataset: Datas
     world_dataset.save(tmp_path)
     manifest = tmp_path / "manifest.json"
     manifest.write_text(manifest.read_text(encoding="utf-8")[:40], encoding="utf-8")
-    with pytest.raises(RereError, match=r"a whole .*manifest\.json; got an unreadable one.*rerun the step"):
+    with pytest.raises(RereError, match=r"a whole .*manifest\.json; got an unreadable one.*make it again"):
         Dataset.load(tmp_path)

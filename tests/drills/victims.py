@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from materializers import DatasetMaterializer
 from materializers import directory as materializing
+from materializers.dataset import DatasetMaterializer
 from rere.catalog.index import CatalogIndex
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig

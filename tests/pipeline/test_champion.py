@@ -341,3 +341,17 @@ def test_a_diff_shows_what_differs(stage: Stage, monkeypatch: pytest.MonkeyPatch
     assert "failed" in output
     assert "settings.rl.lr" in rere("diff", "1", "2", "--all")[1]
     assert rere("diff", "1", "9")[0] == 1
+
+
+def test_the_lock_is_the_projects_wherever_a_move_is_made(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    (root / ".rere").mkdir(parents=True)
+    elsewhere.mkdir()
+    monkeypatch.delenv(champion.LOCKS)
+    monkeypatch.setenv("RERE_PROJECT", str(root))
+    monkeypatch.chdir(elsewhere)
+    champion.move(NAME, "1", "ada", "first")
+    assert [path.name for path in (root / ".rere" / "locks").iterdir()] == [f"{NAME}.lock"]
+    assert list(elsewhere.iterdir()) == []

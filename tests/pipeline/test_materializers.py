@@ -9,15 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from materializers import (
-    CatalogIndexMaterializer,
-    CheckpointMaterializer,
-    DatasetMaterializer,
-    DirectoryMaterializer,
-    ItemModelsMaterializer,
-    TableMaterializer,
-    WindowsMaterializer,
-)
+from materializers.catalog import CatalogIndexMaterializer
+from materializers.checkpoint import CheckpointMaterializer
+from materializers.dataset import DatasetMaterializer, WindowsMaterializer
+from materializers.directory import DirectoryMaterializer
+from materializers.item_models import ItemModelsMaterializer
+from materializers.table import TableMaterializer
 from rere.artifacts.manifest import MANIFEST, seal
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import ScratchModel
@@ -26,7 +23,7 @@ from rere.config.recommenders import GRU4RecConfig, ItemModelsConfig, SASRecConf
 from rere.data.dataset import Dataset, IngestReport, Windows
 from rere.errors import RereError
 from rere.models.backbone import Checkpoint
-from rere.recommenders.item_models import fit_item_models
+from rere.recommenders.fitting import fit_item_models
 
 
 def a_dataset() -> Dataset:

@@ -62,7 +62,7 @@ def failed_report() -> ValidationReport:
 
 def test_nothing_is_indexed_before_the_checks_passed(world_items: pd.DataFrame) -> None:
     with pytest.raises(RereError, match=r"a title for every item.*row 7 \(item_id=x9\).*give those items a title"):
-        index_items.entrypoint(SimpleNamespace(items=world_items), failed_report(), IndexConfig())
+        index_items.entrypoint(SimpleNamespace(items=world_items), failed_report(), IndexConfig(), "")
 
 
 def test_fine_tuning_works_in_its_own_directory(
@@ -88,15 +88,18 @@ def test_fine_tuning_works_in_its_own_directory(
     monkeypatch.setattr("rere.training.sft.train.train_sft", train)
     monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
     monkeypatch.setattr(work.atexit, "register", lambda *planned, **options: None)
+    fine_tune.entrypoint(world_windows, world_catalog, SFTConfig(), "another backbone under the same name")
+    other = used.pop()
     for config in (SFTConfig(), SFTConfig(), SFTConfig(epochs=9)):
-        fine_tune.entrypoint(world_windows, world_catalog, config)
+        fine_tune.entrypoint(world_windows, world_catalog, config, "")
     assert used[0] == used[1] != used[2]
+    assert other not in used
     assert {place.parent for place in used} == {tmp_path}
 
     champion = save_checkpoint(load_model(ScratchModel(layers=1, width=8, heads=1), 300, 0), tmp_path / "old", [], {})
     for kind in ("champion", "backbone"):  # on from the champion where the catalogue goes on from its, else as ever
         start = StartRecord.model_validate({"type": kind, "reason": "", "known_items": 0, "new_items": 0})
-        inputs = (champion, start, world_windows, world_catalog, SFTConfig(), FromChampion(epochs=1))
+        inputs = (champion, start, world_windows, world_catalog, SFTConfig(), "", FromChampion(epochs=1))
         fine_tune_on.entrypoint(*inputs)
     assert begun[-2:] == [(1, champion), (SFTConfig().epochs, None)]
     assert used[-2] not in used[:3]

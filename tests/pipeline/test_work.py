@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from ops.runtime import run_dirs as work
 from rere.config.sft import SFTConfig
+from rere.errors import RereError
 
 
 @pytest.fixture
@@ -47,3 +51,24 @@ def test_another_number_of_processes_goes_on_in_the_same_directory(at_exit: list
         with work.work_directory("sft", SFTConfig(processes=processes).as_one(), "data") as place:
             places.add(place)
     assert len(places) == 1
+
+
+def test_the_second_run_of_the_same_is_turned_away_and_the_firsts_work_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import sys, time\nfrom rere.config.sft import SFTConfig\nfrom ops.runtime import run_dirs as work\n"
+        "with work.work_directory('sft', SFTConfig(), 'data') as place:\n"
+        "    (place / 'checkpoint').write_text('live')\n    print('works', flush=True)\n    time.sleep(3600)\n"
+    )
+    environment = {**os.environ, "RERE_WORK_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "works\n"
+    monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
+    second = work.work_directory("sft", SFTConfig(), "data")
+    with pytest.raises(RereError, match=rf"under way: process {first.pid} of .*run again: this step then comes from"):
+        second.__enter__()
+    assert [place.read_text(encoding="utf-8") for place in tmp_path.glob("*/checkpoint")] == ["live"]
+    first.kill()
+    first.wait()

@@ -19,7 +19,7 @@ from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.models.backbone import Checkpoint
-from rere.recommenders.item_models import KINDS
+from rere.recommenders.item_models import model_type
 from rere.runtime import distributed
 from rere.runtime.launch import work as take_part
 from rere.training.rl.train import train_rl
@@ -70,7 +70,7 @@ def work(spec, log):
     torch.set_num_threads(1)
     place = Path(spec["place"])
     windows, catalog = Windows.load(place / "windows"), CatalogIndex.load(place / "catalog")
-    teacher, start = KINDS["sasrec"][0].load(place / "teacher"), Checkpoint(place / "start")
+    teacher, start = model_type("sasrec").load(place / "teacher"), Checkpoint(place / "start")
     train_sft(windows, catalog, TINY, SFT, place / "sft", log)
     train_sft(windows, catalog, TINY, SFT, place / "sft-one-two", nothing)  # goes on from one process's checkpoint
     with contextlib.suppress(Killed):

@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from rere.models.tree_log_probs import TreeLogProbs, group_tree
 
 from rere.catalog.index import build_index
 from rere.catalog.trie import build_trie
@@ -19,6 +18,7 @@ from rere.config.training import LoRA
 from rere.decoding.beam import beam_search
 from rere.errors import RereError
 from rere.models.tree_attention import TreeModel
+from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from rere.training.loop import SCORE
 from rere.training.preference.train import preference_losses, random_negatives, train_preference, without_target
 from rere.training.sft.train import train_sft

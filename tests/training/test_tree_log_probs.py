@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rere.models.tree_log_probs import TreeLogProbs, group_tree
 
 from rere.catalog.trie import build_trie
 from rere.models.tree_attention import TreeModel
+from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from tests.decoding.test_beam import ARCHITECTURES, random_items, random_prompts, tiny_model
 from tests.oracles import item_log_probs
 

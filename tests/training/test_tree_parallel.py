@@ -11,12 +11,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from peft import LoraConfig, get_peft_model
-from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from torch.nn.parallel import DistributedDataParallel
 
 from infra.patience import until
 from rere.catalog.trie import build_trie
 from rere.models.tree_attention import TreeModel
+from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from tests.decoding.test_beam import random_items, random_prompts, tiny_model
 
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"

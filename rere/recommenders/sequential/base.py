@@ -8,10 +8,11 @@ they read a history.
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
@@ -19,14 +20,17 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from rere.artifacts.manifest import seal, verify
-from rere.config.recommenders import CaserConfig, GRU4RecConfig, SASRecConfig
+from rere.artifacts.manifest import seal, sha256, verify
 from rere.errors import RereError
 from rere.evaluation.metrics import ndcg, target_ranks
 from rere.models.backbone import default_device
 from rere.recommenders.base import Ranking
-from rere.recommenders.sequential.networks import Rows, SequentialConfig, SequentialNetwork
+from rere.recommenders.sequential.networks import Rows, SequentialNetwork
 from rere.runtime.progress import progress
+
+if TYPE_CHECKING:
+    from rere.config.recommenders import CaserConfig, GRU4RecConfig, SASRecConfig
+    from rere.recommenders.sequential.networks import SequentialConfig
 
 SCORE = "valid_ndcg@10"
 ROWS_AT_ONCE = 256  # histories a forward: bounds the (P, I) scores
@@ -74,6 +78,10 @@ class SequentialRecommender:
             scores[part, :width] = top.values.cpu().numpy()
         return Ranking(items, scores)
 
+    def code(self) -> str:
+        """SHA-256 of the module that the model is made by."""
+        return sha256(Path(inspect.getfile(type(self))))
+
     def save(self, directory: Path) -> None:
         """Weights as safetensors, settings and curves as JSON; sealed."""
         directory.mkdir(parents=True, exist_ok=True)
@@ -81,10 +89,18 @@ class SequentialRecommender:
         seal(directory)
 
     def write(self, directory: Path) -> None:
-        """Its two files, whose names no other kind of model has."""
+        """Its two files, whose names no other kind of model has.
+
+        The record holds the sum of the module that the model is made by: who asks the model depends on that code too.
+        """
         weights = {name: weight.cpu().contiguous() for name, weight in self.network.state_dict().items()}
         save_file(weights, directory / f"{self.key}.safetensors")
-        facts = {"items": self.items, "config": self.config.model_dump(mode="json"), "curves": self.curves}
+        facts = {
+            "items": self.items,
+            "config": self.config.model_dump(mode="json"),
+            "curves": self.curves,
+            "code": self.code(),
+        }
         (directory / f"{self.key}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
     @classmethod

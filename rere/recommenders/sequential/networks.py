@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from rere.config.recommenders import CaserConfig, GRU4RecConfig, SASRecConfig
+if TYPE_CHECKING:
+    from rere.config.recommenders import CaserConfig, GRU4RecConfig, SASRecConfig
 
-SequentialConfig = SASRecConfig | GRU4RecConfig | CaserConfig
+    SequentialConfig = SASRecConfig | GRU4RecConfig | CaserConfig
+
 Rows = Sequence[Sequence[int] | np.ndarray]
 
 

@@ -27,8 +27,8 @@ from rere.decoding.beam import beam_search
 from rere.errors import RereError
 from rere.models.backbone import Checkpoint
 from rere.models.tree_log_probs import group_tree
+from rere.runtime.launch import Log
 from rere.training.loop import PolicyRun, Tally
-from rere.training.sft.train import Log
 
 
 def train_preference(

@@ -11,7 +11,7 @@ from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.models.backbone import Checkpoint
 from rere.recommenders.base import Recommender
-from rere.recommenders.item_models import KINDS
+from rere.recommenders.item_models import KINDS, model_type
 from rere.recommenders.sequential.base import SequentialRecommender
 from rere.runtime import in_processes
 from rere.runtime.launch import Log
@@ -39,7 +39,7 @@ def rl_in_processes(
                 type(teacher).__name__,
                 "train with `processes: 1`, or with one of these",
             )
-        spec["teacher"] = next(kind for kind, (model, _) in KINDS.items() if isinstance(teacher, model))
+        spec["teacher"] = teacher.key
         teacher.save(work / "inputs" / "teacher")
     in_processes.run(f"{__name__}:worker", windows, catalog, config, work, spec, log)
     return Checkpoint(work / "model")
@@ -49,6 +49,6 @@ def worker(spec: dict[str, Any], windows: Windows, catalog: CatalogIndex, log: L
     from rere.training.rl.train import train_rl
 
     work, kind = Path(spec["work"]), spec["teacher"]
-    teacher = None if kind is None else KINDS[kind][0].load(work / "inputs" / "teacher")
+    teacher = None if kind is None else model_type(kind).load(work / "inputs" / "teacher")
     config = RLConfig.model_validate(spec["config"])
     train_rl(Checkpoint(Path(spec["start"])), windows, catalog, config, work, log, teacher)

@@ -30,6 +30,7 @@ from rere.models.tree_log_probs import group_tree
 from rere.recommenders.base import Recommender
 from rere.recommenders.debiased import item_log_probs
 from rere.runtime import distributed
+from rere.runtime.launch import Log
 from rere.training.loop import SCORE, PolicyRun, Tally
 from rere.training.rl.losses import LOSSES, Counts, k3, mpo
 from rere.training.rl.processes import rl_in_processes
@@ -42,7 +43,6 @@ from rere.training.rl.rewards import (
     with_targets,
 )
 from rere.training.rl.rollout import Rollout, rollout
-from rere.training.sft.train import Log
 
 __all__ = ["SCORE", "train_rl"]
 

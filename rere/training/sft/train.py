@@ -97,7 +97,7 @@ def train_sft(
         "stage": "sft",
         "settings": config.model_dump(mode="json"),
         "backbone": backbone.model_dump(mode="json"),
-        **({"parent": fingerprint(start.verify())} if start else {}),
+        **({"parent": fingerprint(start.sums())} if start else {}),
         "windows": windows.fingerprint,
         "updates": trainer.state.global_step,
         "targets_an_epoch": _targets(train),

@@ -1,0 +1,91 @@
+"""Print the page on caching, whose table says which edit reruns which step: `python -m pipelines.caching`."""
+
+from __future__ import annotations
+
+from ops.runtime.cache_keys import reachable_files
+
+# In the pipeline's order; gate, review, promote and summarise always run.
+STEPS = (
+    "ingest",
+    "validate",  # and validate_split
+    "split",
+    "index_items",
+    "sft",
+    "item_models",
+    "rl",
+    "baselines",
+    "evaluate",
+    "report",
+)
+EDITS = {
+    "rere/data/tables.py": "the reader of CSV and Parquet tables",
+    "rere/config/data.py": "settings of sources, split and checks",
+    "ops/validation/suites.py": "a check of the data",
+    "rere/data/windows.py": "how prediction rows are cut",
+    "rere/config/catalog.py": "settings of the item codes",
+    "rere/config/backbone.py": "settings of the backbones",
+    "rere/catalog/warm_start.py": "how a retraining goes on from the champion's catalogue",
+    "rere/config/sft.py": "settings of fine-tuning",
+    "rere/training/sft/train.py": "fine-tuning",
+    "rere/recommenders/sequential/caser.py": "Caser",
+    "rere/recommenders/sequential/sasrec.py": "SASRec",
+    "rere/config/recommenders.py": "settings of the item models",
+    "rere/config/rl.py": "settings of RL, a reward's description",
+    "rere/training/rl/rewards.py": "a reward",
+    "rere/training/rl/losses.py": "a loss",
+    "rere/decoding/beam.py": "constrained beam search",
+    "rere/config/evaluation.py": "settings of the evaluation",
+    "rere/evaluation/bootstrap.py": "the intervals",
+    "rere/config/promotion.py": "settings of the gate, a check's description",
+    "rere/evaluation/gate.py": "the gate's checks",
+    "rere/reporting/templates/report.html.j2": "the report's page",
+    "rere/config/retraining.py": "settings of retraining",
+    "rere/serving/http/app.py": "the HTTP service",
+}
+PAGE = """\
+# What an edit reruns
+
+A step is served from the cache when all of this is as it was: its parameters, the *content* of its inputs, the content
+of what its settings name (below), the project's files that its module reaches through imports, and the versions of the
+packages that can change a result.
+
+The steps that an edit of a file runs anew. What follows them runs anew only where their result changed. (A trained
+model's record holds its times, so a model that was trained again counts as changed.)
+
+{table}
+
+`gate`, `review`, `promote` and `summarise` always run: who the champion is stands in the registry, which the cache
+doesn't see. An item model's file isn't in the key of `rl`, which asks one of them, the teacher: the sum of that file
+travels in the teacher's record, so an edit of the teacher's file reruns `rl`, and an edit of another model's doesn't.
+
+## What settings name
+
+Their content belongs to the key, whatever the name says:
+
+| setting | what is summed up | steps |
+|---|---|---|
+| `data.source`: files, directories | the files | `ingest` |
+| `catalog.backbone`: `directory`, `gguf` (file or package), a `hub` id that is a local directory | all files | \
+`index_items`, `sft` |
+| `catalog.semantic.embedding`, a reward's `embedding`: a sentence-transformers directory | all files | \
+`index_items`, `rl` |
+| `rl.rewards`: a `custom` reward | its module, and those of yours that it imports, at any depth | `rl` |
+
+A hub's id counts by its name and revision: pin the revision. Files that a reward's code opens by itself aren't seen.
+The directory that a killed training left is found again by the same key, so a changed reward never goes on from a
+checkpoint of the old one.
+"""
+
+
+def page() -> str:
+    """docs/caching.md, made of the code as it is."""
+    reached = {step: reachable_files(f"steps.{step}") for step in STEPS}
+    lines = ["| an edit of | | reruns |", "|---|---|---|"]
+    for file, what in EDITS.items():
+        steps = ", ".join(f"`{step}`" for step, files in reached.items() if file in files)
+        lines.append(f"| `{file}` | {what} | {steps or 'nothing that is cached'} |")
+    return PAGE.format(table="\n".join(lines))
+
+
+if __name__ == "__main__":
+    print(page(), end="")
