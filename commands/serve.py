@@ -58,6 +58,7 @@ def serve(
     from pydantic import ValidationError
 
     from ops.registry.alias import AliasSource
+    from ops.registry.edits import default_edits
     from rere.errors import RereError
     from rere.serving.config import ServingConfig
     from rere.serving.engine.follow import Follower
@@ -65,7 +66,6 @@ def serve(
     from rere.serving.http.app import create_app
     from rere.serving.http.guard import Tokens
     from rere.serving.http.server import make_server
-    from steps.edits import default_edits
 
     try:
         config = ServingConfig.model_validate(yaml.safe_load(settings.read_text("utf-8")) or {} if settings else {})

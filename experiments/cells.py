@@ -10,6 +10,7 @@ from typing import Any
 from experiments.lab import Lab
 from rere.config.backbone import GGUFModel
 from rere.config.catalog import IndexConfig
+from rere.config.decoding import Normalisation
 from rere.config.preference import PreferenceConfig
 from rere.config.recommenders import EASEConfig, ItemModelsConfig
 from rere.config.rl import RLConfig
@@ -27,6 +28,11 @@ SEMANTIC, SEMANTIC_SFT = IndexConfig(code="semantic"), SFTConfig(epochs=6)  # it
 TITLES, TITLES_SFT = IndexConfig(code="title"), SFTConfig(epochs=3)  # nine tokens an item: free generation needs them
 D3_WEIGHT = 0.3  # by validation, see docs/decisions.md
 TEACHER = ItemModelsConfig().teacher
+
+# All language models of a study are judged under one normalisation, whatever they were trained under: identical weights
+# must get identical numbers. What is written freely has no trie to normalise over: that study is judged under `vocab`.
+JUDGED: Normalisation = "trie"
+JUDGED_FREE: Normalisation = "vocab"
 
 # The paper's setting at a rate and length for the small model; REINFORCED is the default of the pipeline.
 PAPER = RLConfig.model_validate(
@@ -53,58 +59,64 @@ class Made:
     facts: dict[str, Any] | None = None
 
 
+Make = Callable[[Lab, Normalisation], Made]
+
+
 @dataclass(frozen=True)
 class Cell:
-    """One row of a table; `every`: judged on every so-manieth user's test rows."""
+    """One row of a table.
+
+    make: takes the normalisation that the recommender is judged under, which is `judged`
+    every: judged on every n-th user's test rows
+    """
 
     label: str
-    make: Callable[[Lab], Made]
+    make: Make
     every: int = 1
+    judged: Normalisation = JUDGED
 
 
-def popularity(lab: Lab) -> Made:
+def popularity(lab: Lab, judged: Normalisation) -> Made:
     return Made(Popularity.fit(lab.world.sequences, len(lab.world.item_index)))
 
 
-def ease(lab: Lab) -> Made:
+def ease(lab: Lab, judged: Normalisation) -> Made:
     started = time.perf_counter()
     model = fit_ease(lab.world.sequences, len(lab.world.item_index), EASEConfig())
     return Made(model, time.perf_counter() - started)
 
 
-def item_model(kind: str) -> Callable[[Lab], Made]:
-    def make(lab: Lab) -> Made:
+def item_model(kind: str) -> Make:
+    def make(lab: Lab, judged: Normalisation) -> Made:
         model = lab.item_model(kind)
         return Made(model, lab.item_model_seconds(kind))
 
     return make
 
 
-def tuned(index: IndexConfig, sft: SFTConfig = SFT) -> Callable[[Lab], Made]:
-    return lambda lab: generative(lab, index, lab.tuned(index, sft))
+def tuned(index: IndexConfig, sft: SFTConfig = SFT) -> Make:
+    return lambda lab, judged: generative(lab, index, lab.tuned(index, sft), judged)
 
 
-def debiased(lab: Lab) -> Made:
-    start = generative(lab, INDEX, lab.tuned(INDEX, SFT)).recommender
+def debiased(lab: Lab, judged: Normalisation) -> Made:
+    start = generative(lab, INDEX, lab.tuned(INDEX, SFT), judged).recommender
     assert isinstance(start, GenerativeRecommender)
     return Made(DebiasedRecommender(start, lab.item_model("sasrec"), D3_WEIGHT))
 
 
-def preferring(config: PreferenceConfig) -> Callable[[Lab], Made]:
-    return lambda lab: generative(lab, INDEX, lab.preferring(INDEX, SFT, config))
+def preferring(config: PreferenceConfig) -> Make:
+    return lambda lab, judged: generative(lab, INDEX, lab.preferring(INDEX, SFT, config), judged)
 
 
-def reinforced(
-    config: RLConfig, index: IndexConfig = INDEX, sft: SFTConfig = SFT, **changes: Any
-) -> Callable[[Lab], Made]:
+def reinforced(config: RLConfig, index: IndexConfig = INDEX, sft: SFTConfig = SFT, **changes: Any) -> Make:
     """RL with some settings changed."""
     changed = RLConfig.model_validate({**config.model_dump(), **changes})
-    return lambda lab: generative(lab, index, lab.reinforced(index, sft, changed, TEACHER), changed.normalisation)
+    return lambda lab, judged: generative(lab, index, lab.reinforced(index, sft, changed, TEACHER), judged)
 
 
-def generative(lab: Lab, index: IndexConfig, checkpoint: Checkpoint, normalisation: Any = "trie") -> Made:
+def generative(lab: Lab, index: IndexConfig, checkpoint: Checkpoint, judged: Normalisation) -> Made:
     facts = checkpoint.facts()
-    recommender = GenerativeRecommender("model", checkpoint.path, lab.index(index), 20, normalisation)
+    recommender = GenerativeRecommender("model", checkpoint.path, lab.index(index), 20, judged)
     kept: dict[str, Any] = {
         key: facts[key] for key in ("start_valid_ndcg@10", "best_valid_ndcg@10", "best_update") if key in facts
     }
@@ -115,11 +127,12 @@ def generative(lab: Lab, index: IndexConfig, checkpoint: Checkpoint, normalisati
     return Made(recommender, facts.get("seconds", 0.0), facts.get("tokens", 0.0), kept)
 
 
-def freely(made: Callable[[Lab], Made]) -> Callable[[Lab], Made]:
-    """The same model, judged by what it writes without the constraint."""
+def freely(made: Make) -> Make:
+    """The same model, judged by what it writes without the constraint: by its probability over the vocabulary."""
 
-    def make(lab: Lab) -> Made:
-        found = made(lab)
+    def make(lab: Lab, judged: Normalisation) -> Made:
+        assert judged == JUDGED_FREE
+        found = made(lab, judged)
         assert isinstance(found.recommender, GenerativeRecommender)
         return replace(found, recommender=UnconstrainedRecommender("model", found.recommender.model, lab.index(TITLES)))
 
@@ -188,12 +201,12 @@ TITLED, TITLED_FREE = (
     reinforced(PAPER, TITLES, TITLES_SFT, generation=generation) for generation in ("constrained", "unconstrained")
 )
 GENERATION = [  # free generation takes a second for six lists: a fourth of the users
-    Cell("SFT (start), constrained", tuned(TITLES, TITLES_SFT), every=4),
-    Cell("SFT (start), free", freely(tuned(TITLES, TITLES_SFT)), every=4),
-    Cell("RL constrained, constrained", TITLED, every=4),
-    Cell("RL constrained, free", freely(TITLED), every=4),
-    Cell("RL free, constrained", TITLED_FREE, every=4),
-    Cell("RL free, free", freely(TITLED_FREE), every=4),
+    Cell("SFT (start), constrained", tuned(TITLES, TITLES_SFT), every=4, judged=JUDGED_FREE),
+    Cell("SFT (start), free", freely(tuned(TITLES, TITLES_SFT)), every=4, judged=JUDGED_FREE),
+    Cell("RL constrained, constrained", TITLED, every=4, judged=JUDGED_FREE),
+    Cell("RL constrained, free", freely(TITLED), every=4, judged=JUDGED_FREE),
+    Cell("RL free, constrained", TITLED_FREE, every=4, judged=JUDGED_FREE),
+    Cell("RL free, free", freely(TITLED_FREE), every=4, judged=JUDGED_FREE),
 ]
 # A pretrained model on two CPU cores: codes of title prefixes (a fourth of the tokens of full titles), bfloat16, and a
 # fourth of the users (`movielens-quarter`). Full fine-tuning learns more from as many tokens than LoRA; RL trains

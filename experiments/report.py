@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.cells import STUDIES, Cell
-from experiments.run import EVALUATION, ROOT, result_path
+from experiments.run import EVALUATION, ROOT, is_finished, result_path
 from experiments.worlds import NAMES, available, load
 from rere.evaluation import metrics
 from rere.evaluation.bootstrap import bootstrap_means
@@ -33,7 +33,7 @@ FAULTS, PLACES = ("invalid", "duplicate"), max(EVALUATION.ks)  # shares of a lis
 def seeds_of(root: Path, data: str, cell: Cell) -> list[int]:
     """Seeds whose result is finished."""
     found = (int(place.name[4:]) for place in (root / data).glob("seed*"))
-    return sorted(seed for seed in found if result_path(root, data, seed, cell.label).with_suffix(".json").exists())
+    return sorted(seed for seed in found if is_finished(result_path(root, data, seed, cell.label), cell))
 
 
 def read(root: Path, data: str, cell: Cell, seeds: list[int]) -> tuple[list[pd.DataFrame], list[dict[str, Any]]]:

@@ -26,19 +26,25 @@ def result_path(root: Path, data: str, seed: int, label: str) -> Path:
     return root / data / f"seed{seed}" / "results" / f"{stem}.parquet"
 
 
-def run_cell(lab: Lab, cell: Cell, root: Path) -> None:
-    """Train, judge the test rows, write the results and then the facts; done before if the facts are there."""
-    path = result_path(root, lab.world.name, lab.seed, cell.label)
+def is_finished(path: Path, cell: Cell) -> bool:
+    """Whether a cell's results are there, judged under the normalisation of its study."""
     facts = path.with_suffix(".json")
-    if facts.exists():
+    return facts.exists() and json.loads(facts.read_text(encoding="utf-8")).get("normalisation") == cell.judged
+
+
+def run_cell(lab: Lab, cell: Cell, root: Path) -> None:
+    """Train, judge the test rows, write the results and then the facts, unless all that was done before."""
+    path = result_path(root, lab.world.name, lab.seed, cell.label)
+    if is_finished(path, cell):
         return
-    made = cell.make(lab)
+    facts = path.with_suffix(".json")
+    made = cell.make(lab, cell.judged)
     made.recommender.name = cell.label
     test = of_users(lab.world.windows.of("test"), cell.every)
     rows = evaluate(made.recommender, test, lab.world.item_index, EVALUATION)
     path.parent.mkdir(parents=True, exist_ok=True)
     rows.drop(columns="scores").to_parquet(path, index=False)
-    record = {"seconds": made.seconds, "tokens": made.tokens, "facts": made.facts or {}}
+    record = {"seconds": made.seconds, "tokens": made.tokens, "facts": made.facts or {}, "normalisation": cell.judged}
     record |= {"windows": lab.world.windows.fingerprint, "provenance": provenance({"all": lab.seed})}
     facts.write_text(json.dumps(record, indent=1), encoding="utf-8")
     score = ndcg(rows["rank"].to_numpy(), 10).mean()

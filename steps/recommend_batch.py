@@ -27,10 +27,10 @@ def recommend_batch(
 ]:
     """The k best items of every user, and the users who get none with the reason: see `BatchResult`."""
     from ops.registry.alias import AliasSource
+    from ops.registry.edits import batch_edits
     from ops.registry.mlflow_registry import require_tracker
     from rere.serving.batch import recommend_users, require_writable, unanswered_path, write_parquet
     from rere.serving.users import read_users
-    from steps.edits import batch_edits
 
     require_tracker()
     if config.output is not None:

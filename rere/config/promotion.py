@@ -26,7 +26,14 @@ class GateConfig(Settings):
     new_user_interactions: int = Field(default=10, ge=0, description="training interactions of a new user, at most")
     heavy_user_share: float = Field(default=0.2, gt=0, lt=1, description="the most active rows, by their user")
     cold_item_interactions: int = Field(default=10, ge=0, description="training interactions of a cold item, at most")
-    maximum_latency_ms: float = Field(default=1000.0, gt=0, description="median of single requests, on this machine")
+    maximum_latency_ms: float = Field(
+        default=1000.0,
+        gt=0,
+        description="of a request alone, as it is served; holds where the champion keeps it too",
+    )
+    maximum_latency_ratio: float = Field(
+        default=2.0, gt=0, description="of a request's time to the champion's; both are timed in turn in the same run"
+    )
     maximum_mebibytes: float = Field(default=4096.0, gt=0, description="of the model's files")
     maximum_warnings: int = Field(default=5, ge=0, description="of the data validation")
     maximum_age_days: float | None = Field(default=None, gt=0, description="of the newest training interaction")

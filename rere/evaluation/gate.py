@@ -54,13 +54,13 @@ class Side:
     """A model as the gate sees it.
 
     results: rows of `evaluate`
-    latency_ms: median time of a single request, milliseconds
+    latency_ms: time of a single request as it is served; None where nothing could be asked of it
     mebibytes: its files
     newest: time of the newest interaction it learned from, seconds since 1970; None where that isn't on record
     """
 
     results: pd.DataFrame
-    latency_ms: float
+    latency_ms: float | None
     mebibytes: float
     newest: int | None
 
@@ -98,7 +98,7 @@ def judge(challenger: Side, champion: Side | None, given: Circumstances, config:
         _none("no duplicate items", ours["duplicate"].to_numpy(), "slots that repeat an item of the same list"),
         _beats_popularity(ours, given.popularity, config),
         *(_against(challenger, champion, given, config) if champion is not None else [_no_champion(config)]),
-        _within("latency", challenger.latency_ms, config.maximum_latency_ms, "ms a request, one at a time, median"),
+        *_latency(challenger.latency_ms, None if champion is None else champion.latency_ms, config),
         _within("size", challenger.mebibytes, config.maximum_mebibytes, "MiB of model files"),
         _validated(given.warnings, config),
         _fresh(challenger, champion, given.now, config),
@@ -213,6 +213,33 @@ def _segments(challenger: pd.DataFrame, champion: pd.DataFrame, marked: pd.DataF
         explanation=f"The worst of {len(judged)} is {worst.name}, {worst.rows} rows: {config.metric} "
         f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]; the upper end must be at least {least:+.4f}.{said}",
     )
+
+
+def _latency(own: float | None, champions: float | None, config: GateConfig) -> list[Check]:
+    """The budget, which says nothing on a machine on which the champion fails it too; and the ratio to the champion."""
+    budget = config.maximum_latency_ms
+    assert own is not None  # it knows the items of the test rows
+    if champions is None:
+        return [_within("latency", own, budget, "ms per request as it is served")]
+    slow = champions > budget
+    ratio, most = own / champions, config.maximum_latency_ratio
+    return [
+        Check(
+            name="latency",
+            value=own,
+            threshold=budget,
+            passed=own <= budget or slow,
+            explanation=f"{own:,.1f} ms per request as it is served; at most {budget:,.0f}."
+            + (f" The champion takes {champions:,.1f} ms here too: the machine is slow or busy." if slow else ""),
+        ),
+        Check(
+            name="latency kept",
+            value=ratio,
+            threshold=most,
+            passed=ratio <= most,
+            explanation=f"{ratio:.2f} times the champion's {champions:,.1f} ms, timed in turn; at most {most:g}.",
+        ),
+    ]
 
 
 def _within(name: str, value: float, most: float, unit: str) -> Check:

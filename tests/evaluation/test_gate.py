@@ -38,7 +38,9 @@ def results(name: str, hits: float) -> pd.DataFrame:
 POPULARITY = results("popularity", 0.1)
 
 
-def side(results: pd.DataFrame, latency_ms: float = 5, mebibytes: float = 1, newest: int | None = 90 * DAY) -> Side:
+def side(
+    results: pd.DataFrame, latency_ms: float | None = 5, mebibytes: float = 1, newest: int | None = 90 * DAY
+) -> Side:
     return Side(results, latency_ms, mebibytes, newest)
 
 
@@ -175,12 +177,24 @@ def test_the_worst_segment_speaks_and_small_ones_are_named_but_silent() -> None:
 
 @pytest.mark.parametrize(
     ("measured", "name"),
-    [({"latency_ms": 1001.0}, "latency"), ({"mebibytes": 5000.0}, "size"), ({"newest": 90 * DAY - 1}, "fresh data")],
+    [({"latency_ms": 10.1}, "latency kept"), ({"mebibytes": 5000.0}, "size"), ({"newest": 90 * DAY - 1}, "fresh data")],
 )
 def test_budgets(measured: dict, name: str) -> None:
     champion = side(results("champion", 0.3))
     assert failed(verdict_of(side(results("ReRe", 0.3), **measured), champion)) == [name]
     assert not failed(verdict_of(side(results("ReRe", 0.3)), champion))
+
+
+def test_latency_is_held_against_the_champion_in_the_same_run() -> None:
+    ours, theirs = results("ReRe", 0.3), results("champion", 0.3)
+    assert failed(verdict_of(side(ours, latency_ms=1001))) == ["latency"]  # no champion: the budget alone
+    assert failed(verdict_of(side(ours, latency_ms=1001), side(theirs, latency_ms=900))) == ["latency"]
+    busy = verdict_of(side(ours, latency_ms=1422), side(theirs, latency_ms=1400))
+    assert not failed(busy)
+    assert "the machine is slow or busy" in check_of(busy, "latency").explanation
+    assert check_of(busy, "latency kept").value == pytest.approx(1422 / 1400)
+    assert failed(verdict_of(side(ours, latency_ms=2900), side(theirs, latency_ms=1400))) == ["latency kept"]
+    assert failed(verdict_of(side(ours, latency_ms=1001), side(theirs, latency_ms=None))) == ["latency"]
 
 
 def test_an_age_can_be_asked_and_data_without_times_have_none() -> None:

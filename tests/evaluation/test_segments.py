@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
 from rere.config.promotion import GateConfig
-from rere.evaluation.footprint import latency_ms, mebibytes
+from rere.evaluation.footprint import latencies_ms, mebibytes
 from rere.evaluation.segments import segment_gains, segments
-from rere.recommenders.base import Ranking
 
 CONFIG = GateConfig(metric="hr@1", new_user_interactions=2, cold_item_interactions=0, heavy_user_share=0.25)
 ROWS = pd.DataFrame({"row_id": [5, 6, 7, 8], "user_id": list("abcd"), "target": ["x", "y", "x", "new"]})
@@ -45,23 +46,24 @@ def test_gains_are_of_the_segment_alone_and_paired() -> None:
     assert (cold.rows, nobody.rows, nobody.gain) == (1, 0, None)
 
 
-class Slow:
-    """Counts how it is asked."""
+def test_models_are_timed_in_turn_on_the_same_requests() -> None:
+    asked: list[tuple[str, int]] = []
 
-    name = "slow"
+    def answering(name: str) -> Callable[[int], None]:
+        return lambda request: asked.append((name, request))
 
-    def __init__(self) -> None:
-        self.asked: list[int] = []
+    found = latencies_ms({"challenger": answering("challenger"), "champion": answering("champion")}, 100)
+    assert found.keys() == {"challenger", "champion"}
+    assert all(milliseconds > 0 for milliseconds in found.values())
+    for turn in range(0, len(asked), 2):
+        pair = asked[turn : turn + 2]
+        assert {name for name, _ in pair} == {"challenger", "champion"}
+        assert pair[0][1] == pair[1][1]
+    assert {asked[0][0], asked[2][0]} == {"challenger", "champion"}  # neither always comes first
+    assert len({request for _, request in asked}) == len(asked) // 2  # what a cache keeps isn't asked again
 
-    def recommend(self, histories: list[list[int]], k: int) -> Ranking:
-        self.asked.append(len(histories))
-        return Ranking(np.zeros((1, k), dtype=np.int64), np.zeros((1, k), dtype=np.float32))
 
-
-def test_a_request_is_timed_alone(tmp_path) -> None:
-    slow = Slow()
-    assert latency_ms(slow, [[1], [2]], 10) > 0
-    assert set(slow.asked) == {1}
+def test_size_is_of_all_files(tmp_path) -> None:
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "file").write_bytes(b"0" * 2**19)
     assert mebibytes(tmp_path) == 0.5

@@ -13,6 +13,7 @@ from experiments.cells import Cell, Made
 from experiments.lab import Lab, name_of
 from experiments.worlds import World
 from rere.config.catalog import IndexConfig
+from rere.config.decoding import Normalisation
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Dataset, IngestReport, Windows
@@ -54,7 +55,7 @@ class Always:
 def test_a_finished_cell_is_not_run_again(world: World, tmp_path: Path) -> None:
     calls = []
 
-    def make(lab: Lab) -> Made:
+    def make(lab: Lab, judged: Normalisation) -> Made:
         calls.append(lab.seed)
         return Made(Popularity.fit(lab.world.sequences, len(lab.world.item_index)), 1.5, 10.0)
 
@@ -62,6 +63,8 @@ def test_a_finished_cell_is_not_run_again(world: World, tmp_path: Path) -> None:
         run.run_cell(Lab(world, 0, tmp_path), Cell("Popularity", make), tmp_path)
     run.run_cell(Lab(world, 1, tmp_path), Cell("Popularity", make), tmp_path)
     assert calls == [0, 1]
+    run.run_cell(Lab(world, 1, tmp_path), Cell("Popularity", make, judged="vocab"), tmp_path)
+    assert calls == [0, 1, 1]  # judged under another normalisation: not the same result
 
 
 def test_equal_settings_share_a_training_and_others_do_not(world: World, tmp_path: Path) -> None:
@@ -78,7 +81,10 @@ def test_equal_settings_share_a_training_and_others_do_not(world: World, tmp_pat
 def test_the_table_averages_seeds_and_compares_row_by_row(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = [Cell("SFT", lambda lab: Made(Always(lab.seed))), Cell("other", lambda lab: Made(Always(lab.seed + 2)))]
+    study = [
+        Cell("SFT", lambda lab, _: Made(Always(lab.seed))),
+        Cell("other", lambda lab, _: Made(Always(lab.seed + 2))),
+    ]
     monkeypatch.setitem(cells.STUDIES, "main", study)
     monkeypatch.setattr(report, "load", lambda name: world)
     for seed in (0, 1):
@@ -93,6 +99,23 @@ def test_the_table_averages_seeds_and_compares_row_by_row(
     assert found.loc["other", "vs SFT low"] <= found.loc["other", "vs SFT"] <= found.loc["other", "vs SFT high"]
     text = report.markdown(found.reset_index(), "main")
     assert "| other |" in text
+
+
+def test_a_table_holds_one_normalisation(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a model was trained under: equal weights must get equal numbers."""
+    for study in cells.STUDIES.values():
+        assert len({cell.judged for cell in study}) == 1
+    lab, rl = Lab(world, 0, tmp_path), RLConfig(updates=1, prompts=4, group=2, rewards=({"type": "rule"},))
+    made = [
+        cells.tuned(INDEX, SFT)(lab, "trie"),
+        cells.reinforced(rl, INDEX, SFT, normalisation="vocab")(lab, "trie"),
+        cells.reinforced(rl, INDEX, SFT, normalisation="trie")(lab, "trie"),
+    ]
+    assert {each.recommender.normalisation for each in made} == {"trie"}
+    monkeypatch.setitem(cells.STUDIES, "main", [Cell("SFT", lambda lab, _: Made(Always(0)))])
+    run.run_cell(lab, Cell("SFT", lambda lab, _: Made(Always(0)), judged="vocab"), tmp_path)
+    monkeypatch.setattr(report, "load", lambda name: world)
+    assert report.table(tmp_path, "small", "main").empty  # what was judged otherwise is no part of it
 
 
 def test_every_cell_has_a_name_of_its_own_in_its_study() -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from ops.registry.edits import batch_edits, default_edits
 from rere.errors import RereError
 from rere.serving.config import BatchConfig
 from rere.serving.edits_log import Change, EditsLog
 from rere.serving.live_catalog import CatalogEdits
-from steps.edits import batch_edits, default_edits
 
 
 def test_the_file_is_the_projects_wherever_a_command_is_started(

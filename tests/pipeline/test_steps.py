@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -183,9 +184,11 @@ def test_another_champion_is_judged_anew_on_the_same_rows(
     tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
-    found = SimpleNamespace(settings={"normalisation": "vocab"}, tags={registry.NEWEST: "5"})
-    fewer = SimpleNamespace(**{name: getattr(world_catalog, name) for name in ("prompt", "trie", "item_tokens")})
-    fewer.item_ids = ["gone", *world_catalog.item_ids[1:]]  # their item 0 is none of ours
+    settings = {"history_items": world[3].history_items, "beams": 5, "normalisation": "vocab"}
+    found = SimpleNamespace(settings=settings, tags={registry.NEWEST: "5"})
+    items = world_catalog.items.copy()
+    items.loc[0, "item_id"] = "gone"  # their item 0 is none of ours
+    fewer = dataclasses.replace(world_catalog, items=items)
     monkeypatch.setattr(registry, "find_version", lambda name, content: None)
     monkeypatch.setattr(registry, "champion_version", lambda name: "4")
     monkeypatch.setattr(registry, "fetch", lambda name, version: found)
@@ -195,6 +198,9 @@ def test_another_champion_is_judged_anew_on_the_same_rows(
     assert len(rival) == rows
     assert f"version 4, was judged anew on the same {rows} rows" in decision.notes[0]
     assert "lacks 1 of today's items" in decision.notes[1]
+    assert "It is served with beams: 5, normalisation: vocab, but was judged with today's settings" in decision.notes[2]
+    (latency,) = [check for check in decision.verdict.checks if check.name == "latency kept"]
+    assert latency.value is not None
     assert not decision.is_champion
 
 
@@ -203,7 +209,8 @@ def test_the_champion_is_judged_in_a_process_a_gpu(
     gpus: int, processes: int, world: tuple, in_mlflow: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     model, catalog, _, windows = world[:4]
-    champion = SimpleNamespace(settings={"normalisation": "trie"}, tags={})
+    settings = {"history_items": windows.history_items, "beams": 5, "normalisation": "vocab"}
+    champion = SimpleNamespace(settings=settings, tags={})
     judged: list[EvaluationConfig] = []
 
     def alone(
@@ -217,12 +224,12 @@ def test_the_champion_is_judged_in_a_process_a_gpu(
     monkeypatch.setattr(registry, "champion_version", lambda name: "4")
     monkeypatch.setattr(registry, "fetch", lambda name, version: champion)
     monkeypatch.setattr(registry, "read", lambda registered: (model, catalog))
-    monkeypatch.setattr("rere.evaluation.checkpoints.evaluate_checkpoints", alone)
+    monkeypatch.setattr("ops.registry.judged_champion.evaluate_checkpoints", alone)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     evaluation = JUDGED.model_copy(update={"processes": 8})
     _, rival = gate.entrypoint(*world[:-2], evaluation, EASY)
     assert len(rival) == len(windows.of("test"))
-    assert [(config.processes, config.normalisation) for config in judged] == [(processes, "trie")]
+    assert [(config.processes, config.normalisation) for config in judged] == [(processes, evaluation.normalisation)]
 
 
 @pytest.mark.parametrize("error", [RereError("whole files", "a cut one", "restore it"), OSError("disk gone")])

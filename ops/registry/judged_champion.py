@@ -1,0 +1,120 @@
+"""The present champion beside the challenger: judged on the same rows, and timed in the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from ops.registry import mlflow_registry as registry
+from ops.runtime.run_dirs import work_directory
+from rere.catalog.index import CatalogIndex
+from rere.config.evaluation import EvaluationConfig
+from rere.data.dataset import Windows
+from rere.evaluation.checkpoints import evaluate_checkpoints
+from rere.evaluation.footprint import latencies_ms
+from rere.models.backbone import Checkpoint
+from rere.models.tree_attention import TreeModel
+from rere.recommenders.cross_catalog import ForeignRecommender
+from rere.recommenders.generative import GenerativeRecommender
+from rere.serving.config import ServingConfig
+from rere.serving.engine.deployment import Deployment
+
+REQUESTED = 10  # items of a timed request
+SAMPLE = 1_000  # test rows that are candidates for timing
+
+
+@dataclass(frozen=True)
+class Present:
+    """The champion on today's rows; served: as the service has it; newest: see `Side`."""
+
+    results: pd.DataFrame
+    served: Deployment
+    files: Path
+    newest: int | None
+
+
+def timed(
+    model: Checkpoint, catalog: CatalogIndex, windows: Windows, evaluation: EvaluationConfig, present: Present | None
+) -> dict[str, float]:
+    """Milliseconds of a request to the challenger, and to the champion where there is one that knows an item of it.
+
+    Asked is what the service runs: its search with lookahead and cached prefixes, both models on the same histories.
+    """
+    settings = registry.serving_settings(windows, evaluation)
+    served = {"challenger": _served("challenger", model, catalog, settings)}
+    rows = windows.of("test")
+    histories = list(rows["history"].iloc[:: max(1, len(rows) // SAMPLE)])
+    if present is not None:
+        lookup = present.served.snapshot.lookup
+        if shared := [history for history in histories if lookup.resolve(history).items]:
+            served["champion"], histories = present.served, shared
+
+    def answering(deployment: Deployment) -> Callable[[int], object]:
+        def answer(request: int) -> object:
+            known = deployment.snapshot.lookup.resolve(histories[request]).items
+            return deployment.rank([deployment.query(known, REQUESTED)])
+
+        return answer
+
+    return latencies_ms({name: answering(deployment) for name, deployment in served.items()}, len(histories))
+
+
+def _served(version: str, model: Checkpoint, catalog: CatalogIndex, settings: dict[str, Any]) -> Deployment:
+    """As `rere serve` has it by default; `settings` as `registry.serving_settings`."""
+    service = ServingConfig()
+    return Deployment(
+        version,
+        TreeModel(model.load_model()),
+        catalog,
+        int(settings["history_items"]),
+        int(settings["beams"]),
+        settings["normalisation"],
+        service.prefix_tokens,
+        service.lookahead_tokens,
+    )
+
+
+def _histories(rows: pd.DataFrame, catalog: CatalogIndex) -> list[list[int]]:
+    return [[catalog.index_of[item] for item in history] for history in rows["history"]]
+
+
+def judge_anew(
+    name: str, version: str, catalog: CatalogIndex, windows: Windows, evaluation: EvaluationConfig
+) -> tuple[Present, list[str]]:
+    """A registered version on these test rows, and what to know about it.
+
+    Its weights are judged under today's normalisation and beams, as the challenger's are: identical weights must get
+    identical numbers. It is timed as it is served.
+    """
+    found = registry.fetch(name, version)
+    checkpoint, theirs = registry.read(found)
+    alike = evaluation.model_copy(update={"processes": _processes(evaluation)})
+    with work_directory("gate", alike.as_one(), name, version, windows.fingerprint) as work:
+        results = evaluate_checkpoints({"champion": checkpoint}, windows, catalog, alike, work, own=theirs)
+    served = _served("champion", checkpoint, theirs, found.settings)
+    recommender = GenerativeRecommender("champion", served.model, theirs)
+    foreign, rows = ForeignRecommender(recommender, theirs.item_ids, catalog.item_ids), windows.of("test")
+    notes = [f"The champion, version {version}, was judged anew on the same {len(results):,} rows."]
+    if foreign.lacking:
+        notes.append(
+            f"Its catalogue lacks {foreign.lacking:,} of today's items, which count as misses for it; "
+            f"{foreign.unanswerable(_histories(rows, catalog)):,} histories hold nothing that it knows."
+        )
+    today = registry.serving_settings(windows, evaluation)
+    changed = [f"{key}: {value}" for key, value in found.settings.items() if value != today.get(key)]
+    if changed:
+        notes.append(
+            f"It is served with {', '.join(changed)}, but was judged with today's settings, as the challenger is."
+        )
+    newest = found.tags.get(registry.NEWEST)
+    return Present(results, served, checkpoint.path, int(newest) if newest else None), notes
+
+
+def _processes(evaluation: EvaluationConfig) -> int:
+    """One a GPU of this machine: the gate may run on less than `evaluate`, whose processes would not find room."""
+    return max(1, min(evaluation.processes, torch.cuda.device_count()))
