@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 
@@ -42,7 +41,6 @@ def command(
     """
     from rere.errors import RereError
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         serve(model, alias, host, port, threads, edits, settings)
     except RereError as error:
@@ -63,18 +61,22 @@ def serve(
     from rere.serving.config import ServingConfig
     from rere.serving.engine.follow import Follower
     from rere.serving.engine.service import RecommendationService
+    from rere.serving.http.access import Tokens, default_hosts
     from rere.serving.http.app import create_app
-    from rere.serving.http.guard import Tokens
+    from rere.serving.http.logs import set_up_logging
     from rere.serving.http.server import make_server
 
     try:
         config = ServingConfig.model_validate(yaml.safe_load(settings.read_text("utf-8")) or {} if settings else {})
     except (ValidationError, yaml.YAMLError) as error:
         raise RereError(f"settings of the service in {settings}", str(error), "see docs/serving.md") from error
+    set_up_logging(config.log_format)
+    if config.allowed_hosts is None:
+        config = config.model_copy(update={"allowed_hosts": default_hosts(host)})
     torch.set_num_threads(threads or max(1, torch.get_num_threads() - 1))
     source = AliasSource(model, alias, config.prefix_tokens, config.lookahead_tokens)
     service = RecommendationService(source.first(), config, edits or default_edits(model))
-    tokens = Tokens(os.environ.get("RERE_SERVE_TOKEN") or None, os.environ.get("RERE_ADMIN_TOKEN") or None)
+    tokens = Tokens.from_environment(os.environ)
     app = create_app(service, config, tokens, Follower(source, config.poll_seconds))
     make_server(app, config, host, port).run()
 

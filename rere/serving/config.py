@@ -28,7 +28,21 @@ class ServingConfig(Settings):
     body_bytes: int = Field(default=1 << 18, ge=1_024, description="of a request's body")
     edit_bytes: int = Field(default=1 << 23, ge=1_024, description="of the body of a change of the catalogue")
     read_seconds: float = Field(default=10.0, gt=0, description="for a request's head to come, and for its body")
-    connections: int = Field(default=1_024, ge=1, description="open connections; the next gets 503")
+    connections: int = Field(
+        default=1_024,
+        ge=1,
+        description="open requests; the next gets 503 (not /health, /ready, /metrics). Of more connections than that, "
+        "those that have long said nothing are closed",
+    )
+    allowed_hosts: tuple[str, ...] | None = Field(
+        default=None,
+        description="names that the Host header may have, such as api.example.com or *.example.com; [default: any, "
+        "on a loopback address its own names]",
+    )
+    log_format: Literal["text", "json"] = Field(default="text", description="lines for people, or JSON objects")
+    access_log: Literal["requests", "none"] = Field(
+        default="requests", description="a line for each answer; of /health, /ready and /metrics for failures only"
+    )
     poll_seconds: float = Field(default=5.0, gt=0, description="between looks at the registry's alias")
     drain_seconds: int = Field(default=20, ge=1, description="for open requests when the service is told to stop")
 

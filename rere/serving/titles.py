@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 LINE = "\n"
+ACCENTS = re.compile("[\u0300-\u036f]")
+BARE = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "æ": "ae", "œ": "oe", "ı": "i", "þ": "th", "’": "'"})
+
+
+def folded(text: str) -> str:
+    """A title as it is typed in haste: lower case, without accents, single spaces."""
+    if not text.isascii():
+        text = ACCENTS.sub("", unicodedata.normalize("NFKD", text.casefold())).translate(BARE)
+    return " ".join(text.casefold().split())
 
 
 class TitleSearch:
-    """Titles in which a query occurs, whatever the case; those that begin with it first."""
+    """Titles in which a query occurs, whatever case and accents; those that begin with it first."""
 
     def __init__(self, titles: Sequence[str]) -> None:
-        folded = [" ".join(title.casefold().split()) for title in titles]
-        self._text = LINE + LINE.join(folded) + LINE
-        lengths = np.fromiter(map(len, folded), dtype=np.int64, count=len(folded))
+        lines = [folded(title) for title in titles]
+        self._text = LINE + LINE.join(lines) + LINE
+        lengths = np.fromiter(map(len, lines), dtype=np.int64, count=len(lines))
         self._starts = 1 + np.concatenate([[0], np.cumsum(lengths + 1)])
 
     def find(self, query: str) -> Iterator[int]:
-        """Indices of matching titles, each once, in the order described."""
-        wanted, seen = " ".join(query.casefold().split()), set()
-        for pattern in (LINE + wanted, wanted) if wanted else ():
+        """Indices of matching titles, each once, in the order described; of all titles for an empty query."""
+        wanted, seen = folded(query), set()
+        for pattern in (LINE + wanted, wanted) if wanted else (LINE,):
             place = self._text.find(pattern)
             while 0 <= place < len(self._text) - 1:
                 index = int(np.searchsorted(self._starts, place + (pattern[0] == LINE), side="right")) - 1

@@ -19,8 +19,8 @@ from rere.serving.config import ServingConfig
 from rere.serving.engine.deployment import Deployment
 from rere.serving.engine.follow import Follower
 from rere.serving.engine.service import RecommendationService
+from rere.serving.http.access import Tokens
 from rere.serving.http.app import create_app
-from rere.serving.http.guard import Tokens
 from rere.serving.http.server import make_server
 from tests.conftest import TINY
 

@@ -132,9 +132,9 @@ def test_promotion_and_rollback_drop_no_request_and_mix_no_versions() -> None:
             until(lambda before=before: len(answers) > before + 12)
             assert "i5" not in ids(client.post("/recommend", json={"history": ["i1"], "k": 50}))
         registry.version = "3"  # can't be loaded: the old one goes on
-        until(lambda: 'rere_model_swaps_total{outcome="failed"}' in client.get("/metrics").text)
+        until(lambda: 'rere_model_swaps_total{outcome="failed"} 0' not in client.get("/metrics").text)
         registry.broken = True
-        assert client.get("/ready").json() == {"status": "ready", "model_version": "2"}
+        assert client.get("/ready").json() == {"status": "ready", "model_version": "2", "wanted_version": "3"}
     assert {answer.status_code for answer in answers} == {200}
     versions = [answer.json()["model_version"] for answer in answers]
     assert set(versions) == {"1", "2"}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from rere.serving.http.access import Tokens
 from tests.browser import chromium, needs_chromium
 from tests.serving.helpers import TITLES, running, tiny_catalog, tiny_deployment
 
@@ -26,7 +28,10 @@ PATIENCE = 120_000  # milliseconds; a busy machine takes its time
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[httpx.URL]:
-    with running(deployment=tiny_deployment("3", tiny_catalog([*TITLES, HOSTILE]))) as (client, _):
+    with running(deployment=tiny_deployment("3", tiny_catalog([*TITLES, HOSTILE, "Les Misérables (1995)"]))) as (
+        client,
+        _,
+    ):
         yield client.base_url
 
 
@@ -39,14 +44,17 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(params=SCREENS)
 def page(request: pytest.FixtureRequest, browser: Any, address: httpx.URL) -> Iterator[Any]:
     """The page on a screen; any error that it logs fails the test."""
-    page = browser.new_page(viewport=SCREENS[request.param])
+    page = browser.new_page(viewport=SCREENS[request.param], base_url=str(address))
     page.set_default_timeout(PATIENCE)
     expect.set_options(timeout=PATIENCE)
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.goto(str(address))
+    assert page.get_by_text("This page needs JavaScript").count() == 0
     yield page
+    if request.node.originalname == "test_a_service_that_is_away_says_so_in_words":
+        complaints = [text for text in complaints if "ERR_FAILED" not in text]  # the browser's own word for it
     if place := os.environ.get("RERE_SCREENSHOTS"):
         page.screenshot(path=Path(place) / f"{request.node.name}.png", full_page=True)
     page.close()
@@ -72,8 +80,11 @@ def test_a_person_picks_items_and_gets_recommendations(page: Any) -> None:
     titles = page.locator("#list .title").all_inner_texts()
     assert len(titles) == 10
     assert not {"Star Trip 7", "Moon Port 0"} & set(titles)
-    scores = [float(text) for text in page.locator("#list .score").all_inner_texts()]
-    assert scores == sorted(scores, reverse=True)
+    shares = [float(text.strip("< %")) for text in page.locator("#list .score").all_inner_texts()]
+    assert shares == sorted(shares, reverse=True)
+    answer = page.request.post("recommend", data={"history": ["i7", "i0"], "seen": "exclude"}).json()
+    assert shares[0] == pytest.approx(100 * math.exp(answer["items"][0]["score"]), rel=0.06)  # two digits
+    assert "how likely" in page.locator("#status").inner_text()
     assert "model version 3" in page.locator("#version").inner_text()
     assert fits(page)
 
@@ -86,6 +97,10 @@ def test_refusing_an_item_and_asking_for_fewer(page: Any) -> None:
         page.get_by_role("button", name=f"Not this: {first}", exact=True).click()
     expect(page.locator("#list .title").first).not_to_have_text(first)
     assert first not in page.locator("#list .title").all_inner_texts()
+    assert page.locator("#unwanted .title").all_inner_texts() == [first]
+    page.get_by_role("button", name=f"Bring back {first}", exact=True).click()
+    expect(page.locator("#list .title").first).to_have_text(first)
+    expect(page.locator("#refused")).to_be_hidden()
     page.get_by_label("How many").select_option("5")
     expect(page.locator("#list li")).to_have_count(5)
     page.get_by_role("button", name="Remove Star Trip 7").click()
@@ -106,6 +121,99 @@ def test_the_keyboard_alone(page: Any) -> None:
     assert box.get_attribute("aria-expanded") == "false"
 
 
+def focused(page: Any) -> str:
+    return page.evaluate("document.activeElement.getAttribute('aria-label') ?? document.activeElement.id")
+
+
+def test_the_focus_stays_where_the_person_was(page: Any) -> None:
+    pick(page, "star t", "Star Trip 7")
+    pick(page, "moon", "Moon Port 0")
+    titles = page.locator("#list .title")
+    expect(titles).to_have_count(10)
+    third, fourth = titles.nth(2).inner_text(), titles.nth(3).inner_text()
+    page.get_by_role("button", name=f"Not this: {third}", exact=True).press("Enter")
+    expect(titles.nth(2)).to_have_text(fourth)
+    assert focused(page) == f"Not this: {fourth}"
+    page.get_by_role("button", name="Remove Star Trip 7").press("Enter")
+    expect(page.locator("#history .title")).to_have_text(["Moon Port 0"])
+    assert focused(page) == "Remove Moon Port 0"
+    page.keyboard.press("Enter")
+    expect(page.locator("#list li")).to_have_count(0)
+    assert focused(page) == "query"
+
+
+def test_an_example_to_begin_with(page: Any) -> None:
+    page.get_by_role("button", name="Start with an example").press("Enter")
+    expect(page.locator("#history .title")).to_have_text(TITLES[:3])
+    expect(page.locator("#list li")).to_have_count(10)
+    assert focused(page) == "query"
+
+
+def test_titles_are_found_without_their_accents_and_no_match_says_so(page: Any) -> None:
+    box = page.get_by_label("Find an item by its title")
+    box.fill("nothing like it")
+    expect(page.locator("#matches")).to_have_text("No title contains “nothing like it”.")
+    pick(page, "miserables", "Les Misérables (1995)")
+    expect(page.locator("#matches")).to_be_empty()
+
+
+def test_a_service_that_is_away_says_so_in_words(page: Any) -> None:
+    pick(page, "star t", "Star Trip 7")
+    page.locator("#list li").nth(9).wait_for()
+    page.route("**/*", lambda route: route.abort())
+    page.get_by_label("How many").select_option("20")
+    expect(page.locator("#status")).to_contain_text("The service does not answer")
+    page.unroute("**/*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#list li")).to_have_count(20)
+    expect(page.get_by_role("button", name="Try again")).to_be_hidden()
+
+
+def test_without_javascript_there_is_a_word(browser: Any, address: httpx.URL) -> None:
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(str(address))
+    assert page.get_by_text("This page needs JavaScript").is_visible()
+    page.close()
+
+
+CONTRASTS = """() => {
+  const channels = colour => colour.match(/[\\d.]+/g).map(Number);
+  const light = colour => channels(colour).slice(0, 3).map(value => value / 255)
+    .map(value => value <= .04045 ? value / 12.92 : ((value + .055) / 1.055) ** 2.4)
+    .reduce((sum, value, place) => sum + value * [.2126, .7152, .0722][place], 0);
+  const ratio = (one, other) => (Math.max(one, other) + .05) / (Math.min(one, other) + .05);
+  const behind = place => {
+    for (; place; place = place.parentElement) {
+      const paper = channels(getComputedStyle(place).backgroundColor);
+      if (paper.length < 4 || paper[3] > 0) return light(getComputedStyle(place).backgroundColor);
+    }
+  };
+  const shown = [...document.querySelectorAll("main *")].filter(each => each.offsetParent);
+  return {
+    text: Math.min(...shown.filter(each => [...each.childNodes].some(node => node.nodeType === 3 && node.data.trim()))
+      .map(each => ratio(light(getComputedStyle(each).color), behind(each)))),
+    edges: Math.min(...shown.filter(each => each.matches("input[type=search], select, button"))
+      .map(each => ratio(light(getComputedStyle(each).borderTopColor), behind(each.parentElement)))),
+  };
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_and_controls_stand_out_from_what_is_behind(browser: Any, address: httpx.URL, scheme: str) -> None:
+    page = browser.new_page(color_scheme=scheme)
+    page.goto(str(address))
+    pick(page, "star t", "Star Trip 7")
+    page.locator("#list li").first.wait_for()
+    page.get_by_label("Find an item by its title").fill("moon")
+    page.locator("#options li").first.wait_for()
+    contrasts = page.evaluate(CONTRASTS)
+    if place := os.environ.get("RERE_SCREENSHOTS"):
+        page.screenshot(path=Path(place) / f"{scheme}.png", full_page=True)
+    page.close()
+    assert contrasts["text"] >= 4.5  # WCAG 2.2 AA
+    assert contrasts["edges"] >= 3
+
+
 def test_a_hostile_title_is_only_text(page: Any) -> None:
     pick(page, "onerror", HOSTILE)
     page.locator("#list li").first.wait_for()
@@ -113,3 +221,30 @@ def test_a_hostile_title_is_only_text(page: Any) -> None:
     assert page.locator("main img, main script").count() == 0
     assert page.title() == "Recommendations"
     assert fits(page)
+
+
+def test_the_documentation_works_offline_and_with_a_token(browser: Any) -> None:
+    with running(tokens=Tokens(use="secret", admin="admin-secret")) as (client, _):
+        context = browser.new_context()
+        page = context.new_page()
+        complaints: list[str] = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{client.base_url}/docs")
+        page.get_by_label("access token").fill("wrong")
+        page.get_by_role("button", name="Show the API").click()
+        page.get_by_text("This is not the token.").wait_for()
+        page.get_by_label("access token").fill("secret")
+        page.get_by_role("button", name="Show the API").click()
+        page.locator("#operations-default-items_items_get").get_by_role("button").first.click()
+        page.get_by_role("button", name="Try it out").click()
+        with page.expect_response("**/items?**") as answer:
+            page.get_by_role("button", name="Execute").click()
+        assert answer.value.status == 200  # with the token given
+        if place := os.environ.get("RERE_SCREENSHOTS"):
+            page.screenshot(path=Path(place) / "docs.png")
+        context.close()
+    assert [text for text in complaints if "401" not in text] == []
+    assert all(url.startswith((str(client.base_url), "data:")) for url in asked)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Protocol
 
 from rere.serving.engine.deployment import Deployment
 from rere.serving.engine.service import RecommendationService
 
 logger = logging.getLogger(__name__)
-LONGEST_PAUSE = 300.0  # seconds
+LONGEST_PAUSE = 30.0  # seconds between two loads of one version
 
 
 class Source(Protocol):
@@ -27,29 +28,56 @@ class Source(Protocol):
 
 
 class Follower:
-    """Looks every `seconds`, and loads what is new. What goes wrong is logged, and the old model goes on."""
+    """Looks every `seconds`, and loads what is new. What goes wrong is logged and counted, and the old model goes on.
+
+    A version that can't be loaded is tried again within seconds, and less often the longer that goes on, but the alias
+    is looked at all the time: it may be turned back meanwhile.
+
+    wanted: the version that the alias named when it was last read
+    """
 
     def __init__(self, source: Source, seconds: float) -> None:
         self.source, self.seconds = source, seconds
+        self.wanted: str | None = None
+        self._failed: str | None = None
+        self._pause = self._next_try = 0.0
 
     async def run(self, service: RecommendationService) -> None:
-        pause = self.seconds
+        self.wanted = service.deployment.version
         while True:
-            await asyncio.sleep(pause)
-            try:
-                await self.look(service)
-                pause = self.seconds
-            except Exception:
-                logger.exception("No new model; %s goes on", service.deployment.version)
-                service.metrics.swaps.labels("failed").inc()
-                pause = min(2 * pause, max(self.seconds, LONGEST_PAUSE))
+            await asyncio.sleep(self.seconds)
+            await self.look(service)
 
     async def look(self, service: RecommendationService) -> None:
         """Swap once if the source names another version."""
-        version = await asyncio.to_thread(self.source.current)
-        if version is None or version == service.deployment.version:
+        metrics, served = service.metrics, service.deployment.version
+        try:
+            self.wanted = await asyncio.to_thread(self.source.current)
+        except Exception as error:
+            metrics.looks.labels("failed").inc()
+            logger.warning("The registry can't be read; version %s goes on: %s", served, error)
             return
-        deployment = await asyncio.to_thread(self.source.load, version)
-        await service.swap(deployment)
-        service.metrics.swaps.labels("done").inc()
-        logger.info("Version %s is served", version)
+        metrics.looks.labels("done").inc()
+        metrics.behind.set(self.wanted not in (None, served))
+        if self.wanted in (None, served):
+            self._failed = None
+        elif self.wanted != self._failed or time.monotonic() >= self._next_try:
+            await self._load(self.wanted, service)
+
+    async def _load(self, version: str, service: RecommendationService) -> None:
+        try:
+            await service.swap(await asyncio.to_thread(self.source.load, version))
+        except Exception:
+            self._pause = min(2 * self._pause, LONGEST_PAUSE) if version == self._failed else self.seconds
+            self._failed, self._next_try = version, time.monotonic() + self._pause
+            service.metrics.swaps.labels("failed").inc()
+            logger.exception(
+                "Version %s can't be loaded; %s goes on; next try in %.0f s",
+                version,
+                service.deployment.version,
+                self._pause,
+            )
+        else:
+            service.metrics.swaps.labels("done").inc()
+            service.metrics.behind.set(0)
+            logger.info("Version %s is served", version)

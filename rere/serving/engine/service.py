@@ -10,7 +10,8 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -31,6 +32,14 @@ Seen = Literal["include", "exclude"]
 
 class DeadlinePassed(Exception):
     """The answer would have come too late."""
+
+
+class Conflict(RereError):
+    """A request that makes sense in itself, but not with the catalogue or the model at hand."""
+
+
+class NothingKnown(RereError):
+    """A history of which the catalogue has no item."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,8 @@ class RecommendationService:
             seconds: the answer is wanted in; never more than the service's own deadline.
 
         Raises:
-            RereError: the history names no known item, or is too long for the model's context.
+            NothingKnown: the history names no known item.
+            Conflict: it is too long for the model's context.
             QueueFull, EngineStopped, DeadlinePassed
         """
         deadline = time.monotonic() + min(seconds or self.config.deadline_seconds, self.config.deadline_seconds)
@@ -98,10 +108,12 @@ class RecommendationService:
             deployment = self.deployment
             snapshot = deployment.snapshot
             read, barred = snapshot.lookup.resolve(history), snapshot.lookup.resolve(exclude)
-            read.require_any()
+            with _raised_as(NothingKnown):
+                read.require_any()
             excluded = frozenset(barred.items).union(read.items if seen == "exclude" else ())
             job = Job(deployment, deployment.query(read.items, k, excluded), deadline)
-            deployment.require_room(job.query.history)
+            with _raised_as(Conflict):
+                deployment.require_room(job.query.history)
             ranked = await self._search_once(job, snapshot)
             # An item removed while the search ran must not be in an answer given after its removal.
             if self.deployment is not deployment or not _any_removed(ranked, deployment.snapshot):
@@ -169,15 +181,16 @@ class RecommendationService:
         """Offer items (id -> title): new ones, or removed ones again.
 
         Raises:
-            RereError: an id with another title than the catalogue's, an item that ingest would refuse or change, or one
-                that the model can't take (see `Deployment.edited`).
+            Conflict: an id with another title than the catalogue's, or an item that the model can't take (see
+                `Deployment.edited`).
+            RereError: an id or title that ingest would refuse or change.
         """
 
         def decide(snapshot: Snapshot) -> Change:
             known = {item: index for item in items if (index := snapshot.lookup.index_of(item)) is not None}
             for item, index in known.items():
                 if snapshot.titles[index] != items[item]:
-                    raise RereError(
+                    raise Conflict(
                         f"the title that item {item} has in the catalogue, {snapshot.titles[index]!r}",
                         repr(items[item]),
                         "give a new item an id of its own",
@@ -253,7 +266,8 @@ class RecommendationService:
                     after = deployment.edited(change.after(self.log.edits))
                     for item in change.added:
                         if after.lookup.index_of(item) is None:
-                            raise next(reason for (skipped, _), reason in after.skipped.items() if skipped == item)
+                            reason = next(why for (skipped, _), why in after.skipped.items() if skipped == item)
+                            raise Conflict(*reason.parts)
                     self.log.append(change)
                     return after, len(change.added)
 
@@ -280,6 +294,15 @@ class RecommendationService:
             )
         self._skipped = len(skipped)
         self.metrics.serving(deployment)
+
+
+@contextmanager
+def _raised_as(kind: type[RereError]) -> Iterator[None]:
+    """Raise a RereError of the block as another kind, which says what became of the request."""
+    try:
+        yield
+    except RereError as error:
+        raise kind(*error.parts) from None
 
 
 def _any_removed(ranked: Ranked, now: Snapshot) -> bool:

@@ -39,6 +39,11 @@ class Metrics:
         )
         self.items = Gauge("rere_catalogue_items", "Items by state", ["state"], registry=self.registry)
         self.swaps = Counter("rere_model_swaps", "Model versions put in place", ["outcome"], registry=self.registry)
+        self.looks = Counter("rere_registry_looks", "Looks at the alias", ["outcome"], registry=self.registry)
+        for outcome in ("done", "failed"):  # so that the first failure is an increase
+            self.swaps.labels(outcome)
+            self.looks.labels(outcome)
+        self.behind = Gauge("rere_model_behind", "1 while the alias names another version", registry=self.registry)
         self.model = Info("rere_model", "The version that is served", registry=self.registry)
 
     def batch(self, size: int, seconds: float, deployment: Deployment) -> None:
