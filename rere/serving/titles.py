@@ -30,9 +30,9 @@ class TitleSearch:
         self._starts = 1 + np.concatenate([[0], np.cumsum(lengths + 1)])
 
     def find(self, query: str) -> Iterator[int]:
-        """Indices of matching titles, each once, in the order described; of all titles for an empty query."""
+        """Indices of matching titles, each once, in the order described."""
         wanted, seen = folded(query), set()
-        for pattern in (LINE + wanted, wanted) if wanted else (LINE,):
+        for pattern in (LINE + wanted, wanted) if wanted else ():
             place = self._text.find(pattern)
             while 0 <= place < len(self._text) - 1:
                 index = int(np.searchsorted(self._starts, place + (pattern[0] == LINE), side="right")) - 1

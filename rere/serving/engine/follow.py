@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
+from time import monotonic
 from typing import Protocol
 
 from rere.serving.engine.deployment import Deployment
@@ -61,7 +61,7 @@ class Follower:
         metrics.behind.set(self.wanted not in (None, served))
         if self.wanted in (None, served):
             self._failed = None
-        elif self.wanted != self._failed or time.monotonic() >= self._next_try:
+        elif self.wanted != self._failed or monotonic() >= self._next_try:
             await self._load(self.wanted, service)
 
     async def _load(self, version: str, service: RecommendationService) -> None:
@@ -69,7 +69,7 @@ class Follower:
             await service.swap(await asyncio.to_thread(self.source.load, version))
         except Exception:
             self._pause = min(2 * self._pause, LONGEST_PAUSE) if version == self._failed else self.seconds
-            self._failed, self._next_try = version, time.monotonic() + self._pause
+            self._failed, self._next_try = version, monotonic() + self._pause
             service.metrics.swaps.labels("failed").inc()
             logger.exception(
                 "Version %s can't be loaded; %s goes on; next try in %.0f s",

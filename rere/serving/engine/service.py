@@ -161,9 +161,9 @@ class RecommendationService:
         return Ranked([item for item, _ in kept], [score for _, score in kept], ranked.snapshot)
 
     def find(self, query: str, limit: int) -> list[tuple[str, str]]:
-        """(id, title) of offered items whose title contains `query`."""
+        """(id, title) of offered items whose title contains `query`; without a query, of the catalogue's first."""
         snapshot, found = self.deployment.snapshot, []
-        for index in snapshot.search.find(query):
+        for index in snapshot.search.find(query) if query else range(len(snapshot.ids)):
             if index not in snapshot.removed:
                 found.append((snapshot.ids[index], snapshot.titles[index]))
                 if len(found) == limit:

@@ -52,12 +52,12 @@ class Guard:
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         watched, started = _Watched(send, request_id), time.perf_counter()
-        self._open += 1
+        self._count_open(1)
         with bound_contextvars(request_id=request_id):
             try:
                 await self._serve(scope, headers, receive, watched)
             finally:
-                self._open -= 1
+                self._count_open(-1)
                 if watched.status is not None:
                     self._report(scope, watched.status, time.perf_counter() - started)
 
@@ -81,6 +81,10 @@ class Guard:
             logger.exception("%s %s failed", scope["method"], self._route(path))
             if watched.status is None:
                 await _answer(watched, 500, FAILED)
+
+    def _count_open(self, more: int) -> None:
+        self._open += more
+        self.metrics.open.set(self._open)
 
     def _route(self, path: str) -> str:
         return path if path in self.paths else "other"

@@ -21,6 +21,7 @@ class Metrics:
         self.requests = Counter(
             "rere_http_requests", "Answers by route and status", ["route", "status"], registry=self.registry
         )
+        self.open = Gauge("rere_http_open_requests", "Requests under way", registry=self.registry)
         self.latency = Histogram(
             "rere_http_request_seconds", "Seconds to answer", ["route"], buckets=SECONDS, registry=self.registry
         )

@@ -101,7 +101,6 @@ def make_server(app: App, config: ServingConfig, host: str, port: int) -> uvicor
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            backlog=config.connections,
             timeout_keep_alive=int(config.read_seconds) + 5,
             timeout_graceful_shutdown=config.drain_seconds,
         )
