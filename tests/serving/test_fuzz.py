@@ -32,7 +32,7 @@ def test_schemathesis_with_all_its_checks_finds_nothing(use: str | None, tmp_pat
     """Valid and invalid requests of all that the OpenAPI document describes, each answer checked against it."""
     with running(ServingConfig(max_k=50), tokens=Tokens(use=use, admin="secret")) as (client, _):
         command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(PROJECT / "schemathesis.toml"), "run"]
-        options = ["--checks", "all", "--max-examples", "15", "--seed", "1", "--no-color"]
+        options = ["--checks", "all", "--max-examples", "15", "--seed", "1", "--request-timeout", "600", "--no-color"]
         token = ["-H", "Authorization: Bearer secret"]
         done = subprocess.run(
             [*command, f"{client.base_url}/openapi.json", *options, *token],
