@@ -9,12 +9,13 @@ import ast
 import gzip
 import html
 import json
+import re
 import zlib
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from rere.data.times import iso_seconds
 from rere.errors import RereError
 
 MALFORMED_SHARE = 0.01
+HALF = re.compile("[\ud800-\udfff]")  # JSON can spell half a character; no file or table can hold it
 LATEST = 1 << 62  # microseconds; further from 1970, no time is meant
 # user, item, time, and microseconds per unit of that time: 2023, then 2014 and 2018
 KEYS = (("user_id", "parent_asin", "timestamp", 1_000), ("reviewerID", "asin", "unixReviewTime", SECOND))
@@ -113,17 +115,18 @@ def load(source: AmazonReviews) -> RawData:
             times.append(review[2])
 
     metadata, titles = Lines(source.metadata, "metadata"), {}
-    unreviewed = repeated = 0
+    unreviewed = repeated = halves = 0
     for content in metadata:
         item, title = content.get("parent_asin") or content.get("asin"), content.get("title")
-        if not isinstance(item, str) or not item:
+        if not is_id(item):
             metadata.reject(content)
         elif item not in items.numbers:
             unreviewed += 1
         elif item in titles:
             repeated += 1
         elif isinstance(title, str) and title.strip():
-            titles[item] = html.unescape(title)  # the dumps carry &amp; and the like
+            halves += (readable := HALF.sub("", title)) != title
+            titles[item] = html.unescape(readable)  # the dumps carry &amp; and the like
 
     interactions = interactions_frame(users.names(), items.names(), np.asarray(times))
     titled = interactions["item_id"].isin(titles)
@@ -141,6 +144,7 @@ def load(source: AmazonReviews) -> RawData:
             "metadata of items without a review": unreviewed,
             "repeated metadata lines (the first is kept)": repeated,
         },
+        noticed={"titles with halves of characters (lone surrogates) removed": halves},
     )
 
 
@@ -156,10 +160,15 @@ def parse_line(line: str) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
+def is_id(value: object) -> TypeGuard[str]:
+    """Text that isn't empty, and that can be written."""
+    return isinstance(value, str) and bool(value) and not HALF.search(value)
+
+
 def parse_review(content: dict[str, Any]) -> tuple[str, str, int] | None:
     """(user, item, microseconds since 1970), or None when a key is missing or of a wrong type."""
     for user_key, item_key, time_key, unit in KEYS:
         user, item, time = content.get(user_key), content.get(item_key), content.get(time_key)
-        if isinstance(user, str) and user and isinstance(item, str) and item and type(time) is int:
+        if is_id(user) and is_id(item) and type(time) is int:
             return (user, item, time * unit) if abs(time * unit) < LATEST else None
     return None

@@ -92,7 +92,7 @@ def _read_times(column: pd.Series, place: str, first_row: int, zone: str) -> tup
         raise RereError(f"times in {place}: {TIME_RULE}", f"type {column.dtype}", "name the column of times")
     if pd.api.types.is_numeric_dtype(column):
         return _from_numbers(column, column, place, first_row)
-    text = column.astype("str").str.strip()
+    text = (column.map(str) if column.dtype == object else column).astype("str").str.strip()
     numeric = text.str.fullmatch(NUMBER).fillna(False).astype(bool)
     if not numeric.any():
         return _from_dates(column, text, place, first_row, zone), "dates"
