@@ -19,7 +19,7 @@ from rere.config.promotion import PromotionConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
-from rere.data.sources import source_fingerprint
+from rere.data.sources import source_fingerprint, source_location
 from steps.baselines import rank_baselines
 from steps.check_backbone import check_backbone
 from steps.evaluate import evaluate
@@ -57,11 +57,13 @@ def rere_pipeline(
 
     check_backbone(catalog, sft, rl, named_content(catalog, rl))
     dataset = ingest(data, source_fingerprint(data.source))
-    accepted, _ = validate(dataset, checks)
+    location = source_location(data.source)
+    accepted, profile = validate(dataset, checks, location)
     rows = split(dataset, accepted, windows)
-    index = index_items(dataset, validate_split(dataset, rows, checks), catalog, named_content(catalog), after=CHECKED)
+    sound = validate_split(dataset, rows, profile, checks, location)
+    index = index_items(dataset, sound, catalog, named_content(catalog), after=CHECKED)
     tuned = fine_tune(rows, index, sft, named_content(catalog.backbone))
-    judge(dataset, accepted, rows, index, tuned, rl, item_models, evaluation, promotion, settings)
+    judge(dataset, accepted, sound, rows, index, tuned, rl, item_models, evaluation, promotion, settings)
 
 
 def named_by(*settings: BaseModel) -> dict[str, Any]:
@@ -73,6 +75,7 @@ def named_by(*settings: BaseModel) -> dict[str, Any]:
 def judge(
     dataset: Any,
     accepted: Any,
+    sound: Any,
     rows: Any,
     index: Any,
     tuned: Any,
@@ -87,10 +90,9 @@ def judge(
     reinforced = reinforce(tuned, rows, index, teacher, rl, named_content(rl))
     baselines = rank_baselines(dataset, rows, index, fitted, item_models, evaluation)
     results, metrics = evaluate(dataset, rows, index, baselines, tuned, reinforced, evaluation)
-    decision, rival = gate(reinforced, index, dataset, rows, accepted, results, evaluation, promotion)
+    decision, rival = gate(reinforced, index, dataset, rows, accepted, sound, results, evaluation, promotion)
     page = report(dataset, rows, index, tuned, reinforced, results, metrics, decision, evaluation, settings)
-    opened = review(
-        dataset, rows, index, accepted, tuned, reinforced, results, rival, decision, evaluation, promotion, settings
-    )
+    checked = (dataset, rows, index, accepted, sound)
+    opened = review(*checked, tuned, reinforced, results, rival, decision, evaluation, promotion, settings)
     registered = promote(reinforced, index, rows, dataset, decision, page, opened, evaluation, promotion, settings)
     summarise(metrics, decision, page, opened, registered, evaluation)

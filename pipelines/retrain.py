@@ -17,7 +17,7 @@ from rere.config.recommenders import ItemModelsConfig
 from rere.config.retraining import FromChampion, RetrainConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
-from rere.data.sources import source_fingerprint
+from rere.data.sources import source_fingerprint, source_location
 from steps.check_backbone import check_backbone
 from steps.collect import collect_all, collect_new, ingest_collected
 from steps.index_items import continue_items, index_items
@@ -49,9 +49,10 @@ def retrain_pipeline(
     known = base.rows if base is not None and retrain.base == "champion" else None
     collected = collect_new(known, data, source) if known is not None else collect_all(data, source)
     dataset = ingest_collected(collected, data)
-    accepted, _ = validate(dataset, checks)
+    location = source_location(data.source)
+    accepted, profile = validate(dataset, checks, location)
     rows = split(dataset, accepted, windows)
-    sound = validate_split(dataset, rows, checks)
+    sound = validate_split(dataset, rows, profile, checks, location)
     named = named_content(catalog)
     if base is not None and isinstance(retrain.start, FromChampion):
         index, start = continue_items(dataset, sound, base.catalog, catalog, named, retrain.start, after=CHECKED)
@@ -59,4 +60,4 @@ def retrain_pipeline(
     else:
         index = index_items(dataset, sound, catalog, named, after=CHECKED)
         tuned = fine_tune(rows, index, sft, named_content(catalog.backbone))
-    judge(dataset, accepted, rows, index, tuned, rl, item_models, evaluation, promotion, settings)
+    judge(dataset, accepted, sound, rows, index, tuned, rl, item_models, evaluation, promotion, settings)

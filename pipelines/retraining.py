@@ -112,8 +112,8 @@ def settings_of(config: Path) -> dict[str, Any]:
 
 def _outcome(run: PipelineRunResponse, name: str, why: str, seconds: float) -> Outcome:
     decision, promotion = _output(run, "gate", "decision"), _output(run, "promote", "promotion")
-    for page, file in {"report": "latest", "review": "review"}.items():  # a remote step wrote its own elsewhere
-        write_report(str(_output(run, page, page)), file)
+    for page, link in {"report": "latest", "review": "review"}.items():  # a remote step wrote its own elsewhere
+        write_report(str(_output(run, page, page)), page, link, run.name)
     if decision.is_champion:
         kind = "unchanged"
     elif registry.CHAMPION in promotion.aliases:

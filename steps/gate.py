@@ -38,6 +38,7 @@ def gate(
     dataset: Dataset,
     windows: Windows,
     validation: ValidationReport,
+    split_validation: ValidationReport,
     results: pd.DataFrame,
     evaluation: EvaluationConfig,
     config: PromotionConfig,
@@ -80,7 +81,8 @@ def gate(
         popularity=popularity,
         training_counts=Popularity.fit(training_sequences(dataset), len(catalog.item_ids)).counts,
         segments=segments_of(dataset, rows, config.gate),
-        warnings=tuple(check.name for check in validation.checks if check.status == "warning"),
+        warnings=tuple(check.name for report in (validation, split_validation) for check in report.having("warning")),
+        faulty=_faulty(split_validation, len(windows.table)),
         now=time.time(),
     )
     verdict = judge(challenger, rival, given, config.gate)
@@ -95,6 +97,15 @@ def gate(
         notes=tuple(notes),
     )
     return decision, ours.iloc[:0] if rival is None else rival.results
+
+
+def _faulty(split_validation: ValidationReport, rows: int) -> dict[str, float]:
+    """Check -> share of the prediction rows that fail it; a check that can't name rows counts for all of them."""
+    return {
+        check.name: check.failing / rows if check.failing else 1.0
+        for check in split_validation.checks
+        if not check.passed
+    }
 
 
 def _lost(version: str, error: Exception) -> Check:

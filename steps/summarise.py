@@ -28,7 +28,7 @@ def summarise(
     """Print it and write the report's file, also when all else came from the cache: a run ends with its result."""
     from rere.reporting.report import results_table
 
-    path, review_path = write_report(report, "latest"), write_report(review, "review")
+    path, review_path = write_report(report, "report", link="latest"), write_report(review, "review")
     console = Console(width=120, highlight=False, soft_wrap=True)
     console.print()
     console.print(results_table(metrics, evaluation))

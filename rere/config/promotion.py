@@ -36,6 +36,9 @@ class GateConfig(Settings):
     )
     maximum_mebibytes: float = Field(default=4096.0, gt=0, description="of the model's files")
     maximum_warnings: int = Field(default=5, ge=0, description="of the data validation")
+    maximum_faulty_rows: float = Field(
+        default=0.01, ge=0, le=1, description="share of the prediction rows that fail any one check of the split"
+    )
     maximum_age_days: float | None = Field(default=None, gt=0, description="of the newest training interaction")
     confidence: float = Field(default=0.95, gt=0, lt=1)
     bootstrap_samples: int = Field(default=2000, ge=100)

@@ -43,3 +43,23 @@ def source_fingerprint(source: Source) -> str:
     """
     sums = {str(path): sha256(require_file(path, "source")) for path in LOADERS[type(source)].files(source)}
     return fingerprint({**sums, "settings": source.model_dump_json()})
+
+
+def source_location(source: Source) -> str:
+    """Where a source is: its kind, and its files and directories or its names on the hub.
+
+    Files in the project are named from its root, which is the current directory of a pipeline; others in full.
+    """
+    told: list[object] = [value for _, value in source if isinstance(value, Path)]
+    if isinstance(source, HubDataset):
+        names = (source.interactions, source.items)
+        told += [Path(name) if Path(name).is_dir() else name for name in names]
+        told += [source.interactions_config, source.interactions_split, source.items_config, source.items_split]
+    return " ".join([source.type, *(str(_place(value)) for value in told)])
+
+
+def _place(value: object) -> object:
+    if not isinstance(value, Path):
+        return value
+    place = value.resolve()
+    return place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place

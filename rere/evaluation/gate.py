@@ -7,7 +7,7 @@ segment, whose rows are few, must not surely be worse (the upper end).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +72,8 @@ class Circumstances:
     popularity: results of the popularity baseline on the same rows
     training_counts: (I,) training interactions an item
     segments: as from `rere.evaluation.segments.segments`
-    warnings: names of the data validation's checks that warned
+    warnings: names of the data validation's and the split validation's checks that warned
+    faulty: check of the split -> share of the prediction rows that fail it; none where all rows are sound
     now: seconds since 1970
     """
 
@@ -80,6 +81,7 @@ class Circumstances:
     training_counts: np.ndarray
     segments: pd.DataFrame
     warnings: tuple[str, ...]
+    faulty: Mapping[str, float]
     now: float
 
 
@@ -101,6 +103,7 @@ def judge(challenger: Side, champion: Side | None, given: Circumstances, config:
         *_latency(challenger.latency_ms, None if champion is None else champion.latency_ms, config),
         _within("size", challenger.mebibytes, config.maximum_mebibytes, "MiB of model files"),
         _validated(given.warnings, config),
+        _sound_rows(given.faulty, config),
         _fresh(challenger, champion, given.now, config),
     ]
     return Verdict.of(checks)
@@ -240,6 +243,21 @@ def _latency(own: float | None, champions: float | None, config: GateConfig) -> 
             explanation=f"{ratio:.2f} times the champion's {champions:,.1f} ms, timed in turn; at most {most:g}.",
         ),
     ]
+
+
+def _sound_rows(faulty: Mapping[str, float], config: GateConfig) -> Check:
+    """Trained and judged on rows that their data don't have, a model's figures say nothing."""
+    name, most = "sound prediction rows", config.maximum_faulty_rows
+    if not faulty:
+        return Check(name=name, value=0, threshold=most, passed=True, explanation="Every row passed its checks.")
+    worst, share = max(faulty.items(), key=lambda pair: pair[1])
+    return Check(
+        name=name,
+        value=share,
+        threshold=most,
+        passed=share <= most,
+        explanation=f"{share:.1%} of the rows fail the check {worst!r} of the split; at most {most:.1%} may.",
+    )
 
 
 def _within(name: str, value: float, most: float, unit: str) -> Check:

@@ -51,10 +51,11 @@ def verdict_of(
     marked: dict[str, range] | None = None,
     warnings: tuple[str, ...] = (),
     popularity: pd.DataFrame = POPULARITY,
+    faulty: dict[str, float] | None = None,
 ) -> Verdict:
     places = {name: np.isin(np.arange(ROWS), rows) for name, rows in (marked or {}).items()}
     segments = pd.DataFrame(places, index=pd.Index(np.arange(ROWS), name="row_id"))
-    given = Circumstances(popularity, np.arange(1, 21), segments, warnings, NOW)
+    given = Circumstances(popularity, np.arange(1, 21), segments, warnings, faulty or {}, NOW)
     return gate.judge(challenger, champion, given, config)
 
 
@@ -208,3 +209,11 @@ def test_warnings_of_the_data_count() -> None:
     many = tuple(f"check {n}" for n in range(6))
     assert failed(verdict_of(side(results("ReRe", 0.3)), warnings=many)) == ["data validated"]
     assert verdict_of(side(results("ReRe", 0.3)), warnings=many[:5]).passed
+
+
+def test_a_model_of_faulty_prediction_rows_does_not_pass() -> None:
+    good = side(results("ReRe", 0.3))
+    assert verdict_of(good, faulty={"histories come before targets": 0.01}).passed
+    refused = verdict_of(good, faulty={"each target once": 0.001, "histories come before targets": 0.834})
+    assert failed(refused) == ["sound prediction rows"]
+    assert "83.4% of the rows fail the check 'histories come before targets'" in refused.checks[-2].explanation

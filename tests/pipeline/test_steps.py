@@ -42,6 +42,7 @@ from steps.summarise import next_commands
 JUDGED = EvaluationConfig(ks=(1, 10), beams=10, bootstrap_samples=100)
 EASY = PromotionConfig(model_name="test", gate=GateConfig(minimum_gain=-2, minimum_over_popularity=-2))
 CHECKED = ValidationReport(subject="data set", checks=())
+CHECKED_ROWS = ValidationReport(subject="windows", checks=())
 PAGE = HTMLString("<p/>")
 
 
@@ -136,7 +137,7 @@ def world(
     results: pd.DataFrame,
 ) -> tuple:
     """The gate's inputs."""
-    return (model, world_catalog, world_dataset, world_windows, CHECKED, results, JUDGED, EASY)
+    return (model, world_catalog, world_dataset, world_windows, CHECKED, CHECKED_ROWS, results, JUDGED, EASY)
 
 
 @pytest.fixture
@@ -160,6 +161,28 @@ def test_the_first_model_that_passes_is_promoted(
     assert decision.champion is None
     assert decision.value == 1  # every target at rank 1
     assert rival.empty
+
+
+def test_a_model_whose_prediction_rows_failed_their_checks_is_not_promoted(
+    world: tuple, in_mlflow: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may only have warned, as those of window files do."""
+    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
+    monkeypatch.setattr(registry, "champion_version", lambda name: None)
+    rows = len(world[3].table)
+    gaps = (
+        failed_report()
+        .checks[0]
+        .model_copy(
+            update={"name": "histories come before targets", "severity": "warning", "failing": rows // 2, "rows": ()}
+        )
+    )
+    split = ValidationReport(subject="windows", checks=(gaps,))
+    decision, _ = gate.entrypoint(*world[:5], split, *world[6:])
+    assert not decision.promotes
+    assert [check.name for check in decision.verdict.checks if not check.passed] == ["sound prediction rows"]
+    few = ValidationReport(subject="windows", checks=(gaps.model_copy(update={"failing": 1}),))
+    assert gate.entrypoint(*world[:5], few, *world[6:])[0].promotes
 
 
 def test_a_champion_stays_champion_whatever_the_gate_asks(
