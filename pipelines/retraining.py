@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from zenml.client import Client
 from zenml.models import PipelineRunResponse
 
-from infra.wait_for_run import COMPLETED, wait
 from ops.registry import champion_log as champion
 from ops.registry import mlflow_registry as registry
 from ops.runtime.reports import write_report
+from ops.runtime.runs import COMPLETED, wait
 from pipelines.checked import settings_error
 from pipelines.rere import named_by
 from pipelines.retrain import retrain_pipeline

@@ -42,6 +42,73 @@ def test_the_library_imports_no_orchestration() -> None:
     assert {str(file): imports(file) & ORCHESTRATION for file in files if imports(file) & ORCHESTRATION} == {}
 
 
+# A module imports from its own level and below. The longest name counts: `models.backbone` is below `catalog`, which
+# indexes with a backbone's tokenizer; the models that run along the catalogue's trie are above it.
+PACKAGES = (("commands", "infra"), ("pipelines",), ("steps",), ("materializers", "ops"), ("rere",))
+ROOMS = (
+    ("serving",),
+    ("reporting",),
+    ("training",),
+    ("evaluation",),
+    ("recommenders",),
+    ("evaluation.metrics",),
+    ("decoding",),
+    ("models",),
+    ("catalog",),
+    ("models.backbone",),
+    ("data",),
+    ("runtime",),
+    ("artifacts", "config", "project"),
+    ("errors",),
+)
+
+
+def project_imports() -> dict[str, set[str]]:
+    """Module -> the project's modules that it imports, at any depth of its code."""
+    files = [file for level in PACKAGES for package in level for file in (ROOT / package).rglob("*.py")]
+    names = {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+    found: dict[str, set[str]] = {}
+    for name, file in names.items():
+        used: set[str] = set()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                used |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                for alias in node.names:
+                    inner = f"{node.module}.{alias.name}"
+                    used.add(inner if inner in names else node.module)
+        found[name] = (used & names.keys()) - {name}
+    return found
+
+
+def level(name: str, levels: tuple[tuple[str, ...], ...]) -> int:
+    """The level of the longest prefix that the levels name."""
+    fits = [(len(prefix), n) for n, row in enumerate(levels) for prefix in row if f"{name}.".startswith(f"{prefix}.")]
+    assert fits, f"{name} is in no room: name it in tests/test_layout.py"
+    return max(fits)[1]
+
+
+def test_imports_run_one_way() -> None:
+    upward = []
+    for name, used in project_imports().items():
+        for other in used:
+            if level(name, PACKAGES) > level(other, PACKAGES):
+                upward.append(f"{name} imports {other}")
+            elif name.startswith("rere.") and other.startswith("rere."):
+                inside, its = name.removeprefix("rere."), other.removeprefix("rere.")
+                if level(inside, ROOMS) > level(its, ROOMS):
+                    upward.append(f"{name} imports {other}")
+    assert upward == []
+
+
+def test_no_imports_in_a_circle() -> None:
+    left = project_imports()
+    while free := [name for name, used in left.items() if not used & left.keys()]:  # imports nothing that is left
+        for name in free:
+            del left[name]
+    assert left == {}  # modules on a circle, and those that import them
+
+
 def test_trl_stays_in_training() -> None:
     outside = [file for file in (ROOT / "rere").rglob("*.py") if "training" not in file.parts]
     assert [str(file) for file in outside if "trl" in imports(file)] == []

@@ -58,18 +58,21 @@ def _in_processes(
 ) -> pd.DataFrame:
     places = {name: str(model.path.resolve()) for name, model in models.items()}
     spec: dict[str, Any] = {"models": places, "foreign": own is not None}
+    inputs: dict[str, in_processes.Saveable] = {"windows": windows, "catalog": catalog}
     if own is not None:
-        own.save(work / "inputs" / "own")
-    in_processes.run(f"{__name__}:worker", windows, catalog, config, work, spec)
+        inputs["own"] = own
+    in_processes.run(f"{__name__}:worker", inputs, config, work, spec)
     table = pd.read_parquet(work / "results.parquet")
     return table.assign(**{name: [one.tolist() for one in table[name]] for name in ("items", "scores")})
 
 
-def worker(spec: dict[str, Any], windows: Windows, catalog: CatalogIndex, log: Log) -> None:
+def worker(spec: dict[str, Any], log: Log) -> None:
     """What each process does; the first writes the table."""
     models = {name: Checkpoint(Path(place)) for name, place in spec["models"].items()}
     work, config = Path(spec["work"]), EvaluationConfig.model_validate(spec["config"])
-    own = CatalogIndex.load(work / "inputs" / "own") if spec["foreign"] else None
+    inputs = in_processes.inputs_of(spec)
+    windows, catalog = Windows.load(inputs / "windows"), CatalogIndex.load(inputs / "catalog")
+    own = CatalogIndex.load(inputs / "own") if spec["foreign"] else None
     table = evaluate_checkpoints(models, windows, catalog, config, work, own)
     if distributed.is_main():
         table.to_parquet(work / "results.parquet", index=False)

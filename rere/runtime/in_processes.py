@@ -7,20 +7,26 @@ another.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from rere.catalog.index import CatalogIndex
 from rere.config.training import InProcesses
-from rere.data.dataset import Windows
 from rere.runtime.launch import Log, launch
 from rere.runtime.launch import work as take_part
+
+INPUTS = "inputs"  # directory below the work directory
+
+
+class Saveable(Protocol):
+    """What can be written to a directory of its own, such as windows or a catalogue."""
+
+    def save(self, directory: Path) -> None: ...
 
 
 def run(
     worker: str,
-    windows: Windows,
-    catalog: CatalogIndex,
+    inputs: Mapping[str, Saveable],
     config: InProcesses,
     work: Path,
     spec: dict[str, Any],
@@ -29,24 +35,29 @@ def run(
     """Call a worker in `config.processes` processes, and wait.
 
     Args:
-        worker: `package.module:function`, called with (spec, windows, catalog, log); the spec then holds the settings
-            (`config`) and the directory (`work`) as well.
+        worker: `package.module:function`, called with (spec, log); the spec then holds the settings (`config`) and the
+            directory (`work`) as well.
+        inputs: saved under `inputs_of(spec) / name`, from where the worker loads them.
         spec: JSON, whatever else the worker needs.
 
     Raises:
         RereError: see `launch`.
     """
-    windows.save(work / "inputs" / "windows")
-    catalog.save(work / "inputs" / "catalog")
+    for name, value in inputs.items():
+        value.save(work / INPUTS / name)
     spec = {**spec, "worker": worker, "config": config.model_dump(mode="json"), "work": str(work.resolve())}
     launch("rere.runtime.in_processes", spec, config.processes, work, log)
 
 
+def inputs_of(spec: Mapping[str, Any]) -> Path:
+    """The directory that holds a worker's saved inputs."""
+    return Path(spec["work"]) / INPUTS
+
+
 def _worker(spec: dict[str, Any], log: Log) -> None:
-    inputs = Path(spec["work"]) / "inputs"
     module, name = spec["worker"].split(":")
     function = getattr(importlib.import_module(module), name)
-    function(spec, Windows.load(inputs / "windows"), CatalogIndex.load(inputs / "catalog"), log)
+    function(spec, log)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`train_rl` in several processes: the parent's side and a worker's."""
+"""What `train_rl` hands to several processes, and what each of them reads."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rere.runtime.launch import Log
 
 
 def rl_in_processes(
+    worker: str,
     start: Checkpoint,
     windows: Windows,
     catalog: CatalogIndex,
@@ -26,12 +27,13 @@ def rl_in_processes(
     log: Log,
     teacher: Recommender | None,
 ) -> Checkpoint:
-    """See `train_rl`.
+    """See `train_rl`; `worker` is `package.module:function`, called in each process with (spec, log).
 
     Raises:
         RereError: a teacher that is no item model, or a process that failed.
     """
     spec: dict[str, Any] = {"start": str(start.path.resolve()), "teacher": None}
+    inputs: dict[str, in_processes.Saveable] = {"windows": windows, "catalog": catalog}
     if teacher is not None:
         if not isinstance(teacher, SequentialRecommender):
             raise RereError(
@@ -40,15 +42,19 @@ def rl_in_processes(
                 "train with `processes: 1`, or with one of these",
             )
         spec["teacher"] = teacher.key
-        teacher.save(work / "inputs" / "teacher")
-    in_processes.run(f"{__name__}:worker", windows, catalog, config, work, spec, log)
+        inputs["teacher"] = teacher
+    in_processes.run(worker, inputs, config, work, spec, log)
     return Checkpoint(work / "model")
 
 
-def worker(spec: dict[str, Any], windows: Windows, catalog: CatalogIndex, log: Log) -> None:
-    from rere.training.rl.train import train_rl
-
-    work, kind = Path(spec["work"]), spec["teacher"]
-    teacher = None if kind is None else model_type(kind).load(work / "inputs" / "teacher")
-    config = RLConfig.model_validate(spec["config"])
-    train_rl(Checkpoint(Path(spec["start"])), windows, catalog, config, work, log, teacher)
+def received(spec: dict[str, Any]) -> dict[str, Any]:
+    """A worker's arguments of `train_rl`, but the log."""
+    inputs, kind = in_processes.inputs_of(spec), spec["teacher"]
+    return {
+        "start": Checkpoint(Path(spec["start"])),
+        "windows": Windows.load(inputs / "windows"),
+        "catalog": CatalogIndex.load(inputs / "catalog"),
+        "config": RLConfig.model_validate(spec["config"]),
+        "work": Path(spec["work"]),
+        "teacher": None if kind is None else model_type(kind).load(inputs / "teacher"),
+    }

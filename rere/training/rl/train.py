@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ from rere.runtime import distributed
 from rere.runtime.launch import Log
 from rere.training.loop import SCORE, PolicyRun, Tally
 from rere.training.rl.losses import LOSSES, Counts, k3, mpo
-from rere.training.rl.processes import rl_in_processes
+from rere.training.rl.processes import received, rl_in_processes
 from rere.training.rl.rewards import (
     Group,
     check_rewards,
@@ -78,11 +79,16 @@ def train_rl(
         verify(result)
         return Checkpoint(result)
     if config.processes > 1 and not distributed.is_worker():
-        return rl_in_processes(start, windows, catalog, config, work, log, teacher)
+        return rl_in_processes(f"{__name__}:worker", start, windows, catalog, config, work, log, teacher)
     run = _Run(start, windows, catalog, config, work / "progress", log)
     run.teacher = teacher
     run.train()
     return run.finish(result, config.keep)
+
+
+def worker(spec: dict[str, Any], log: Log) -> None:
+    """The part of one process of several."""
+    train_rl(**received(spec), log=log)
 
 
 class _Run(PolicyRun[RLConfig]):

@@ -1,4 +1,4 @@
-"""`train_sft` in several processes: the parent's side and a worker's."""
+"""What `train_sft` hands to several processes, and what each of them reads."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from rere.runtime.launch import Log
 
 
 def sft_in_processes(
+    worker: str,
     windows: Windows,
     catalog: CatalogIndex,
     backbone: Backbone,
@@ -25,19 +26,23 @@ def sft_in_processes(
     log: Log,
     start: Checkpoint | None,
 ) -> Checkpoint:
-    """See `train_sft`."""
+    """See `train_sft`; `worker` is `package.module:function`, called in each process with (spec, log)."""
     spec = {
         "backbone": backbone.model_dump(mode="json"),
         "start": None if start is None else str(start.path.resolve()),
     }
-    in_processes.run(f"{__name__}:worker", windows, catalog, config, work, spec, log)
+    in_processes.run(worker, {"windows": windows, "catalog": catalog}, config, work, spec, log)
     return Checkpoint(work / "model")
 
 
-def worker(spec: dict[str, Any], windows: Windows, catalog: CatalogIndex, log: Log) -> None:
-    from rere.training.sft.train import train_sft
-
-    backbone: Backbone = TypeAdapter(Backbone).validate_python(spec["backbone"])
-    start = None if spec["start"] is None else Checkpoint(Path(spec["start"]))
-    config = SFTConfig.model_validate(spec["config"])
-    train_sft(windows, catalog, backbone, config, Path(spec["work"]), log, start)
+def received(spec: dict[str, Any]) -> dict[str, Any]:
+    """A worker's arguments of `train_sft`, but the log."""
+    inputs = in_processes.inputs_of(spec)
+    return {
+        "windows": Windows.load(inputs / "windows"),
+        "catalog": CatalogIndex.load(inputs / "catalog"),
+        "backbone": TypeAdapter[Any](Backbone).validate_python(spec["backbone"]),
+        "config": SFTConfig.model_validate(spec["config"]),
+        "work": Path(spec["work"]),
+        "start": None if spec["start"] is None else Checkpoint(Path(spec["start"])),
+    }

@@ -34,7 +34,7 @@ from rere.runtime.launch import Log
 from rere.training.adaptation import lora_config
 from rere.training.rows import Collator, sequence_rows, window_rows
 from rere.training.sft.callbacks import Bars, Clock, Curves, Patience, record
-from rere.training.sft.processes import sft_in_processes
+from rere.training.sft.processes import received, sft_in_processes
 from rere.training.sft.trainer import FSDP, SharedTrainer
 
 
@@ -68,7 +68,7 @@ def train_sft(
     if (config.processes > 1 or config.sharding == "fsdp") and not distributed.is_worker():
         if config.sharding == "fsdp" and not torch.cuda.is_available():  # accelerate would leave it out without a word
             raise RereError("GPUs for `sharding: fsdp`", "none", "set `sharding: none`")
-        return sft_in_processes(windows, catalog, backbone, config, work, log, start)
+        return sft_in_processes(f"{__name__}:worker", windows, catalog, backbone, config, work, log, start)
     clock = Clock()
     train, valid = _datasets(windows, catalog, config)
     longest_row = max(map(len, train["input_ids"]))
@@ -111,6 +111,11 @@ def train_sft(
     if distributed.is_main():
         shutil.rmtree(work / "checkpoints", ignore_errors=True)
     return checkpoint
+
+
+def worker(spec: dict[str, Any], log: Log) -> None:
+    """The part of one process of several."""
+    train_sft(**received(spec), log=log)
 
 
 def _saved(model: PreTrainedModel, result: Path, curves: list[dict[str, float]], facts: dict[str, Any]) -> Checkpoint:
