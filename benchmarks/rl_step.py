@@ -24,8 +24,9 @@ from rere.decoding.beam import beam_search
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from rere.training.checkpoint import Reference
+from rere.training.rl.group import Group
 from rere.training.rl.losses import Counts, grpo, k3
-from rere.training.rl.rewards import Group, group_advantages, total_reward
+from rere.training.rl.rewards import group_advantages, total_reward
 
 BETA = 1e-3
 REWARDS = (RuleReward(), RankingReward())

@@ -59,11 +59,12 @@ def export(events: pd.DataFrame, number: int, directory: Path) -> None:
 
 def prepare(config: Path, directory: Path) -> tuple[Path, pd.DataFrame]:
     """The configuration whose source is the export and where the gate decides, and all interactions in order."""
-    from pipelines.retraining import settings_of
+    from pipelines.checked import settings_of
+    from pipelines.retrain import retrain_pipeline
     from rere.data.sources import load_source
 
     directory.mkdir(parents=True, exist_ok=True)
-    chosen = settings_of(config)
+    chosen = settings_of(retrain_pipeline, config)
     raw = load_source(chosen["data"].source)
     raw.items.to_csv(directory / EXPORT[1], index=False)
     content = yaml.safe_load(config.read_text(encoding="utf-8"))
@@ -98,11 +99,12 @@ def main() -> None:
     arguments = parser.parse_args()
 
     use_stack()
-    from pipelines.checked import explain_errors
-    from pipelines.retraining import retrain, settings_of
+    from pipelines.checked import explain_errors, settings_of
+    from pipelines.retrain import retrain_pipeline
+    from pipelines.retraining import retrain
 
     explain_errors()
-    name = settings_of(arguments.config)["promotion"].model_name
+    name = settings_of(retrain_pipeline, arguments.config)["promotion"].model_name
     if name == "rere":
         sys.exit("The rehearsal removes its model first: give it another `promotion.model_name` than rere.")
     forget(name)

@@ -14,8 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from rich.console import Console
 from zenml.client import Client
 from zenml.config.global_config import GlobalConfiguration
@@ -24,6 +23,7 @@ from zenml.enums import ExecutionMode, StackComponentType
 from zenml.models import PipelineRunResponse
 from zenml.pipelines.pipeline_definition import Pipeline
 
+from rere.config.reading import DOCUMENTATION, meant, read_yaml, settings_error, validated
 from rere.errors import RereError
 from rere.project import in_project
 
@@ -33,9 +33,12 @@ class CheckedPipeline(Pipeline):
 
     def with_options(self, *args: Any, **kwargs: Any) -> Pipeline:
         if config_path := kwargs.get("config_path"):
-            self._check_keys(Path(config_path))
+            settings_of(self, Path(config_path))
             kwargs["config_path"] = str(Path(config_path).resolve())  # it is read again when the pipeline runs
-        return super().with_options(*args, **kwargs)
+        try:
+            return super().with_options(*args, **kwargs)
+        except (ValueError, TypeError, KeyError) as error:  # ZenML's own settings, which only it understands
+            raise RereError("a run configuration that ZenML takes", str(error), f"correct {config_path}") from None
 
     def __call__(self, *args: Any, **kwargs: Any) -> PipelineRunResponse | None:
         with in_project():
@@ -47,24 +50,38 @@ class CheckedPipeline(Pipeline):
             super().prepare(*args, **kwargs)
         except ValueError as error:
             if isinstance(error.__cause__, ValidationError):
-                raise settings_error(error.__cause__) from None
+                raise settings_error(error.__cause__, parameters_model(self), "parameters") from None
             raise
 
-    def _check_keys(self, config: Path) -> None:
-        content = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
-        if not isinstance(content, dict):
-            raise RereError(f"a mapping in {config}", f"a {type(content).__name__}", "see configs/nano.yaml")
-        places = {
-            "": (content, set(PipelineRunConfiguration.model_fields)),
-            "parameters.": (content.get("parameters") or {}, set(inspect.signature(self.entrypoint).parameters)),
-        }
-        for place, (given, known) in places.items():
-            if unknown := sorted(given.keys() - known):
-                raise RereError(
-                    f"known keys in {config}: {', '.join(place + key for key in sorted(known))}",
-                    ", ".join(place + key for key in unknown),
-                    "correct or remove them; docs/configuration.md lists the settings",
-                )
+
+def settings_of(pipeline: Pipeline, config: Path) -> dict[str, Any]:
+    """The pipeline's settings by parameter as a run configuration has them, defaults filled in.
+
+    Raises:
+        RereError: a file that can't be read, unknown keys, values of a wrong type or out of range.
+    """
+    content = read_yaml(config)
+    known = set(PipelineRunConfiguration.model_fields)
+    if unknown := sorted(content.keys() - known):
+        under = set(parameters_model(pipeline).model_fields)
+        hints = [
+            f"{key} (it belongs under `parameters:`)" if key in under else f"{key}{meant(key, known)}"
+            for key in unknown
+        ]
+        raise RereError(
+            f"ZenML's keys and `parameters` in {config}", ", ".join(hints), f"correct them; {DOCUMENTATION}"
+        )
+    run = validated(PipelineRunConfiguration, content, str(config))
+    chosen = validated(parameters_model(pipeline), run.parameters or {}, f"the `parameters` in {config}")
+    return {name: getattr(chosen, name) for name in type(chosen).model_fields}
+
+
+def parameters_model(pipeline: Pipeline) -> type[BaseModel]:
+    """A model with a pipeline's parameters as fields; other keys are refused."""
+    kinds = inspect.get_annotations(pipeline.entrypoint, eval_str=True)
+    parameters = inspect.signature(pipeline.entrypoint).parameters
+    fields: dict[str, Any] = {name: (kinds[name], parameter.default) for name, parameter in parameters.items()}
+    return create_model("Parameters", __config__=ConfigDict(extra="forbid"), **fields)
 
 
 def _require_tracker() -> None:
@@ -83,19 +100,6 @@ def checked_pipeline(entrypoint: Callable[..., Any]) -> CheckedPipeline:
     built = CheckedPipeline(name=entrypoint.__name__, entrypoint=entrypoint, execution_mode=ExecutionMode.FAIL_FAST)
     built.__doc__ = entrypoint.__doc__
     return built
-
-
-def settings_error(error: ValidationError) -> RereError:
-    """Pydantic's problems, one line, each with its place in the settings."""
-    problems = [
-        f"{'.'.join(map(str, problem['loc']))}: {problem['msg']} (got {problem['input']!r})"
-        for problem in error.errors()
-    ]
-    return RereError(
-        "settings as rere/config defines them",
-        "; ".join(problems),
-        "correct them; docs/configuration.md lists the settings",
-    )
 
 
 def explain_errors() -> None:

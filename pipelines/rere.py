@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from ops.runtime.named import named_content, named_sums
 from pipelines.checked import checked_pipeline
+from pipelines.preflight import preflight
 from rere.config.catalog import IndexConfig
 from rere.config.data import IngestConfig, SplitConfig, ValidationConfig
 from rere.config.evaluation import EvaluationConfig
@@ -52,7 +53,9 @@ def rere_pipeline(
     promotion: PromotionConfig = PromotionConfig(),
 ) -> None:
     """Train, judge and register a generative recommender."""
-    settings = {stage: chosen.model_dump(mode="json") for stage, chosen in locals().items()}
+    chosen = dict(locals())
+    preflight(chosen)
+    settings = {stage: one.model_dump(mode="json") for stage, one in chosen.items()}
     settings |= named_by(catalog, rl)
 
     check_backbone(catalog, sft, rl, named_content(catalog, rl))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ops.runtime.named import named_content
 from pipelines.checked import checked_pipeline
+from pipelines.preflight import preflight
 from pipelines.rere import CHECKED, judge, named_by
 from rere.config.catalog import IndexConfig
 from rere.config.data import IngestConfig, SplitConfig, ValidationConfig
@@ -41,7 +42,9 @@ def retrain_pipeline(
     promotion: PromotionConfig = PromotionConfig(),
 ) -> None:
     """Train on from the champion with new interactions, judge, register."""
-    settings = {stage: chosen.model_dump(mode="json") for stage, chosen in locals().items()}
+    chosen = dict(locals())
+    preflight(chosen)
+    settings = {stage: one.model_dump(mode="json") for stage, one in chosen.items()}
     settings |= named_by(catalog, rl)
 
     check_backbone(catalog, sft, rl, named_content(catalog, rl))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from pathlib import Path
 from typing import Any, Literal
 
 import mlflow
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict
 from zenml.client import Client
 from zenml.models import PipelineRunResponse
 
@@ -17,7 +15,7 @@ from ops.registry import champion_log as champion
 from ops.registry import mlflow_registry as registry
 from ops.runtime.reports import write_report
 from ops.runtime.runs import COMPLETED, wait
-from pipelines.checked import settings_error
+from pipelines.checked import settings_of
 from pipelines.rere import named_by
 from pipelines.retrain import retrain_pipeline
 from rere.errors import RereError
@@ -65,7 +63,7 @@ def retrain(config: Path, when: When = "changed", timeout: float = 6 * 3600) -> 
 
 
 def _retrain(config: Path, when: When, timeout: float, began: float) -> Outcome:
-    chosen = settings_of(config)
+    chosen = settings_of(retrain_pipeline, config)
     name: str = chosen["promotion"].model_name
     champion.repair(name)
     base = find_base(name)
@@ -94,20 +92,6 @@ def _retrain(config: Path, when: When, timeout: float, began: float) -> Outcome:
             "a run that completes", f"{run.name if run else 'none'}, which didn't", "see its log; nothing was promoted"
         )
     return _outcome(Client().get_pipeline_run(run.id), name, plan.reason, time.monotonic() - began)
-
-
-def settings_of(config: Path) -> dict[str, Any]:
-    """The pipeline's settings by parameter, defaults filled in; RereError on unknown keys."""
-    retrain_pipeline._check_keys(config)
-    given = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("parameters") or {}
-    kinds = inspect.get_annotations(retrain_pipeline.entrypoint, eval_str=True)
-    parameters = inspect.signature(retrain_pipeline.entrypoint).parameters
-    fields: dict[str, Any] = {name: (kinds[name], parameter.default) for name, parameter in parameters.items()}
-    try:
-        chosen = create_model("Parameters", **fields).model_validate(given)
-    except ValidationError as error:
-        raise settings_error(error) from None
-    return {name: getattr(chosen, name) for name in fields}
 
 
 def _outcome(run: PipelineRunResponse, name: str, why: str, seconds: float) -> Outcome:

@@ -51,5 +51,11 @@ class ScratchModel(Settings):
     vocabulary: int = Field(default=3000, ge=300)
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> ScratchModel:
+        if self.width % (2 * self.heads):  # rotary positions turn pairs
+            raise ValueError(f"width ({self.width}) must be an even multiple of heads ({self.heads})")
+        return self
+
 
 Backbone = Annotated[HubModel | LocalModel | GGUFModel | ScratchModel, Field(discriminator="type")]

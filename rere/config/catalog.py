@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from rere.config.backbone import Backbone, ScratchModel
-from rere.config.base import Settings
+from rere.config.base import Seed, Settings
 
 
 class TitleEmbedding(Settings):
@@ -45,4 +45,4 @@ class IndexConfig(Settings):
     )
     semantic: SemanticCodes = SemanticCodes()
     instruction: str = Field(default="", description="text before the history")
-    seed: int = 0
+    seed: Seed = 0

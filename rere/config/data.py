@@ -8,7 +8,7 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from rere.config.base import Settings
+from rere.config.base import ISODate, Settings
 
 
 def _known_zone(name: str) -> str:
@@ -108,8 +108,8 @@ class AmazonReviews(Settings):
     type: Literal["amazon_reviews"] = "amazon_reviews"
     reviews: SourcePath
     metadata: SourcePath
-    since: str | None = Field(default=None, description="ISO date, inclusive")
-    until: str | None = Field(default=None, description="ISO date, exclusive")
+    since: ISODate | None = Field(default=None, description="ISO date, inclusive")
+    until: ISODate | None = Field(default=None, description="ISO date, exclusive")
 
 
 class WindowFiles(Settings):
@@ -215,7 +215,7 @@ class ValidationConfig(Settings):
     minimum_users: int = Field(default=50, ge=1)
     minimum_items: int = Field(default=50, ge=1)
     minimum_interactions: int = Field(default=500, ge=1)
-    earliest: str = Field(default="1990-01-01", description="ISO date; older timestamps are an error")
+    earliest: ISODate = Field(default="1990-01-01", description="ISO date; older timestamps are an error")
     maximum_gaps: float = Field(
         default=0.1,
         ge=0,

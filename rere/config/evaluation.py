@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
+from rere.config.base import Seed
 from rere.config.decoding import Normalisation
 from rere.config.training import InProcesses
 
 
 class EvaluationConfig(InProcesses):
-    ks: tuple[int, ...] = (1, 3, 5, 10)
+    ks: tuple[PositiveInt, ...] = Field(default=(1, 3, 5, 10), min_length=1)
     beams: int = Field(default=20, ge=1, description="width of the constrained beam search")
     batch_prompts: int = Field(default=64, ge=1)
     normalisation: Normalisation = "trie"
     bootstrap_samples: int = Field(default=2000, ge=100)
     confidence: float = Field(default=0.95, gt=0, lt=1)
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _beams_cover_ks(self) -> EvaluationConfig:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from rere.config.base import Settings
+from rere.config.base import Seed, Settings
 from rere.config.training import Adaptation, FullFineTuning, Precision
 
 
@@ -32,4 +32,4 @@ class PreferenceConfig(Settings):
     checkpoint_every: int = Field(default=50, ge=1, description="updates between checkpoints")
     precision: Precision = "float32"
     gradient_checkpointing: Literal["off", "on"] = "off"
-    seed: int = 0
+    seed: Seed = 0

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from rere.config.base import Settings
+from rere.config.base import ModelName, Seed, Settings
+
+RowMetric = Annotated[str, StringConstraints(pattern=r"^(ndcg|hr)@[1-9]\d{0,3}$")]  # such as ndcg@10
 
 
 class GateConfig(Settings):
     """What a challenger must show; margins are in the metric's own units."""
 
-    metric: str = Field(default="ndcg@10", pattern=r"^(ndcg|hr)@[1-9]\d*$")
+    metric: RowMetric = "ndcg@10"
     minimum_gain: float = Field(
         default=-0.005, description="least gain over the champion; lower bound of the paired interval"
     )
     minimum_over_popularity: float = Field(default=0.0, description="the interval's lower bound must exceed it")
-    guards: tuple[str, ...] = Field(default=("hr@10",), description="metrics that must not fall either")
+    guards: tuple[RowMetric, ...] = Field(default=("hr@10",), description="metrics that must not fall either")
     guard_margin: float = Field(default=0.01, ge=0, description="how far a guard's lower bound may lie below zero")
     minimum_coverage_ratio: float = Field(default=0.8, ge=0, description="of the champion's catalogue coverage")
     maximum_popularity_rise: float = Field(default=0.05, ge=0, description="of the mean popularity percentile")
@@ -42,11 +44,11 @@ class GateConfig(Settings):
     maximum_age_days: float | None = Field(default=None, gt=0, description="of the newest training interaction")
     confidence: float = Field(default=0.95, gt=0, lt=1)
     bootstrap_samples: int = Field(default=2000, ge=100)
-    seed: int = 0
+    seed: Seed = 0
 
 
 class PromotionConfig(Settings):
-    model_name: str = "rere"
+    model_name: ModelName = "rere"
     decided_by: Literal["gate", "review"] = Field(
         default="gate", description="gate: a model that passes is champion at once; review: when a person approves it"
     )

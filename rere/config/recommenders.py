@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from rere.config.base import Settings
+from rere.config.base import Seed, Settings
 
 
 class SASRecConfig(Settings):
@@ -25,7 +25,13 @@ class SASRecConfig(Settings):
     weight_decay: float = Field(default=0.01, ge=0)
     batch_rows: int = Field(default=128, ge=1, description="rows of up to `history_items` targets an update")
     patience: int = Field(default=5, ge=1, description="epochs without a better validation NDCG@10")
-    seed: int = 0
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> SASRecConfig:
+        if self.width % self.heads:
+            raise ValueError(f"width ({self.width}) must be a multiple of heads ({self.heads})")
+        return self
 
 
 class EASEConfig(Settings):
@@ -49,7 +55,7 @@ class GRU4RecConfig(Settings):
     weight_decay: float = Field(default=0.01, ge=0)
     batch_rows: int = Field(default=128, ge=1, description="rows of up to `history_items` targets an update")
     patience: int = Field(default=5, ge=1, description="epochs without a better validation NDCG@10")
-    seed: int = 0
+    seed: Seed = 0
 
 
 class CaserConfig(Settings):
@@ -65,7 +71,7 @@ class CaserConfig(Settings):
     weight_decay: float = Field(default=0.01, ge=0)
     batch_rows: int = Field(default=512, ge=1, description="windows, of one target each, an update")
     patience: int = Field(default=5, ge=1, description="epochs without a better validation NDCG@10")
-    seed: int = 0
+    seed: Seed = 0
 
 
 ItemModel = Literal["sasrec", "gru4rec", "caser"]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from rere.config.base import Settings
+from rere.config.base import Seed, Settings
 from rere.config.catalog import Embedding, TitleEmbedding
 from rere.config.decoding import Beam, Normalisation, Sampling
 from rere.config.training import Adaptation, FullFineTuning, InProcesses, Precision
@@ -64,7 +64,7 @@ class RLConfig(InProcesses):
     normalisation: Normalisation = Field(
         default="trie", description="log-probabilities over the vocabulary (the paper) or over allowed children"
     )
-    rewards: tuple[Reward, ...] = (RuleReward(), CollaborativeReward(scale="log"))
+    rewards: tuple[Reward, ...] = Field(default=(RuleReward(), CollaborativeReward(scale="log")), min_length=1)
     ground_truth: Literal["off", "add"] = Field(
         default="add", description="add: a group that misses the target gets it in place of its last candidate"
     )
@@ -95,7 +95,7 @@ class RLConfig(InProcesses):
     keep: Literal["best", "last"] = Field(default="best", description="by validation NDCG@10; the start counts too")
     precision: Precision = "float32"
     gradient_checkpointing: Literal["off", "on"] = "off"
-    seed: int = 0
+    seed: Seed = 0
 
     @property
     def asks_teacher(self) -> bool:

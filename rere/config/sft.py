@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from rere.config.base import Seed
 from rere.config.training import Adaptation, FullFineTuning, InProcesses, Precision
 
 
@@ -33,7 +34,7 @@ class SFTConfig(InProcesses):
     validation_rows: int = Field(default=2000, ge=1, description="validation windows judged an epoch, at most")
     precision: Precision = "float32"
     gradient_checkpointing: Literal["off", "on"] = "off"
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _shards_are_of_the_model(self) -> SFTConfig:

@@ -110,20 +110,21 @@ def test_what_the_gate_refused_is_not_trained_again(data: IngestConfig, base: Ba
 
 
 def test_settings_are_read_with_their_defaults_and_mistakes_are_named(tmp_path: Path) -> None:
-    from pipelines.retraining import settings_of
+    from pipelines.checked import settings_of
+    from pipelines.retrain import retrain_pipeline
 
     config = tmp_path / "config.yaml"
     config.write_text("parameters:\n  retrain: {minimum_new_interactions: 7}\n", encoding="utf-8")
-    chosen = settings_of(config)
+    chosen = settings_of(retrain_pipeline, config)
     assert chosen["retrain"] == RetrainConfig(minimum_new_interactions=7)
     assert chosen["data"] == IngestConfig()
     for text, message in {
-        "parameters:\n  sft: {learning_rat: 1}\n": r"sft.learning_rat: Extra inputs are not permitted \(got 1\)",
-        "parameters:\n  nonsense: 1\n": "parameters.nonsense",
+        "parameters:\n  sft: {learning_rat: 1}\n": r"sft.learning_rat: no such setting \(did you mean `learning_r",
+        "parameters:\n  nonsense: 1\n": "nonsense: no such setting",
     }.items():
         config.write_text(text, encoding="utf-8")
         with pytest.raises(RereError, match=message):
-            settings_of(config)
+            settings_of(retrain_pipeline, config)
 
 
 @pytest.mark.parametrize("lost", ["rere_model", "catalog", "dataset"])

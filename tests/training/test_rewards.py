@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
 from rere.config.rl import CollaborativeReward, CustomReward, RankingReward, RuleReward, SemanticReward
 from rere.errors import RereError
+from rere.training.rl.custom_reward import custom_reward, trial_group
+from rere.training.rl.group import Group
 from rere.training.rl.losses import Counts, dapo, grpo, gspo, k3, mpo
 from rere.training.rl.rewards import (
-    Group,
     check_rewards,
     group_advantages,
     score_ranks,
@@ -133,6 +135,68 @@ def test_a_reward_of_ones_own_adds_to_the_others():
 def test_a_custom_reward_must_return_a_finite_one_a_candidate(name):
     with pytest.raises(RereError, match=name):
         total_reward((CustomReward(path=f"{__name__}:{name}"),), group_of(torch.tensor([[True, False]])))
+
+
+def asks_for_ranks(group):
+    return 1 / group.ranks
+
+
+def knows_only_its_own_items(group):
+    prices = {"milk": 1.0}
+    return torch.tensor([[prices[item] for item in row] for row in group.item_ids])
+
+
+@pytest.mark.parametrize("name", ["too_few", "not_finite", "asks_for_ranks"])
+def test_a_custom_reward_is_tried_before_anything_is_read(name):
+    with pytest.raises(RereError, match=name):
+        check_rewards((CustomReward(path=f"{__name__}:{name}"),))
+
+
+def test_a_wrong_field_is_named_with_its_line_and_what_was_meant():
+    with pytest.raises(RereError, match=r"did you mean `rank`\?\), .*test_rewards.py line \d+"):
+        check_rewards((CustomReward(path=f"{__name__}:asks_for_ranks"),))
+
+
+def test_a_reward_that_looks_up_real_ids_is_not_refused_for_the_trials_invented_ones():
+    check_rewards((CustomReward(path=f"{__name__}:knows_only_its_own_items"),))
+
+
+def test_a_module_that_fails_when_it_is_imported_is_a_message(tmp_path, monkeypatch):
+    (tmp_path / ".rere").mkdir()
+    monkeypatch.setenv("RERE_PROJECT", str(tmp_path))
+    for number, text in enumerate(["def reward(group:\n", "1 / 0\n", "reward = 3\n"]):
+        (tmp_path / f"own_{number}.py").write_text(text)
+        with pytest.raises(RereError, match=f"own_{number}"):
+            check_rewards((CustomReward(path=f"own_{number}:reward"),))
+
+
+@pytest.fixture
+def documented(tmp_path, monkeypatch):
+    """The documented reward, in a project of its own; its path."""
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    (tmp_path / ".rere").mkdir()
+    (tmp_path / "mine").mkdir()
+    example = text.split("`mine/rewards.py`:\n\n```python\n")[1].split("```")[0]
+    (tmp_path / "mine" / "rewards.py").write_text(example, encoding="utf-8")
+    monkeypatch.setenv("RERE_PROJECT", str(tmp_path))
+    return text.split('{type: custom, path: "')[1].split('"')[0]
+
+
+def test_the_documented_reward_works_as_written(documented):
+    check_rewards((CustomReward(path=documented),))
+    reward = custom_reward(documented)(trial_group())
+    # popularity of items 1, 0, 2, 1 is 4, 5, 3, 4 and of 3, 4, 0, none 2, 1, 5, 0; the histories are 0, 3, 4 and 1
+    expected = [[1 / 5**0.5, -1.0, 1 / 4**0.5, 1 / 5**0.5], [1 / 3**0.5, 1 / 2**0.5, 1 / 6**0.5, 1.0]]
+    torch.testing.assert_close(reward, torch.tensor(expected))
+
+
+def test_a_group_names_its_items():
+    group = trial_group()
+    assert group.item_ids[1] == ["trial-item-3", "trial-item-4", "trial-item-0", ""]
+    assert group.titles[0] == ["Title 1", "Title 0", "Title 2", "Title 1"]
+    assert group.tokens[1] == [[3, 4], [4, 5], [0, 1], ()]
+    assert (group.target_ids, group.target_titles) == (["trial-item-2", "trial-item-5"], ["Title 2", "Title 5"])
+    assert group.history_titles == [["Title 0", "Title 3", "Title 4"], ["Title 1"]]
 
 
 @pytest.mark.parametrize("path", ["no_such_module:reward", f"{__name__}:no_such_function"])

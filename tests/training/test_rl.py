@@ -9,7 +9,7 @@ import torch
 from rere.catalog.index import build_index
 from rere.config.catalog import IndexConfig
 from rere.config.decoding import Beam, Dynamic, Multinomial
-from rere.config.rl import CollaborativeReward, RankingReward, RLConfig, RuleReward, SemanticReward
+from rere.config.rl import CollaborativeReward, CustomReward, RankingReward, RLConfig, RuleReward, SemanticReward
 from rere.config.sft import SFTConfig
 from rere.config.training import LoRA
 from rere.errors import RereError
@@ -278,3 +278,31 @@ def test_progress_survives_a_kill_between_the_renames(tmp_path):
     weights, facts, _ = load_progress(place, torch.device("cpu"))
     assert facts["update"] == 2
     assert weights["policy"]["w"].tolist() == [2.0, 2.0]
+
+
+SEEN = []
+
+
+def looks_around(group):
+    """A user's reward that keeps what it was shown."""
+    SEEN.append(group)
+    return group.hits.float()
+
+
+def test_a_custom_reward_is_shown_the_rows_as_they_are(start, world_windows, world_catalog, tmp_path):
+    SEEN.clear()
+    reward = CustomReward(path=f"{__name__}:looks_around")
+    config = QUICK.model_copy(update={"updates": 1, "rewards": (reward,), "ground_truth": "add"})
+    train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+    train = world_windows.of("train")
+    by_row = train.set_index("row_id")
+    counts = train["target"].value_counts()
+    groups = [group for group in SEEN if group.row_ids != [0, 1]]  # not the trial
+    assert sum(len(group.row_ids) for group in groups) == QUICK.prompts
+    for group in groups:
+        rows = by_row.loc[group.row_ids]
+        assert group.target_ids == rows["target"].tolist()
+        assert group.history_ids == [list(history) for history in rows["history"]]
+        for prompt, target in enumerate(group.target_ids):
+            assert target in group.item_ids[prompt]  # it was added
+            assert group.popularity[prompt].tolist() == [int(counts.get(item, 0)) for item in group.item_ids[prompt]]

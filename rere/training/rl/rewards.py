@@ -5,36 +5,13 @@ Axes: P prompts, G candidates. Rewards are (P, G) float32.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 
 from rere.config.rl import CollaborativeReward, CustomReward, Reward
-from rere.errors import RereError
-
-
-@dataclass(frozen=True)
-class Group:
-    """What a reward may look at; all (P, G) but `targets`.
-
-    items: int64 item indices of the candidates, -1 for what is no item
-    targets: (P,) int64 item indices
-    hits: bool, the candidate is the target
-    rank: int64, 1-based, by the policy's score
-    valid: bool, False for places that hold no candidate
-    similarity: float, cosine of the candidate's and the target's vectors; only where a reward asks for it
-    teacher: float, an item model's log-probability (nats); only where a reward asks for it
-    """
-
-    items: torch.Tensor
-    targets: torch.Tensor
-    hits: torch.Tensor
-    rank: torch.Tensor
-    valid: torch.Tensor
-    similarity: torch.Tensor | None = None
-    teacher: torch.Tensor | None = None
+from rere.training.rl.custom_reward import custom_reward, try_reward
+from rere.training.rl.group import Group
 
 
 def rule(group: Group) -> torch.Tensor:
@@ -92,40 +69,18 @@ def total_reward(rewards: Sequence[Reward], group: Group) -> torch.Tensor:
 
 def _function(reward: Reward) -> Callable[[Group], torch.Tensor]:
     if isinstance(reward, CustomReward):
-        return _custom(reward.path)
+        return custom_reward(reward.path)
     if isinstance(reward, CollaborativeReward) and reward.scale == "log":
         return collaborative_log
     return REWARDS[reward.type]
 
 
-def _custom(path: str) -> Callable[[Group], torch.Tensor]:
-    """A user's reward, with its result checked.
-
-    Raises:
-        RereError: no such function, or (when called) a result that is no finite (P, G).
-    """
-    module, name = path.split(":")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise RereError("a reward function that can be imported", f"{path}: {error}", "correct its path") from error
-
-    def checked(group: Group) -> torch.Tensor:
-        found = torch.as_tensor(function(group), dtype=torch.float32, device=group.hits.device)
-        if found.shape != group.hits.shape or not torch.isfinite(found).all():
-            given = "values that are not finite" if found.shape == group.hits.shape else f"shape {tuple(found.shape)}"
-            raise RereError(
-                f"finite rewards of shape {tuple(group.hits.shape)} from {path}", given, "mend the function"
-            )
-        return found
-
-    return checked
-
-
 def check_rewards(rewards: Sequence[Reward]) -> None:
-    """Raises RereError for a custom reward that can't be imported, before anything is trained."""
+    """Try each custom reward, before anything is read or trained; RereError where one fails."""
+    kinds = {reward.type for reward in rewards}
     for reward in rewards:
-        _function(reward)
+        if isinstance(reward, CustomReward):
+            try_reward(reward.path, with_similarity="semantic" in kinds, with_teacher="collaborative" in kinds)
 
 
 def group_advantages(reward: torch.Tensor, valid: torch.Tensor, scaling: str = "group_std") -> torch.Tensor:

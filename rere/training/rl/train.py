@@ -33,10 +33,10 @@ from rere.recommenders.debiased import item_log_probs
 from rere.runtime import distributed
 from rere.runtime.launch import Log
 from rere.training.loop import SCORE, PolicyRun, Tally
+from rere.training.rl.group import Group, ItemFacts
 from rere.training.rl.losses import LOSSES, Counts, k3, mpo
 from rere.training.rl.processes import received, rl_in_processes
 from rere.training.rl.rewards import (
-    Group,
     check_rewards,
     group_advantages,
     score_ranks,
@@ -102,6 +102,9 @@ class _Run(PolicyRun[RLConfig]):
         super().__init__(start, windows, catalog, config, progress, log)
         self.teacher: Recommender | None = None
         self.end = item_end(catalog) if config.generation == "unconstrained" else None
+        popularity = torch.bincount(self.targets, minlength=len(catalog.item_ids))
+        self.item_facts = ItemFacts(catalog.item_ids, catalog.titles, catalog.item_tokens, popularity)
+        self.row_ids = windows.of("train")["row_id"].to_numpy()
         self.vectors: torch.Tensor | None = None
         for reward in config.rewards:
             if reward.type == "semantic":
@@ -135,7 +138,7 @@ class _Run(PolicyRun[RLConfig]):
             policy = self.scorer(tree)
         counts = _over_processes(Counts.of(tree.mask), _written(found), tally)
         valid = candidates >= 0
-        group = self._group(items, valid, targets, policy.detach().sum(2), opinions)
+        group = self._group(rows, items, valid, targets, policy.detach().sum(2), opinions)
         reward = total_reward(config.rewards, group)
         advantages = group_advantages(reward, valid, config.advantage)
         divergence = k3(policy, reference) * tree.mask
@@ -170,6 +173,7 @@ class _Run(PolicyRun[RLConfig]):
 
     def _group(
         self,
+        rows: np.ndarray,
         items: torch.Tensor,
         valid: torch.Tensor,
         targets: torch.Tensor,
@@ -177,13 +181,18 @@ class _Run(PolicyRun[RLConfig]):
         opinions: torch.Tensor | None,
     ) -> Group:
         return Group(
-            items,
-            targets,
-            items == targets[:, None],
-            score_ranks(scores, valid),
-            valid,
-            None if self.vectors is None else _cosines(self.vectors, items, targets),
-            None if opinions is None else opinions.gather(1, items.clamp(min=0)).masked_fill(items < 0, -torch.inf),
+            items=items,
+            targets=targets,
+            hits=items == targets[:, None],
+            rank=score_ranks(scores, valid),
+            valid=valid,
+            similarity=None if self.vectors is None else _cosines(self.vectors, items, targets),
+            teacher=None
+            if opinions is None
+            else opinions.gather(1, items.clamp(min=0)).masked_fill(items < 0, -torch.inf),
+            catalog=self.item_facts,
+            histories=[self.histories[row] for row in rows],
+            row_ids=self.row_ids[rows].tolist(),
         )
 
     def _opinions(self, rows: np.ndarray) -> torch.Tensor:

@@ -1,0 +1,41 @@
+"""`rere check`: what a run's settings get wrong, before anything is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "-c",
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="Run configuration, such as configs/nano.yaml.",
+)
+@click.option(
+    "--pipeline",
+    "name",
+    type=click.Choice(["rere", "retrain"]),
+    default="rere",
+    show_default=True,
+    help="The pipeline that it is for.",
+)
+def command(config: Path, name: str) -> None:
+    """Check all settings of a run without data: names, values, what goes together, rewards of your own.
+
+    A run does the same before it reads anything. Exit status 1 with the mistakes, else 0.
+    """
+    from importlib import import_module
+
+    from pipelines.checked import settings_of
+    from pipelines.preflight import preflight, require_devices
+    from rere.project import in_project
+
+    settings = settings_of(getattr(import_module(f"pipelines.{name}"), f"{name}_pipeline"), config.resolve())
+    with in_project():
+        preflight(settings)
+        require_devices(settings)
+    click.echo(f"{config}: the settings are sound. `rere validate -c {config}` looks at the data.")

@@ -1,0 +1,38 @@
+"""What can be known before anything is read: every setting alone, all of them together, and the user's own code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from rere.config.consistency import require_consistent
+from rere.errors import RereError
+from rere.training.rl.rewards import check_rewards
+
+
+def preflight(settings: Mapping[str, Any]) -> None:
+    """Check a training run's settings; reads no data.
+
+    Args:
+        settings: settings models by the name of the pipeline's parameter.
+
+    Raises:
+        RereError: the first problem found.
+    """
+    require_consistent(settings)
+    check_rewards(settings["rl"].rewards)
+
+
+def require_devices(settings: Mapping[str, Any]) -> None:
+    """RereError where a stage asks for more GPUs than this machine has; for runs that stay on it."""
+    if not torch.cuda.is_available():
+        return
+    for stage in ("sft", "rl", "evaluation"):
+        if (asked := settings[stage].processes) > torch.cuda.device_count():
+            raise RereError(
+                f"{asked} GPUs, one per process, for `{stage}.processes`",
+                str(torch.cuda.device_count()),
+                "lower `processes`, or use a larger machine",
+            )

@@ -1,0 +1,51 @@
+"""What one stage's settings ask of another's, told without any data."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rere.config.catalog import IndexConfig
+from rere.config.evaluation import EvaluationConfig
+from rere.config.promotion import GateConfig
+from rere.config.rl import RLConfig
+from rere.errors import RereError
+
+
+def require_consistent(settings: Mapping[str, Any]) -> None:
+    """Raises RereError with everything that can't go together.
+
+    Args:
+        settings: settings models by the name of the pipeline's parameter.
+    """
+    catalog, rl = settings["catalog"], settings["rl"]
+    evaluation, gate = settings["evaluation"], settings["promotion"].gate
+    problems = [*_metrics(gate, evaluation), *_rewards(rl, catalog), *_packages(catalog, rl)]
+    if problems:
+        raise RereError("settings that go together", "; ".join(problems), "change one of each pair")
+
+
+def _metrics(gate: GateConfig, evaluation: EvaluationConfig) -> Iterator[str]:
+    named = {"promotion.gate.metric": gate.metric} | {f"promotion.gate.guards: {name}": name for name in gate.guards}
+    for place, metric in named.items():
+        if (k := int(metric.partition("@")[2])) > evaluation.beams:
+            shown = place if metric in place else f"{place}: {metric}"
+            yield f"{shown} with lists of {evaluation.beams} items (raise evaluation.beams to {k})"
+
+
+def _rewards(rl: RLConfig, catalog: IndexConfig) -> Iterator[str]:
+    if rl.generation == "unconstrained" and catalog.code != "title":
+        yield f"rl.generation: unconstrained with catalog.code: {catalog.code} (only a title has an end)"
+
+
+def _packages(catalog: IndexConfig, rl: RLConfig) -> Iterator[str]:
+    embeddings = [reward.embedding for reward in rl.rewards if reward.type == "semantic"]
+    if catalog.code == "semantic":
+        embeddings.append(catalog.semantic.embedding)
+    if any(one.type == "sentence_transformer" for one in embeddings) and not _installed("sentence_transformers"):
+        yield "an embedding of type sentence_transformer without its package (pip install -e '.[embeddings]')"
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None

@@ -1,0 +1,108 @@
+"""Rewards of a user's own: found from the project's root, tried before anything is read, checked at each call."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+
+from rere.config.reading import meant
+from rere.errors import RereError
+from rere.project import project_root
+from rere.training.rl.group import Group, ItemFacts
+
+Function = Callable[[Group], torch.Tensor]
+TRIAL = "trial-item-"  # ids of the items that a reward is tried on
+
+
+def custom_reward(path: str) -> Function:
+    """The function at `package.module:function`, with its result checked.
+
+    Raises:
+        RereError: no such function, or (when called) an error in it, or a result that is no finite (P, G).
+    """
+    module, name = path.split(":")
+    if (root := str(project_root())) not in sys.path:
+        sys.path.insert(0, root)
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever a user's module does when it is imported
+        raise _broken(path, error, "that can be imported from the project's root") from error
+    if not callable(function):
+        raise RereError(f"a function at {path}", f"a {type(function).__name__}", "correct its path")
+
+    def checked(group: Group) -> torch.Tensor:
+        try:
+            found = torch.as_tensor(function(group), dtype=torch.float32, device=group.hits.device)
+        except Exception as error:
+            raise _broken(path, error, "that takes a group of candidates") from error
+        if found.shape != group.hits.shape or not torch.isfinite(found).all():
+            given = "values that are not finite" if found.shape == group.hits.shape else f"shape {tuple(found.shape)}"
+            raise RereError(
+                f"finite rewards of shape {tuple(group.hits.shape)} from {path}", given, "mend the function"
+            )
+        return found
+
+    return checked
+
+
+def try_reward(path: str, with_similarity: bool, with_teacher: bool) -> None:
+    """Call a reward on two small groups, one with a hit and one without.
+
+    A function that looks up the trial's invented ids in a table of its own can't be tried, and passes.
+
+    Raises:
+        RereError: see `custom_reward`.
+    """
+    try:
+        custom_reward(path)(trial_group(with_similarity, with_teacher))
+    except RereError as error:
+        if isinstance(error.__cause__, LookupError) and TRIAL in str(error.__cause__):
+            return
+        raise
+
+
+def trial_group(with_similarity: bool = False, with_teacher: bool = False) -> Group:
+    """Two prompts with four candidates: the first has its target third and one twice, the second lacks one."""
+    items = torch.tensor([[1, 0, 2, 1], [3, 4, 0, -1]])
+    targets = torch.tensor([2, 5])
+    facts = ItemFacts(
+        ids=[f"{TRIAL}{n}" for n in range(6)],
+        titles=[f"Title {n}" for n in range(6)],
+        tokens=[[n, n + 1] for n in range(6)],
+        popularity=torch.tensor([5, 4, 3, 2, 1, 0]),
+    )
+    figures = torch.linspace(0, 1, 8).view(2, 4)
+    return Group(
+        items=items,
+        targets=targets,
+        hits=items == targets[:, None],
+        rank=torch.tensor([[1, 2, 3, 4], [2, 1, 3, 4]]),
+        valid=items >= 0,
+        similarity=figures if with_similarity else None,
+        teacher=-figures if with_teacher else None,
+        catalog=facts,
+        histories=[[0, 3, 4], [1]],
+        row_ids=[0, 1],
+    )
+
+
+def _broken(path: str, error: Exception, expected: str) -> RereError:
+    """An error of a user's code: what, and where in it."""
+    hint = ""
+    if isinstance(error, AttributeError) and isinstance(error.obj, Group) and error.name:
+        public = [name for name in dir(Group) if not name.startswith("_")]
+        hint = meant(error.name, {*public, *(field.name for field in fields(Group))})
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) != Path(__file__)]
+    own = [frame for frame in frames if "importlib" not in frame.filename]
+    place = f", {own[-1].filename} line {own[-1].lineno}" if own else ""
+    return RereError(
+        f"a reward function {expected}, at {path}",
+        f"{type(error).__name__}: {error}{hint}{place}",
+        "correct its path or mend it; docs/configuration.md has an example",
+    )

@@ -1,0 +1,107 @@
+"""What a reward may look at: the candidates of some prompts, and what is known of their items and histories.
+
+Axes: P prompts, G candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ItemFacts:
+    """The catalogue's I items, by index.
+
+    ids, titles: as in the data
+    tokens: each item's code, token ids
+    popularity: (I,) int64, training rows whose target the item is
+    """
+
+    ids: Sequence[str]
+    titles: Sequence[str]
+    tokens: Sequence[Sequence[int]]
+    popularity: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Group:
+    """P prompts with G candidates each; tensors are (P, G) unless said otherwise.
+
+    items: int64 item indices of the candidates, -1 for what is no item
+    targets: (P,) int64 item indices
+    hits: bool, the candidate is the target
+    rank: int64, 1-based, by the policy's score
+    valid: bool, False for places that hold no candidate
+    similarity: float, cosine of the candidate's and the target's vectors; only where a `semantic` reward is set
+    teacher: float, an item model's log-probability (nats); only where a `collaborative` reward is set
+    catalog: what is known of the items
+    histories: P lists of item indices, oldest first
+    row_ids: P numbers of the prompts' rows in the windows
+    """
+
+    items: torch.Tensor
+    targets: torch.Tensor
+    hits: torch.Tensor
+    rank: torch.Tensor
+    valid: torch.Tensor
+    similarity: torch.Tensor | None = None
+    teacher: torch.Tensor | None = None
+    catalog: ItemFacts | None = None
+    histories: Sequence[Sequence[int]] = ()
+    row_ids: Sequence[int] = ()
+
+    @cached_property
+    def item_ids(self) -> list[list[str]]:
+        """(P, G) ids of the candidates; "" for what is no item."""
+        return self._named(self._facts.ids, "")
+
+    @cached_property
+    def titles(self) -> list[list[str]]:
+        """(P, G) titles of the candidates; "" for what is no item."""
+        return self._named(self._facts.titles, "")
+
+    @cached_property
+    def tokens(self) -> list[list[Sequence[int]]]:
+        """(P, G) token ids of the candidates' codes; empty for what is no item."""
+        return self._named(self._facts.tokens, ())
+
+    @cached_property
+    def popularity(self) -> torch.Tensor:
+        """(P, G) int64 training rows whose target the candidate is; 0 for what is no item."""
+        counts = self._facts.popularity.to(self.items.device)
+        return counts[self.items.clamp(min=0)].masked_fill(self.items < 0, 0)
+
+    @cached_property
+    def target_ids(self) -> list[str]:
+        """(P,) ids of the targets."""
+        return [self._facts.ids[item] for item in self.targets.tolist()]
+
+    @cached_property
+    def target_titles(self) -> list[str]:
+        """(P,) titles of the targets."""
+        return [self._facts.titles[item] for item in self.targets.tolist()]
+
+    @cached_property
+    def history_ids(self) -> list[list[str]]:
+        """P lists of the ids in the prompts, oldest first."""
+        return [[self._facts.ids[item] for item in history] for history in self.histories]
+
+    @cached_property
+    def history_titles(self) -> list[list[str]]:
+        """P lists of the titles in the prompts, oldest first."""
+        return [[self._facts.titles[item] for item in history] for history in self.histories]
+
+    @property
+    def _facts(self) -> ItemFacts:
+        assert self.catalog is not None
+        return self.catalog
+
+    def _named(self, values: Sequence[T], none: T) -> list[list[T]]:
+        return [[values[item] if item >= 0 else none for item in row] for row in self.items.tolist()]
