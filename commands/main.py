@@ -5,16 +5,20 @@ from __future__ import annotations
 import copy
 import functools
 import importlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import TypeAdapter, ValidationError
 
+from rere.config.base import ModelName
 from rere.errors import RereError
 from rere.project import project_root, use_project, use_stack
 
 WITHOUT_STACK = ("check", "validate")  # commands that read settings and data, and no registry
+LONGEST = 2_000  # characters of an argument: a reason is kept in a registry's tag
 
 
 class LazyGroup(click.Group):
@@ -35,11 +39,22 @@ class LazyGroup(click.Group):
         return prepared
 
     def invoke(self, context: click.Context) -> object:
-        """A RereError ends the command with its message alone, exit status 1."""
+        """What a user can mend ends the command with its message alone, exit status 1."""
         try:
             return super().invoke(context)
         except RereError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            said = RereError(f"to read or write {error.filename}", error.strerror or str(error), "correct the path")
+            raise click.ClickException(str(said)) from error
+        except Exception as error:
+            if type(error).__name__ != "MlflowException":  # its import takes seconds
+                raise
+            where = os.environ.get("MLFLOW_TRACKING_URI", "")
+            said = RereError(f"an answer of the registry {where}", str(error).splitlines()[0], "see what it says")
+            raise click.ClickException(str(said)) from error
 
 
 def _after(find: Callable[[], Path], run: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,10 +62,25 @@ def _after(find: Callable[[], Path], run: Callable[..., Any]) -> Callable[..., A
 
     @functools.wraps(run)
     def found(*arguments: Any, **options: Any) -> Any:
+        for name, value in options.items():
+            _require_plain(name, value)
         find()
         return run(*arguments, **options)
 
     return found
+
+
+def _require_plain(name: str, value: object) -> None:
+    """RereError for text that registries, their queries and logs can't take."""
+    shown = f"--{name.replace('_', '-')}"
+    if isinstance(value, str) and not (value.isprintable() and value.strip() and len(value) <= LONGEST):
+        raise RereError(f"1 to {LONGEST:,} printable characters for {shown}", ascii(value)[:80], "correct it")
+    if name == "model":
+        try:
+            TypeAdapter(ModelName).validate_python(value)
+        except ValidationError as error:
+            said = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise RereError(f"the name of a model for {shown}: {said}", repr(value), "correct it") from None
 
 
 @click.command(cls=LazyGroup)

@@ -39,12 +39,7 @@ def command(
     RERE_SERVE_TOKEN, where set, is the bearer token that clients need. RERE_ADMIN_TOKEN is the one for changes of
     the catalogue; without it they are off.
     """
-    from rere.errors import RereError
-
-    try:
-        serve(model, alias, host, port, threads, edits, settings)
-    except RereError as error:
-        raise click.ClickException(str(error)) from error
+    serve(model, alias, host, port, threads, edits, settings)
 
 
 def serve(
@@ -52,12 +47,10 @@ def serve(
 ) -> None:
     """Load the alias's version and answer until told to stop."""
     import torch
-    import yaml
-    from pydantic import ValidationError
 
     from ops.registry.alias import AliasSource
     from ops.registry.edits import default_edits
-    from rere.errors import RereError
+    from rere.config.reading import read_yaml, validated
     from rere.serving.config import ServingConfig
     from rere.serving.engine.follow import Follower
     from rere.serving.engine.service import RecommendationService
@@ -66,14 +59,12 @@ def serve(
     from rere.serving.http.logs import set_up_logging
     from rere.serving.http.server import make_server
 
-    try:
-        config = ServingConfig.model_validate(yaml.safe_load(settings.read_text("utf-8")) or {} if settings else {})
-    except (ValidationError, yaml.YAMLError) as error:
-        raise RereError(f"settings of the service in {settings}", str(error), "see docs/serving.md") from error
+    config = validated(ServingConfig, read_yaml(settings), str(settings)) if settings else ServingConfig()
     set_up_logging(config.log_format)
     if config.allowed_hosts is None:
         config = config.model_copy(update={"allowed_hosts": default_hosts(host)})
     torch.set_num_threads(threads or max(1, torch.get_num_threads() - 1))
+    click.echo(f"Loading {model}@{alias} ...", err=True)
     source = AliasSource(model, alias, config.prefix_tokens, config.lookahead_tokens)
     service = RecommendationService(source.first(), config, edits or default_edits(model))
     tokens = Tokens.from_environment(os.environ)

@@ -52,6 +52,7 @@ def judge(suites: list[Suite], failing_rows: int) -> tuple[list[Check], list[Any
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
+    _quieten()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     checks, raw = [], []
@@ -66,6 +67,13 @@ def judge(suites: list[Suite], failing_rows: int) -> tuple[list[Check], list[Any
         names = dict.fromkeys((expectation.meta or {})["name"] for expectation in suite.expectations)
         checks += [_check(suite, results[name], failing_rows) for name in names]
     return checks, raw
+
+
+def _quieten() -> None:
+    """Some of its modules set their own logger's level when they are imported."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("great_expectations."):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _parts(suite: Suite) -> Iterator[tuple[pd.DataFrame, list[Expectation]]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 def _iso_date(text: str) -> str:
@@ -17,8 +18,15 @@ def _iso_date(text: str) -> str:
 
 
 ISODate = Annotated[str, AfterValidator(_iso_date)]
-# What MLflow and ZenML take as a name, and a file system as a part of a file's.
-ModelName = Annotated[str, StringConstraints(pattern=r"^\w[\w .-]*$", max_length=100)]
+
+
+def _model_name(text: str) -> str:
+    if not re.fullmatch(r"\w[\w .-]{0,99}", text):
+        raise ValueError("a model is named by up to 100 letters, digits, spaces, dots, dashes and underscores")
+    return text
+
+
+ModelName = Annotated[str, AfterValidator(_model_name)]  # what MLflow, ZenML and file systems take
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 

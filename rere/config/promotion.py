@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field
 
 from rere.config.base import ModelName, Seed, Settings
 
-RowMetric = Annotated[str, StringConstraints(pattern=r"^(ndcg|hr)@[1-9]\d{0,3}$")]  # such as ndcg@10
+
+def _row_metric(name: str) -> str:
+    if not re.fullmatch(r"(ndcg|hr)@[1-9]\d{0,3}", name):
+        raise ValueError("a metric is ndcg@K or hr@K, such as ndcg@10")
+    return name
+
+
+RowMetric = Annotated[str, AfterValidator(_row_metric)]
 
 
 class GateConfig(Settings):
