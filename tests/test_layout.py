@@ -42,8 +42,8 @@ def test_the_library_imports_no_orchestration() -> None:
     assert {str(file): imports(file) & ORCHESTRATION for file in files if imports(file) & ORCHESTRATION} == {}
 
 
-# A module imports from its own level and below. The longest name counts: what loads a backbone is below `catalog`, which
-# indexes with its tokenizer; what runs a model along the catalogue's trie is above it.
+# A module imports from its own level and below. The longest name counts: what loads a backbone is below `catalog`,
+# which indexes with its tokenizer; what runs a model along the catalogue's trie is above it.
 PACKAGES = (("commands", "infra"), ("pipelines",), ("steps",), ("materializers", "ops"), ("rere",))
 ROOMS = (
     ("serving",),
