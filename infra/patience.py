@@ -19,6 +19,7 @@ from typing import IO, Any
 import psutil
 
 QUIET = 300.0  # seconds
+WHOLE = 1_800.0  # seconds: as a command, over other waits, which give up first, and over downloads, which are no work
 SHARE = 0.02  # busy machines give a process that computes more, and loops that only look whether it is time need less
 PAUSE = 0.05  # seconds between two looks
 HUNG = 124  # exit status, as that of timeout(1)
@@ -158,7 +159,7 @@ def _text(file: IO[bytes]) -> str:
 def main() -> int:
     process = subprocess.Popen(sys.argv[1:])
     try:
-        return wait(process, " ".join(sys.argv[1:]))
+        return wait(process, " ".join(sys.argv[1:]), WHOLE)
     except Hung as hung:
         print(hung, file=sys.stderr)
         end(process)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,19 @@ def test_actionlint() -> None:
 
 def test_schema() -> None:
     lint("check-jsonschema", "--builtin-schema", "vendor.github-workflows")
+
+
+def test_actions_are_pinned_by_commit() -> None:
+    used = [line.strip() for file in WORKFLOWS for line in file.read_text().splitlines() if "uses:" in line]
+    assert used
+    assert [line for line in used if not re.search(r"uses: [\w/-]+@[0-9a-f]{40}  # v\d+(\.\d+)*$", line)] == []
+
+
+def test_ci_runs_on_every_python_that_the_project_says_it_takes() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    said = [name.rsplit(" ", 1)[1] for name in project["classifiers"] if "Python :: 3." in name]
+    assert read("ci.yml")["jobs"]["check"]["strategy"]["matrix"]["python"] == said
+    assert project["requires-python"] == f">={said[0]},<3.{int(said[-1].split('.')[1]) + 1}"
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda path: path.name)

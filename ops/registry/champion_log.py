@@ -238,5 +238,8 @@ def _alone(name: str) -> Iterator[None]:
 
 
 def user() -> str:
-    """Who is asking, where nobody says."""
-    return getpass.getuser()
+    """Who is asking, where nobody says; by number where the machine knows no name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the former before Python 3.13
+        return f"uid {os.getuid()}"

@@ -46,7 +46,11 @@ SIGNATURE = ModelSignature(
     ),
     params=ParamSchema([ParamSpec("k", DataType.long, 10)]),
 )
-REQUIREMENTS = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "tokenizers", "torch", "tqdm", "transformers")
+# All that the served model and the code logged along with it import, also inside functions.
+REQUIREMENTS = (
+    *("mlflow", "numpy", "pandas", "peft", "pyarrow", "pydantic", "safetensors", "scikit-learn", "scipy", "tokenizers"),
+    *("torch", "tqdm", "transformers"),
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,15 @@ class Registered:
     checkpoint: Path
     catalog: Path
     settings: dict[str, Any]  # history_items, beams, normalisation
+
+
+def requirements() -> list[str]:
+    """The served model's packages in the versions installed here, as every package index has them: `torch==2.13.0`.
+
+    Without the local part (`+cpu`), which names a build that only PyTorch's own index has; pip takes any build then.
+    """
+    installed = {package: importlib.metadata.version(package) for package in REQUIREMENTS}
+    return [f"{package}=={version.split('+')[0]}" for package, version in installed.items()]
 
 
 def require_tracker() -> None:
@@ -113,7 +126,7 @@ def log_model(checkpoint: Path, catalog: Path, settings: dict[str, Any], example
             artifacts=places,
             model_config=settings,
             code_paths=[str(ROOT / "rere")],
-            pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS],
+            pip_requirements=requirements(),
             signature=SIGNATURE,
             input_example=(rows, {"k": 3}),
         )

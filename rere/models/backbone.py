@@ -28,11 +28,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from rere.artifacts.manifest import seal, sealed, sha256, verify
+from rere.artifacts.manifest import seal, sealed, sha256, verify, writing
 from rere.config.backbone import Backbone, GGUFModel, HubModel, LocalModel, ScratchModel
 from rere.errors import RereError
 from rere.models.attention import own_attention
 from rere.models.files import check_gguf, check_model_directory, check_weights, reading, refuse_quantised
+from rere.project import project_root
 from rere.runtime.memory import keep_freed_memory
 from rere.runtime.progress import tame_transformers
 
@@ -254,14 +255,21 @@ def gguf_file(backbone: GGUFModel) -> Path:
     return found[0]
 
 
+def _cache() -> Path:
+    """Where converted models are kept: in the project, never in the user's home, which a container may lack."""
+    given = os.environ.get("RERE_CACHE_DIR")
+    return Path(given) if given else project_root() / ".rere" / "cache" / "rere"
+
+
 def _converted(file: Path) -> Path:
     """The GGUF file as a safetensors directory: converted once, then kept under the cache directory."""
-    cache = Path(os.environ.get("RERE_CACHE_DIR", Path.home() / ".cache" / "rere"))
+    cache = _cache()
     directory = cache / f"gguf-{sha256(file)[:16]}"
     if (directory / "manifest.json").is_file():
         verify(directory)
         return directory
-    cache.mkdir(parents=True, exist_ok=True)
+    with writing(cache):
+        cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
         target = Path(scratch) / "model"
         with reading(

@@ -1,0 +1,41 @@
+"""What is installed: declared, pinned, and locked with hashes in the same versions."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([^\s;\\]+)", re.M)
+REMEDY = "add the new packages' pins to constraints.txt, then run `make lock`"
+
+
+def pins(name: str) -> dict[str, str]:
+    return {package.lower(): version for package, version in PIN.findall((ROOT / name).read_text(encoding="utf-8"))}
+
+
+def test_the_lock_has_the_versions_of_the_constraints_each_with_hashes() -> None:
+    locked = pins("requirements.lock")
+    assert locked == pins("constraints.txt"), REMEDY
+    for entry in re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text(encoding="utf-8")):
+        assert "--hash=sha256:" in entry, entry
+
+
+def test_what_is_declared_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    declared = [*project["dependencies"], *extras["dev"], *extras["k8s"], *extras["simulated"]]
+    names = {re.split(r"[\[<>=; ]", requirement)[0].lower() for requirement in declared}
+    assert names - pins("constraints.txt").keys() <= {"pip"}, REMEDY
+
+
+def test_what_is_imported_is_declared(tmp_path: Path) -> None:
+    deptry = Path(sys.executable).with_name("deptry")
+    done = subprocess.run([deptry, "--no-ansi", "."], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\ndependencies = []\n', encoding="utf-8")
+    (tmp_path / "module.py").write_text("import numpy\n", encoding="utf-8")
+    assert subprocess.run([deptry, "."], cwd=tmp_path, capture_output=True).returncode == 1
