@@ -129,14 +129,12 @@ class HubDataset(Settings):
     interactions: str
     interactions_config: str | None = None
     interactions_split: str = Field(default="train", description="a split's name, or several joined by +")
-    interactions_revision: str | None = Field(
-        default=None, description="a commit pins the data; a branch or tag, or null (the newest), may change"
-    )
+    interactions_revision: str = Field(default="main", description="a branch, a tag or, to stay the same, a commit")
     interactions_format: TableFormat = TableFormat()
     items: str
     items_config: str | None = None
     items_split: str = Field(default="train", description="as `interactions_split`")
-    items_revision: str | None = Field(default=None, description="as `interactions_revision`")
+    items_revision: str = Field(default="main", description="as `interactions_revision`")
     items_format: TableFormat = TableFormat()
     user_column: str = "user_id"
     item_column: str = "item_id"

@@ -6,18 +6,18 @@ tables: the library's own CSV reader guesses types, and an id like 0108775015 be
 
 from __future__ import annotations
 
-import re
+import logging
 from pathlib import Path
 from typing import Any
 
 from rere.artifacts.manifest import sha256
+from rere.artifacts.pins import COMMIT
 from rere.config.data import HubDataset, TableFormat
 from rere.data.raw import RawData, raw_from_tables
 from rere.data.tables import File, read_files, wanted_of
 from rere.errors import RereError
 
 KINDS = {"csv": "text", "json": "json_lines", "parquet": "parquet"}  # by the name of the library's builder
-COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def files(source: HubDataset) -> list[Path]:
@@ -51,22 +51,27 @@ def load(source: HubDataset) -> RawData:
         read_files(items_files, source.items, catalogue._replace(format=items_format)),
         {str(path): sha256(path) for path in dict.fromkeys(paths)},
     )
-    raw.noticed.update({f"data sets whose revision is not pinned: {name}": 1 for name in not_pinned(source)})
+    if moving := not_pinned(source):
+        raw.noticed["data sets of the hub that are not pinned to a commit"] = len(moving)
+        logging.getLogger(__name__).warning(
+            "Not pinned, and may be another tomorrow: %s. Give a commit as `interactions_revision`, `items_revision`.",
+            ", ".join(moving),
+        )
     return raw
 
 
 def not_pinned(source: HubDataset) -> list[str]:
-    """Ids on the hub that are not bound to a commit: their content may change from one run to the next."""
+    """Data sets on the hub whose revision is no commit."""
     chosen = ((source.interactions, source.interactions_revision), (source.items, source.items_revision))
     return [
-        f"{name} (revision {revision or 'main'})"
+        f"{name} (revision {revision})"
         for name, revision in dict.fromkeys(chosen)
-        if not Path(name).is_dir() and not COMMIT.fullmatch(revision or "")
+        if not Path(name).is_dir() and not COMMIT.fullmatch(revision)
     ]
 
 
 def split_files(
-    name: str, config: str | None, split: str, revision: str | None, format: TableFormat
+    name: str, config: str | None, split: str, revision: str, format: TableFormat
 ) -> tuple[list[File], TableFormat]:
     """The files of a split, fetched where they are not here, and how to read them."""
     from datasets import DownloadManager, load_dataset_builder

@@ -10,8 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rere.config.data import AmazonReviews, HubDataset, MovieLens100K, Tables
+from rere.config.data import AmazonReviews, HubDataset, MovieLens100K, TableFormat, Tables
 from rere.data import movielens
+from rere.data.hub import not_pinned
 from rere.data.sources import load_source, source_fingerprint
 from rere.errors import RereError
 from tests.data.helpers import START, write_tables
@@ -211,6 +212,62 @@ def test_datasets_from_local_directories(tmp_path: Path) -> None:
         load_source(source.model_copy(update={"items_split": "nightly"}))
     with pytest.raises(RereError, match="a column 'name'"):
         load_source(source.model_copy(update={"title_column": "name"}))
+
+
+@pytest.mark.usefixtures("hub_cache")
+def test_datasets_of_text_are_read_like_tables(tmp_path: Path) -> None:
+    for name, text in (
+        ("events", "user_id;item_id;timestamp\n007;0108775015;1000000000\nNA;0108775028;1000000001\n"),
+        ("items", 'item_id,title\n0108775015,"Trip, The"\n0108775028,Null\n'),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data.csv").write_text(text)
+    source = HubDataset(interactions=str(tmp_path / "events"), items=str(tmp_path / "items"))
+    with pytest.raises(RereError, match=r"set `interactions_format: .delimiter"):
+        load_source(source)
+    raw = load_source(source.model_copy(update={"interactions_format": TableFormat(delimiter=";")}))
+    assert raw.interactions["user_id"].tolist() == ["007", "NA"]
+    assert raw.interactions["item_id"].tolist() == ["0108775015", "0108775028"]
+    assert raw.items["title"].tolist() == ["Trip, The", "Null"]
+    (tmp_path / "items" / "data.csv").write_text('item_id,title\n1,"a\n2,b\n3,c"\n')
+    with pytest.raises(RereError, match="quotes that open and close a field"):
+        load_source(source.model_copy(update={"interactions_format": TableFormat(delimiter=";")}))
+
+
+@pytest.mark.usefixtures("hub_cache")
+def test_datasets_of_parquet_and_json_lines_in_several_splits(tmp_path: Path) -> None:
+    for split, ids in (("train", [2**63, 1]), ("test", [2**53 + 1, None])):
+        (tmp_path / "events").mkdir(exist_ok=True)
+        users = pd.array(ids, dtype="UInt64")
+        frame = pd.DataFrame({"user_id": users, "item_id": ["i", "i"], "timestamp": [START, START]})
+        frame.to_parquet(tmp_path / "events" / f"{split}.parquet", index=False)
+    (tmp_path / "items").mkdir()
+    (tmp_path / "items" / "all.jsonl").write_text(json.dumps({"item_id": "i", "title": "T"}) + "\n")
+    source = HubDataset(
+        interactions=str(tmp_path / "events"), interactions_split="train+test", items=str(tmp_path / "items")
+    )
+    raw = load_source(source)
+    assert raw.interactions["user_id"].tolist() == [str(2**63), "1", str(2**53 + 1), ""]
+    assert len(raw.sha256) == 3
+    assert not raw.noticed  # directories need no pin
+
+
+@pytest.mark.usefixtures("hub_cache")
+@pytest.mark.parametrize("name", ["notes.txt", "data.pkl", "events.py"])
+def test_datasets_of_other_kinds_are_refused_and_never_run(tmp_path: Path, name: str) -> None:
+    trap = tmp_path / "trap"
+    (tmp_path / "events").mkdir()
+    (tmp_path / "events" / name).write_text(f"import pathlib; pathlib.Path({str(trap)!r}).touch()\n")
+    with pytest.raises(RereError, match="events'"):
+        load_source(HubDataset(interactions=str(tmp_path / "events"), items=str(tmp_path / "events")))
+    assert not trap.exists()
+
+
+def test_datasets_that_may_change_are_named() -> None:
+    commit = "0123456789" * 4
+    source = HubDataset(interactions="me/clicks", items="me/catalogue", items_revision=commit)
+    assert not_pinned(source) == ["me/clicks (revision main)"]
+    assert not_pinned(source.model_copy(update={"interactions_revision": commit})) == []
 
 
 @pytest.mark.usefixtures("hub_cache")
