@@ -120,6 +120,7 @@ class WindowFiles(Settings):
     valid: SourcePath
     test: SourcePath
     items: SourcePath | None = Field(default=None, description="`title<TAB>id` lines; else the rows' own titles")
+    format: TableFormat = Field(default=TableFormat(), description="of the three files")
 
 
 class HubDataset(Settings):

@@ -97,9 +97,16 @@ def table_files(table: Path, role: str) -> list[File]:
     return found
 
 
-def read_table(path: Path, role: str, columns: list[str], remedy: str, optional: Sequence[str] = ()) -> pd.DataFrame:
+def read_table(
+    path: Path,
+    role: str,
+    columns: list[str],
+    remedy: str,
+    optional: Sequence[str] = (),
+    format: TableFormat = TableFormat(),  # noqa: B008 - frozen
+) -> pd.DataFrame:
     """`read_parts`, joined."""
-    parts = read_parts(path, Wanted(role, columns, remedy, optional))
+    parts = read_parts(path, Wanted(role, columns, remedy, optional, format))
     return pd.concat([part.frame for part in parts], ignore_index=True)
 
 

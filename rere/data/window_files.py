@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from rere.artifacts.manifest import sha256
-from rere.config.data import WindowFiles
+from rere.config.data import TableFormat, WindowFiles
 from rere.data.columns import read_ids, read_titles
 from rere.data.dataset import PERIODS
 from rere.data.literal_lists import ids_of, read_lists
@@ -46,7 +46,8 @@ def load(source: WindowFiles) -> RawData:
         RereError: a missing file or column, a list or time that can't be read, titles nowhere to be found.
     """
     parts = [
-        read_rows(path, period) for path, period in zip((source.train, source.valid, source.test), PERIODS, strict=True)
+        read_rows(path, period, source.format)
+        for path, period in zip((source.train, source.valid, source.test), PERIODS, strict=True)
     ]
     timed = {part["timestamp"].notna().all() for part in parts}
     if len(timed) > 1:
@@ -79,9 +80,10 @@ def load(source: WindowFiles) -> RawData:
     )
 
 
-def read_rows(path: Path, period: str) -> pd.DataFrame:
+def read_rows(path: Path, period: str, format: TableFormat) -> pd.DataFrame:
     """user_id, history, target, timestamp (seconds or missing), history_times, the rows' titles, has_sid, period."""
-    table = read_table(path, f"{period} windows", REQUIRED, "give files in the row-per-window format", OPTIONAL)
+    remedy = "give files in the row-per-window format"
+    table = read_table(path, f"{period} windows", REQUIRED, remedy, OPTIONAL, format)
     first_row = 0 if path.suffix in PARQUET else FIRST_LINE
     places = {name: f"column {name!r} of {path}" for name in table}
     rows = pd.DataFrame({"user_id": ""}, index=table.index)

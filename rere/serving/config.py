@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from rere.config.base import Settings
-from rere.config.data import MovieLens100K, Source
+from rere.config.data import MovieLens100K, Source, SourcePath, TableFormat
 
 
 class ServingConfig(Settings):
@@ -54,7 +54,8 @@ class UserTable(Settings):
     """
 
     type: Literal["histories"] = "histories"
-    path: Path
+    path: SourcePath
+    format: TableFormat = TableFormat()
     separator: str | None = Field(
         default=None, min_length=1, description="what stands between the entries of a history, where it is plain text"
     )
