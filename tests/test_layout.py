@@ -55,7 +55,7 @@ ROOMS = (
     ("decoding",),
     ("models",),
     ("catalog",),
-    ("models.attention", "models.backbone", "models.files", "models.packed_batch"),
+    ("models.attention", "models.backbone", "models.files", "models.packed_batch", "models.probe"),
     ("data",),
     ("runtime",),
     ("artifacts", "config", "project"),

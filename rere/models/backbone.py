@@ -33,6 +33,7 @@ from rere.config.backbone import Backbone, GGUFModel, HubModel, LocalModel, Scra
 from rere.errors import RereError
 from rere.models.attention import own_attention
 from rere.models.files import check_gguf, check_model_directory, check_weights, reading, refuse_quantised
+from rere.models.probe import probe, require_same
 from rere.project import project_root
 from rere.runtime.memory import keep_freed_memory
 from rere.runtime.progress import tame_transformers
@@ -70,17 +71,16 @@ class Checkpoint:
 
     def load_model(self, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
         """The model in evaluation mode, on the default device."""
-        return to_device(self.read_model(dtype)).eval()
-
-    def read_model(self, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-        """The model in evaluation mode, on the CPU."""
         self.verify()
-        options = {
-            **SAFE_WEIGHTS,
-            **own_attention(AutoConfig.from_pretrained(self.path, local_files_only=True, **SAFE)),
-        }
-        model = AutoModelForCausalLM.from_pretrained(self.path, dtype=dtype, local_files_only=True, **options)
-        return cast(PreTrainedModel, _plain_decoding(model).eval())
+        return to_device(_read(self.path, dtype))
+
+
+def _read(directory: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """A model of our own, in evaluation mode, on the CPU."""
+    own = own_attention(AutoConfig.from_pretrained(directory, local_files_only=True, **SAFE))
+    options = {**SAFE_WEIGHTS, **own, "local_files_only": True}
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, **options)
+    return cast(PreTrainedModel, _plain_decoding(model).eval())
 
 
 def default_device() -> torch.device:
@@ -96,14 +96,26 @@ def to_device(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def save_checkpoint(
-    model: PreTrainedModel, directory: Path, curves: Iterable[dict[str, float]], facts: dict[str, Any]
+    model: PreTrainedModel,
+    directory: Path,
+    curves: Iterable[dict[str, float]],
+    facts: dict[str, Any],
+    trained: torch.Tensor | None = None,
 ) -> Checkpoint:
-    """Write a model with its training records and seal it; replaces what was there."""
+    """Write a model with its training records and seal it; replaces what was there.
+
+    Args:
+        trained: what the model answered before its adapters were merged (`probe`); default: what it answers now.
+
+    Raises:
+        RereError: read again, the stored model answers otherwise; it is left without its seal.
+    """
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     model.save_pretrained(directory, safe_serialization=True)
     (directory / "curves.jsonl").write_text("".join(json.dumps(r) + "\n" for r in curves), encoding="utf-8")
     (directory / "training.json").write_text(json.dumps(facts, indent=1, default=str) + "\n", encoding="utf-8")
+    require_same(probe(_read(directory)), probe(model) if trained is None else trained, str(directory))
     seal(directory)
     return Checkpoint(directory)
 

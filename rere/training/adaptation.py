@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import cast
 
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import check_target_module_exists
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from rere.config.training import Adaptation, LoRA
 from rere.errors import RereError
+
+ALL = "all-linear"  # peft's word for every linear layer but the head
 
 
 def lora_config(adaptation: Adaptation) -> LoraConfig | None:
@@ -27,21 +31,27 @@ def lora_config(adaptation: Adaptation) -> LoraConfig | None:
     )
 
 
+def prepared(model: PreTrainedModel, adaptation: Adaptation) -> LoraConfig | None:
+    """peft's settings for TRL's trainer, and this model made ready for them; None when all weights train.
+
+    Raises:
+        RereError: LoRA targets that the model lacks, or that can't have adapters; the head, whose weights that trainer
+            reads past adapters.
+    """
+    config = _ready(model, adaptation)
+    if config is not None and config.target_modules != ALL and _targets(config, model, model.get_output_embeddings()):
+        raise _no_target(model, "its head, which supervised fine-tuning reads past adapters", ("lm_head", "embed_out"))
+    return config
+
+
 def adapt(model: PreTrainedModel, adaptation: Adaptation) -> PreTrainedModel | PeftModel:
     """The model with the asked weights trainable.
 
     Raises:
         RereError: LoRA targets that the model lacks, or that can't have adapters.
     """
-    config = lora_config(adaptation)
-    if config is None:
-        return model
-    _require_targets(model, config)
-    _untie(model, config)
-    try:
-        return cast(PeftModel, get_peft_model(model, config))
-    except ValueError as error:  # a module of a type that peft has no adapter for
-        raise _no_target(model, str(error).partition(". Currently")[0]) from error
+    config = _ready(model, adaptation)
+    return model if config is None else cast(PeftModel, get_peft_model(model, config))
 
 
 def merged(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
@@ -49,17 +59,24 @@ def merged(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     return cast(PreTrainedModel, model.merge_and_unload()) if isinstance(model, PeftModel) else model
 
 
+def _ready(model: PreTrainedModel, adaptation: Adaptation) -> LoraConfig | None:
+    config = lora_config(adaptation)
+    if config is not None and config.target_modules != ALL:
+        _require_targets(model, config)
+        _untie(model, config)
+    return config
+
+
 def _require_targets(model: PreTrainedModel, config: LoraConfig) -> None:
     """Each target by itself: peft is content when one of them is found."""
-    if config.target_modules == "all-linear":
-        return
     wanted = config.target_modules
-    targets = [wanted] if isinstance(wanted, str) else sorted(wanted or ())
-    names = [name for name, _ in model.named_modules()]
-    for target in targets:
+    for target in [wanted] if isinstance(wanted, str) else sorted(wanted or ()):
         alone = LoraConfig(target_modules=target if isinstance(wanted, str) else [target])
-        if not any(check_target_module_exists(alone, name) for name in names):
+        found = [module for name, module in model.named_modules() if check_target_module_exists(alone, name)]
+        if not found:
             raise _no_target(model, f"no module {target!r}")
+        if odd := [type(module).__name__ for module in found if not _adaptable(module)]:
+            raise _no_target(model, f"{target!r}, a {odd[0]}")
 
 
 def _untie(model: PreTrainedModel, config: LoraConfig) -> None:
@@ -68,25 +85,29 @@ def _untie(model: PreTrainedModel, config: LoraConfig) -> None:
     An adapter changes one use of a shared weight. Merged into the weight it would change both.
     """
     embedding, head = model.get_input_embeddings(), cast(nn.Linear | None, model.get_output_embeddings())
-    if head is None or head.weight is not embedding.weight or config.target_modules == "all-linear":
-        return  # all-linear leaves both out
-    if any(
-        module in (embedding, head) and check_target_module_exists(config, name)
-        for name, module in model.named_modules()
-    ):
+    if head is None or head.weight is not embedding.weight:
+        return
+    if _targets(config, model, embedding) or _targets(config, model, head):
         head.weight = nn.Parameter(head.weight.detach().clone())
         for one in (model.config, model.config.get_text_config()):
             one.tie_word_embeddings = False
 
 
-def _no_target(model: PreTrainedModel, problem: str) -> RereError:
-    kinds = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if _adaptable(module)})
+def _targets(config: LoraConfig, model: PreTrainedModel, wanted: nn.Module | None) -> bool:
+    """Whether a module of the model gets an adapter."""
+    found = (name for name, module in model.named_modules() if module is wanted)
+    return any(check_target_module_exists(config, name) for name in found)
+
+
+def _no_target(model: PreTrainedModel, problem: str, without: Iterable[str] = ()) -> RereError:
+    names = {name.rpartition(".")[2] for name, module in model.named_modules() if _adaptable(module)}
+    kinds = sorted(names - set(without))
     return RereError(
-        f"LoRA targets that {type(model).__name__} has ({', '.join(kinds)}, or all-linear)",
+        f"LoRA targets that {type(model).__name__} has ({', '.join(kinds)}, or {ALL})",
         problem,
         "correct `adaptation.targets`",
     )
 
 
 def _adaptable(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear | nn.Embedding) or type(module).__name__ == "Conv1D"
+    return isinstance(module, nn.Linear | nn.Embedding | Conv1D)

@@ -20,14 +20,13 @@ from rere.config.backbone import Backbone, LocalModel, ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
-from rere.config.training import Adaptation
 from rere.decoding.beam import beam_search
 from rere.errors import RereError
 from rere.models.attention import own_attention
 from rere.models.backbone import load_config, load_tokenizer
 from rere.models.files import check_weights, reading
 from rere.models.tree_attention import TreeModel
-from rere.training.adaptation import adapt
+from rere.training.adaptation import adapt, prepared
 
 VOCABULARY = 64
 WIDTHS = ("intermediate_size", "moe_intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size")
@@ -53,13 +52,8 @@ def check_backbone(catalog: IndexConfig, sft: SFTConfig, rl: RLConfig) -> None:
     if not isinstance(catalog.backbone, ScratchModel):
         end_token(load_tokenizer(catalog.backbone, ()))
     check_search(miniature(catalog.backbone))
-    for adaptation in (sft.adaptation, rl.adaptation):
-        check_adaptation(catalog.backbone, adaptation)
-
-
-def check_adaptation(backbone: Backbone, adaptation: Adaptation) -> None:
-    """Raises RereError for LoRA targets that a backbone lacks."""
-    adapt(miniature(backbone), adaptation)
+    prepared(miniature(catalog.backbone), sft.adaptation)
+    adapt(miniature(catalog.backbone), rl.adaptation)
 
 
 def miniature(backbone: Backbone) -> PreTrainedModel:

@@ -31,6 +31,7 @@ from rere.errors import RereError
 from rere.evaluation.metrics import ndcg, target_ranks
 from rere.models.backbone import Checkpoint, save_checkpoint
 from rere.models.context import longest_prompt
+from rere.models.probe import probe
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs
 from rere.recommenders.generative import GenerativeRecommender
@@ -144,7 +145,8 @@ class PolicyRun(ABC, Generic[Config]):
         if keep == "best":
             restore(self.model, self.best)
         if distributed.is_main():
-            save_checkpoint(merged(self.model), result, self.curves, facts)
+            trained = probe(self.model)
+            save_checkpoint(merged(self.model), result, self.curves, facts, trained)
         distributed.barrier()
         return Checkpoint(result)
 

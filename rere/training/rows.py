@@ -78,7 +78,10 @@ class Collator:
         self.pad, self.history_items = pad, history_items
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """input_ids, labels: (B, T) int64; attention_mask: (B, T), or (B, 1, T, T) bool for sequences."""
+        """input_ids, labels: (B, T) int64; attention_mask: (B, T), or (B, 1, T, T) bool for sequences.
+
+        Sequences have position_ids (B, T) too: some models (OPT) would take them from the mask.
+        """
 
         if not rows:
             pad = torch.tensor([[self.pad]])
@@ -96,4 +99,5 @@ class Collator:
         owner = padded("owner", 1 << 30)  # padding: an item that no real token sees, and that sees itself
         distance = owner[:, :, None] - owner[:, None, :]
         visible = ((distance <= self.history_items) | (owner[:, None, :] == HEAD)).tril()
-        return {**batch, "attention_mask": visible[:, None]}
+        positions = torch.arange(owner.shape[1]).expand_as(owner)
+        return {**batch, "attention_mask": visible[:, None], "position_ids": positions}

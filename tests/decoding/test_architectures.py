@@ -51,7 +51,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "phi": ("phi", {**LIKE_LLAMA, "num_key_value_heads": 4}),
     "phi3": ("phi3", LIKE_LLAMA | {"sliding_window": 4, "pad_token_id": 0}),
     "olmo2": ("olmo2", LIKE_LLAMA),
-    "gpt2": ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}),
+    "gpt2": ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}),
     "gpt_neox": ("gpt_neox", {k: v for k, v in LIKE_LLAMA.items() if k != "num_key_value_heads"}),
     "opt": (
         "opt",
@@ -61,7 +61,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
             "ffn_dim": 48,
             "num_hidden_layers": 2,
             "num_attention_heads": 4,
-            "max_position_embeddings": 64,
+            "max_position_embeddings": 256,
         },
     ),
 }

@@ -186,6 +186,14 @@ def test_targets_that_the_backbone_lacks(targets):
             check_backbone(IndexConfig(), SFTConfig(adaptation=sft), RLConfig(adaptation=rl))
 
 
+def test_the_head_has_no_adapter_in_supervised_fine_tuning():
+    """The trainer reads its weights directly; RL's own forward doesn't."""
+    head = LoRA(targets=["q_proj", "lm_head"])
+    with pytest.raises(RereError, match="its head"):
+        check_backbone(IndexConfig(), SFTConfig(adaptation=head), RLConfig())
+    check_backbone(IndexConfig(), SFTConfig(), RLConfig(adaptation=head))
+
+
 def test_what_is_not_pinned_is_named(tmp_path, caplog):
     hub, commit = HubModel(id="org/model"), "0123456789" * 4
     reward = SemanticReward(embedding=SentenceEmbedding(model="org/vectors"))

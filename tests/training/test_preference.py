@@ -223,3 +223,16 @@ def test_one_item_has_nothing_to_prefer_it_to(start, world_windows, world_items,
     catalog = build_index(world_items[:1], IndexConfig(backbone=TINY))
     with pytest.raises(RereError, match="at least two items"):
         train_preference(start, world_windows, catalog, QUICK, tmp_path, lambda *_: None)
+
+
+@pytest.mark.parametrize("targets", [["embed_tokens"], ["lm_head"]])
+def test_adapters_of_tied_embeddings_are_stored_as_they_were_trained(
+    start, world_windows, world_catalog, tmp_path, targets
+):
+    """Saving holds the stored model against the trained one; here, that head and embedding are two."""
+    lora = LoRA(rank=2, dropout=0.0, targets=targets)
+    config = QUICK.model_copy(update={"adaptation": lora, "updates": 4, "learning_rate": 1e-2})
+    kept = train_preference(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+    model, before = kept.load_model(), start.load_model()
+    assert model.get_output_embeddings().weight is not model.get_input_embeddings().weight
+    assert torch.equal(before.get_output_embeddings().weight, before.get_input_embeddings().weight)

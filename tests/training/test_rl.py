@@ -306,3 +306,17 @@ def test_a_custom_reward_is_shown_the_rows_as_they_are(start, world_windows, wor
         for prompt, target in enumerate(group.target_ids):
             assert target in group.item_ids[prompt]  # it was added
             assert group.popularity[prompt].tolist() == [int(counts.get(item, 0)) for item in group.item_ids[prompt]]
+
+
+@pytest.mark.parametrize("targets", [["embed_tokens"], ["lm_head"]])
+def test_adapters_of_tied_embeddings_are_stored_as_they_were_trained(
+    start, world_windows, world_catalog, tmp_path, targets
+):
+    """Saving holds the stored model against the trained one; here, that the head and the embedding part."""
+    lora = LoRA(rank=2, dropout=0.0, targets=targets)
+    config = QUICK.model_copy(update={"adaptation": lora, "updates": 4, "learning_rate": 1e-2, "keep": "last"})
+    kept = train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+    model, before = kept.load_model(), start.load_model()
+    assert model.get_output_embeddings().weight is not model.get_input_embeddings().weight
+    assert not torch.equal(model.get_output_embeddings().weight, model.get_input_embeddings().weight)
+    assert torch.equal(before.get_output_embeddings().weight, before.get_input_embeddings().weight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 
@@ -10,15 +11,21 @@ import pytest
 import torch
 from transformers import TrainerControl, TrainerState
 
+from rere.catalog.index import build_index
+from rere.config.backbone import LocalModel
+from rere.config.catalog import IndexConfig
 from rere.config.sft import SFTConfig
 from rere.config.training import LoRA
-from rere.models.backbone import Checkpoint
+from rere.errors import RereError
+from rere.models.backbone import Checkpoint, load_model, save_checkpoint
+from rere.models.probe import probe
 from rere.recommenders.generative import GenerativeRecommender
 from rere.runtime.progress import progress
 from rere.training.rows import HEAD, IGNORED, Collator, sequence_rows, window_rows
 from rere.training.sft import callbacks
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
+from tests.training.test_check import saved
 
 QUICK = SFTConfig(epochs=3, learning_rate=1e-2, batch_tokens=64, sequence_items=8)
 
@@ -151,6 +158,64 @@ def test_lora_is_merged_into_a_plain_model(world_windows, world_catalog, tmp_pat
     names = list(checkpoint.load_model().state_dict())
     assert not any("lora" in name for name in names)
     assert not list(checkpoint.path.glob("*.bin"))
+
+
+@pytest.mark.parametrize("targets", [["embed_tokens"], ["embed_tokens", "q_proj"], ".*embed.*"])
+def test_adapters_of_tied_embeddings_are_stored_as_they_were_trained(world_windows, world_catalog, tmp_path, targets):
+    lora = LoRA(rank=4, dropout=0.0, targets=targets)
+    config = QUICK.model_copy(update={"epochs": 2, "adaptation": lora, "learning_rate": 3e-2})
+    checkpoint = train_sft(world_windows, world_catalog, TINY, config, tmp_path, lambda *_: None)
+    model, losses, tokens = checkpoint.load_model(), 0.0, 0
+    for row in window_rows(world_windows.of("valid"), world_catalog):
+        labels = torch.tensor(row["labels"])[1:]
+        logits = model(torch.tensor([row["input_ids"]])).logits[0, :-1]
+        losses += float(torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum"))
+        tokens += int((labels != IGNORED).sum())
+    assert losses / tokens == pytest.approx(checkpoint.facts()["best_valid_loss"], abs=0.02)  # a mean of batches' means
+    trained = [record["valid_loss"] for record in checkpoint.curves() if "valid_loss" in record]
+    assert trained[-1] < trained[0]
+
+
+def test_a_stored_model_that_answers_otherwise_is_refused(tmp_path):
+    trained, other = (load_model(TINY, 300, seed=seed).eval() for seed in (0, 1))
+    with pytest.raises(RereError, match="answers differ by"):
+        save_checkpoint(other, tmp_path / "model", [], {}, trained=probe(trained))
+    with pytest.raises(RereError, match="half-written"):
+        Checkpoint(tmp_path / "model").verify()
+
+
+def test_a_training_that_explodes_ends_early_and_says_what_to_do(world_windows, world_catalog, tmp_path):
+    config = QUICK.model_copy(update={"learning_rate": 100.0, "epochs": 50})
+    with pytest.raises(RereError, match=r"guessing among all tokens.*update \d+\. .*sft\.learning_rate"):
+        train_sft(world_windows, world_catalog, TINY, config, tmp_path, lambda *_: None)
+
+
+@pytest.mark.parametrize("logs", [{"loss": math.nan}, {"loss": 1.0, "grad_norm": math.inf}, {"eval_loss": 20.0}])
+def test_what_counts_as_exploding(logs):
+    watch = callbacks.Divergence(vocabulary=1000)
+    watch.on_log(None, TrainerState(global_step=3), None, {"loss": 7.5, "grad_norm": 3.0, "learning_rate": 0.1})
+    with pytest.raises(RereError, match="at update 3"):
+        watch.on_log(None, TrainerState(global_step=3), None, logs)
+
+
+def test_an_architecture_that_cannot_be_searched_is_refused_before_training(world_windows, world_items, tmp_path):
+    backbone = LocalModel(path=saved(tmp_path / "bloom", "bloom"))
+    catalog, seen = build_index(world_items, IndexConfig(backbone=backbone)), []
+    with pytest.raises(RereError, match="use another architecture"):
+        train_sft(world_windows, catalog, backbone, QUICK, tmp_path, lambda *record: seen.append(record))
+    assert seen == []
+
+
+@pytest.mark.parametrize("name", ["opt", "gemma2", "mistral"])
+@pytest.mark.parametrize("rows", ["window", "sequence"])
+def test_other_architectures_train_too(world_windows, world_items, tmp_path, name, rows):
+    """Also by a tokenizer without a padding token."""
+    backbone = LocalModel(path=saved(tmp_path / "backbone", name, eos_token="<end>"))
+    catalog = build_index(world_items, IndexConfig(backbone=backbone))
+    config = QUICK.model_copy(update={"rows": rows, "epochs": 2, "learning_rate": 3e-3})
+    checkpoint = train_sft(world_windows, catalog, backbone, config, tmp_path, lambda *_: None)
+    losses = [record["valid_loss"] for record in checkpoint.curves() if "valid_loss" in record]
+    assert losses[-1] < losses[0]
 
 
 def test_a_finished_result_is_not_trained_again(world_windows, world_catalog, tmp_path):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
 from transformers import ProgressCallback, TrainerCallback
 from transformers.trainer_callback import ExportableState
 
+from rere.errors import RereError
 from rere.runtime.launch import Log
 from rere.runtime.progress import progress
 
+HOPELESS = 2.0  # times the loss of guessing
 NAMES = {
     "loss": "train_loss",
     "eval_loss": "valid_loss",
@@ -36,6 +39,27 @@ class Curves(TrainerCallback):
         update = int(found.pop("update"))
         if set(found) - {"epoch"}:
             self.log(found, update)
+
+
+class Divergence(TrainerCallback):
+    """Ends a training whose loss is no number, or far above that of guessing among all tokens.
+
+    Args:
+        vocabulary: tokens to guess among.
+    """
+
+    def __init__(self, vocabulary: int) -> None:
+        self.guessing = math.log(vocabulary)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        for name, value in record({**(logs or {}), "step": state.global_step}).items():
+            hopeless = name.endswith("loss") and value > HOPELESS * self.guessing
+            if not math.isfinite(value) or hopeless:
+                raise RereError(
+                    f"a loss that falls (guessing among all tokens has {self.guessing:.1f} nats a token)",
+                    f"{name} {value:.3g} at update {state.global_step}",
+                    "lower `sft.learning_rate`, or lengthen `sft.warmup_share`",
+                )
 
 
 class Bars(ProgressCallback):

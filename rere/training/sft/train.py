@@ -29,11 +29,12 @@ from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.models.backbone import Checkpoint, load_model, save_checkpoint
 from rere.models.context import REMEDY, context_of, longest_possible, longest_prompt, require_room
+from rere.models.tree_attention import check_engine
 from rere.runtime import distributed
 from rere.runtime.launch import Log
-from rere.training.adaptation import lora_config
+from rere.training.adaptation import prepared
 from rere.training.rows import Collator, sequence_rows, window_rows
-from rere.training.sft.callbacks import Bars, Clock, Curves, Patience, record
+from rere.training.sft.callbacks import Bars, Clock, Curves, Divergence, Patience, record
 from rere.training.sft.processes import received, sft_in_processes
 from rere.training.sft.trainer import FSDP, SharedTrainer
 
@@ -58,8 +59,8 @@ def train_sft(
         The model with the lowest validation loss (nats a token), adapters merged, sealed; with no epochs the backbone.
 
     Raises:
-        RereError: no training or validation rows, a backbone that can't be found or whose context is too short, or a
-            process that failed.
+        RereError: no training or validation rows; a backbone that can't be found, whose context is too short, that the
+            search can't score, or that lacks the LoRA targets; a loss that explodes; a process that failed.
     """
     result = work / "model"
     if (result / "manifest.json").exists():  # killed between training and storing: nothing to redo
@@ -76,6 +77,7 @@ def train_sft(
     model = start.load_model() if start else load_model(backbone, len(catalog.tokenizer), config.seed, context)
     require_room(context_of(model.config), longest_prompt(windows, catalog))
     require_room(context_of(model.config), longest_row, f"fewer `sft.sequence_items`, {REMEDY}")
+    check_engine(model)
     if not config.epochs:
         base = {"stage": "base", "backbone": backbone.model_dump(mode="json"), "windows": windows.fingerprint}
         return _saved(model, result, [], base)
@@ -86,8 +88,8 @@ def train_sft(
         eval_dataset=valid,
         data_collator=Collator(_pad(catalog), windows.history_items),
         processing_class=catalog.tokenizer,
-        peft_config=lora_config(config.adaptation),
-        callbacks=[Patience(config.patience), Curves(log), clock],
+        peft_config=prepared(model, config.adaptation),
+        callbacks=[Divergence(len(catalog.tokenizer)), Patience(config.patience), Curves(log), clock],
     )
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(Bars())
@@ -107,7 +109,8 @@ def train_sft(
         "parameters": sum(p.numel() for p in model.parameters()),
         "seconds": round(clock.seconds, 1),
     }
-    checkpoint = _saved(trainer.whole_model(), result, [one for one in curves if len(one) > 1], facts)
+    model, trained = trainer.whole_model()
+    checkpoint = _saved(model, result, [one for one in curves if len(one) > 1], facts, trained)
     if distributed.is_main():
         shutil.rmtree(work / "checkpoints", ignore_errors=True)
     return checkpoint
@@ -118,17 +121,24 @@ def worker(spec: dict[str, Any], log: Log) -> None:
     train_sft(**received(spec), log=log)
 
 
-def _saved(model: PreTrainedModel, result: Path, curves: list[dict[str, float]], facts: dict[str, Any]) -> Checkpoint:
+def _saved(
+    model: PreTrainedModel,
+    result: Path,
+    curves: list[dict[str, float]],
+    facts: dict[str, Any],
+    trained: torch.Tensor | None = None,
+) -> Checkpoint:
     """Sealed by the first process; nobody goes on before."""
     if distributed.is_main():
-        save_checkpoint(model, result, curves, facts)
+        save_checkpoint(model, result, curves, facts, trained)
     distributed.barrier()
     return Checkpoint(result)
 
 
 def _pad(catalog: CatalogIndex) -> int:
+    """A token to fill rows up with; any will do, for it is masked out."""
     pad = catalog.tokenizer.pad_token_id
-    return catalog.tokenizer.eos_token_id if pad is None else pad
+    return 0 if pad is None else pad
 
 
 def _datasets(windows: Windows, catalog: CatalogIndex, config: SFTConfig) -> tuple[datasets.Dataset, datasets.Dataset]:
@@ -180,6 +190,7 @@ def _arguments(config: SFTConfig, rows: int, targets: int, output: Path) -> TRLC
         metric_for_best_model="eval_loss",
         greater_is_better=False,
         prediction_loss_only=True,
+        logging_nan_inf_filter=False,  # a loss that is no number must be seen
         logging_steps=max(1, updates // config.epochs // 5),
         report_to="none",
         seed=config.seed,

@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.trainer_utils import EvalLoopOutput
 from trl import SFTTrainer
 
+from rere.models.probe import probe
 from rere.runtime import distributed
 from rere.training.adaptation import merged
 
@@ -74,24 +75,27 @@ class SharedTrainer(SFTTrainer):
         Path(output_dir or cast(str, self.args.output_dir)).mkdir(parents=True, exist_ok=True)
         super().save_model(output_dir, _internal_call)
 
-    def whole_model(self) -> PreTrainedModel:
-        """The trained model without adapters, wrappers or shards.
+    def whole_model(self) -> tuple[PreTrainedModel, torch.Tensor | None]:
+        """The trained model without adapters, wrappers or shards; and its answers (`probe`) before they were merged.
 
         All processes must ask; where each has shards, the first alone gets the whole (on the CPU), to save it.
         """
-        model = cast(PreTrainedModel, self.model)
         if not self.is_fsdp_enabled:
-            return merged(model)
+            # Without the wrapper of mixed precision, whose rounding is not the stored model's.
+            adapted = self.accelerator.unwrap_model(cast(Any, self.model), keep_fp32_wrapper=False)
+            trained = probe(adapted)
+            return merged(adapted), trained
+        model = cast(PreTrainedModel, self.model)
         whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
         weights = get_model_state_dict(cast(torch.nn.Module, model), options=whole)
         if not distributed.is_main():
-            return model
+            return model, None
         with torch.device("meta"):
             plain = AutoModelForCausalLM.from_config(model.config)
         plain.load_state_dict(weights, assign=True)
         plain.tie_weights()
         plain.generation_config = model.generation_config
-        return plain
+        return plain, None
 
 
 class Shares(BatchSampler):

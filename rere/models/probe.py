@@ -1,0 +1,39 @@
+"""A model's answer to a fixed question, by which what was stored is held against what was trained."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from rere.errors import RereError
+
+TOKENS = 16
+TOLERANCE = 1e-3  # of the logits' root mean square; adapters that are merged round a little
+
+
+@torch.no_grad()
+def probe(model: PreTrainedModel | PeftModel) -> torch.Tensor:
+    """Logits (T, vocabulary) on the CPU, of T tokens spread over the vocabulary; without dropout."""
+    training = model.training
+    model.eval()
+    table = cast(torch.Tensor, model.get_input_embeddings().weight)
+    tokens = torch.linspace(0, table.shape[0] - 1, TOKENS, device=table.device).long()
+    logits = model(input_ids=tokens[None], use_cache=False).logits[0].float().cpu()
+    model.train(training)
+    return logits
+
+
+def require_same(stored: torch.Tensor, trained: torch.Tensor, place: str) -> None:
+    """Raises RereError where two answers differ by more than rounding."""
+    scale = trained.square().mean().sqrt()
+    apart = float((stored - trained).square().mean().sqrt() / scale) if stored.shape == trained.shape else float("nan")
+    if not apart <= TOLERANCE:
+        raise RereError(
+            f"the trained model in {place}",
+            f"one whose answers differ by {apart:.1%}",
+            "report this; until it is mended, `adaptation: {type: full}` or LoRA with `targets: all-linear` "
+            "stores what was trained",
+        )
