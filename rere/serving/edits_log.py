@@ -97,16 +97,21 @@ class EditsLog:
             raise RereError(
                 f"changes of the catalogue in {self.path}", str(error), "make the file readable, or correct the path"
             ) from error
+        try:
+            self._take(content)
+        finally:  # what stands before a line that can't be read holds all the same
+            self._total()
+
+    def _take(self, content: bytes) -> None:
         self._old = self._read == 0 and content.split(b"\n", 1)[0].strip() == b"{"
         if self._old:
-            self._stored = self._parsed(content).after(CatalogEdits())
-        else:
-            for line in content.splitlines(keepends=True):
-                if line.endswith(b"\n"):
-                    self._stored = self._parsed(line).after(self._stored)
-                    self._read += len(line)
-                    self._lines += 1
-        self._total()
+            self._stored = self._parsed(content).after(self._stored)
+            return
+        for line in content.splitlines(keepends=True):
+            if line.endswith(b"\n"):
+                self._stored = self._parsed(line).after(self._stored)
+                self._read += len(line)
+                self._lines += 1
 
     @contextmanager
     def alone(self) -> Iterator[None]:

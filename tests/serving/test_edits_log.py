@@ -105,6 +105,12 @@ def test_a_file_that_holds_something_else_is_refused_with_its_line(tmp_path: Pat
         file.write('{"remove": ["y"]}\n')
     with pytest.raises(RereError, match=r"edits\.json; got something else in line 2"):
         read_edits(path)
+    log = EditsLog(path)
+    with pytest.raises(RereError):
+        log.refresh()
+    assert log.edits.removed == {"x"}  # what stands before it
+    assert "line 2" in write(log, Change.now(removed=["z"]))
+    assert log.edits.removed == {"x", "z"}
     with pytest.raises(RereError, match="no such file"):
         read_edits(tmp_path / "wrong.json")
     with pytest.raises(RereError, match="no such file"):

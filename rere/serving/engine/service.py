@@ -81,6 +81,9 @@ class RecommendationService:
         self.log = EditsLog(edits_file)
         self.log.refresh()
         self.edits = self.log.edits
+        if edits_file is not None:
+            counts = len(self.edits.added), len(self.edits.removed)
+            logger.info("%s: %d items added to the catalogue, %d removed", edits_file.resolve(), *counts)
         deployment.snapshot = deployment.edited(self.edits)
         self.deployment = deployment
         self._changing = asyncio.Lock()
