@@ -5,18 +5,16 @@ Text is parsed as a list or refused, never read letter by letter.
 
 from __future__ import annotations
 
-import ast
-import io
 import json
 import numbers
-import tokenize
 from collections.abc import Iterable
 
 import numpy as np
 
+from rere.data.columns import EXACT_FLOATS
+from rere.data.literal_lists import UNREADABLE, parse_list
 from rere.errors import RereError
 
-EXACT = 2**53  # from here on a float no longer tells whole numbers apart
 REMEDY = (
     'write lists, or text such as ["50", "181"]; for text such as 50 181, name what stands between entries '
     "(`users.separator`)"
@@ -27,8 +25,8 @@ def read_history(value: object, separator: str | None = None) -> list[str]:
     """Item ids or titles, oldest first; a missing entry is empty text.
 
     Args:
-        value: a list or array of ids (text or whole numbers, also as floats) and titles; or text: a list as JSON or
-            Python writes it, or entries with `separator` between them.
+        value: a list or array of ids (text or whole numbers, also as floats) and titles; or text: a list as JSON,
+            Python or NumPy writes it, or entries with `separator` between them.
 
     Raises:
         RereError: no history, text that is no list, or an entry that can't be an id.
@@ -59,13 +57,9 @@ def _parsed(text: str) -> object:
     except (ValueError, RecursionError):
         pass
     try:
-        found = ast.literal_eval(text)
-        tokens = [token.type for token in tokenize.generate_tokens(io.StringIO(text).readline)]
-    except (ValueError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError):
+        return parse_list(text)
+    except UNREADABLE:
         return None
-    # NumPy prints lists without commas; Python takes such neighbours for one text.
-    texts = sum(isinstance(entry, str) for entry in found) if isinstance(found, list) else 0
-    return found if tokens.count(tokenize.STRING) == texts else None
 
 
 def _entry(entry: object) -> str:
@@ -75,6 +69,6 @@ def _entry(entry: object) -> str:
         return ""
     if isinstance(entry, numbers.Integral) and not isinstance(entry, bool):
         return str(int(entry))
-    if isinstance(entry, float | np.floating) and float(entry).is_integer() and abs(float(entry)) < EXACT:
+    if isinstance(entry, float | np.floating) and float(entry).is_integer() and abs(float(entry)) < EXACT_FLOATS:
         return str(int(float(entry)))
     raise RereError("entries that are ids or titles", repr(entry)[:80], "write ids as text or as whole numbers")
