@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +17,7 @@ from rere.data.parquet_files import plain_frame
 from rere.errors import RereError
 
 HEAD_LINES = 1_000  # in which each column occurs
+NESTED = 500  # brackets of one line; Arrow crashes where very many are nested
 Types = dict[str, pa.DataType]
 
 
@@ -57,6 +59,8 @@ def _table(data: bytes, columns: list[str], types: Types, path: Path, first_line
     Arrow guesses the types. Where a guess would change what is there (large numbers to floats, dates in text), or an
     object's other keys confuse it, the lines are read one by one.
     """
+    if _brackets(data) > NESTED:
+        return _read_slowly(data, columns, path, first_line), {}
     if types:
         try:
             table = _read(data, types)
@@ -71,6 +75,14 @@ def _table(data: bytes, columns: list[str], types: Types, path: Path, first_line
     types = {name: pa.string() if _is_text(kind) else kind for name, kind in found.items()}
     table = table.select(columns) if types == found else _read(data, types)
     return (_read_slowly(data, columns, path, first_line) if _is_vague(table) else table), types
+
+
+def _brackets(data: bytes) -> int:
+    """The most that are opened in a line."""
+    characters = np.frombuffer(data, dtype=np.uint8)
+    opened = np.flatnonzero((characters == ord("[")) | (characters == ord("{")))
+    lines = np.searchsorted(np.flatnonzero(characters == ord("\n")), opened)
+    return int(np.bincount(lines).max()) if len(lines) else 0
 
 
 def _is_vague(table: pa.Table) -> bool:

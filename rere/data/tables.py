@@ -23,6 +23,7 @@ from rere.errors import RereError
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 PARQUET = (".parquet", ".pq")
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # in the name of a directory of rows without a value
 FIRST_LINE = 2  # line 1 of a text table is its header
 Reader = Callable[[list[str]], Iterator[tuple[pd.DataFrame, int]]]  # columns -> parts and their first rows
 UNREADABLE = (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError, pyarrow.ArrowException)
@@ -91,7 +92,7 @@ def table_files(table: Path, role: str) -> list[File]:
         parts = path.relative_to(table).parts
         if path.is_file() and not any(part.startswith(("_", ".")) for part in parts):
             pairs = (part.split("=", 1) for part in parts[:-1] if "=" in part)
-            found.append(File(path, {name: unquote(value) for name, value in pairs}))
+            found.append(File(path, {name: "" if value == NO_VALUE else unquote(value) for name, value in pairs}))
     if not found:
         raise RereError(f"{role} in the directory {table}", "no files", "give a file, or a directory of files")
     return found

@@ -139,6 +139,12 @@ def test_bad_json_lines_are_named(tmp_path: Path, events: list[Any], said: str) 
         load_json(tmp_path, events)
 
 
+def test_deep_nesting_in_an_unused_key_is_refused_by_its_line(tmp_path: Path) -> None:
+    deep = '{"user_id": "a", "item_id": "i", "timestamp": 1, "note": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    with pytest.raises(RereError, match="in line 1002"):
+        load_json(tmp_path, [*[event("a")] * 1001, deep])
+
+
 def test_a_format_by_setting(tmp_path: Path) -> None:
     (tmp_path / "e.txt").write_text(json.dumps(event("Ü")) + "\n", encoding="latin-1")
     (tmp_path / "i.jsonl").write_text(json.dumps(ITEMS[0]) + "\n")
