@@ -57,7 +57,7 @@ def test_users_are_answered_or_counted_and_what_the_service_removed_stays_out(
     ("change", "message"),
     [
         ({"edits_file": Path("wrong.json")}, r"changes of the catalogue at .*wrong\.json; got no such file"),
-        ({"output": Path("/dev/null/table.parquet")}, "can be written at"),
+        ({"output": Path("/dev/null/table.parquet")}, "room and permission to write"),
         ({}, r"at least one user who gets recommendations; got none of 1 \(no known item: 1"),
     ],
 )
