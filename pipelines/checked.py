@@ -105,6 +105,7 @@ def checked_pipeline(entrypoint: Callable[..., Any]) -> CheckedPipeline:
 def explain_errors() -> None:
     """Let a RereError end the process with its message alone (exit status 1); other errors keep their traces."""
     logging.getLogger("zenml.orchestrators.local.local_orchestrator").addFilter(_without_trace)
+    logging.getLogger("zenml.pipelines.pipeline_definition").addFilter(_without_advice)
     default = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -116,6 +117,11 @@ def explain_errors() -> None:
             default(kind, error, trace)
 
     sys.excepthook = hook
+
+
+def _without_advice(record: logging.LogRecord) -> bool:
+    """ZenML's advice after each run is a command for which this environment lacks packages: ours are in the summary."""
+    return "zenml login --local" not in record.getMessage()
 
 
 def _without_trace(record: logging.LogRecord) -> bool:

@@ -60,6 +60,7 @@ def next_commands(promotion: Promotion) -> list[tuple[str, str]]:
             """-d '{"history": ["50", "181"], "k": 5}'""",
         ),
         ("versions", f"{RERE} versions --model {promotion.model}"),
+        ("runs", "make dashboard (ZenML), make mlflow"),
     ]
     if alias == CHALLENGER:
         commands.append(("promote", f"{RERE} promote {promotion.version} --model {promotion.model} --reason WHY"))

@@ -89,6 +89,7 @@ print(json.dumps([rere.__file__, model.predict({{"history": ["i0"]}}, params={{"
         [python, "-c", code],
     )
     elsewhere = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    elsewhere["HOME"] = str(tmp_path / "home")  # pip asks rustc for its version, and that may make a directory there
     for step in steps:
         done = run(step, quiet=DOWNLOADING, cwd=tmp_path, env=elsewhere)
         assert done.returncode == 0, done.stdout[-4000:]

@@ -30,6 +30,9 @@ def versions(project: Project) -> list[tuple[str, list[str]]]:
 def test_it_ends_with_the_table_the_decision_and_the_next_commands(smoke_run: Done) -> None:
     for text in ("NDCG@10", "popularity", "SASRec", "SFT", "ReRe", "challenger", "rere serve", "review.html"):
         assert text.lower() in smoke_run.stdout.lower(), text
+    assert "make dashboard" in smoke_run.stdout
+    assert "make mlflow" in smoke_run.stdout
+    assert "zenml login" not in smoke_run.stdout
 
 
 def test_one_version_is_registered_and_named(smoke_run: Done, project: Project) -> None:
