@@ -112,6 +112,8 @@ def test_limits_stand_in_the_document() -> None:
 def test_numbers_are_what_json_means_by_them(client: httpx.Client) -> None:
     assert client.post("/recommend", json={**ASK, "k": 3.0, "deadline_ms": 9_000.0}).status_code == 200
     assert client.post("/recommend", json={**ASK, "k": 3.5}).status_code == 422
+    wrong = client.post("/recommend", json={"history": ["i1", -1]})
+    assert "body.history.1: Input should be greater than or equal to 0" in wrong.json()["problems"]
     unknown = client.post("/recommend", json={"history": ["i1", 50.0, 2**70]}).json()["unknown"]
     assert [each["entry"] for each in unknown] == ["50", str(2**70)]
 

@@ -10,6 +10,7 @@ import logging
 from time import monotonic
 from typing import Protocol
 
+from rere.errors import RereError
 from rere.serving.engine.deployment import Deployment
 from rere.serving.engine.service import RecommendationService
 
@@ -67,15 +68,14 @@ class Follower:
     async def _load(self, version: str, service: RecommendationService) -> None:
         try:
             await service.swap(await asyncio.to_thread(self.source.load, version))
-        except Exception:
+        except Exception as error:
             self._pause = min(2 * self._pause, LONGEST_PAUSE) if version == self._failed else self.seconds
             self._failed, self._next_try = version, monotonic() + self._pause
             service.metrics.swaps.labels("failed").inc()
-            logger.exception(
-                "Version %s can't be loaded; %s goes on; next try in %.0f s",
-                version,
-                service.deployment.version,
-                self._pause,
+            logger.error(
+                "Version %s can't be loaded; %s goes on; next try in %.1f s. %s",
+                *(version, service.deployment.version, self._pause, error),
+                exc_info=not isinstance(error, RereError),  # which says all there is to say
             )
         else:
             service.metrics.swaps.labels("done").inc()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging.config
 import sys
-from typing import Literal
+from collections.abc import MutableMapping
+from typing import Any, Literal
 
 import structlog
 
@@ -21,6 +22,7 @@ def set_up_logging(form: LogFormat) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
+        _without_colours,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if form == "json":
@@ -45,6 +47,12 @@ def set_up_logging(form: LogFormat) -> None:
             "root": {"level": "INFO", "handlers": ["stderr"]},
         }
     )
+
+
+def _without_colours(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """uvicorn brings each of its messages a second time, coloured."""
+    event.pop("color_message", None)
+    return event
 
 
 def log_access(method: str, path: str, status: int, seconds: float, client: str) -> None:

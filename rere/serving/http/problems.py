@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -55,7 +55,7 @@ def handle_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         # Where and why, never the input itself: it may be long, or no valid text.
-        problems = [f"{'.'.join(map(plain, each['loc']))}: {_message(each)}" for each in error.errors()[:20]]
+        problems = [f"{_place(each['loc'])}: {_message(each)}" for each in error.errors()[:20]]
         if any(each["type"] == "json_invalid" for each in error.errors()):
             return problem(400, "the body is not JSON", problems)
         return problem(422, "the request does not fit the schema; see /docs", problems)
@@ -84,6 +84,11 @@ def handle_errors(app: FastAPI) -> None:
     @app.exception_handler(EngineStopped)
     async def stopped(_: Request, __: EngineStopped) -> Response:
         return problem(503, "shutting down", headers={"retry-after": "5"})
+
+
+def _place(parts: Iterable[str | int]) -> str:
+    """Field names and indices; not the kinds of text or number that were tried, which pydantic names as well."""
+    return ".".join(plain(part) for part in parts if isinstance(part, int) or part.isidentifier())
 
 
 def _message(error: Mapping[str, Any]) -> str:
