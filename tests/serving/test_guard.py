@@ -135,14 +135,14 @@ def test_every_answer_names_its_request(client: httpx.Client) -> None:
 
 
 @pytest.fixture
-def logs() -> Iterator[None]:
-    """The root logger is put back afterwards."""
-    root, clients = logging.getLogger(), logging.getLogger("httpx")
-    before, level = root.handlers[:], root.level
-    clients.setLevel(logging.CRITICAL)  # the client's own words, in the same process
+def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The root logger is put back afterwards; the client, in the same process, is quiet."""
+    root, client = logging.getLogger(), logging.getLogger("httpx")
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    client.setLevel(logging.CRITICAL)
     yield
-    clients.setLevel(logging.NOTSET)
-    root.handlers[:], root.level = before, level
+    client.setLevel(logging.NOTSET)
 
 
 def test_logs_are_json_with_the_requests_id(capsys: pytest.CaptureFixture[str], logs: None) -> None:
