@@ -83,8 +83,23 @@ def validate_dataset(
         Moved.model_validate({**row, "psi": None if pd.isna(row["psi"]) else row["psi"]})
         for row in moved.to_dict("records")
     )
-    found = ValidationReport(subject="data set", checks=tuple(checks), drift=figures)
+    found = ValidationReport(subject="data set", checks=_by_file(checks, dataset), drift=figures)
     return with_page(found, facts, json.dumps(raw, indent=1, default=str))
+
+
+def _by_file(checks: list[Check], dataset: Dataset) -> tuple[Check, ...]:
+    """Their rows as the user's files number them, where it is known which those are."""
+    numbered = []
+    for check in checks:
+        if origin := dataset.origins.get(check.table):
+            places = [origin.of(row.row) for row in check.rows]
+            rows = [
+                row.model_copy(update={"file": file, "row": number})
+                for row, (file, number) in zip(check.rows, places, strict=True)
+            ]
+            check = check.model_copy(update={"rows": tuple(rows)})
+        numbered.append(check)
+    return tuple(numbered)
 
 
 def _times_read(first: int, last: int, config: ValidationConfig) -> Check:
@@ -118,5 +133,5 @@ def validate_windows(windows: Windows, dataset: Dataset, config: ValidationConfi
                 "cut to the most recent items": cut_histories(dataset, windows),
             },
         }
-    found = ValidationReport(subject="windows", checks=tuple(checks))
+    found = ValidationReport(subject="windows", checks=_by_file(checks, dataset))
     return with_page(found, facts, json.dumps(raw, indent=1, default=str))

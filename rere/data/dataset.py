@@ -6,10 +6,12 @@ An item's identity is its id, never its title. Order within a user is the order 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
@@ -17,6 +19,7 @@ from rere.artifacts.manifest import seal, verify
 from rere.data.files import read_arrow, write_arrow
 from rere.data.hashing import row_sums, sum_of_numbered
 from rere.data.histories import Histories
+from rere.data.origin import Origin, Segment
 
 Period = Literal["train", "valid", "test"]
 PERIODS: tuple[Period, ...] = ("train", "valid", "test")
@@ -56,12 +59,14 @@ class Dataset:
         ingest makes the text columns categories, plain text serves as well
     items: item_id str, title str; one row an item, in a stable order: row number = item index everywhere
     windows: only from sources that bring their own windows, else None; columns as in `Windows`
+    origins: table ("interactions", "items", "windows") -> where its rows come from, where the source can say so
     """
 
     interactions: pd.DataFrame
     items: pd.DataFrame
     report: IngestReport
     windows: pd.DataFrame | None = None
+    origins: dict[str, Origin] = field(default_factory=dict)
 
     def save(self, directory: Path) -> None:
         """Write Arrow (the interactions), Parquet and JSON files and seal them."""
@@ -71,6 +76,10 @@ class Dataset:
         if self.windows is not None:
             self.windows.to_parquet(directory / "windows.parquet", index=False)
         (directory / "report.json").write_text(self.report.model_dump_json(indent=1), encoding="utf-8")
+        segments = {name: [*origin.segments] for name, origin in self.origins.items()}
+        (directory / "origins.json").write_text(json.dumps(segments, indent=1) + "\n", encoding="utf-8")
+        for name, origin in self.origins.items():
+            np.save(directory / f"origin_{name}.npy", origin.places, allow_pickle=False)
         seal(directory)
 
     @classmethod
@@ -78,11 +87,18 @@ class Dataset:
         """Read what `save` wrote, the interactions by memory map; RereError when half-written or altered."""
         verify(directory)
         own_windows = directory / "windows.parquet"
+        written = directory / "origins.json"  # earlier versions wrote none
+        segments = json.loads(written.read_text(encoding="utf-8")) if written.exists() else {}
+        origins = {}
+        for name, parts in segments.items():
+            places = np.load(directory / f"origin_{name}.npy", mmap_mode="r", allow_pickle=False)
+            origins[name] = Origin(places, [Segment(*part) for part in parts])
         return cls(
             interactions=read_arrow(directory / "interactions.arrow"),
             items=pd.read_parquet(directory / "items.parquet"),
             report=IngestReport.model_validate_json((directory / "report.json").read_text(encoding="utf-8")),
             windows=pd.read_parquet(own_windows) if own_windows.exists() else None,
+            origins=origins,
         )
 
 

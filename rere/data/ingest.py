@@ -15,6 +15,7 @@ from rere.config.data import IngestConfig, LeaveOneOut, TrainingCore
 from rere.data.codes import category, repeated, shared_codes
 from rere.data.dataset import PERIODS, Dataset, IngestReport
 from rere.data.k_core import k_core
+from rere.data.origin import Origin
 from rere.data.periods import TRAIN, assign_periods
 from rere.data.raw import RawData
 from rere.data.sources import load_source
@@ -161,6 +162,12 @@ def _finish(
             **{period: int(periods.get(period, 0)) for period in PERIODS},
         },
     )
+    places = {"items": items.index}
+    if windows is None:
+        places["interactions"] = raw.interactions.index[events["order"]]
+    else:
+        places["windows"] = pd.Index(windows.pop("place"))
+    origins = {name: Origin(places[name].to_numpy(dtype=np.int64), segments) for name, segments in raw.segments.items()}
     text = {name: category(events[name]).cat.remove_unused_categories() for name in ("user_id", "item_id")}
     events = events.assign(**text)[["user_id", "item_id", "timestamp", "period"]].reset_index(drop=True)
-    return Dataset(events, items.reset_index(drop=True), report, windows)
+    return Dataset(events, items.reset_index(drop=True), report, windows, origins)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from rere.artifacts.manifest import sha256
 from rere.config.data import MovieLens100K
+from rere.data.origin import Segment
 from rere.data.raw import RawData, interactions_frame, items_frame
 from rere.data.times import read_times
 from rere.errors import RereError
@@ -62,4 +63,8 @@ def load(source: MovieLens100K) -> RawData:
         ),
         items=items,
         sha256=dict(SHA256),
+        segments={
+            "interactions": [Segment(0, str(found["ml-100k.inter"]), 2)],
+            "items": [Segment(0, str(found["ml-100k.item"]), 2)],
+        },
     )

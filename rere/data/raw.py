@@ -14,6 +14,7 @@ import pyarrow as pa
 from rere.config.data import HubDataset, Tables
 from rere.data.codes import TextCodes, category
 from rere.data.columns import read_ids, read_titles
+from rere.data.origin import Segment, segments_of
 from rere.data.times import TimeParts
 
 SECOND = 1_000_000  # microseconds
@@ -25,6 +26,8 @@ class RawData:
 
     interactions: user_id str, item_id str (both categories), timestamp int64 (seconds since 1970), in file order
     items: item_id str, title str, in file order
+    segments: table ("interactions", "items", "windows") -> the files of its rows, for sources that can name them; then
+        the index of `interactions` and `items`, and the column `place` of `windows`, are places among all rows read
     sha256: file name -> SHA-256 of its bytes
     dropped: reason -> rows left out by the source itself
     noticed: what a reader should know, counted; nothing was left out for it
@@ -38,6 +41,7 @@ class RawData:
     dropped: dict[str, int] = field(default_factory=dict)
     noticed: dict[str, int] = field(default_factory=dict)
     windows: pd.DataFrame | None = None
+    segments: dict[str, list[Segment]] = field(default_factory=dict)
     periods: pd.Series | None = None  # a period an interaction, when the source brings its own split
 
 
@@ -53,23 +57,23 @@ def interactions_frame(users: pd.Series, items: pd.Series, microseconds: np.ndar
     """user_id, item_id (categories), timestamp (whole seconds); text or categories come in.
 
     Rows whose times differ within a second only would lose their order, so then the rows are put in
-    order of time (stably) before the fractions go.
+    order of time (stably) before the fractions go. The index keeps each row's place in the file.
     """
     text = {"user_id": category(users).array, "item_id": category(items).array}
     frame = pd.DataFrame({**text, "timestamp": microseconds // SECOND})
     if (microseconds % SECOND).any():
-        frame = frame.iloc[np.argsort(microseconds, kind="stable")].reset_index(drop=True)
+        frame = frame.iloc[np.argsort(microseconds, kind="stable")]
     return frame
 
 
 def items_frame(ids: pd.Series, titles: pd.Series) -> tuple[pd.DataFrame, int]:
     """item_id, title without exact repetitions, and how many rows those were.
 
-    One id with two titles stays, for validation to refuse.
+    One id with two titles stays, for validation to refuse. The index keeps each row's place in the file.
     """
     frame = pd.DataFrame({"item_id": ids.to_numpy(), "title": titles.to_numpy()}).astype("str")
     repeated = frame.duplicated()
-    return frame[~repeated].reset_index(drop=True), int(repeated.sum())
+    return frame[~repeated], int(repeated.sum())
 
 
 def raw_from_tables(
@@ -87,13 +91,16 @@ def raw_from_tables(
     """
     item_id, title = source.items_id_column or source.item_column, source.title_column
     ids, titles = [], []
+    read: dict[str, list[tuple[Path | str, int, int]]] = {"interactions": [], "items": []}
     for frame, file, first in catalogue:
+        read["items"].append((file, first, len(frame)))
         ids.append(read_ids(frame[item_id], f"column {item_id!r} of {file}", first))
         titles.append(read_titles(frame[title], f"column {title!r} of {file}", first))
     items, repeated = items_frame(pd.concat(ids), pd.concat(titles))
     users, takes, times = TextCodes(), TextCodes(), TimeParts(source.time_zone)
     user, item, time = source.user_column, source.item_column, source.time_column
     for frame, file, first in events:
+        read["interactions"].append((file, first, len(frame)))
         users.add(read_ids(frame[user], f"column {user!r} of {file}", first))
         takes.add(read_ids(frame[item], f"column {item!r} of {file}", first))
         times.add(frame[time], f"column {time!r} of {file}", first)
@@ -105,4 +112,5 @@ def raw_from_tables(
         items=items,
         sha256=sha256,
         dropped={"repeated item rows": repeated},
+        segments={table: segments_of(*zip(*parts, strict=True)) for table, parts in read.items()},
     )

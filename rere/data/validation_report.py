@@ -16,15 +16,20 @@ Status = Literal["passed", "warning", "failed"]
 
 
 class FailingRow(BaseModel):
-    """A row by its number in the checked table (from 0) and its key values."""
+    """A row by its number and its key values.
+
+    row: as `file` numbers its rows (the line of text); without a file, in the checked table, from 0
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     row: int
     values: dict[str, str]
+    file: str = ""
 
     def __str__(self) -> str:
-        return f"row {self.row} ({', '.join(f'{name}={value}' for name, value in self.values.items())})"
+        place = f"row {self.row} of {Path(self.file).name}" if self.file else f"row {self.row}"
+        return f"{place} ({', '.join(f'{name}={value}' for name, value in self.values.items())})"
 
 
 class Check(BaseModel):

@@ -21,6 +21,7 @@ from rere.config.data import TableFormat, WindowFiles
 from rere.data.columns import read_ids, read_titles
 from rere.data.dataset import PERIODS
 from rere.data.literal_lists import ids_of, read_lists
+from rere.data.origin import segments_of
 from rere.data.raw import SECOND, RawData, items_frame
 from rere.data.row_order import Rows, continues, row_order
 from rere.data.tables import FIRST_LINE, PARQUET, read_table
@@ -53,8 +54,9 @@ def load(source: WindowFiles) -> RawData:
     if len(timed) > 1:
         raise RereError("a timestamp column in all three files or in none", "only in some", "add or remove it")
     rows = pd.concat(parts, ignore_index=True)
+    first_rows = [first_row_of(path, source.format) for path in (source.train, source.valid, source.test)]
     empty = rows["history"].str.len() == 0
-    rows = rows[~empty].reset_index(drop=True)
+    rows = rows[~empty].assign(place=np.flatnonzero(~empty)).reset_index(drop=True)
     noticed = {
         "window rows without a user (each is a user of its own)": int((rows["user_id"] == "").sum()),
         "window rows with semantic IDs (item_sid), not used: `catalog.code` gives items their codes": int(
@@ -76,15 +78,23 @@ def load(source: WindowFiles) -> RawData:
         sha256={str(path): sha256(path) for path in files(source)},
         dropped={"window rows with an empty history": int(empty.sum()), "repeated item rows": repeated},
         noticed=noticed | counts,
-        windows=rows[["user_id", "history", "target", "timestamp", "period"]].astype({"timestamp": "int64"}),
+        segments={"windows": segments_of([source.train, source.valid, source.test], first_rows, [*map(len, parts)])},
+        windows=rows[["user_id", "history", "target", "timestamp", "period", "place"]].astype({"timestamp": "int64"}),
     )
+
+
+def first_row_of(path: Path, format: TableFormat) -> int:
+    """The number of a file's first row: the line of text (a header comes before it), the row (from 0) of Parquet."""
+    if format.type == "parquet" or (format.type == "by_name" and path.suffix in PARQUET):
+        return 0
+    return FIRST_LINE - 1 if format.columns else FIRST_LINE
 
 
 def read_rows(path: Path, period: str, format: TableFormat) -> pd.DataFrame:
     """user_id, history, target, timestamp (seconds or missing), history_times, the rows' titles, has_sid, period."""
     remedy = "give files in the row-per-window format"
     table = read_table(path, f"{period} windows", REQUIRED, remedy, OPTIONAL, format)
-    first_row = 0 if path.suffix in PARQUET else FIRST_LINE
+    first_row = first_row_of(path, format)
     places = {name: f"column {name!r} of {path}" for name in table}
     rows = pd.DataFrame({"user_id": ""}, index=table.index)
     if "user_id" in table:

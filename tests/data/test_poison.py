@@ -87,6 +87,26 @@ def test_what_cannot_be_mended_is_stopped_with_its_rows(tmp_path: Path) -> None:
     assert str(caught.value).isprintable()  # a poison in a message is shown, not at work
 
 
+def test_failing_rows_are_numbered_as_in_the_files(tmp_path: Path) -> None:
+    events, items = clean()
+    events = events.sample(frac=1, random_state=3).reset_index(drop=True)
+    events.loc[40, "item_id"] = "i99"
+    events.loc[len(events)] = events.loc[3]  # repeated, and dropped
+    items = pd.concat([items.iloc[:1], items], ignore_index=True)  # so is the second line of items
+    items.loc[9, "title"] = ""
+    dataset = read(events, items, tmp_path)
+    dataset.save(tmp_path / "saved")
+    dataset = Dataset.load(tmp_path / "saved")
+    report = validate_dataset(dataset, CHECKS, None, make_profile(dataset))
+    said = {check.name: [str(row) for row in check.rows] for check in report.having("failed")}
+    [unknown], [blank] = said["items are in the catalogue"], said["titles aren't blank"]
+    lines = (tmp_path / "interactions.csv").read_text().splitlines()
+    assert unknown.startswith("row 42 of interactions.csv (")
+    assert "i99" in lines[42 - 1]
+    assert blank.startswith("row 11 of items.csv (")
+    assert (tmp_path / "items.csv").read_text().splitlines()[11 - 1] == "i8,"
+
+
 def test_filters_hide_no_time_out_of_range(tmp_path: Path) -> None:
     events, items = clean()
     events.loc[len(events)] = ["rare", "i3", TOMORROW]  # below the 2-core

@@ -151,6 +151,19 @@ def test_rows_without_times_are_ordered_by_their_histories(given: str, most: int
     )
 
 
+def test_window_rows_are_known_by_file_and_line(tmp_path: Path) -> None:
+    rows = true_rows(4, 7)
+    rows["train"] = [("u9", "", "1", 0), *rows["train"][::-1]]
+    dataset = read(write(tmp_path, "minionerec", rows))
+    assert dataset.windows is not None
+    for row, window in enumerate(dataset.windows.itertuples()):
+        file, line = dataset.origins["windows"].of(row)
+        assert Path(file).name == f"{window.period}.csv"
+        text = Path(file).read_text().splitlines()[line - 1]
+        assert text.startswith(f"{window.user_id},")
+        assert str([int(item) for item in window.history]) in text
+
+
 def test_rows_of_one_moment_are_ordered_by_their_histories(tmp_path: Path) -> None:
     rows = {**ROWS, "train": [("a", "1234", "1", 20), ("a", "123", "4", 20), ("a", "1", "2", 10), ("a", "12", "3", 20)]}
     rows["valid"] = [("a", "12341", "2", 30)]
