@@ -23,6 +23,8 @@ from zenml.enums import ExecutionMode, StackComponentType
 from zenml.models import PipelineRunResponse
 from zenml.pipelines.pipeline_definition import Pipeline
 
+from pipelines.announce import announce
+from pipelines.quiet import quieten
 from rere.config.reading import DOCUMENTATION, meant, read_yaml, settings_error, validated
 from rere.errors import RereError
 from rere.project import in_project
@@ -43,6 +45,8 @@ class CheckedPipeline(Pipeline):
     def __call__(self, *args: Any, **kwargs: Any) -> PipelineRunResponse | None:
         with in_project():
             _require_tracker()
+            config = self._run_args.get("config_path")
+            announce(self, settings_of(self, Path(config)) if config else defaults_of(self))
             return super().__call__(*args, **kwargs)
 
     def prepare(self, *args: Any, **kwargs: Any) -> None:
@@ -76,6 +80,12 @@ def settings_of(pipeline: Pipeline, config: Path) -> dict[str, Any]:
     return {name: getattr(chosen, name) for name in type(chosen).model_fields}
 
 
+def defaults_of(pipeline: Pipeline) -> dict[str, Any]:
+    """The pipeline's settings by parameter, all at their defaults."""
+    parameters = inspect.signature(pipeline.entrypoint).parameters
+    return {name: parameter.default for name, parameter in parameters.items()}
+
+
 def parameters_model(pipeline: Pipeline) -> type[BaseModel]:
     """A model with a pipeline's parameters as fields; other keys are refused."""
     kinds = inspect.get_annotations(pipeline.entrypoint, eval_str=True)
@@ -104,8 +114,10 @@ def checked_pipeline(entrypoint: Callable[..., Any]) -> CheckedPipeline:
 
 def explain_errors() -> None:
     """Let a RereError end the process with its message alone (exit status 1); other errors keep their traces."""
+    quieten()
     logging.getLogger("zenml.orchestrators.local.local_orchestrator").addFilter(_without_trace)
     logging.getLogger("zenml.pipelines.pipeline_definition").addFilter(_without_advice)
+    logging.getLogger("zenml.orchestrators.step_launcher").addFilter(_once)
     default = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -127,4 +139,12 @@ def _without_advice(record: logging.LogRecord) -> bool:
 def _without_trace(record: logging.LogRecord) -> bool:
     if record.exc_info and isinstance(record.exc_info[1], RereError):
         record.exc_info = None
+    return True
+
+
+def _once(record: logging.LogRecord) -> bool:
+    """A step's RereError is what the process ends with: here only the step is named."""
+    said = record.getMessage()
+    if said.startswith("Failed to run step") and ". To mend it: " in said:
+        record.msg, record.args = said.partition(": ")[0] + ".", ()
     return True

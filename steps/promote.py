@@ -24,7 +24,7 @@ from rere.config.promotion import PromotionConfig
 from rere.data.dataset import Dataset, Windows
 from rere.models.backbone import Checkpoint
 
-EXAMPLES = 2  # histories in the registered model's input example
+EXAMPLES = 2  # items in the request that a run suggests, and histories in the registered model's input example
 
 
 @step(enable_cache=False, experiment_tracker=True, output_materializers=PromotionMaterializer)
@@ -82,6 +82,7 @@ def promote(
         aliases=(registry.CHALLENGER, *([registry.CHAMPION] if holds else [])),
         tracking_uri=mlflow.get_tracking_uri(),
         waits=_waits(decision, holds, turned_down),
+        example=tuple(map(str, windows.of("test")["history"].iloc[0]))[-EXAMPLES:],
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+
 import pandas as pd
 from rich.console import Console
 from zenml import step
@@ -44,24 +47,30 @@ def summarise(
     if promotion.waits:
         console.print(f"Not champion: {promotion.waits}", markup=False)
     console.print(f"Report:     {path}\nReview:     {review_path}\n\nNext:", markup=False)
-    for purpose, command in next_commands(promotion):
+    for purpose, command in next_commands(promotion, passed):
         console.print(f"  {purpose:<8} {command}", markup=False)
 
 
-def next_commands(promotion: Promotion) -> list[tuple[str, str]]:
-    """(purpose, command) pairs that work as they stand, from the project's root."""
+def next_commands(promotion: Promotion, passed: bool) -> list[tuple[str, str]]:
+    """(purpose, command) pairs that work as they stand, from the project's root.
+
+    Args:
+        passed: what the gate said; without it a promotion overrides the gate, and says so.
+    """
     alias = CHAMPION if CHAMPION in promotion.aliases else CHALLENGER
+    model = shlex.quote(promotion.model)
+    request = shlex.quote(json.dumps({"history": list(promotion.example), "k": 5}, ensure_ascii=False))
     commands = [
         ("report", "make report"),
-        ("serve", f"{RERE} serve --model {promotion.model} --alias {alias} --port {PORT}"),
-        (
-            "ask",
-            f"curl -s localhost:{PORT}/recommend -H 'Content-Type: application/json' "
-            """-d '{"history": ["50", "181"], "k": 5}'""",
-        ),
-        ("versions", f"{RERE} versions --model {promotion.model}"),
+        ("serve", f"{RERE} serve --model {model} --alias {alias} --port {PORT}"),
+        ("ask", f"curl -s localhost:{PORT}/recommend -H 'Content-Type: application/json' -d {request}"),
+        ("versions", f"{RERE} versions --model {model}"),
         ("runs", "make dashboard (ZenML), make mlflow"),
     ]
     if alias == CHALLENGER:
-        commands.append(("promote", f"{RERE} promote {promotion.version} --model {promotion.model} --reason WHY"))
+        command = f"{RERE} {{}} {promotion.version} --model {model} --reason WHY"
+        if passed:
+            commands.append(("approve", command.format("approve")))
+        else:
+            commands.append(("override", command.format("promote") + "   # in spite of the gate; kept on record"))
     return commands

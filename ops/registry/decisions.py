@@ -38,6 +38,7 @@ class Promotion(BaseModel):
     aliases: tuple[str, ...]
     tracking_uri: str
     waits: str = ""  # why a model that passed the gate isn't champion
+    example: tuple[str, ...] = ()  # a history to ask it with, item ids
 
 
 class DecisionMaterializer(RecordMaterializer):

@@ -23,6 +23,7 @@ import torch.distributed as dist
 
 from rere.errors import RereError
 from rere.runtime import distributed
+from rere.runtime.progress import VARIABLE as PROGRESS
 
 Log = Callable[[dict[str, float], int], None]
 POLL_SECONDS = 0.2
@@ -52,7 +53,8 @@ def launch(module: str, spec: Mapping[str, Any], processes: int, work: Path, log
         )
     work.mkdir(parents=True, exist_ok=True)
     place, records, printed = work / "processes.json", work / "processes.jsonl", work / "processes.log"
-    for old in (records, _error_file(place)):
+    shown = work / "processes.progress"
+    for old in (records, shown, _error_file(place)):
         old.unlink(missing_ok=True)
     place.write_text(json.dumps(spec), encoding="utf-8")
     environment = {
@@ -61,16 +63,18 @@ def launch(module: str, spec: Mapping[str, Any], processes: int, work: Path, log
         **os.environ,
         "PYTHONPATH": os.pathsep.join(sys.path),  # a user's reward is found there too
         "RERE_PARENT": str(os.getpid()),
+        PROGRESS: str(shown),
     }
     command = [sys.executable, "-m", "rere.runtime.launch", module, str(place), str(processes)]
     with printed.open("w", encoding="utf-8") as output:
         child = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
-            seen = 0
+            seen, told = 0, 0
             while child.poll() is None:
                 time.sleep(POLL_SECONDS)
-                seen = _relay(records, seen, log)
+                seen, told = _relay(records, seen, log), _show(shown, told)
             _relay(records, seen, log)
+            _show(shown, told)
         finally:
             if child.poll() is None:
                 child.terminate()
@@ -91,6 +95,16 @@ def _relay(records: Path, seen: int, log: Log | None) -> int:
         update, record = json.loads(line)
         log(record, update)
     return seen + len(whole)
+
+
+def _show(progress: Path, told: int) -> int:
+    """Print the lines of the first process's progress from character `told`; returns where they end."""
+    if not progress.exists():
+        return told
+    text = progress.read_text(encoding="utf-8")
+    sys.stderr.write(text[told:])
+    sys.stderr.flush()
+    return len(text)
 
 
 def _failure(reason: Path, printed: Path, processes: int) -> RereError:
@@ -119,6 +133,8 @@ def work(worker: Callable[[dict[str, Any], Log], None]) -> None:
     spec = Path(sys.argv[1])
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if os.environ["RANK"] != "0":
+        os.environ[PROGRESS] = os.devnull
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         worker(json.loads(spec.read_text(encoding="utf-8")), _recorder(spec.with_suffix(".jsonl")))

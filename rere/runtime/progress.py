@@ -6,6 +6,7 @@ unless it takes longer than that.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast, overload
@@ -13,14 +14,28 @@ from typing import Any, TypeVar, cast, overload
 from tqdm import tqdm
 
 T = TypeVar("T")
+VARIABLE = "RERE_PROGRESS"
 LOG_SECONDS = 30.0  # between a bar's lines in a log
 
 
 class _Lines:
-    """What tqdm writes over one line of a terminal, as lines of standard error."""
+    """What tqdm writes over one line of a terminal, as lines of standard error; none twice.
+
+    In a worker process (rere/runtime/launch.py) they go to the file that `$RERE_PROGRESS` names: its parent shows them.
+    """
+
+    def __init__(self) -> None:
+        self.last = ""
 
     def write(self, text: str) -> None:
-        if line := text.strip():
+        line = text.strip()
+        if not line or line == self.last:
+            return
+        self.last = line
+        if file := os.environ.get(VARIABLE):
+            with open(file, "a", encoding="utf-8") as lines:
+                lines.write(line + "\n")
+        else:
             sys.stderr.write(line + "\n")
 
     def flush(self) -> None:

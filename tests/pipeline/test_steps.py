@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -351,10 +352,18 @@ def test_the_same_content_is_found_again_and_named(
 
 
 def test_the_next_commands_name_what_was_registered() -> None:
-    challenger = Promotion(model="m", version="3", aliases=("challenger",), tracking_uri="sqlite:///x.db")
-    commands = dict(next_commands(challenger))
-    assert "rere serve --model m --alias challenger" in commands["serve"]
-    assert "rere promote 3 --model m" in commands["promote"]
+    challenger = Promotion(
+        model="my shop", version="3", aliases=("challenger",), tracking_uri="sqlite:///x.db", example=("it's", "7")
+    )
+    commands = dict(next_commands(challenger, passed=True))
+    assert "rere serve --model 'my shop' --alias challenger" in commands["serve"]
+    assert shlex.split(commands["ask"])[-1] == '{"history": ["it\'s", "7"], "k": 5}'
+    assert "rere approve 3 --model 'my shop'" in commands["approve"]
+    assert "override" not in commands
+    refused = dict(next_commands(challenger, passed=False))
+    assert "approve" not in refused
+    assert "rere promote 3" in refused["override"]
+    assert "in spite of the gate" in refused["override"]
     champion = challenger.model_copy(update={"aliases": ("challenger", "champion")})
-    assert "--alias champion" in dict(next_commands(champion))["serve"]
-    assert "promote" not in dict(next_commands(champion))
+    assert "--alias champion" in dict(next_commands(champion, passed=True))["serve"]
+    assert not {"approve", "override"} & set(dict(next_commands(champion, passed=True)))

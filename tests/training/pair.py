@@ -22,6 +22,7 @@ from rere.models.backbone import Checkpoint
 from rere.recommenders.item_models import model_type
 from rere.runtime import distributed
 from rere.runtime.launch import work as take_part
+from rere.runtime.progress import progress
 from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
@@ -113,10 +114,15 @@ def shards(spec, log):
         train_sft(windows, catalog, TINY, config, place / "shards-two-one", log)
 
 
+def bar(spec, log):
+    for _ in progress(range(30), desc="work", disable=False):
+        pass
+
+
 def sleep(spec, log):
     (Path(spec["place"]) / f"{distributed.rank()}.pid").write_text(str(os.getpid()))
     time.sleep(3600)
 
 
 if __name__ == "__main__":
-    take_part(lambda spec, log: {"work": work, "shards": shards, "sleep": sleep}[spec["task"]](spec, log))
+    take_part(lambda spec, log: {"work": work, "shards": shards, "bar": bar, "sleep": sleep}[spec["task"]](spec, log))

@@ -216,6 +216,13 @@ def alive(process):
     return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+def test_progress_in_processes_is_shown_once(tmp_path, capsys):
+    launch.launch("tests.training.pair", {"task": "bar", "place": str(tmp_path)}, 2, tmp_path)
+    shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith("work")]
+    assert len(shown) == 2  # start and end, of the first process only
+    assert "30/30" in shown[1]
+
+
 def test_a_users_mistake_reaches_the_user_in_its_own_words(tmp_path):
     error = RereError("finite rewards", "values that are not finite", "mend the function")
     reason = tmp_path / "processes.error.json"

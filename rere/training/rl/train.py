@@ -73,7 +73,8 @@ def train_rl(
     """
     if teacher is None and config.asks_teacher:
         raise RereError("an item model for the collaborative reward", "none", "pass `teacher`, or leave the reward out")
-    check_rewards(config.rewards)
+    if not distributed.is_worker():
+        check_rewards(config.rewards)
     result = work / "model"
     if (result / "manifest.json").exists():  # killed between training and storing: nothing to redo
         verify(result)

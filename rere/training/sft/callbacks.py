@@ -63,7 +63,7 @@ class Divergence(TrainerCallback):
 
 
 class Bars(ProgressCallback):
-    """The stock bars, made by `rere.runtime.progress`."""
+    """The stock bars, made by `rere.runtime.progress`; the metrics beside them, not as dictionaries between them."""
 
     training_bar: Any
     prediction_bar: Any
@@ -79,6 +79,11 @@ class Bars(ProgressCallback):
         if state.is_world_process_zero and self.prediction_bar is None:
             self.prediction_bar = progress(total=len(eval_dataloader), desc="validation", unit="batch", leave=False)
         super().on_prediction_step(args, state, control, eval_dataloader, **kwargs)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if self.training_bar is not None and (found := record({**(logs or {}), "step": state.global_step})):
+            shown = {name: f"{found[name]:.3f}" for name in ("train_loss", "valid_loss") if name in found}
+            self.training_bar.set_postfix(shown, refresh=False)
 
 
 class Clock(TrainerCallback, ExportableState):
