@@ -239,6 +239,8 @@ class RecommendationService:
                 if str(error) != said:
                     logger.error("Changes of the catalogue by other services aren't seen. %s", error)
                 said = str(error)
+            except Exception:  # whatever it was, the next look may succeed; without it removals would stay unseen
+                logger.exception("Changes of the catalogue by other services weren't looked at")
 
     async def catch_up(self) -> None:
         """Bring in once what other services changed; RereError where their log can't be read."""
