@@ -13,6 +13,7 @@ from typing import Any
 import click
 from pydantic import TypeAdapter, ValidationError
 
+from rere.artifacts.manifest import writing
 from rere.config.base import ModelName
 from rere.errors import RereError
 from rere.project import project_root, use_project, use_stack
@@ -64,8 +65,8 @@ def _after(find: Callable[[], Path], run: Callable[..., Any]) -> Callable[..., A
     def found(*arguments: Any, **options: Any) -> Any:
         for name, value in options.items():
             _require_plain(name, value)
-        find()
-        return run(*arguments, **options)
+        with writing(find() / ".rere"):
+            return run(*arguments, **options)
 
     return found
 

@@ -23,11 +23,19 @@ from zenml.enums import ExecutionMode, StackComponentType
 from zenml.models import PipelineRunResponse
 from zenml.pipelines.pipeline_definition import Pipeline
 
+from ops.runtime.unfinished import close_dead, running
 from pipelines.announce import announce
 from pipelines.quiet import quieten
+from rere.artifacts.manifest import disk_problem, writing
 from rere.config.reading import DOCUMENTATION, meant, read_yaml, settings_error, validated
 from rere.errors import RereError
-from rere.project import in_project
+from rere.project import in_project, project_root
+
+STOPPED = (
+    "\nStopped. To go on, run the same command again: finished steps come from the cache, and a training goes on from "
+    "its last checkpoint. `rere clean` removes what it left instead."
+)
+INTERRUPTED = 130  # exit status of what Ctrl-C ended
 
 
 class CheckedPipeline(Pipeline):
@@ -43,11 +51,19 @@ class CheckedPipeline(Pipeline):
             raise RereError("a run configuration that ZenML takes", str(error), f"correct {config_path}") from None
 
     def __call__(self, *args: Any, **kwargs: Any) -> PipelineRunResponse | None:
-        with in_project():
+        with in_project(), writing(project_root() / ".rere"):
             _require_tracker()
             config = self._run_args.get("config_path")
             announce(self, settings_of(self, Path(config)) if config else defaults_of(self))
-            return super().__call__(*args, **kwargs)
+            for run in close_dead():
+                logging.getLogger(__name__).warning("%s was killed: ZenML now lists it as failed.", run)
+            try:
+                with running():
+                    return super().__call__(*args, **kwargs)
+            except KeyboardInterrupt:
+                close_dead()
+                print(STOPPED, file=sys.stderr)
+                raise SystemExit(INTERRUPTED) from None
 
     def prepare(self, *args: Any, **kwargs: Any) -> None:
         try:
@@ -121,6 +137,8 @@ def explain_errors() -> None:
     default = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, RereError):
+            error = disk_problem(error, project_root() / ".rere") or error
         if isinstance(error, RereError):
             console = Console(stderr=True, soft_wrap=True, highlight=False)
             console.print("\nError.", style="bold red", end=" ")
@@ -137,7 +155,8 @@ def _without_advice(record: logging.LogRecord) -> bool:
 
 
 def _without_trace(record: logging.LogRecord) -> bool:
-    if record.exc_info and isinstance(record.exc_info[1], RereError):
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, RereError) or (error is not None and disk_problem(error, project_root() / ".rere")):
         record.exc_info = None
     return True
 

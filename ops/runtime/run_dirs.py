@@ -64,6 +64,22 @@ def end_work(directory: Path) -> None:
         _held.pop(directory).release()
 
 
+def clear_work() -> tuple[list[Path], list[Path]]:
+    """Remove the directories of trainings that nobody works at; returns those, and those that are in use."""
+    removed, used = [], []
+    for directory in sorted(path for path in work_root().glob("*") if path.is_dir()):
+        lease = lease_of(directory)
+        try:
+            lease.take()
+        except Held:
+            used.append(directory)
+            continue
+        shutil.rmtree(directory, ignore_errors=True)
+        lease.release()
+        removed.append(directory)
+    return removed, used
+
+
 def lease_of(directory: Path) -> Lease:
     """The lease on a work directory; it lies beside it."""
     return Lease(directory.with_name(f"{directory.name}.lock"))

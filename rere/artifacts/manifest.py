@@ -20,6 +20,7 @@ from rere.errors import RereError
 
 MANIFEST = "manifest.json"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+DATABASE = ("database or disk is full", "attempt to write a readonly database", "disk I/O error")  # SQLite's words
 FORBIDDEN = (errno.EACCES, errno.EPERM)
 REMEDY = "delete what is left of it and make it again: run the command that made it"
 SETTLED = 0.1  # seconds; a file that changed a moment ago may change again without another time
@@ -124,13 +125,20 @@ def writing(place: Path | str) -> Iterator[None]:
     except RereError:
         raise
     except Exception as error:
-        if (problem := _unwritable(error) or _try(Path(place))) is None:
+        if (problem := disk_problem(error, Path(place))) is None:
             raise
-        raise RereError(
-            f"room and permission to write below {place}",
-            problem,
-            "free or enlarge the disk, or make it writable, and run again: finished work is kept",
-        ) from error
+        raise problem from error
+
+
+def disk_problem(error: BaseException, place: Path) -> RereError | None:
+    """What to tell a person when an error comes from a full or read-only disk at `place`; None for another error."""
+    if (problem := _unwritable(error) or _try(place)) is None:
+        return None
+    return RereError(
+        f"room and permission to write below {place}",
+        problem,
+        "free or enlarge the disk, or make it writable, and run again: finished work is kept",
+    )
 
 
 def _unwritable(error: BaseException) -> str | None:
@@ -142,6 +150,9 @@ def _unwritable(error: BaseException) -> str | None:
         for code in FULL:
             if os.strerror(code) in str(seen):
                 return os.strerror(code)
+        for said in DATABASE:
+            if said in str(seen):
+                return said
         seen = seen.__cause__ or seen.__context__
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -114,3 +115,19 @@ def test_other_errors_pass_as_they_are(tmp_path: Path) -> None:
             raise error
         assert caught.value is error
     assert not list(tmp_path.iterdir())
+
+
+def test_a_database_on_a_full_disk_is_the_same_message(disk: tuple[Path, Mount]) -> None:
+    place, _ = disk
+    database = sqlite3.connect(place / "zenml.db")
+    with pytest.raises(RereError, match=SAID.format(place, "database or disk is full")):
+        fill(database, place)
+    database.close()
+
+
+def fill(database: sqlite3.Connection, place: Path) -> None:
+    with writing(place):
+        database.execute("create table rows (content blob)")
+        while True:
+            database.execute("insert into rows values (?)", (bytes(1 << 16),))
+            database.commit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from materializers.dataset import DatasetMaterializer, WindowsMaterializer
 from materializers.directory import DirectoryMaterializer
 from materializers.item_models import ItemModelsMaterializer
 from materializers.table import TableMaterializer
+from rere.artifacts import manifest
 from rere.artifacts.manifest import MANIFEST, seal
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import ScratchModel
@@ -162,3 +164,30 @@ def test_a_remote_store_is_asked_for_folders_by_its_whole_address(monkeypatch: p
     materializer.save(pd.DataFrame({"a": [1]}))
     assert set(Remote.asked) == {"s3://bucket/artifact/data"}
     assert all(target.startswith("s3://bucket/artifact/data/") for target in copied)
+
+
+def test_a_model_is_summed_up_once_where_it_enters_however_many_steps_take_it(
+    tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = str(tmp_path / "store" / "model")
+    CheckpointMaterializer(uri, store).save(a_checkpoint(tmp_path / "work"))
+    weights = tmp_path / "store" / "model" / "checkpoint" / "model.safetensors"
+    os.utime(weights, (1, 1))  # a file that was written just now is read again, for it may still change
+    read: list[Path] = []
+    monkeypatch.setattr(manifest, "sha256", lambda path, real=manifest.sha256: read.append(path) or real(path))
+    for _ in range(4):  # steps
+        model = CheckpointMaterializer(uri, store).load(data_type=Checkpoint)
+        model.verify()
+        model.sums()
+    assert [path.name for path in read].count("model.safetensors") == 1
+    weights.write_bytes(b"WEIGHTS")  # as long as before
+    with pytest.raises(RereError, match=r"other bytes.*`rere mend "):
+        CheckpointMaterializer(uri, store).load(data_type=Checkpoint)
+
+
+@pytest.mark.parametrize("kind", [Dataset, Checkpoint])
+def test_an_artifact_that_is_gone_names_its_address_and_a_command(kind: type, tmp_path: Path, store: Any) -> None:
+    materializer = {Dataset: DatasetMaterializer, Checkpoint: CheckpointMaterializer}[kind]
+    uri = str(tmp_path / "store" / "it's gone")
+    with pytest.raises(RereError, match=r"finished artifact at .*it's gone/.*nothing there.*`rere mend '.*gone'`"):
+        materializer(uri, store).load(data_type=kind)

@@ -1,0 +1,88 @@
+"""A run of two small steps under the name of ours, to be damaged, killed and stopped: copied into a project.
+
+`run`: to its end, then all runs' states as JSON. `wait`: the second step says so and never ends.
+`damage`: runs, damages what the first step made, follows the advice, loses it, follows the advice; says what happened.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+from click.testing import CliRunner
+from zenml import ArtifactConfig, step
+from zenml.client import Client
+
+from commands.main import cli
+from ops.registry.decisions import Promotion, PromotionMaterializer
+from pipelines.checked import checked_pipeline, explain_errors
+from rere.errors import RereError
+
+
+@step(output_materializers=PromotionMaterializer)
+def make() -> Annotated[Promotion, ArtifactConfig(name="made")]:
+    return Promotion(model="m", version="1", aliases=(), tracking_uri="here")
+
+
+@step(enable_cache=False)
+def use(made: Promotion, patience: float) -> None:
+    print(f"used {made.version}", flush=True)
+    time.sleep(patience)
+
+
+@checked_pipeline
+def rere_pipeline(patience: float = 0) -> None:
+    """Make a record and use it."""
+    use(make(), patience)
+
+
+def states() -> list[str]:
+    """Of all runs and of their steps, oldest first."""
+    runs = Client().list_pipeline_runs(sort_by="asc:created", hydrate=True).items
+    return [f"{run.status} {' '.join(str(one.status) for one in run.steps.values())}" for run in runs]
+
+
+def artifact() -> Path:
+    [newest] = Client().list_artifact_versions(artifact="made", sort_by="desc:created", size=1).items
+    return Path(newest.uri)
+
+
+def damage() -> list[object]:
+    """The outcome of each run: `whole`, or the message; the advice is followed after each message."""
+    told: list[object] = []
+
+    def go() -> None:
+        try:
+            rere_pipeline()
+        except RereError as error:
+            told.append(str(error))
+            command = shlex.split(re.search("`(rere mend [^`]+)`", str(error))[1])  # type: ignore[index]
+            done = CliRunner().invoke(cli, command[1:])
+            told.append([done.exit_code, done.output])
+        else:
+            told.append("whole")
+
+    go()
+    record = artifact() / "data" / "record.json"
+    record.write_text(record.read_text(encoding="utf-8").replace('"1"', '"2"'), encoding="utf-8")
+    go()
+    go()
+    shutil.rmtree(artifact())
+    go()
+    go()
+    return told
+
+
+if __name__ == "__main__":
+    explain_errors()
+    if sys.argv[1] == "damage":
+        print(json.dumps(damage()))
+    else:
+        rere_pipeline(3600.0 if sys.argv[1] == "wait" else 0.0)
+        print(json.dumps(states()))
