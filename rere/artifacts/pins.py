@@ -1,4 +1,4 @@
-"""What of a run's settings may be something else tomorrow: models and data sets by a name that moves."""
+"""What of a run's settings may be something else tomorrow: models by a name that moves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
-IDS = ("id", "model", "interactions", "items")  # settings that name something on a hub
+IDS = ("id", "model")  # settings that name something on a hub
 
 
 def unpinned(*settings: BaseModel) -> list[str]:

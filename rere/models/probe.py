@@ -20,7 +20,8 @@ def probe(model: PreTrainedModel | PeftModel) -> torch.Tensor:
     training = model.training
     model.eval()
     table = cast(torch.Tensor, model.get_input_embeddings().weight)
-    tokens = torch.linspace(0, table.shape[0] - 1, TOKENS, device=table.device).long()
+    room = getattr(model.config.get_text_config(), "max_position_embeddings", None) or TOKENS
+    tokens = torch.linspace(0, table.shape[0] - 1, min(TOKENS, room), device=table.device).long()
     logits = model(input_ids=tokens[None], use_cache=False).logits[0].float().cpu()
     model.train(training)
     return logits

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from rere.artifacts.pins import unpinned
 from rere.catalog.index import build_index
-from rere.config.backbone import GGUFModel, HubModel, LocalModel, ScratchModel
+from rere.config.backbone import GGUFModel, HubModel, LocalModel
 from rere.config.catalog import IndexConfig, SemanticCodes, SentenceEmbedding
 from rere.config.rl import RLConfig, SemanticReward
 from rere.config.sft import SFTConfig
@@ -169,13 +169,6 @@ def test_a_place_without_a_model(tmp_path, place):
     (tmp_path / "a file").write_text("", encoding="utf-8")
     with pytest.raises(RereError, match="a model directory at"):
         check(tmp_path / place)
-
-
-@pytest.mark.parametrize(("width", "heads"), [(100, 3), (30, 2)])
-def test_a_scratch_model_that_cannot_be_built(width, heads):
-    scratch = ScratchModel(width=width, heads=heads)
-    with pytest.raises(RereError, match="even multiple of `heads`"):
-        check_backbone(IndexConfig(backbone=scratch), SFTConfig(), RLConfig())
 
 
 @pytest.mark.parametrize("targets", [["q_proj", "nonsense"], "nonsense", ["input_layernorm"], [""]])

@@ -25,6 +25,7 @@ from rere.models.probe import probe
 from rere.runtime import distributed
 from rere.training.adaptation import merged
 
+RECOMPUTED = "_checkpoint_wrapped_module."  # in names below a layer that is recomputed
 FSDP = {
     "version": 2,
     "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",  # a unit a decoder layer
@@ -95,6 +96,9 @@ class SharedTrainer(SFTTrainer):
         plain.load_state_dict(weights, assign=True)
         plain.tie_weights()
         plain.generation_config = model.generation_config
+        for name, buffer in model.named_buffers():  # what no state dict holds; not sharded
+            place, _, leaf = name.replace(RECOMPUTED, "").rpartition(".")
+            setattr(plain.get_submodule(place), leaf, buffer.detach().cpu())
         return plain, None
 
 
