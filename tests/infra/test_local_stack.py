@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from infra.patience import until
-from tests.home import as_a_stranger
+from tests.home import STRANGER, as_a_stranger
 from tests.pipeline.conftest import Project, copy_project, sourced
 
 SERVER = "RERE_ZENML_SERVER_PYTHON"  # of an environment with zenml[server], as for the simulated Kubernetes
@@ -59,6 +59,13 @@ def test_the_stack_keeps_nothing_at_home(fresh: Project) -> None:
     assert not home.is_dir() or list(home.iterdir()) == []
     for name in ("HF_HOME", "MPLCONFIGDIR", "RERE_CACHE_DIR"):
         assert Path(fresh.environment[name]).is_relative_to(fresh.root / ".rere")
+
+
+def test_a_user_without_a_name_is_known_by_number(fresh: Project) -> None:
+    if not as_a_stranger()[0]:
+        pytest.skip("needs user namespaces")
+    said = fresh.ask("from ops.registry.champion_log import user; print(user())")
+    assert said == f"uid {STRANGER}"
 
 
 @pytest.mark.server

@@ -60,7 +60,7 @@ class SimulatedCluster:
         path = self.kubelet.log_path(pod["metadata"]["namespace"], pod["metadata"]["uid"])
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
-    def wait(self, kind: Kind, namespace: str, name: str, *conditions: str, timeout: float = 60) -> Object:
+    def wait(self, kind: Kind, namespace: str, name: str, *conditions: str, timeout: float = 600) -> Object:
         """Until the object has one of the conditions; returns it."""
         until = time.monotonic() + timeout
         while time.monotonic() < until:

@@ -44,7 +44,7 @@ class Platform:
     root: Path
     environment: dict[str, str] = field(default_factory=dict)
 
-    def run(self, *command: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
         """A command of the environment in the project, output merged."""
         program = Path(sys.executable).with_name(command[0])
         return subprocess.run(
@@ -58,8 +58,8 @@ class Platform:
         )
 
     def wait_for(self, name: str) -> subprocess.CompletedProcess[str]:
-        """The command that CI waits with; here it gives up sooner, on a run whose pods never started, say."""
-        return self.run("python", "-m", "infra.wait_for_run", name, "--interval", "0.5", "--timeout", "240")
+        """The command that CI waits with; here it gives up sooner, on a run whose pods never start, say."""
+        return self.run("python", "-m", "infra.wait_for_run", name, "--interval", "0.5", "--timeout", "1800")
 
     def ask(self, code: str, *arguments: str) -> str:
         """Run Python in the project with the stack; returns what it printed last."""

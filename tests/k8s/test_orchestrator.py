@@ -96,7 +96,7 @@ def test_a_schedule_becomes_a_cron_job_that_fires_once_when_its_time_has_come(pl
     assert len(objects.list(JOBS, SPACE)) == before  # not yet
     platform.cluster.advance(timedelta(days=1))
     fired = _owned_by(platform, cron["metadata"]["uid"])
-    platform.cluster.wait(JOBS, SPACE, fired["metadata"]["name"], "Complete", "Failed", timeout=240)
+    platform.cluster.wait(JOBS, SPACE, fired["metadata"]["name"], "Complete", "Failed", timeout=1800)
     _owned_by(platform, cron["metadata"]["uid"])  # still one
     waited = platform.wait_for("latest")
     assert (waited.returncode, ": completed" in waited.stdout) == (0, True), waited.stdout + platform.logs()
