@@ -55,7 +55,7 @@ def nothing(metrics, update):
 
 def deadly(group):
     """A reward at which the second process is killed, in the third update."""
-    deadly.calls += 1
+    deadly.calls += group.row_ids != [0, 1]  # the trial before training is no update
     if distributed.rank() == 1 and deadly.calls > 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return group.hits.float()
