@@ -237,3 +237,10 @@ def test_patience_is_counted_from_the_log_that_a_resumed_training_finds(losses, 
     state.log_history += [{"eval_loss": loss} for loss in losses]
     callbacks.Patience(2).on_evaluate(None, state, control)
     assert control.should_training_stop is stops
+
+
+def test_the_trainers_dictionaries_are_not_printed(world_windows, world_catalog, tmp_path, capsys):
+    config = SFTConfig(epochs=1, batch_tokens=64, sequence_items=8)
+    train_sft(world_windows, world_catalog, TINY, config, tmp_path, lambda *_: None)
+    shown = capsys.readouterr()
+    assert "{'" not in shown.out + shown.err
