@@ -24,7 +24,7 @@ import click
     help="The pipeline that it is for.",
 )
 def command(config: Path, name: str) -> None:
-    """Check all settings of a run without data: names, values, what goes together, rewards of your own.
+    """Check all settings of a run without data: names, values, what goes together, rewards of your own, the backbone.
 
     A run does the same before it reads anything. Exit status 1 with the mistakes, else 0.
     """
@@ -33,9 +33,11 @@ def command(config: Path, name: str) -> None:
     from pipelines.checked import settings_of
     from pipelines.preflight import preflight, require_devices
     from rere.project import in_project
+    from rere.training.check import check_backbone
 
     settings = settings_of(getattr(import_module(f"pipelines.{name}"), f"{name}_pipeline"), config.resolve())
     with in_project():
         preflight(settings)
         require_devices(settings)
+        check_backbone(settings["catalog"], settings["sft"], settings["rl"])
     click.echo(f"{config}: the settings are sound. `rere validate -c {config}` looks at the data.")
