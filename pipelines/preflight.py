@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from rere.config.consistency import require_consistent
+from rere.config.data import TableColumns
 from rere.errors import RereError
 from rere.training.rl.rewards import check_rewards
 
@@ -22,7 +23,8 @@ def preflight(settings: Mapping[str, Any]) -> None:
         RereError: the first problem found.
     """
     require_consistent(settings)
-    check_rewards(settings["rl"].rewards)
+    source = settings["data"].source
+    check_rewards(settings["rl"].rewards, source.item_columns if isinstance(source, TableColumns) else {})
 
 
 def require_devices(settings: Mapping[str, Any]) -> None:

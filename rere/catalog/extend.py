@@ -20,6 +20,8 @@ from rere.errors import RereError
 def extend_index(catalog: CatalogIndex, added: pd.DataFrame) -> CatalogIndex:
     """The catalogue with the items `added` (item_id, title) after its own; the old items' indices stay.
 
+    Nothing else is known of the added ones: their further columns are missing.
+
     Raises:
         RereError: a known or repeated id, a title that can't be spelt, or codes that aren't titles' tokens.
     """
@@ -45,6 +47,7 @@ def extend_index(catalog: CatalogIndex, added: pd.DataFrame) -> CatalogIndex:
         catalog,
         items=pd.concat([catalog.items, rows], ignore_index=True),
         trie=prefix_trie(trie) if catalog.config.code == "prefix" else trie,
+        columns=catalog.columns.reindex(range(len(catalog.items) + len(rows))),
     )
 
 

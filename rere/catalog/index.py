@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -33,9 +33,12 @@ from rere.artifacts.manifest import seal, verify
 from rere.catalog.tokenization import end_token, spell
 from rere.catalog.trie import TokenTrie, build_trie
 from rere.config.catalog import IndexConfig
+from rere.config.data import ColumnKind
+from rere.data.files import read_arrow, write_arrow
 from rere.errors import RereError
 from rere.models.backbone import SAFE, load_tokenizer
 
+COLUMNS = "columns.arrow"  # where there are any
 BATCH_TITLES = 20_000  # encoded at once: a tokenizer's own records of a title take more than its tokens
 
 
@@ -45,6 +48,7 @@ class CatalogIndex:
 
     items: item_id str, title str, text str (the title, disambiguated)
     prompt_head: token ids before the history
+    columns: what else is known of each item, as the source's `item_columns` names it; no column by default
     """
 
     items: pd.DataFrame
@@ -52,6 +56,7 @@ class CatalogIndex:
     tokenizer: PreTrainedTokenizerFast
     prompt_head: tuple[int, ...]
     config: IndexConfig
+    columns: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @cached_property
     def item_ids(self) -> list[str]:
@@ -60,6 +65,12 @@ class CatalogIndex:
     @cached_property
     def titles(self) -> list[str]:
         return self.items["title"].tolist()
+
+    @property
+    def column_kinds(self) -> dict[str, ColumnKind]:
+        """What each further column holds."""
+        kinds = self.columns.dtypes.items()
+        return {str(name): "number" if pd.api.types.is_float_dtype(kind) else "text" for name, kind in kinds}
 
     @cached_property
     def index_of(self) -> dict[str, int]:
@@ -94,6 +105,8 @@ class CatalogIndex:
         self.tokenizer.save_pretrained(directory / "tokenizer")
         facts = {"prompt_head": list(self.prompt_head), "config": self.config.model_dump(mode="json")}
         (directory / "index.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        if self.columns.columns.size:
+            write_arrow(self.columns, directory / COLUMNS)
         seal(directory)
 
     @classmethod
@@ -116,11 +129,12 @@ class CatalogIndex:
             ),
             prompt_head=tuple(facts["prompt_head"]),
             config=IndexConfig.model_validate(facts["config"]),
+            columns=read_arrow(directory / COLUMNS) if (directory / COLUMNS).exists() else pd.DataFrame(),
         )
 
 
 def build_index(items: pd.DataFrame, config: IndexConfig) -> CatalogIndex:
-    """Index a catalogue (item_id, title) for a backbone.
+    """Index a catalogue (item_id, title, and whatever columns are kept) for a backbone.
 
     Raises:
         RereError: an empty catalogue, duplicate ids, blank titles, or a backbone that can't be found.
@@ -153,7 +167,13 @@ def build_index(items: pd.DataFrame, config: IndexConfig) -> CatalogIndex:
         tokenizer=tokenizer,
         prompt_head=_prompt_head(tokenizer, config.instruction),
         config=config,
+        columns=further_columns(items),
     )
+
+
+def further_columns(items: pd.DataFrame) -> pd.DataFrame:
+    """What a catalogue says of its items beyond id and title."""
+    return items.drop(columns=["item_id", "title"]).reset_index(drop=True)
 
 
 def distinct_texts(ids: pd.Series, titles: pd.Series, taken: Collection[str] = ()) -> pd.Series:

@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from rere.catalog.extend import extend_index
-from rere.catalog.index import CatalogIndex, build_index
+from rere.catalog.index import CatalogIndex, build_index, further_columns
 from rere.catalog.trie import build_trie
 from rere.config.catalog import IndexConfig
 
@@ -57,7 +57,7 @@ def continued_or_new(
 def continue_index(catalog: CatalogIndex, items: pd.DataFrame) -> CatalogIndex:
     """The catalogue of `items`, in their order: known ones with their codes, new ones added, others left out.
 
-    An item whose title changed is a new one. At least one must be known.
+    An item whose title changed is a new one. At least one must be known. Further columns are those of `items`.
 
     Raises:
         RereError: as `extend_index`.
@@ -66,7 +66,8 @@ def continue_index(catalog: CatalogIndex, items: pd.DataFrame) -> CatalogIndex:
     places = [catalog.index_of[item] for item in items.loc[known, "item_id"]]
     kept = catalog if len(places) == len(catalog.item_ids) else _arranged(catalog, sorted(places))
     grown = extend_index(kept, items.loc[~known, ["item_id", "title"]].reset_index(drop=True))
-    return _arranged(grown, [grown.index_of[item] for item in items["item_id"]])
+    arranged = _arranged(grown, [grown.index_of[item] for item in items["item_id"]])
+    return dataclasses.replace(arranged, columns=further_columns(items))
 
 
 def _known(catalog: CatalogIndex, items: pd.DataFrame) -> np.ndarray:
@@ -83,4 +84,5 @@ def _arranged(catalog: CatalogIndex, places: list[int]) -> CatalogIndex:
         catalog,
         items=catalog.items.iloc[places].reset_index(drop=True),
         trie=build_trie([catalog.item_tokens[place] for place in places]),
+        columns=pd.DataFrame(),
     )

@@ -29,6 +29,7 @@ def _at_home(path: Path) -> Path:
 
 
 SourcePath = Annotated[Path, AfterValidator(_at_home)]
+ColumnKind = Literal["text", "number"]  # of a table's further columns
 
 
 class TableFormat(Settings):
@@ -86,7 +87,36 @@ class MovieLens100K(Settings):
     type: Literal["movielens_100k"] = "movielens_100k"
 
 
-class Tables(Settings):
+class TableColumns(Settings):
+    """What the columns of a pair of tables are called, and which others of the items are kept."""
+
+    user_column: str = "user_id"
+    item_column: str = "item_id"
+    time_column: str = "timestamp"
+    items_id_column: str | None = Field(default=None, description="the id's column in items; null: `item_column`")
+    title_column: str = "title"
+    time_zone: TimeZone = Field(default="UTC", description="IANA name: where ISO times without an offset are local")
+    item_columns: dict[str, ColumnKind] = Field(
+        default={},
+        description="other columns of items that rewards of your own may look at, as {brand: text, price: number}",
+    )
+
+    @field_validator("item_columns", mode="before")
+    @classmethod
+    def _say_their_kinds(cls, columns: object) -> object:
+        if isinstance(columns, (list, tuple, str)):
+            raise ValueError("each column with what it holds: {brand: text, price: number}")
+        return columns
+
+    @field_validator("item_columns")
+    @classmethod
+    def _leave_the_own_names(cls, columns: dict[str, ColumnKind]) -> dict[str, ColumnKind]:
+        if taken := sorted({"item_id", "title"} & columns.keys()):
+            raise ValueError(f"{' and '.join(taken)} can't be kept: each item has an id and a title anyway")
+        return columns
+
+
+class Tables(TableColumns):
     """Interactions (user, item, time) and items (item, title): a file each, or a directory of files of one kind."""
 
     type: Literal["tables"] = "tables"
@@ -94,12 +124,6 @@ class Tables(Settings):
     items: SourcePath
     interactions_format: TableFormat = TableFormat()
     items_format: TableFormat = TableFormat()
-    user_column: str = "user_id"
-    item_column: str = "item_id"
-    time_column: str = "timestamp"
-    items_id_column: str | None = Field(default=None, description="the id's column in items; null: `item_column`")
-    title_column: str = "title"
-    time_zone: TimeZone = Field(default="UTC", description="IANA name: where ISO times without an offset are local")
 
 
 class AmazonReviews(Settings):
@@ -123,7 +147,7 @@ class WindowFiles(Settings):
     format: TableFormat = Field(default=TableFormat(), description="of the three files")
 
 
-class HubDataset(Settings):
+class HubDataset(TableColumns):
     """Data sets of the Hugging Face hub by id, or local directories laid out like them: CSV, JSON lines or Parquet."""
 
     type: Literal["hub"] = "hub"
@@ -137,12 +161,6 @@ class HubDataset(Settings):
     items_split: str = Field(default="train", description="as `interactions_split`")
     items_revision: str = Field(default="main", description="as `interactions_revision`")
     items_format: TableFormat = TableFormat()
-    user_column: str = "user_id"
-    item_column: str = "item_id"
-    time_column: str = "timestamp"
-    items_id_column: str | None = Field(default=None, description="the id's column in items; null: `item_column`")
-    title_column: str = "title"
-    time_zone: TimeZone = Field(default="UTC", description="IANA name: where ISO times without an offset are local")
 
     @field_validator("interactions", "items")
     @classmethod

@@ -135,7 +135,7 @@ def _at(kind: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel] | None:
 
 
 def _annotation(kind: type[BaseModel], path: tuple[Any, ...]) -> Any:
-    """The type at a place of pydantic's `loc`: fields, tags of unions and indices of sequences; None where unknown."""
+    """The type at a place of pydantic's `loc`: fields, keys, tags of unions, indices; None where unknown."""
     here: Any = kind
     for part in path:
         members = _members(here)
@@ -146,7 +146,8 @@ def _annotation(kind: type[BaseModel], path: tuple[Any, ...]) -> Any:
         field = next(
             (m.model_fields[part].annotation for m in members if _is_model(m) and part in m.model_fields), None
         )
-        here = tagged or field
+        values = next((get_args(member)[1] for member in members if get_origin(member) is dict), None)
+        here = tagged or field or values
     return here
 
 

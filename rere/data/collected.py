@@ -77,7 +77,7 @@ class Collected:
 def collect(raw: RawData, base: Collected | None = None) -> Collected:
     """The base's rows and the source's new ones; all of the source where there is no base.
 
-    Titles are the source's of today; an item that only the base knows keeps its title.
+    Titles and further columns are the source's of today; an item that only the base knows keeps its own.
 
     Raises:
         RereError: a source that brings its own split, or none of whose rows carry a time.
@@ -135,9 +135,11 @@ def _catalogue(old: pd.DataFrame, new: pd.DataFrame) -> tuple[pd.DataFrame, int]
 
     Items whose id the source repeats stay repeated: validation refuses them.
     """
-    today = new.drop_duplicates("item_id").set_index("item_id")["title"]
-    titles = old["item_id"].map(today)
-    titles = titles.where(titles.notna(), old["title"])
-    changed = int((titles != old["title"]).sum())
+    old = old.reset_index(drop=True)
+    known = old["item_id"].isin(new["item_id"])
+    today = new.drop_duplicates("item_id").set_index("item_id", drop=False)
+    today = today.loc[old.loc[known, "item_id"]].set_axis(old.index[known])
+    kept = pd.concat([today, old[~known].reindex(columns=new.columns)]).sort_index()
+    changed = int((kept["title"] != old["title"]).sum())
     fresh = new[~new["item_id"].isin(old["item_id"]) | new["item_id"].duplicated()]
-    return pd.concat([old.assign(title=titles), fresh], ignore_index=True).astype("str"), changed
+    return pd.concat([kept, fresh], ignore_index=True).astype(new.dtypes.to_dict()), changed

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from rere.config.data import ColumnKind
 from rere.errors import RereError
 
 EXACT_FLOATS = 2.0**53  # beyond, neighbouring whole numbers are one double
@@ -84,6 +85,36 @@ def read_titles(column: pd.Series, place: str, first_row: int = 0) -> pd.Series:
     if not (pd.api.types.is_string_dtype(column) or _all_text(column[~missing])):
         raise _wrong_type(column, ~missing, place, first_row)
     return column.astype("str").mask(missing, "").astype("str")
+
+
+def read_values(column: pd.Series, kind: ColumnKind, place: str, first_row: int = 0) -> pd.Series:
+    """A further column: text as ids are read, numbers as float64; what is missing is '' or NaN.
+
+    Raises:
+        RereError: as `read_ids` of text; what is no finite number.
+    """
+    if kind == "text":
+        return read_ids(column, place, first_row)
+    missing = column.isna()
+    if pd.api.types.infer_dtype(column) == "boolean":
+        column = column.astype("boolean")  # 1 and 0
+    if pd.api.types.is_numeric_dtype(column):
+        numbers = column.astype("Float64").astype("float64")
+    elif pd.api.types.is_string_dtype(column) or _all_text(column[~missing]):
+        text = column.astype("str").str.strip().mask(missing, "")
+        missing = text == ""
+        numbers = pd.to_numeric(text.mask(missing), errors="coerce").astype("float64")
+    else:
+        numbers = pd.Series(np.nan, index=column.index)
+    wrong = ~missing.to_numpy(dtype=bool) & ~np.isfinite(numbers.to_numpy())
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise RereError(
+            f"numbers in {place}, or nothing where there is none",
+            f"{_example(column, row)} in row {first_row + row} ({int(wrong.sum())} such rows)",
+            "correct them, or keep the column as `text`",
+        )
+    return numbers
 
 
 def _exact_below(column: pd.Series) -> int:

@@ -57,7 +57,8 @@ class Dataset:
 
     interactions: user_id str, item_id str, timestamp int64 (seconds since 1970), period str (train/valid/test);
         ingest makes the text columns categories, plain text serves as well
-    items: item_id str, title str; one row an item, in a stable order: row number = item index everywhere
+    items: item_id str, title str; one row an item, in a stable order: row number = item index everywhere. Then the
+        columns that the source's `item_columns` names: text, or float64 with NaN for what is missing
     windows: only from sources that bring their own windows, else None; columns as in `Windows`
     origins: table ("interactions", "items", "windows") -> where its rows come from, where the source can say so
     """

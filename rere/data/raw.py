@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from rere.config.data import HubDataset, Tables
 from rere.data.codes import TextCodes, category
-from rere.data.columns import read_ids, read_titles
+from rere.data.columns import read_ids, read_titles, read_values
 from rere.data.origin import Segment, segments_of
 from rere.data.times import TimeParts
 
 SECOND = 1_000_000  # microseconds
+OTHERWISE = "repeated item rows with other values in `item_columns` (the first is kept)"
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class RawData:
     """A source as read, before any filter.
 
     interactions: user_id str, item_id str (both categories), timestamp int64 (seconds since 1970), in file order
-    items: item_id str, title str, in file order
+    items: item_id str, title str, in file order; then the columns that `item_columns` names, text or float64
     segments: table ("interactions", "items", "windows") -> the files of its rows, for sources that can name them; then
         the index of `interactions` and `items`, and the column `place` of `windows`, are places among all rows read
     sha256: file name -> SHA-256 of its bytes
@@ -90,13 +91,20 @@ def raw_from_tables(
         catalogue: the items.
     """
     item_id, title = source.items_id_column or source.item_column, source.title_column
-    ids, titles = [], []
+    parts = []
     read: dict[str, list[tuple[Path | str, int, int]]] = {"interactions": [], "items": []}
     for frame, file, first in catalogue:
         read["items"].append((file, first, len(frame)))
-        ids.append(read_ids(frame[item_id], f"column {item_id!r} of {file}", first))
-        titles.append(read_titles(frame[title], f"column {title!r} of {file}", first))
-    items, repeated = items_frame(pd.concat(ids), pd.concat(titles))
+        values = {
+            "item_id": read_ids(frame[item_id], f"column {item_id!r} of {file}", first),
+            "title": read_titles(frame[title], f"column {title!r} of {file}", first),
+        }
+        for column, kind in source.item_columns.items():
+            values[column] = read_values(frame[column], kind, f"column {column!r} of {file}", first)
+        parts.append(pd.DataFrame(values))
+    items = pd.concat(parts, ignore_index=True)
+    repeated = items.duplicated(["item_id", "title"])  # one id with two titles stays, for validation to refuse
+    otherwise = int(repeated.sum() - items.duplicated().sum())
     users, takes, times = TextCodes(), TextCodes(), TimeParts(source.time_zone)
     user, item, time = source.user_column, source.item_column, source.time_column
     for frame, file, first in events:
@@ -109,8 +117,9 @@ def raw_from_tables(
     return RawData(
         name=name,
         interactions=interactions_frame(*columns, times.microseconds()),
-        items=items,
+        items=items[~repeated],
         sha256=sha256,
-        dropped={"repeated item rows": repeated},
-        segments={table: segments_of(*zip(*parts, strict=True)) for table, parts in read.items()},
+        dropped={"repeated item rows": int(repeated.sum())},
+        noticed={OTHERWISE: otherwise} if source.item_columns else {},
+        segments={table: segments_of(*zip(*places, strict=True)) for table, places in read.items()},
     )

@@ -71,9 +71,9 @@ def load(source: Tables) -> RawData:
 
 def wanted_of(source: Tables | HubDataset) -> tuple[Wanted, Wanted]:
     """Of the interactions and of the items."""
-    remedy = "rename the column, or name yours in the `source` setting (…_column)"
+    remedy = "rename the column, or name yours in the `source` setting (…_column, item_columns)"
     columns = [source.user_column, source.item_column, source.time_column]
-    titled = [source.items_id_column or source.item_column, source.title_column]
+    titled = [source.items_id_column or source.item_column, source.title_column, *source.item_columns]
     return (
         Wanted("interactions", columns, remedy, (), source.interactions_format, "interactions_format"),
         Wanted("items", titled, remedy, (), source.items_format, "items_format"),

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
+from rere.catalog.extend import extend_index
+from rere.catalog.index import build_index
+from rere.config.catalog import IndexConfig
 from rere.config.rl import CollaborativeReward, CustomReward, RankingReward, RuleReward, SemanticReward
 from rere.errors import RereError
 from rere.training.rl.custom_reward import custom_reward, trial_group
-from rere.training.rl.group import Group
+from rere.training.rl.group import Group, ItemFacts
 from rere.training.rl.losses import Counts, dapo, grpo, gspo, k3, mpo
 from rere.training.rl.rewards import (
     check_rewards,
@@ -20,6 +26,7 @@ from rere.training.rl.rewards import (
     total_reward,
     with_targets,
 )
+from tests.conftest import TINY
 
 
 def group_of(hits, **values):
@@ -172,22 +179,77 @@ def test_a_module_that_fails_when_it_is_imported_is_a_message(tmp_path, monkeypa
 
 @pytest.fixture
 def documented(tmp_path, monkeypatch):
-    """The documented reward, in a project of its own; its path."""
+    """The documented rewards, in a project of their own; their paths."""
     text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
     (tmp_path / ".rere").mkdir()
-    (tmp_path / "mine").mkdir()
-    example = text.split("`mine/rewards.py`:\n\n```python\n")[1].split("```")[0]
-    (tmp_path / "mine" / "rewards.py").write_text(example, encoding="utf-8")
+    paths = [part.split('"')[0] for part in text.split('{type: custom, path: "')[1:]]
+    examples = [part.split("```")[0] for part in text.split("```python\n")[1:]]
+    for path, example in zip(paths, examples, strict=True):
+        file = tmp_path / f"{path.split(':')[0].replace('.', '/')}.py"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(example, encoding="utf-8")
     monkeypatch.setenv("RERE_PROJECT", str(tmp_path))
-    return text.split('{type: custom, path: "')[1].split('"')[0]
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mine"]:
+        monkeypatch.delitem(sys.modules, name)
+    return paths
 
 
 def test_the_documented_reward_works_as_written(documented):
-    check_rewards((CustomReward(path=documented),))
-    reward = custom_reward(documented)(trial_group())
+    check_rewards((CustomReward(path=documented[0]),))
+    reward = custom_reward(documented[0])(trial_group())
     # popularity of items 1, 0, 2, 1 is 4, 5, 3, 4 and of 3, 4, 0, none 2, 1, 5, 0; the histories are 0, 3, 4 and 1
     expected = [[1 / 5**0.5, -1.0, 1 / 4**0.5, 1 / 5**0.5], [1 / 3**0.5, 1 / 2**0.5, 1 / 6**0.5, 1.0]]
     torch.testing.assert_close(reward, torch.tensor(expected))
+
+
+COLUMNS = {"brand": "text", "price": "number"}
+
+
+def test_the_documented_reward_of_item_columns_works_as_written(documented):
+    check_rewards((CustomReward(path=documented[1]),), COLUMNS)
+    reward = custom_reward(documented[1])(trial_group(columns=COLUMNS))
+    # brands of items 0 to 5 are a, b, b, c, none, a; the targets are 2 and 5
+    prices = torch.tensor([[20.0, 12.5, 7.99, 20.0], [3.0, 100.0, 12.5, 0.0]])
+    same = torch.tensor([[1, 0, 1, 1], [0, 0, 1, 0]])
+    torch.testing.assert_close(reward, 0.5 * same + 0.1 / (1 + prices))
+
+
+def asks_for_brnd(group):
+    return group.item_column("brnd")
+
+
+def takes_no_missing_price(group):
+    return group.item_column("price")
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "message"),
+    [
+        ("asks_for_brnd", COLUMNS, r"no item column 'brnd' \(did you mean `brand`\?\), .*test_rewards.py line \d+"),
+        ("asks_for_brnd", {}, "no item column 'brnd'; name it under `item_columns` of the source"),
+        ("takes_no_missing_price", COLUMNS, "not finite"),
+    ],
+)
+def test_what_a_reward_gets_wrong_about_item_columns(name, columns, message):
+    with pytest.raises(RereError, match=message):
+        check_rewards((CustomReward(path=f"{__name__}:{name}"),), columns)
+
+
+def test_item_columns_of_candidates_targets_and_histories(world_items):
+    brands, prices = [f"b{n % 3}" for n in range(len(world_items))], [n / 4 for n in range(len(world_items))]
+    brands[3], prices[3] = "", math.nan
+    catalog = build_index(world_items.assign(brand=brands, price=prices), IndexConfig(backbone=TINY))
+    facts = ItemFacts.of(catalog, torch.zeros(len(world_items), dtype=torch.int64))
+    group = dataclasses.replace(trial_group(), catalog=facts)
+    assert group.item_column("brand") == [["b1", "b0", "b2", "b1"], ["", "b1", "b0", ""]]
+    expected = torch.tensor([[0.25, 0.0, 0.5, 0.25], [math.nan, 1.0, 0.0, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(group.item_column("price"), expected, equal_nan=True)
+    assert (group.target_column("brand"), group.target_column("price").tolist()) == (["b2", "b2"], [0.5, 1.25])
+    assert group.history_column("brand") == [["b0", "", "b1"], ["b1"]]
+    assert group.history_column("price")[1].tolist() == [0.25]
+    grown = extend_index(catalog, pd.DataFrame({"item_id": ["new"], "title": ["New"]}))  # nothing is known of it
+    assert ItemFacts.of(grown, facts.popularity).columns["brand"][-1] == ""
 
 
 def test_a_group_names_its_items():

@@ -5,19 +5,21 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
+from rere.config.data import ColumnKind
 from rere.config.reading import meant
 from rere.errors import RereError
 from rere.project import project_root
-from rere.training.rl.group import Group, ItemFacts
+from rere.training.rl.group import Column, Group, ItemFacts
 
 Function = Callable[[Group], torch.Tensor]
-TRIAL = "trial-item-"  # ids of the items that a reward is tried on
+TRIAL = "trial-"  # begins ids and texts of the items that a reward is tried on
 
 
 def custom_reward(path: str) -> Function:
@@ -51,31 +53,39 @@ def custom_reward(path: str) -> Function:
     return checked
 
 
-def try_reward(path: str, with_similarity: bool, with_teacher: bool) -> None:
+def try_reward(path: str, with_similarity: bool, with_teacher: bool, columns: Mapping[str, ColumnKind]) -> None:
     """Call a reward on two small groups, one with a hit and one without.
 
-    A function that looks up the trial's invented ids in a table of its own can't be tried, and passes.
+    A function that looks up the trial's invented ids or texts in a table of its own can't be tried, and passes.
 
     Raises:
         RereError: see `custom_reward`.
     """
     try:
-        custom_reward(path)(trial_group(with_similarity, with_teacher))
+        custom_reward(path)(trial_group(with_similarity, with_teacher, columns))
     except RereError as error:
         if isinstance(error.__cause__, LookupError) and TRIAL in str(error.__cause__):
             return
         raise
 
 
-def trial_group(with_similarity: bool = False, with_teacher: bool = False) -> Group:
-    """Two prompts with four candidates: the first has its target third and one twice, the second lacks one."""
+def trial_group(
+    with_similarity: bool = False,
+    with_teacher: bool = False,
+    columns: Mapping[str, ColumnKind] = MappingProxyType({}),
+) -> Group:
+    """Two prompts with four candidates: the first has its target third and one twice, the second lacks one.
+
+    The second candidate of the second prompt has nothing in its further columns, as items of real data may.
+    """
     items = torch.tensor([[1, 0, 2, 1], [3, 4, 0, -1]])
     targets = torch.tensor([2, 5])
     facts = ItemFacts(
-        ids=[f"{TRIAL}{n}" for n in range(6)],
+        ids=[f"{TRIAL}item-{n}" for n in range(6)],
         titles=[f"Title {n}" for n in range(6)],
         tokens=[[n, n + 1] for n in range(6)],
         popularity=torch.tensor([5, 4, 3, 2, 1, 0]),
+        columns={name: _trial_column(name, kind) for name, kind in columns.items()},
     )
     figures = torch.linspace(0, 1, 8).view(2, 4)
     return Group(
@@ -92,14 +102,21 @@ def trial_group(with_similarity: bool = False, with_teacher: bool = False) -> Gr
     )
 
 
+def _trial_column(name: str, kind: ColumnKind) -> Column:
+    if kind == "number":
+        return torch.tensor([12.5, 20.0, 7.99, 3.0, torch.nan, 5.0], dtype=torch.float64)
+    return [f"{TRIAL}{name}-{text}" if text else "" for text in ("a", "b", "b", "c", "", "a")]
+
+
 def _broken(path: str, error: Exception, expected: str) -> RereError:
     """An error of a user's code: what, and where in it."""
     hint = ""
     if isinstance(error, AttributeError) and isinstance(error.obj, Group) and error.name:
         public = [name for name in dir(Group) if not name.startswith("_")]
         hint = meant(error.name, {*public, *(field.name for field in fields(Group))})
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) != Path(__file__)]
-    own = [frame for frame in frames if "importlib" not in frame.filename]
+    frames = traceback.extract_tb(error.__traceback__)
+    here = Path(__file__).parent  # this file, and `Group`
+    own = [frame for frame in frames if "importlib" not in frame.filename and Path(frame.filename).parent != here]
     place = f", {own[-1].filename} line {own[-1].lineno}" if own else ""
     return RereError(
         f"a reward function {expected}, at {path}",

@@ -5,14 +5,18 @@ Axes: P prompts, G candidates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
 import torch
 
+from rere.catalog.index import CatalogIndex
+from rere.config.reading import meant
+
 T = TypeVar("T")
+Column = Sequence[str] | torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,25 @@ class ItemFacts:
     ids, titles: as in the data
     tokens: each item's code, token ids
     popularity: (I,) int64, training rows whose target the item is
+    columns: name -> I texts, or (I,) float64; those that the source's `item_columns` names
     """
 
     ids: Sequence[str]
     titles: Sequence[str]
     tokens: Sequence[Sequence[int]]
     popularity: torch.Tensor
+    columns: Mapping[str, Column] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, catalog: CatalogIndex, popularity: torch.Tensor) -> ItemFacts:
+        """The catalogue's, with its further columns."""
+        columns: dict[str, Column] = {
+            name: torch.from_numpy(catalog.columns[name].to_numpy(copy=True))
+            if kind == "number"
+            else catalog.columns[name].fillna("").tolist()
+            for name, kind in catalog.column_kinds.items()
+        }
+        return cls(catalog.item_ids, catalog.titles, catalog.item_tokens, popularity, columns)
 
 
 @dataclass(frozen=True)
@@ -97,6 +114,44 @@ class Group:
     def history_titles(self) -> list[list[str]]:
         """P lists of the titles in the prompts, oldest first."""
         return [[self._facts.titles[item] for item in history] for history in self.histories]
+
+    def item_column(self, name: str) -> list[list[str]] | torch.Tensor:
+        """(P, G) texts or float64 numbers of the candidates.
+
+        What is no item has "" or 0; an item whose value is missing has "" or NaN.
+
+        Args:
+            name: one that the source's `item_columns` names.
+
+        Raises:
+            LookupError: another name.
+        """
+        values = self._column(name)
+        if isinstance(values, torch.Tensor):
+            found = values.to(self.items.device)[self.items.clamp(min=0)]
+            return found.masked_fill(self.items < 0, 0)
+        return self._named(values, "")
+
+    def target_column(self, name: str) -> list[str] | torch.Tensor:
+        """(P,) texts or numbers of the targets, as `item_column`."""
+        values = self._column(name)
+        if isinstance(values, torch.Tensor):
+            return values.to(self.targets.device)[self.targets]
+        return [values[item] for item in self.targets.tolist()]
+
+    def history_column(self, name: str) -> list[list[str]] | list[torch.Tensor]:
+        """P lists of texts, or P tensors of numbers, of the items in the prompts, oldest first; as `item_column`."""
+        values = self._column(name)
+        if isinstance(values, torch.Tensor):
+            return [values[list(history)] for history in self.histories]
+        return [[values[item] for item in history] for history in self.histories]
+
+    def _column(self, name: str) -> Column:
+        known = self._facts.columns
+        if name not in known:
+            hint = meant(name, known) or "; name it under `item_columns` of the source"
+            raise LookupError(f"no item column {name!r}{hint}")
+        return known[name]
 
     @property
     def _facts(self) -> ItemFacts:

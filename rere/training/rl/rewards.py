@@ -5,10 +5,12 @@ Axes: P prompts, G candidates. Rewards are (P, G) float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 
+from rere.config.data import ColumnKind
 from rere.config.rl import CollaborativeReward, CustomReward, Reward
 from rere.training.rl.custom_reward import custom_reward, try_reward
 from rere.training.rl.group import Group
@@ -75,12 +77,16 @@ def _function(reward: Reward) -> Callable[[Group], torch.Tensor]:
     return REWARDS[reward.type]
 
 
-def check_rewards(rewards: Sequence[Reward]) -> None:
-    """Try each custom reward, before anything is read or trained; RereError where one fails."""
+def check_rewards(rewards: Sequence[Reward], columns: Mapping[str, ColumnKind] = MappingProxyType({})) -> None:
+    """Try each custom reward, before anything is read or trained; RereError where one fails.
+
+    Args:
+        columns: the items' further columns, as the source's `item_columns`.
+    """
     kinds = {reward.type for reward in rewards}
     for reward in rewards:
         if isinstance(reward, CustomReward):
-            try_reward(reward.path, with_similarity="semantic" in kinds, with_teacher="collaborative" in kinds)
+            try_reward(reward.path, "semantic" in kinds, "collaborative" in kinds, columns)
 
 
 def group_advantages(reward: torch.Tensor, valid: torch.Tensor, scaling: str = "group_std") -> torch.Tensor:

@@ -74,7 +74,7 @@ def train_rl(
     if teacher is None and config.asks_teacher:
         raise RereError("an item model for the collaborative reward", "none", "pass `teacher`, or leave the reward out")
     if not distributed.is_worker():
-        check_rewards(config.rewards)
+        check_rewards(config.rewards, catalog.column_kinds)
     result = work / "model"
     if (result / "manifest.json").exists():  # killed between training and storing: nothing to redo
         verify(result)
@@ -104,7 +104,7 @@ class _Run(PolicyRun[RLConfig]):
         self.teacher: Recommender | None = None
         self.end = item_end(catalog) if config.generation == "unconstrained" else None
         popularity = torch.bincount(self.targets, minlength=len(catalog.item_ids))
-        self.item_facts = ItemFacts(catalog.item_ids, catalog.titles, catalog.item_tokens, popularity)
+        self.item_facts = ItemFacts.of(catalog, popularity)
         self.row_ids = windows.of("train")["row_id"].to_numpy()
         self.vectors: torch.Tensor | None = None
         for reward in config.rewards:
