@@ -12,6 +12,7 @@ STAMP := $(VENV)/.installed
 SERVER := $(VENV)-zenml-server
 SERVER_STAMP := $(SERVER)/.installed
 K8S_STAMP := $(VENV)/.k8s-installed
+DOCS_STAMP := $(VENV)/.docs-installed
 # Images: `make image`, `make image TORCH=cuda`, with docker or what stands in for it.
 DOCKER ?= docker
 REGISTRY ?= registry.example.com/rere
@@ -30,7 +31,7 @@ TOYS := $(if $(wildcard $(or $(RERE_TOYS_2013),../shared/data/amazon_toys_2013)/
 IN_STACK := source "$(ENVIRONMENT)" && export PATH="$(if $(filter /%,$(BIN)),,$(CURDIR)/)$(BIN):$$PATH" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock smollm2 stack demo retrain report dashboard mlflow serve test test-environment test-k8s image check lint format \
+.PHONY: help venv lock smollm2 stack demo retrain report dashboard mlflow serve test test-environment test-k8s image docs check lint format \
   reproduce reproduce-quick clean
 
 help:  ## list the tasks
@@ -53,7 +54,7 @@ $(STAMP): pyproject.toml constraints.txt requirements-data.txt
 	@echo "Installed."
 
 lock: venv  ## write requirements.lock: the versions of constraints.txt with their hashes (TORCH=cpu: torch without CUDA)
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra k8s --extra simulated -c constraints.txt --universal \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra docs --extra k8s --extra simulated -c constraints.txt --universal \
 	  --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet --cache-dir .rere/cache/uv \
 	  $(if $(filter command line,$(origin TORCH)),--torch-backend $(TORCH:cuda=auto)) -o requirements.lock
 
@@ -113,6 +114,16 @@ image:  ## build the images of steps and service (TORCH=cuda for GPU nodes; REGI
 	    -t $(REGISTRY)/$$target:$(TAG)-$(TORCH) . || exit 1; \
 	done
 
+docs: $(DOCS_STAMP)  ## build the documentation site into site/ (strict: no broken link, anchor or docstring; opens offline)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@! grep -rlE '<(script|img|iframe)[^>]* src="?https?:|<link[^>]* rel="?(stylesheet|preload|icon)[^>]* href="?https?:' site \
+	  --include='*.html' || { echo "These pages load something from elsewhere."; exit 1; }
+	@echo site/index.html
+
+$(DOCS_STAMP): $(STAMP)
+	$(PIP) --quiet -c constraints.txt -e '.[dev,docs]'
+	@touch $@
+
 lint: venv  ## ruff, mypy, and whether all that is imported is declared (deptry)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -137,5 +148,5 @@ reproduce-quick: stack  ## a slice of it: one seed of the main models on MovieLe
 	$(IN_STACK) python -m experiments.report --to reports/results
 
 clean:  ## remove caches, reports and the local stack with all its runs; keeps .venv
-	rm -rf .rere reports .zen/config.yaml .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .rere reports site .zen/config.yaml .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -82,7 +82,8 @@ class Engine:
         """Queue a job; its future gets the result.
 
         Raises:
-            QueueFull, EngineStopped
+            QueueFull: as many requests wait as may.
+            EngineStopped: the service is stopping.
         """
         with self._changed:
             if not self.ready:

@@ -104,7 +104,9 @@ class RecommendationService:
         Raises:
             NothingKnown: the history names no known item.
             Conflict: it is too long for the model's context.
-            QueueFull, EngineStopped, DeadlinePassed
+            QueueFull: as many requests wait as may.
+            EngineStopped: the service is stopping.
+            DeadlinePassed: there was no answer in time.
         """
         deadline = time.monotonic() + min(seconds or self.config.deadline_seconds, self.config.deadline_seconds)
         while True:
