@@ -114,7 +114,7 @@ image:  ## build the images of steps and service (TORCH=cuda for GPU nodes; REGI
 	    -t $(REGISTRY)/$$target:$(TAG)-$(TORCH) . || exit 1; \
 	done
 
-docs: $(DOCS_STAMP)  ## build the documentation site into site/ (strict: no broken link, anchor or docstring; opens offline)
+docs: $(DOCS_STAMP)  ## build the documentation site into site/ (strict; loads nothing from elsewhere)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 	@! grep -rlE '<(script|img|iframe)[^>]* src="?https?:|<link[^>]* rel="?(stylesheet|preload|icon)[^>]* href="?https?:' site \
 	  --include='*.html' || { echo "These pages load something from elsewhere."; exit 1; }
