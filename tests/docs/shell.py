@@ -13,7 +13,19 @@ import click
 
 from tests.docs.blocks import ROOT
 
-OUTSIDE = {"cd", "curl", "docker", "export", "git", "head", "helm", "kubectl", "pre-commit", "source", "uv"}  # not this project's
+OUTSIDE = {
+    "cd",
+    "curl",
+    "docker",
+    "export",
+    "git",
+    "head",
+    "helm",
+    "kubectl",
+    "pre-commit",
+    "source",
+    "uv",
+}  # not this project's
 PATH = re.compile(r"^(?:configs|docs|infra|tests|benchmarks|experiments|steps|ops|rere)/[\w./-]+$|^\w+\.py$")
 
 

@@ -36,7 +36,9 @@ def test_no_block_escapes() -> None:
     assert {str(block): block.language for block in BLOCKS if block.language not in CHECKED} == {}
     assert len([block for block in BLOCKS if block.unchecked]) == UNCHECKED
     assert min(len(of(language)) for language in CHECKED) > 0
-    code = re.compile(r"^(\$ |(make|rere|zenml|mlflow|python|pip|curl|docker|helm|kubectl|source|import|from) |\w+:( |$))", re.M)
+    code = re.compile(
+        r"^(\$ |(make|rere|zenml|mlflow|python|pip|curl|docker|helm|kubectl|source|import|from) |\w+:( |$))", re.M
+    )
     assert [str(block) for block in of("") if code.search(block.text)] == []  # pictures and output only
 
 
@@ -153,7 +155,7 @@ def test_wrong_commands_are_noticed(command: str, problem: str) -> None:
 
 
 def test_the_shell_is_read() -> None:
-    script = "A=1 make x  # why\ncurl -d \\\n  '{\"a\": 1}' b | head -3 > c\nsay \"two\nlines\" && make y\n"
+    script = 'A=1 make x  # why\ncurl -d \\\n  \'{"a": 1}\' b | head -3 > c\nsay "two\nlines" && make y\n'
     assert commands(script) == [
         ["make", "x"],
         ["curl", "-d", '{"a": 1}', "b"],
