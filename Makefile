@@ -115,7 +115,7 @@ image:  ## build the images of steps and service (TORCH=cuda for GPU nodes; REGI
 	done
 
 docs: $(DOCS_STAMP)  ## build the documentation site into site/ (strict; loads nothing from elsewhere)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 	@! grep -rlE '<(script|img|iframe)[^>]* src="?https?:|<link[^>]* rel="?(stylesheet|preload|icon)[^>]* href="?https?:' site \
 	  --include='*.html' || { echo "These pages load something from elsewhere."; exit 1; }
 	@echo site/index.html

@@ -111,8 +111,8 @@ def test_settings_are_valid(block: Block, tmp_path: Path) -> None:
 def test_wrong_settings_are_noticed(tmp_path: Path) -> None:
     with pytest.raises(RereError, match="epoch"):
         check_settings("sft: {epoch: 3}", tmp_path)
+    text = "parameters:\n  catalog:\n    backbone: {type: gguf}\n    # backbone: {type: gguff}\n"
     with pytest.raises(RereError, match="gguff"):
-        text = "parameters:\n  catalog:\n    backbone: {type: gguf}\n    # backbone: {type: gguff}\n"
         check_settings(variants(text)[1], tmp_path)
     with pytest.raises(AssertionError, match="no settings"):
         check_settings("sftt: {epochs: 3}", tmp_path)
