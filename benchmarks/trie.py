@@ -23,7 +23,7 @@ from benchmarks.common import arguments, prepare, save, show, subject
 from rere.catalog.trie import TokenTrie, build_trie
 from rere.decoding.beam import BeamSearch
 from rere.models import child_log_probs as edges
-from rere.models.packed_batch import KeyValueStore
+from rere.models.packed_batch import KVCache
 from rere.models.tree_attention import TreeModel
 
 VOCABULARY, END = 49_000, 198
@@ -63,7 +63,7 @@ class Clock:
     def __init__(self, model: TreeModel) -> None:
         self.model, self.seconds = model, 0.0
         self._hidden, self._head, self._normaliser = model.hidden, model.head.forward, edges.log_softmax
-        self._reserve = KeyValueStore.reserve
+        self._reserve = KVCache.reserve
 
     def __enter__(self) -> Clock:
         def timed(work: Any) -> Any:
@@ -78,13 +78,13 @@ class Clock:
         self.model.hidden = timed(self._hidden)  # type: ignore[method-assign]
         self.model.head.forward = timed(self._head)  # type: ignore[method-assign]
         edges.log_softmax = timed(self._normaliser)  # type: ignore[attr-defined]
-        KeyValueStore.reserve = timed(self._reserve)  # type: ignore[method-assign]
+        KVCache.reserve = timed(self._reserve)  # type: ignore[method-assign]
         return self
 
     def __exit__(self, *_: Any) -> None:
         self.model.hidden, self.model.head.forward = self._hidden, self._head  # type: ignore[method-assign]
         edges.log_softmax = self._normaliser  # type: ignore[attr-defined]
-        KeyValueStore.reserve = self._reserve  # type: ignore[method-assign]
+        KVCache.reserve = self._reserve  # type: ignore[method-assign]
 
 
 @torch.no_grad()

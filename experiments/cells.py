@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from experiments.lab import Lab
+from experiments.lab import Runner
 from rere.config.backbone import GGUFModel
 from rere.config.catalog import IndexConfig
 from rere.config.decoding import Normalisation
@@ -43,14 +43,14 @@ PAPER = RLConfig.model_validate(
         "normalisation": "vocab",
         "learning_rate": 1e-4,
         "updates": 300,  # with 1,000 it takes three times as long; what that gives is among the ablations
-        "reference_sync_updates": 64,
+        "ref_model_sync_steps": 64,
     }
 )
 REINFORCED = RLConfig()
 
 
 @dataclass(frozen=True)
-class Made:
+class TrainedModel:
     """A recommender, with what it took: seconds and tokens of training (beyond its start's), and what is on record."""
 
     recommender: Recommender
@@ -59,7 +59,7 @@ class Made:
     facts: dict[str, Any] | None = None
 
 
-Make = Callable[[Lab, Normalisation], Made]
+Make = Callable[[Runner, Normalisation], TrainedModel]
 
 
 @dataclass(frozen=True)
@@ -76,20 +76,20 @@ class Cell:
     judged: Normalisation = JUDGED
 
 
-def popularity(lab: Lab, judged: Normalisation) -> Made:
-    return Made(Popularity.fit(lab.world.sequences, len(lab.world.item_index)))
+def popularity(lab: Runner, judged: Normalisation) -> TrainedModel:
+    return TrainedModel(Popularity.fit(lab.world.sequences, len(lab.world.item_index)))
 
 
-def ease(lab: Lab, judged: Normalisation) -> Made:
+def ease(lab: Runner, judged: Normalisation) -> TrainedModel:
     started = time.perf_counter()
     model = fit_ease(lab.world.sequences, len(lab.world.item_index), EASEConfig())
-    return Made(model, time.perf_counter() - started)
+    return TrainedModel(model, time.perf_counter() - started)
 
 
 def item_model(kind: str) -> Make:
-    def make(lab: Lab, judged: Normalisation) -> Made:
+    def make(lab: Runner, judged: Normalisation) -> TrainedModel:
         model = lab.item_model(kind)
-        return Made(model, lab.item_model_seconds(kind))
+        return TrainedModel(model, lab.item_model_seconds(kind))
 
     return make
 
@@ -98,10 +98,10 @@ def tuned(index: IndexConfig, sft: SFTConfig = SFT) -> Make:
     return lambda lab, judged: generative(lab, index, lab.tuned(index, sft), judged)
 
 
-def debiased(lab: Lab, judged: Normalisation) -> Made:
+def debiased(lab: Runner, judged: Normalisation) -> TrainedModel:
     start = generative(lab, INDEX, lab.tuned(INDEX, SFT), judged).recommender
     assert isinstance(start, GenerativeRecommender)
-    return Made(DebiasedRecommender(start, lab.item_model("sasrec"), D3_WEIGHT))
+    return TrainedModel(DebiasedRecommender(start, lab.item_model("sasrec"), D3_WEIGHT))
 
 
 def preferring(config: PreferenceConfig) -> Make:
@@ -114,23 +114,23 @@ def reinforced(config: RLConfig, index: IndexConfig = INDEX, sft: SFTConfig = SF
     return lambda lab, judged: generative(lab, index, lab.reinforced(index, sft, changed, TEACHER), judged)
 
 
-def generative(lab: Lab, index: IndexConfig, checkpoint: Checkpoint, judged: Normalisation) -> Made:
+def generative(lab: Runner, index: IndexConfig, checkpoint: Checkpoint, judged: Normalisation) -> TrainedModel:
     facts = checkpoint.facts()
     recommender = GenerativeRecommender("model", checkpoint.path, lab.index(index), 20, judged)
     kept: dict[str, Any] = {
         key: facts[key] for key in ("start_valid_ndcg@10", "best_valid_ndcg@10", "best_update") if key in facts
     }
-    curves = [record for record in checkpoint.curves() if "groups_without_signal" in record]
-    for key in ("groups_without_signal", "groups_with_hit", "invalid", "duplicate"):
+    curves = [record for record in checkpoint.curves() if "frac_reward_zero_std" in record]
+    for key in ("frac_reward_zero_std", "groups_with_hit", "invalid", "duplicate"):
         if curves:
             kept[key] = sum(record[key] for record in curves) / len(curves)
-    return Made(recommender, facts.get("seconds", 0.0), facts.get("tokens", 0.0), kept)
+    return TrainedModel(recommender, facts.get("seconds", 0.0), facts.get("tokens", 0.0), kept)
 
 
 def freely(made: Make) -> Make:
     """The same model, judged by what it writes without the constraint: by its probability over the vocabulary."""
 
-    def make(lab: Lab, judged: Normalisation) -> Made:
+    def make(lab: Runner, judged: Normalisation) -> TrainedModel:
         assert judged == JUDGED_FREE
         found = made(lab, judged)
         assert isinstance(found.recommender, GenerativeRecommender)
@@ -184,8 +184,8 @@ ABLATIONS = [
 ]
 SENSITIVITY = [
     Cell("SFT (start)", tuned(INDEX)),
-    *[Cell(f"G = {group}", reinforced(REINFORCED, group=group)) for group in (4, 8, 16, 32)],
-    *[Cell(f"β = {kl:g}", reinforced(REINFORCED, kl=kl)) for kl in (0.0, 1e-3, 1e-2, 1e-1)],
+    *[Cell(f"G = {group}", reinforced(REINFORCED, num_generations=group)) for group in (4, 8, 16, 32)],
+    *[Cell(f"β = {beta:g}", reinforced(REINFORCED, beta=beta)) for beta in (0.0, 1e-3, 1e-2, 1e-1)],
     *[Cell(f"learning rate {rate:g}", reinforced(REINFORCED, learning_rate=rate)) for rate in (3e-4, 1e-3, 3e-3)],
     *[
         Cell(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from experiments.worlds import World
+from experiments.worlds import ExperimentData
 from rere.artifacts.manifest import fingerprint
 from rere.catalog.index import CatalogIndex
 from rere.config.catalog import IndexConfig
@@ -24,14 +24,14 @@ from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
 
 
-class Lab:
+class Runner:
     """Trains on one world with one seed.
 
     Args:
         root: directory; what a killed run left there is continued.
     """
 
-    def __init__(self, world: World, seed: int, root: Path) -> None:
+    def __init__(self, world: ExperimentData, seed: int, root: Path) -> None:
         self.world, self.seed = world, seed
         self.root = root / world.name / f"seed{seed}"
         self.indices: dict[str, CatalogIndex] = {}

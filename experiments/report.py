@@ -112,7 +112,7 @@ def _lists(rows: list[pd.DataFrame], keep: np.ndarray, counts: np.ndarray) -> di
 
 def _costs(facts: list[dict[str, Any]]) -> dict[str, float]:
     found = {name: float(np.mean([record[name] for record in facts])) for name in ("seconds", "tokens")}
-    for name in ("groups_without_signal", "groups_with_hit", "best_valid_ndcg@10", "start_valid_ndcg@10"):
+    for name in ("frac_reward_zero_std", "groups_with_hit", "best_valid_ndcg@10", "start_valid_ndcg@10"):
         values = [record["facts"][name] for record in facts if name in record["facts"]]
         found[name] = float(np.mean(values)) if values else np.nan
     return found
@@ -135,7 +135,7 @@ def markdown(found: pd.DataFrame, study: str) -> str:
             gap = row.get(f"vs {name}", np.nan)
             low, high, p = (row.get(f"vs {name} {end}", np.nan) for end in ("low", "high", "p"))
             cells.append("–" if np.isnan(gap) else f"{gap:+.4f} [{low:+.4f}, {high:+.4f}], {p:.3f}")
-        silent = row["groups_without_signal"]
+        silent = row["frac_reward_zero_std"]
         cells += ["–" if np.isnan(silent) else f"{silent:.2f}", f"{row['coverage@10']:.3f}"]
         cells += [*(f"{row[fault]:.3f}" for fault in faults), f"{row['seconds']:.0f}"]
         lines.append("| " + " | ".join(cells) + " |")

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from experiments.cells import STUDIES, Cell
-from experiments.lab import Lab
+from experiments.lab import Runner
 from experiments.worlds import NAMES, check, load, of_users
 from rere.artifacts.provenance import provenance
 from rere.config.evaluation import EvaluationConfig
@@ -32,7 +32,7 @@ def is_finished(path: Path, cell: Cell) -> bool:
     return facts.exists() and json.loads(facts.read_text(encoding="utf-8")).get("normalisation") == cell.judged
 
 
-def run_cell(lab: Lab, cell: Cell, root: Path) -> None:
+def run_cell(lab: Runner, cell: Cell, root: Path) -> None:
     """Train, judge the test rows, write the results and then the facts, unless all that was done before."""
     path = result_path(root, lab.world.name, lab.seed, cell.label)
     if is_finished(path, cell):
@@ -65,7 +65,7 @@ def main() -> None:
     worlds = {name: load(name) for name in given.data}
     for seed in range(given.seeds):
         for world in worlds.values():
-            lab = Lab(world, seed, given.root)
+            lab = Runner(world, seed, given.root)
             for study in given.study:
                 for cell in STUDIES[study]:
                     if given.only is None or given.only in cell.label:

@@ -25,7 +25,7 @@ BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data" / "amazon_toys_
 
 
 @dataclass(frozen=True)
-class World:
+class ExperimentData:
     """A data set with its windows and what models are fitted on."""
 
     name: str
@@ -50,7 +50,7 @@ class World:
         return histories, [self.item_index[item] for item in rows["target"]]
 
 
-def load(name: str) -> World:
+def load(name: str) -> ExperimentData:
     """One of `NAMES`: `movielens` and `toys` (Amazon Toys 2013) are split by time, `movielens-loo` leaves one out, and
     `movielens-quarter` is every fourth user of `movielens`, all their rows, over the same catalogue."""
     dataset = ingest(_sources()[name])
@@ -58,7 +58,7 @@ def load(name: str) -> World:
     if name == "movielens-quarter":
         dataset = replace(dataset, interactions=of_users(dataset.interactions, 4))
         windows = replace(windows, table=of_users(windows.table, 4))
-    return World(name, dataset, windows)
+    return ExperimentData(name, dataset, windows)
 
 
 def of_users(table: pd.DataFrame, every: int) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from rere.config.promotion import PromotionConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import ValidationReport
 from rere.errors import RereError
-from rere.evaluation.gate import Check, Circumstances, Side, Verdict, judge
+from rere.evaluation.gate import CandidateMetrics, Check, GateContext, Verdict, evaluate_gate
 from rere.evaluation.metrics import row_metric
 from rere.models.backbone import Checkpoint
 
@@ -73,11 +73,11 @@ def gate(
     ours, popularity = (results[results["model"] == label] for label in ("ReRe", "popularity"))
     times = timed(model, catalog, windows, evaluation, present)
     newest = registry.newest_interaction(dataset)
-    challenger = Side(ours, times["challenger"], mebibytes(model.path), newest)
+    challenger = CandidateMetrics(ours, times["challenger"], mebibytes(model.path), newest)
     rival = None
     if present is not None:
-        rival = Side(present.results, times.get("champion"), mebibytes(present.files), present.newest)
-    given = Circumstances(
+        rival = CandidateMetrics(present.results, times.get("champion"), mebibytes(present.files), present.newest)
+    given = GateContext(
         popularity=popularity,
         training_counts=Popularity.fit(training_sequences(dataset), len(catalog.item_ids)).counts,
         segments=segments_of(dataset, rows, config.gate),
@@ -85,7 +85,7 @@ def gate(
         faulty=_faulty(split_validation, len(windows.table)),
         now=time.time(),
     )
-    verdict = judge(challenger, rival, given, config.gate)
+    verdict = evaluate_gate(challenger, rival, given, config.gate)
     if problem is not None:
         verdict = Verdict.of([problem, *(check for check in verdict.checks if check.value is not None)])
     decision = Decision(

@@ -19,7 +19,7 @@ from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.evaluation.footprint import latencies_ms
 from rere.models.backbone import Checkpoint
 from rere.models.tree_attention import TreeModel
-from rere.recommenders.cross_catalog import ForeignRecommender
+from rere.recommenders.cross_catalog import CrossCatalogRecommender
 from rere.recommenders.generative import GenerativeRecommender
 from rere.serving.config import ServingConfig
 from rere.serving.engine.deployment import Deployment
@@ -30,7 +30,7 @@ SAMPLE = 1_000  # test rows that are candidates for timing
 
 @dataclass(frozen=True)
 class Present:
-    """The champion on today's rows; served: as the service has it; newest: see `Side`."""
+    """The champion on today's rows; served: as the service has it; newest: see `CandidateMetrics`."""
 
     results: pd.DataFrame
     served: Deployment
@@ -98,7 +98,7 @@ def judge_anew(
         results = evaluate_checkpoints({"champion": checkpoint}, windows, catalog, alike, work, own=theirs)
     served = _served("champion", checkpoint, theirs, found.settings)
     recommender = GenerativeRecommender("champion", served.model, theirs)
-    foreign, rows = ForeignRecommender(recommender, theirs.item_ids, catalog.item_ids), windows.of("test")
+    foreign, rows = CrossCatalogRecommender(recommender, theirs.item_ids, catalog.item_ids), windows.of("test")
     notes = [f"The champion, version {version}, was judged anew on the same {len(results):,} rows."]
     if foreign.lacking:
         notes.append(

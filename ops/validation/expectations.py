@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ops.validation.run_suites import judge
+from ops.validation.run_suites import run_suites
 from ops.validation.suites import (
     INTERACTIONS,
     ITEMS,
@@ -28,7 +28,7 @@ from rere.data.flags import moment
 from rere.data.histories import Histories
 from rere.data.profile import Profile, drift
 from rere.data.times import iso_seconds
-from rere.data.validation_report import Check, Moved, ValidationReport, with_page
+from rere.data.validation_report import Check, DriftRow, ValidationReport, with_page
 from rere.data.windows import cut_histories
 
 __all__ = ["ValidationReport", "validate_dataset", "validate_windows"]
@@ -45,13 +45,13 @@ def validate_dataset(
         structure("interactions", dataset.interactions, INTERACTIONS),
         structure("items", dataset.items, ITEMS),
     ]
-    checks, raw = judge(tables, config.failing_rows)
+    checks, raw = run_suites(tables, config.failing_rows)
     moved = drift(previous, current) if previous else pd.DataFrame(columns=["metric", "previous", "current", "psi"])
     if all(check.passed for check in checks):
         suites = [interactions_suite(dataset, config), items_suite(dataset, config)]
         if previous:
             suites.append(drift_suite(moved, config))
-        more, more_raw = judge(suites, config.failing_rows)
+        more, more_raw = run_suites(suites, config.failing_rows)
         checks, raw = checks + more, raw + more_raw
     if not previous:
         checks.append(
@@ -80,7 +80,7 @@ def validate_dataset(
         "Noticed": dict(report.noticed),
     }
     figures = tuple(
-        Moved.model_validate({**row, "psi": None if pd.isna(row["psi"]) else row["psi"]})
+        DriftRow.model_validate({**row, "psi": None if pd.isna(row["psi"]) else row["psi"]})
         for row in moved.to_dict("records")
     )
     found = ValidationReport(subject="data set", checks=_by_file(checks, dataset), drift=figures)
@@ -117,10 +117,10 @@ def _times_read(first: int, last: int, config: ValidationConfig) -> Check:
 
 def validate_windows(windows: Windows, dataset: Dataset, config: ValidationConfig) -> ValidationReport:
     """Check the prediction rows against the interactions that they were cut from: nothing may leak."""
-    checks, raw = judge([structure("windows", windows.table, WINDOWS)], config.failing_rows)
+    checks, raw = run_suites([structure("windows", windows.table, WINDOWS)], config.failing_rows)
     facts: dict[str, dict[str, Any]] = {}
     if all(check.passed for check in checks):
-        more, more_raw = judge([windows_suite(windows, dataset, config)], config.failing_rows)
+        more, more_raw = run_suites([windows_suite(windows, dataset, config)], config.failing_rows)
         checks, raw = checks + more, raw + more_raw
         shares = windows.table.groupby("period")["warm"].mean()
         lengths = Histories.of(windows.table["history"]).lengths

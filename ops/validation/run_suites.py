@@ -46,7 +46,7 @@ class Suite:
     expectations: list[Expectation]
 
 
-def judge(suites: list[Suite], failing_rows: int) -> tuple[list[Check], list[Any]]:
+def run_suites(suites: list[Suite], failing_rows: int) -> tuple[list[Check], list[Any]]:
     """Let Great Expectations judge the suites; returns their checks and its own JSON."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # no telemetry from inside a pipeline
     import great_expectations as gx

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,8 @@ from rere.config.training import Adaptation, FullFineTuning, Precision
 
 class PreferenceConfig(Settings):
     """DPO (arXiv 2305.18290) and S-DPO (arXiv 2406.09215) from the fine-tuned model."""
+
+    renamed: ClassVar[dict[str, str]] = {"max_grad_norm": "max_grad_norm"}
 
     negatives: int = Field(default=3, ge=1, description="rejected items a prompt; 1 is DPO, more is S-DPO")
     source: Literal["random", "beam"] = Field(
@@ -26,7 +28,7 @@ class PreferenceConfig(Settings):
     learning_rate: float = Field(default=1e-4, gt=0)
     warmup_share: float = Field(default=0.03, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
-    clip_gradient: float = Field(default=1.0, gt=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
     validate_every: int = Field(default=100, ge=1, description="updates between validations")
     validation_rows: int = Field(default=2000, ge=1, description="validation rows judged, at most")
     checkpoint_every: int = Field(default=50, ge=1, description="updates between checkpoints")

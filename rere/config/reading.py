@@ -109,6 +109,8 @@ def _problem(problem: dict[str, Any], kind: type[BaseModel]) -> str:
     place = ".".join(map(str, path))
     if known == "extra_forbidden":
         inside = _at(kind, path[:-1])
+        if inside and (now := getattr(inside, "renamed", {}).get(path[-1])):
+            return f"{place}: is called `{now}` now"
         return f"{place}: no such setting{meant(path[-1], inside.model_fields) if inside else ''}"
     said = f"{place}: {problem['msg'].removeprefix('Value error, ')} (got {shown})"
     tags = _tags(_annotation(kind, path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -56,7 +56,17 @@ Reward = Annotated[
 
 
 class RLConfig(InProcesses):
-    group: int = Field(default=16, ge=2, description="candidates a prompt, G")
+    """ReRe's reinforcement learning; names are TRL's where TRL has one."""
+
+    renamed: ClassVar[dict[str, str]] = {
+        "group": "num_generations",
+        "kl": "beta",
+        "max_grad_norm": "max_grad_norm",
+        "ref_model_sync_steps": "ref_model_sync_steps",
+        "ref_model_mixup_alpha": "ref_model_mixup_alpha",
+    }
+
+    num_generations: int = Field(default=16, ge=2, description="candidates per prompt, G")
     generation: Literal["constrained", "unconstrained"] = Field(
         default="constrained", description="unconstrained: whatever the model writes, items or not (needs code: title)"
     )
@@ -75,9 +85,9 @@ class RLConfig(InProcesses):
     advantage: Literal["group_std", "none"] = Field(
         default="group_std", description="group_std: divided by the group's deviation; none: only its mean is removed"
     )
-    kl: float = Field(default=1e-3, ge=0, description="beta, weight of the k3 KL to the reference")
-    reference_sync_updates: int = Field(default=512, ge=1)
-    reference_mixup: float = Field(default=0.6, ge=0, le=1, description="share of the policy at a sync")
+    beta: float = Field(default=1e-3, ge=0, description="weight of the k3 KL to the reference")
+    ref_model_sync_steps: int = Field(default=512, ge=1)
+    ref_model_mixup_alpha: float = Field(default=0.6, ge=0, le=1, description="share of the policy at a sync")
     adaptation: Adaptation = FullFineTuning()
     updates: int | None = Field(default=1000, ge=1, description="stop after so many; null: after `epochs`")
     epochs: int = Field(default=2, ge=1)
@@ -88,7 +98,7 @@ class RLConfig(InProcesses):
     learning_rate: float = Field(default=1e-3, gt=0)
     warmup_share: float = Field(default=0.03, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
-    clip_gradient: float = Field(default=1.0, gt=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
     validate_every: int = Field(default=100, ge=1, description="updates between validations")
     validation_rows: int = Field(default=2000, ge=1, description="validation rows judged, at most")
     checkpoint_every: int = Field(default=50, ge=1, description="updates between checkpoints")

@@ -52,7 +52,7 @@ class Check(BaseModel):
         return "passed" if self.passed else "failed" if self.severity == "error" else "warning"
 
 
-class Moved(BaseModel):
+class DriftRow(BaseModel):
     """A figure of the last accepted data set and of this one; `psi` (stability index) is None for plain counts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -73,7 +73,7 @@ class ValidationReport(BaseModel):
 
     subject: str
     checks: tuple[Check, ...]
-    drift: tuple[Moved, ...] = ()
+    drift: tuple[DriftRow, ...] = ()
     html: str = ""
 
     @property

@@ -17,11 +17,11 @@ import torch
 from rere.catalog.trie import TokenTrie
 from rere.config.decoding import Normalisation
 from rere.decoding.exclusion import Exclusions
-from rere.decoding.item_prior import Guide
+from rere.decoding.item_prior import ItemPrior
 from rere.errors import RereError
 from rere.models.prefix_cache import PrefixCache
 from rere.models.tree_attention import TreeModel
-from rere.models.tree_decoder import NEVER, TreeDecoder
+from rere.models.tree_decoder import NEG_INF, TreeDecoder
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def beam_search(
     prompts: Sequence[Sequence[int]],
     beams: int,
     normalisation: Normalisation,
-    guide: Guide | None = None,
+    item_prior: ItemPrior | None = None,
     exclusions: Exclusions | None = None,
     prefixes: PrefixCache | None = None,
     lookahead: int = 0,
@@ -52,14 +52,14 @@ def beam_search(
     Args:
         prompts: P token sequences, of any lengths, each at least one long.
         beams: K, at least 1; also the number of items returned.
-        guide: what another model says of the items, mixed into every step's score.
+        item_prior: what another model says of the items, mixed into every step's score.
         exclusions: items that are not to be found.
         prefixes, lookahead: see `TreeDecoder`.
 
     Raises:
         RereError: the model's scores are not numbers, or a prompt is too long for its context.
     """
-    search = BeamSearch(model, trie, prompts, beams, normalisation, guide, exclusions, prefixes, lookahead)
+    search = BeamSearch(model, trie, prompts, beams, normalisation, item_prior, exclusions, prefixes, lookahead)
     while search.step():
         pass
     return search.result()
@@ -75,14 +75,14 @@ class BeamSearch:
         prompts: Sequence[Sequence[int]],
         beams: int,
         normalisation: Normalisation,
-        guide: Guide | None = None,
+        item_prior: ItemPrior | None = None,
         exclusions: Exclusions | None = None,
         prefixes: PrefixCache | None = None,
         lookahead: int = 0,
     ) -> None:
-        self.guide, self.exclusions, self.width = guide, exclusions, beams
+        self.item_prior, self.exclusions, self.width = item_prior, exclusions, beams
         self.tree = TreeDecoder(model, trie, prompts, beams, normalisation, prefixes, lookahead)
-        self.found_score = torch.full((len(prompts), beams), NEVER, device=model.device)
+        self.found_score = torch.full((len(prompts), beams), NEG_INF, device=model.device)
         self.found_item = torch.full((len(prompts), beams), -1, device=model.device)
 
     def step(self) -> bool:
@@ -92,13 +92,13 @@ class BeamSearch:
             return False
         edges, (prompts, beams) = tree.edges(), tree.live.node.shape
         score = edges.log_prob
-        if self.guide is not None or self.exclusions is not None:
+        if self.item_prior is not None or self.exclusions is not None:
             node, row = edges.nodes(), edges.source.div(beams, rounding_mode="floor")
-        if self.guide is not None:
-            score = self.guide.mixed(score, row, node, trie.parent[node])
+        if self.item_prior is not None:
+            score = self.item_prior.mixed(score, row, node, trie.parent[node])
         score = score + tree.live.score.view(-1)[edges.source]
         if self.exclusions is not None:
-            score.masked_fill_(self.exclusions.shuts(trie, row, node), NEVER)
+            score.masked_fill_(self.exclusions.shuts(trie, row, node), NEG_INF)
 
         # The best 2K candidates of each prompt: K may finish and K are left to go on.
         begin, most = torch.zeros((), dtype=torch.int64, device=score.device), score.shape[0]
@@ -107,17 +107,17 @@ class BeamSearch:
             begin, most = torch.cumsum(counts, 0).sub_(counts)[:, None], int(counts.max())
             edge = torch.arange(most, device=score.device) + begin
             absent = edge >= begin + counts[:, None]
-            score = score[edge.clamp_(max=score.shape[0] - 1)].masked_fill_(absent, NEVER)
+            score = score[edge.clamp_(max=score.shape[0] - 1)].masked_fill_(absent, NEG_INF)
         best, where = score.view(prompts, most).topk(min(2 * self.width, most), dim=1)
         node = edges.nodes(where.add_(begin).clamp_(max=edges.source.shape[0] - 1))  # (P, 2K)
         leaf = trie.child_count[node] == 0
-        finished = best.masked_fill(~leaf, NEVER)[:, : self.width]
+        finished = best.masked_fill(~leaf, NEG_INF)[:, : self.width]
         if (finished > self.found_score[:, -1:]).any():
             self._finish(finished, node[:, : self.width])
-        score, order = best.masked_fill_(leaf, NEVER).topk(min(self.width, best.shape[1]), dim=1)
+        score, order = best.masked_fill_(leaf, NEG_INF).topk(min(self.width, best.shape[1]), dim=1)
         # Scores only fall: a beam that can't beat the worst of K results ends, and so does all that it could displace.
-        score.masked_fill_(score <= self.found_score[:, -1:], NEVER)
-        if not (score > NEVER).any():
+        score.masked_fill_(score <= self.found_score[:, -1:], NEG_INF)
+        if not (score > NEG_INF).any():
             return False
         tree.advance(score, node.gather(1, order))
         return True
@@ -141,22 +141,22 @@ class BeamSearch:
         Returns whether that ends the search.
         """
         live, trie = self.tree.live, self.tree.trie
-        alive = live.score > NEVER
+        alive = live.score > NEG_INF
         over = (~alive | (trie.leaves_below(live.node) == 1)).all(1, keepdim=True)
         if not over.any():
             return False
         rest = self.tree.rest()
-        if self.guide is not None:  # it has no opinion where there is one item
-            rest = rest * (1 - self.guide.weight)
-        score = (live.score + rest).masked_fill_(~over, NEVER)
+        if self.item_prior is not None:  # it has no opinion where there is one item
+            rest = rest * (1 - self.item_prior.weight)
+        score = (live.score + rest).masked_fill_(~over, NEG_INF)
         self.tree.count_rest(live.node[score > self.found_score[:, -1:]])
         self._finish(score, live.node)
-        live.score = live.score.masked_fill(over, NEVER)
+        live.score = live.score.masked_fill(over, NEG_INF)
         return bool(over.all())
 
     def _finish(self, score: torch.Tensor, node: torch.Tensor) -> None:
         """Keep the K best finished items; score (P, any), -inf for none; node: where each has one item below."""
-        item = torch.where(score > NEVER, self.tree.trie.leaf_item[self.tree.trie.leaf_low[node]], -1)
+        item = torch.where(score > NEG_INF, self.tree.trie.leaf_item[self.tree.trie.leaf_low[node]], -1)
         merged = torch.cat([self.found_score, score], 1)
         self.found_score, order = merged.topk(self.width, dim=1)
         self.found_item = torch.cat([self.found_item, item], 1).gather(1, order)

@@ -14,7 +14,7 @@ import torch
 from rere.catalog.trie import TokenTrie
 from rere.models.child_log_probs import ragged_arange
 from rere.models.tree_attention import TreeModel
-from rere.models.tree_decoder import NEVER, TreeDecoder
+from rere.models.tree_decoder import NEG_INF, TreeDecoder
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def sample_items(
         row, node, times = (x[~settled] for x in (row, node, times))
         _, slot = ragged_arange(torch.bincount(row, minlength=count))
         grid = (count, int(slot.max()) + 1)
-        score = torch.full(grid, NEVER, device=device)
+        score = torch.full(grid, NEG_INF, device=device)
         next_node, waiting = (torch.zeros(grid, dtype=torch.int64, device=device) for _ in range(2))
         score[row, slot] = 0.0  # alive
         next_node[row, slot], waiting[row, slot] = node, times

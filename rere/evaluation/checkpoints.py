@@ -16,7 +16,7 @@ from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Windows
 from rere.evaluation.evaluator import evaluate
 from rere.models.backbone import Checkpoint
-from rere.recommenders.cross_catalog import ForeignRecommender
+from rere.recommenders.cross_catalog import CrossCatalogRecommender
 from rere.recommenders.generative import GenerativeRecommender
 from rere.runtime import distributed, in_processes
 from rere.runtime.launch import Log
@@ -34,7 +34,7 @@ def evaluate_checkpoints(
 
     Args:
         work: directory for what several processes exchange.
-        own: the catalogue that the models were trained on, where it is another (see `ForeignRecommender`).
+        own: the catalogue that the models were trained on, where it is another (see `CrossCatalogRecommender`).
     """
     if config.processes > 1 and not distributed.is_worker():
         return _in_processes(models, windows, catalog, config, work, own)
@@ -43,7 +43,7 @@ def evaluate_checkpoints(
         recommender = GenerativeRecommender(
             name, model.path, own or catalog, config.beams, config.normalisation, config.batch_prompts, work="shared"
         )
-        asked = recommender if own is None else ForeignRecommender(recommender, own.item_ids, catalog.item_ids)
+        asked = recommender if own is None else CrossCatalogRecommender(recommender, own.item_ids, catalog.item_ids)
         tables.append(evaluate(asked, windows.of("test"), catalog.index_of, config))
     return pd.concat(tables, ignore_index=True)
 

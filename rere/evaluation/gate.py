@@ -50,7 +50,7 @@ class Verdict(BaseModel):
 
 
 @dataclass(frozen=True)
-class Side:
+class CandidateMetrics:
     """A model as the gate sees it.
 
     results: rows of `evaluate`
@@ -66,7 +66,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class GateContext:
     """What both models are judged in.
 
     popularity: results of the popularity baseline on the same rows
@@ -85,7 +85,9 @@ class Circumstances:
     now: float
 
 
-def judge(challenger: Side, champion: Side | None, given: Circumstances, config: GateConfig) -> Verdict:
+def evaluate_gate(
+    challenger: CandidateMetrics, champion: CandidateMetrics | None, given: GateContext, config: GateConfig
+) -> Verdict:
     """Hold a challenger against popularity, the present champion and the budgets.
 
     Args:
@@ -109,7 +111,9 @@ def judge(challenger: Side, champion: Side | None, given: Circumstances, config:
     return Verdict.of(checks)
 
 
-def _against(challenger: Side, champion: Side, given: Circumstances, config: GateConfig) -> list[Check]:
+def _against(
+    challenger: CandidateMetrics, champion: CandidateMetrics, given: GateContext, config: GateConfig
+) -> list[Check]:
     ours, theirs = challenger.results, champion.results
     checks = [
         _holds("not worse than the champion", config.metric, ours, theirs, config.minimum_gain, config),
@@ -281,7 +285,7 @@ def _validated(warnings: tuple[str, ...], config: GateConfig) -> Check:
     )
 
 
-def _fresh(challenger: Side, champion: Side | None, now: float, config: GateConfig) -> Check:
+def _fresh(challenger: CandidateMetrics, champion: CandidateMetrics | None, now: float, config: GateConfig) -> Check:
     """Not older than the champion's data; and, where asked, not older than so many days."""
     newest = challenger.newest
     if newest is None:

@@ -17,7 +17,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from rere.errors import RereError
-from rere.models.packed_batch import TokenForest, capped_attention
+from rere.models.packed_batch import PackedBatch, capped_attention
 
 NAME = "rere_tree"
 UNKNOWN = ("position_bias", "s_aux", "sinks", "block_indices")  # arguments that would change what attention gives
@@ -39,12 +39,12 @@ def tree_attention(
     attention_mask: torch.Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
-    forest: TokenForest | None = None,
+    packed_batch: PackedBatch | None = None,
     softcap: float | None = None,
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Packed queries (1, H, N, D) over their own prompt's keys; without a forest, (B, H, Q, D) as in stock SDPA.
+    """Packed queries (1, H, N, D) over their own prompt's keys; without a packed_batch, (B, H, Q, D) as in stock SDPA.
 
     Returns:
         (1, N, H, D) or (B, Q, H, D); and None, where other functions have the weights.
@@ -55,10 +55,10 @@ def tree_attention(
             f"{type(module).__name__} with `{given[0]}`",
             "use another backbone; docs/configuration.md lists the architectures",
         )
-    if forest is not None:
+    if packed_batch is not None:
         packed_q, packed_k, packed_v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (N, H, D)
         layer = cast(int, module.layer_idx)
-        mixed = forest.attend(layer, packed_q, packed_k, packed_v, scaling, dropout, softcap, sliding_window)
+        mixed = packed_batch.attend(layer, packed_q, packed_k, packed_v, scaling, dropout, softcap, sliding_window)
         return mixed[None], None
     attention_mask = _banded(attention_mask, query.shape[2], key.shape[2], sliding_window, query.device)
     if softcap is None:

@@ -24,7 +24,7 @@ def ragged_arange(counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return row, torch.arange(row.shape[0], device=counts.device).sub_(first[row])
 
 
-def edge_log_probs(
+def child_log_probs(
     head: Head,
     hidden: torch.Tensor,
     edge_tokens: torch.Tensor,

@@ -16,12 +16,12 @@ from torch.nn.functional import embedding, linear, rms_norm
 from transformers.models.llama.modeling_llama import LlamaModel
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Model
 
-from rere.models.packed_batch import TokenForest
+from rere.models.packed_batch import PackedBatch
 
 FIXED_ROPE = ("default", "linear", "llama3", "yarn")  # angles that depend on the position alone
 
 
-class LeanBody:
+class FastLlama:
     """Final hidden states of packed tokens. The weights are read at each call: they may have been trained since."""
 
     def __init__(self, body: Any) -> None:
@@ -29,7 +29,7 @@ class LeanBody:
         self.cos = self.sin = torch.empty((0, 1, 1))
 
     @classmethod
-    def of(cls, body: Any) -> LeanBody | None:
+    def of(cls, body: Any) -> FastLlama | None:
         """For models that it knows to the letter; None for all others."""
         if type(body) not in (LlamaModel, Qwen2Model) or body.config.rope_parameters["rope_type"] not in FIXED_ROPE:
             return None
@@ -38,7 +38,7 @@ class LeanBody:
         plain = all(type(part) is nn.Linear for name, part in body.named_modules() if name.endswith("_proj"))
         return cls(body) if plain else None
 
-    def __call__(self, tokens: torch.Tensor, positions: torch.Tensor, forest: TokenForest) -> torch.Tensor:
+    def __call__(self, tokens: torch.Tensor, positions: torch.Tensor, packed_batch: PackedBatch) -> torch.Tensor:
         """(N, width) from tokens (N,) at positions (N,)."""
         hidden = embedding(tokens, self.body.embed_tokens.weight)
         cos, sin = self._angles(positions, hidden)
@@ -49,7 +49,7 @@ class LeanBody:
                 _linear(normed, part).unflatten(1, (-1, attention.head_dim))
                 for part in (attention.q_proj, attention.k_proj, attention.v_proj)
             )
-            mixed = forest.attend(
+            mixed = packed_batch.attend(
                 attention.layer_idx, _turned(query, cos, sin), _turned(key, cos, sin), value, attention.scaling
             )
             hidden = hidden + _linear(mixed.flatten(1), attention.o_proj)

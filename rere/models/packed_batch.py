@@ -13,7 +13,7 @@ from torch.nn.functional import dropout as dropped
 from torch.nn.functional import scaled_dot_product_attention
 
 
-class KeyValueStore:
+class KVCache:
     """Keys and values of all layers: (P, capacity, H, D) each; slots are written once and never move.
 
     `place` of a slot is row · capacity + slot; it holds until the store grows.
@@ -49,7 +49,7 @@ class KeyValueStore:
 
 
 @dataclass(frozen=True)
-class TokenForest:
+class PackedBatch:
     """Where N packed tokens stand, and what they see.
 
     row, column: (N,) prompt of each token, and its place among that prompt's queries
@@ -65,7 +65,7 @@ class TokenForest:
     prompts: int
     queries: int
     mask: torch.Tensor | None = None
-    store: KeyValueStore | None = None
+    store: KVCache | None = None
     place: torch.Tensor | None = None
     slots: int = 0
     positions: torch.Tensor | None = None

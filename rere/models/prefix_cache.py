@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
-from rere.models.packed_batch import KeyValueStore
+from rere.models.packed_batch import KVCache
 
 BLOCK = 8  # tokens
 Key = tuple[int, tuple[int, ...]]  # number of the block before (0: none), tokens
@@ -36,7 +36,7 @@ class PrefixCache:
         self._pool: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by layer: (blocks · BLOCK, H, D) each
         self._made = 0
 
-    def fill(self, prompts: Sequence[Sequence[int]], store: KeyValueStore) -> list[int]:
+    def fill(self, prompts: Sequence[Sequence[int]], store: KVCache) -> list[int]:
         """Copy what is known of each prompt into its row of `store`, at the slots of its tokens.
 
         Returns:
@@ -58,7 +58,7 @@ class PrefixCache:
                 store.write(layer, place, keys[source], values[source])
         return known
 
-    def keep(self, prompts: Sequence[Sequence[int]], store: KeyValueStore) -> None:
+    def keep(self, prompts: Sequence[Sequence[int]], store: KVCache) -> None:
         """Keep the whole blocks of prompts that `store` holds in full."""
         new: dict[Key, int] = {}  # where its tokens are in the store
         for row, prompt in enumerate(prompts):

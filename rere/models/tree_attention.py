@@ -2,8 +2,8 @@
 
 All tokens of a forward, of however many prompts, are packed into one row without padding: (1, N). Only
 attention needs to know which prompt a token belongs to and what it may see; it gets that as a
-`TokenForest` through the models' own keyword arguments, by transformers' attention interface. No model
-code is patched, and a call without a forest behaves as plain SDPA.
+`PackedBatch` through the models' own keyword arguments, by transformers' attention interface. No model
+code is patched, and a call without a packed_batch behaves as plain SDPA.
 
 Axes: N packed tokens, H heads, D head size.
 """
@@ -22,9 +22,9 @@ from transformers import PreTrainedModel
 from rere.errors import RereError
 from rere.models.attention import NAME
 from rere.models.context import context_of, require_room
-from rere.models.fast_llama import LeanBody
+from rere.models.fast_llama import FastLlama
 from rere.models.heads import head_of
-from rere.models.packed_batch import TokenForest
+from rere.models.packed_batch import PackedBatch
 
 SUPPORTED = "Llama, Qwen2, Qwen3, Gemma 1 to 3, Mistral, Phi, Granite, GPT-2, OPT and alike"
 _known: WeakSet[PreTrainedModel] = WeakSet()  # models that were compared with themselves
@@ -52,7 +52,7 @@ class TreeModel:
         self.context = context_of(base.config)
         text = base.config.get_text_config()
         self.windowed = getattr(text, "sliding_window", None) is not None
-        self.lean = LeanBody.of(base.get_decoder())
+        self.lean = FastLlama.of(base.get_decoder())
         if base not in _known:
             try:
                 self._compare(base)
@@ -70,22 +70,22 @@ class TreeModel:
         self,
         tokens: torch.Tensor,
         positions: torch.Tensor,
-        forest: TokenForest,
+        packed_batch: PackedBatch,
         slot_positions: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Final hidden states (N, width) of packed tokens (N,) at positions (N,).
 
         Args:
-            slot_positions: (P, S) positions of the keys in the forest's store, where it has one.
+            slot_positions: (P, S) positions of the keys in the packed_batch's store, where it has one.
         """
         if self.windowed:
-            forest = replace(forest, positions=positions, slot_positions=slot_positions, _bands={})
+            packed_batch = replace(packed_batch, positions=positions, slot_positions=slot_positions, _bands={})
         bare = not torch.is_grad_enabled() and not torch.is_autocast_enabled(self.device.type)
         if self.lean is not None and bare and not self.model.training:
-            return self.lean(tokens, positions, forest)
-        return self._stock(tokens, positions, forest)
+            return self.lean(tokens, positions, packed_batch)
+        return self._stock(tokens, positions, packed_batch)
 
-    def _stock(self, tokens: torch.Tensor, positions: torch.Tensor, forest: TokenForest) -> torch.Tensor:
+    def _stock(self, tokens: torch.Tensor, positions: torch.Tensor, packed_batch: PackedBatch) -> torch.Tensor:
         """The model's own forward."""
         ignored = torch.empty((1, 1, 1, 1), dtype=self.dtype, device=tokens.device)  # a 4-D mask is taken as it is
         out = self.body(
@@ -93,7 +93,7 @@ class TreeModel:
             position_ids=positions[None],
             attention_mask=ignored,
             use_cache=False,
-            forest=forest,
+            packed_batch=packed_batch,
         )
         return out.last_hidden_state[0]
 
@@ -110,9 +110,9 @@ class TreeModel:
             raise _unfit(base, "attention that can't be replaced")
         row = torch.cat([torch.full_like(prompt, n) for n, prompt in enumerate(prompts)])
         place = torch.cat([torch.arange(len(prompt), device=self.device) for prompt in prompts])
-        forest = TokenForest(row=row, column=place, prompts=2, queries=6, positions=place)
+        packed_batch = PackedBatch(row=row, column=place, prompts=2, queries=6, positions=place)
         for way in (self._stock, self.lean) if self.lean is not None else (self._stock,):
-            ours = self.head(way(torch.cat(prompts), place, forest))
+            ours = self.head(way(torch.cat(prompts), place, packed_batch))
             tolerance = 5e-2 if self.dtype in (torch.bfloat16, torch.float16) else 1e-3
             if not torch.allclose(ours.float(), stock.float(), atol=tolerance, rtol=1e-2):
                 raise _unfit(base, f"logits that differ from its own by {(ours - stock).abs().max():.3g}")

@@ -22,13 +22,13 @@ import torch
 
 from rere.catalog.trie import ROOT, TokenTrie
 from rere.config.decoding import Normalisation
-from rere.models.child_log_probs import edge_log_probs, ragged_arange
+from rere.models.child_log_probs import child_log_probs, ragged_arange
 from rere.models.lookahead import Ahead, with_below
-from rere.models.packed_batch import KeyValueStore, TokenForest
+from rere.models.packed_batch import KVCache, PackedBatch
 from rere.models.prefix_cache import PrefixCache
 from rere.models.tree_attention import TreeModel
 
-NEVER = -torch.inf
+NEG_INF = -torch.inf
 
 
 @dataclass
@@ -93,10 +93,10 @@ class TreeDecoder:
         self.lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
         self.longest = int(self.lengths.max())
         model.require_room(self.longest + trie.max_length)
-        self.seen, self.unseen = (torch.tensor(value, dtype=model.dtype, device=model.device) for value in (0, NEVER))
+        self.seen, self.unseen = (torch.tensor(value, dtype=model.dtype, device=model.device) for value in (0, NEG_INF))
         # Room for every branch's whole way, or as much again as the prompts take; the store grows when more is needed.
         room = width * (trie.max_length if normalisation == "vocab" else 4)
-        self.store = KeyValueStore(len(prompts), self.longest + min(room, self.longest + 4 * width))
+        self.store = KVCache(len(prompts), self.longest + min(room, self.longest + 4 * width))
         self.live = self._prefill(prompts)
 
     def _prefill(self, prompts: Sequence[Sequence[int]]) -> Branches:
@@ -112,9 +112,11 @@ class TreeDecoder:
             mask = torch.where(torch.arange(self.longest, device=device) > ends[:, :, None], self.unseen, self.seen)
             mask = mask[:, None]
         place = row * self.store.capacity + slot
-        forest = TokenForest(row, column, count, int(column.max()) + 1, mask, self.store, place, self.longest)
+        packed_batch = PackedBatch(row, column, count, int(column.max()) + 1, mask, self.store, place, self.longest)
         self.slot_positions = torch.arange(self.longest, device=device).expand(count, -1)  # of every slot so far
-        hidden = self.model.hidden(tokens, slot, forest, self.slot_positions)[torch.cumsum(self.lengths - first, 0) - 1]
+        hidden = self.model.hidden(tokens, slot, packed_batch, self.slot_positions)[
+            torch.cumsum(self.lengths - first, 0) - 1
+        ]
         if self.prefixes is not None:
             self.prefixes.keep(prompts, self.store)
         self.forwarded, self.required = len(tokens), int(self.lengths.sum())
@@ -128,7 +130,7 @@ class TreeDecoder:
         self.edge_scores = torch.zeros(1, dtype=_precision(self.model.dtype), device=device)  # entry 0: a certain edge
         self.ahead, self.depth = Ahead(self.trie), 0
         begin = self._keep_scores(hidden, torch.full((count,), ROOT, device=device))
-        score = torch.full((count, self.width), NEVER, device=device)
+        score = torch.full((count, self.width), NEG_INF, device=device)
         score[:, 0] = 0.0
         node = torch.full((count, self.width), ROOT, device=device)
         return Branches(score, node, begin[:, None].expand(-1, self.width))
@@ -137,7 +139,7 @@ class TreeDecoder:
         """Every edge that leaves a live branch."""
         live, trie = self.live, self.trie
         node = live.node.view(-1)
-        counts = trie.child_count[node].mul_(live.score.view(-1) > NEVER)
+        counts = trie.child_count[node].mul_(live.score.view(-1) > NEG_INF)
         source = torch.repeat_interleave(counts)
         begin = torch.cumsum(counts, 0).sub_(counts)
         place = live.cursor.reshape(-1).sub(begin)[source].add_(torch.arange(source.shape[0], device=source.device))
@@ -150,7 +152,7 @@ class TreeDecoder:
             score: (P, K) of each new branch, -inf for none; node: (P, K) its node.
         """
         self.depth += 1
-        fresh = score > NEVER
+        fresh = score > NEG_INF
         cursor = torch.zeros_like(node)
         if self.normalisation == "trie":  # a settled branch's edges are certain
             fresh &= self.trie.leaves_below(node) > 1
@@ -206,12 +208,12 @@ class TreeDecoder:
 
         self.store.reserve(used + most)
         place = (row * self.store.capacity).add_(column).add_(used)
-        forest = TokenForest(row, column, prompts, most, mask, self.store, place, used + most)
+        packed_batch = PackedBatch(row, column, prompts, most, mask, self.store, place, used + most)
         positions = self.lengths[row].add_(trie.depth[node]).sub_(1)
         if self.model.windowed:
             fresh = positions.new_zeros((prompts, most)).index_put((row, column), positions)
             self.slot_positions = torch.cat([self.slot_positions, fresh], 1)
-        hidden = self.model.hidden(trie.token[node], positions, forest, self.slot_positions)
+        hidden = self.model.hidden(trie.token[node], positions, packed_batch, self.slot_positions)
         self.forwarded += node.shape[0]
 
         cursors = self._keep_scores(hidden, node)
@@ -230,9 +232,9 @@ class TreeDecoder:
         if self.normalisation == "trie":  # an only child is certain
             several = counts > 1
             scores, forks = self.edge_scores.new_zeros(source.shape[0]), several[source]
-            scores[forks] = edge_log_probs(self.model.head, hidden[several], tokens[forks], counts[several], "trie")
+            scores[forks] = child_log_probs(self.model.head, hidden[several], tokens[forks], counts[several], "trie")
         else:
-            scores = edge_log_probs(self.model.head, hidden, tokens, counts, "vocab")
+            scores = child_log_probs(self.model.head, hidden, tokens, counts, "vocab")
         # Scores from before are still wanted where a branch is among tokens that were run along.
         before = self.edge_scores if self.ahead else self.edge_scores[:1]
         self.edge_scores = torch.cat([before, scores])

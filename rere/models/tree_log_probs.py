@@ -18,8 +18,8 @@ from torch import nn
 
 from rere.catalog.trie import ROOT, TokenTrie
 from rere.config.decoding import Normalisation
-from rere.models.child_log_probs import edge_log_probs, ragged_arange
-from rere.models.packed_batch import TokenForest
+from rere.models.child_log_probs import child_log_probs, ragged_arange
+from rere.models.packed_batch import PackedBatch
 from rere.models.tree_attention import TreeModel
 
 
@@ -27,13 +27,13 @@ from rere.models.tree_attention import TreeModel
 class GroupTree:
     """The prefix trees of P groups, ready to be scored by any weights of one model.
 
-    forest, tokens (N,), positions (N,): the packed forward
+    packed_batch, tokens (N,), positions (N,): the packed forward
     hidden_at: (R,) packed place of the hidden state that each scored row of edges continues
     edge_tokens: (E,), edge_counts: (R,): edges of these rows, of which `edge_picked` (U,) are candidates'
     path: (P, G, L) place in the U picked edges of each candidate's tokens; mask: (P, G, L) where there is one
     """
 
-    forest: TokenForest
+    packed_batch: PackedBatch
     tokens: torch.Tensor
     positions: torch.Tensor
     hidden_at: torch.Tensor
@@ -77,7 +77,7 @@ def group_tree(
     above = torch.searchsorted(keys, row * trie.nodes + parent)  # place of the parent; meaningless under the root
     parent_column = torch.where(parent == ROOT, lengths[row] - 1, column[above.clamp(max=len(keys) - 1)])
 
-    tokens, positions, forest = _pack(trie, prompts, lengths, fed, row, node, column, parent, above, dtype)
+    tokens, positions, packed_batch = _pack(trie, prompts, lengths, fed, row, node, column, parent, above, dtype)
     scored = trie.child_count[parent] > 1 if normalisation == "trie" else torch.ones_like(open_below)
     _, family = torch.unique_consecutive(row[scored] * trie.nodes + parent[scored], return_inverse=True)
     first = torch.zeros(int(family.max()) + 1 if len(family) else 0, dtype=torch.int64, device=device)
@@ -97,7 +97,7 @@ def group_tree(
     by_candidate = torch.full_like(path, -1)
     by_candidate[path >= 0] = position[place]
     return GroupTree(
-        forest,
+        packed_batch,
         tokens,
         positions,
         hidden_at,
@@ -132,7 +132,7 @@ def _pack(
     parent: torch.Tensor,
     above: torch.Tensor,
     dtype: torch.dtype,
-) -> tuple[torch.Tensor, torch.Tensor, TokenForest]:
+) -> tuple[torch.Tensor, torch.Tensor, PackedBatch]:
     """The packed forward: prompt tokens, then fed nodes, row after row; and who sees whom."""
     device, count = row.device, len(prompts)
     widths = lengths + fed
@@ -159,8 +159,8 @@ def _pack(
             sees[row[at], column[at]] = inherited
         sees[row[at], column[at], column[at]] = True
     mask = torch.zeros(sees.shape, dtype=dtype, device=device).masked_fill(~sees, -torch.inf)
-    forest = TokenForest(grid_row, grid_column, count, width, mask[:, None])
-    return tokens, positions, forest
+    packed_batch = PackedBatch(grid_row, grid_column, count, width, mask[:, None])
+    return tokens, positions, packed_batch
 
 
 class TreeLogProbs(nn.Module):
@@ -175,6 +175,6 @@ class TreeLogProbs(nn.Module):
         """(P, G, L) log-probability of each candidate's tokens; 0 where the mask is False."""
         if not len(tree.edge_counts):  # one item in the catalogue: nothing is ever decided
             return torch.zeros(tree.mask.shape, device=tree.tokens.device)
-        hidden = self.tree_model.hidden(tree.tokens, tree.positions, tree.forest)[tree.hidden_at]
-        edges = edge_log_probs(self.tree_model.head, hidden, tree.edge_tokens, tree.edge_counts, tree.normalisation)
+        hidden = self.tree_model.hidden(tree.tokens, tree.positions, tree.packed_batch)[tree.hidden_at]
+        edges = child_log_probs(self.tree_model.head, hidden, tree.edge_tokens, tree.edge_counts, tree.normalisation)
         return torch.where(tree.mask, edges[tree.edge_picked][tree.path], 0.0)

@@ -14,7 +14,7 @@ import numpy as np
 from rere.recommenders.base import Ranking, Recommender
 
 
-class ForeignRecommender:
+class CrossCatalogRecommender:
     """A recommender over `theirs`, asked and answering in the indices of `ours`.
 
     Args:

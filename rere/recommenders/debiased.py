@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from rere.decoding.beam import beam_search
-from rere.decoding.item_prior import Guide, node_log_mass
+from rere.decoding.item_prior import ItemPrior, node_log_mass
 from rere.errors import RereError
 from rere.recommenders.base import Ranking, Recommender
 from rere.recommenders.generative import GenerativeRecommender, rank_in_batches
@@ -53,9 +53,9 @@ class DebiasedRecommender:
 
         def search(places: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
             opinion = item_log_probs(self.assistant, [histories[place] for place in places], trie.items)
-            guide = Guide(node_log_mass(trie, opinion.to(model.device)), self.weight)
+            item_prior = ItemPrior(node_log_mass(trie, opinion.to(model.device)), self.weight)
             own = [prompts[place] for place in places]
-            found = beam_search(model, trie, own, width, self.generative.normalisation, guide)
+            found = beam_search(model, trie, own, width, self.generative.normalisation, item_prior)
             return found.items, found.scores
 
         return rank_in_batches(f"{self.name}: beam search", prompts, k, self.generative.batch_prompts, search)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from rere.config.evaluation import EvaluationConfig
 from rere.config.promotion import GateConfig
 from rere.data.validation_report import Check as DataCheck
-from rere.data.validation_report import Moved
+from rere.data.validation_report import DriftRow
 from rere.evaluation.evaluator import compare, paired, summarise
 from rere.evaluation.gate import Verdict
 from rere.evaluation.metrics import row_metric
@@ -64,7 +64,7 @@ class ReviewInputs:
     titles: list[str]
     histories: list[list[int]]
     validation: list[DataCheck]
-    drift: tuple[Moved, ...]
+    drift: tuple[DriftRow, ...]
     curves: Mapping[str, list[dict[str, float]]]
     cost: list[tuple[str, str]]
     lineage: Mapping[str, Any]

@@ -179,7 +179,7 @@ class PolicyRun(ABC, Generic[Config]):
             self.micro_step(micro[distributed.part(len(micro))], len(rows), tally)
         distributed.sum_gradients(trainable(self.model).values())
         tally = distributed.total_of(tally)
-        norm = torch.nn.utils.clip_grad_norm_(trainable(self.model).values(), self.config.clip_gradient)
+        norm = torch.nn.utils.clip_grad_norm_(trainable(self.model).values(), self.config.max_grad_norm)
         if not torch.isfinite(norm):
             raise RereError(
                 "a finite gradient", f"{float(norm)} at update {self.update + 1}", "lower the learning rate"

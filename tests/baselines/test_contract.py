@@ -13,7 +13,7 @@ from rere.config.recommenders import CaserConfig, EASEConfig, GRU4RecConfig, SAS
 from rere.models.backbone import load_model
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.base import Recommender
-from rere.recommenders.cross_catalog import ForeignRecommender
+from rere.recommenders.cross_catalog import CrossCatalogRecommender
 from rere.recommenders.debiased import DebiasedRecommender
 from rere.recommenders.ease import fit_ease
 from rere.recommenders.generative import GenerativeRecommender
@@ -68,7 +68,7 @@ def debiased(catalog: CatalogIndex) -> Recommender:
 
 
 def foreign(catalog: CatalogIndex) -> Recommender:
-    return ForeignRecommender(popularity(catalog), catalog.item_ids, catalog.item_ids)
+    return CrossCatalogRecommender(popularity(catalog), catalog.item_ids, catalog.item_ids)
 
 
 MAKERS = [popularity, ease, sasrec, gru4rec, caser, generative, semantic_ids, debiased, foreign]

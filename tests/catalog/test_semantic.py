@@ -203,7 +203,7 @@ QUICK = SFTConfig(epochs=15, learning_rate=5e-3, batch_tokens=32, sequence_items
 RL = RLConfig(
     rewards=(RuleReward(), RankingReward()),
     loss="grpo",
-    group=4,
+    num_generations=4,
     prompts=16,
     updates=4,
     validate_every=2,

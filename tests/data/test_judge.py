@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ops.validation import run_suites as judge
+from ops.validation import run_suites
 from ops.validation.suites import interactions_suite, items_suite, windows_suite
 from rere.config.data import SplitConfig, ValidationConfig
 from rere.data import codes
@@ -41,7 +41,7 @@ def checks(dataset: Dataset, windows: Windows) -> list[Check]:
         items_suite(dataset, CONFIG),
         windows_suite(windows, dataset, CONFIG),
     ]
-    return judge.judge(suites, CONFIG.failing_rows)[0]
+    return run_suites.run_suites(suites, CONFIG.failing_rows)[0]
 
 
 @pytest.mark.parametrize("coded", [False, True], ids=["text", "categories"])
@@ -54,17 +54,17 @@ def test_parts_against_the_whole(coded: bool, monkeypatch: pytest.MonkeyPatch) -
     failed = {check.name for check in whole if not check.passed}
     assert {"enough users", "no repeated interaction", "item ids are unique", "row ids are unique"} <= failed
     assert len(failed) > 12
-    monkeypatch.setattr(judge, "BATCH_ROWS", 61)
+    monkeypatch.setattr(run_suites, "BATCH_ROWS", 61)
     monkeypatch.setattr(codes, "BATCH_ROWS", 40)
     assert checks(dataset, windows) == whole
 
 
 def test_a_single_bad_row_in_a_late_part_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge, "BATCH_ROWS", 30)
+    monkeypatch.setattr(run_suites, "BATCH_ROWS", 30)
     dataset = random_dataset(0)
     last = len(dataset.interactions) - 1
     dataset.interactions.loc[last, "timestamp"] = 7
-    found, raw = judge.judge([interactions_suite(dataset, CONFIG)], 5)
+    found, raw = run_suites.run_suites([interactions_suite(dataset, CONFIG)], 5)
     late = next(check for check in found if check.name == "times in range")
     assert (late.passed, late.failing, [row.row for row in late.rows]) == (False, 1, [last])
     assert late.observed == f"1 failing row of {last + 1:,}"

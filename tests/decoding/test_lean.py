@@ -8,8 +8,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
 from rere.errors import RereError
-from rere.models.fast_llama import LeanBody
-from rere.models.packed_batch import KeyValueStore, TokenForest
+from rere.models.fast_llama import FastLlama
+from rere.models.packed_batch import KVCache, PackedBatch
 from rere.models.tree_attention import TreeModel
 from tests.decoding.test_beam import tiny_model
 
@@ -25,11 +25,11 @@ def grouped(config: type, **options: object) -> TreeModel:
     return TreeModel(model)
 
 
-def packed(lengths: list[int], generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, TokenForest]:
+def packed(lengths: list[int], generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, PackedBatch]:
     rows = torch.cat([torch.full((n,), row) for row, n in enumerate(lengths)])
     columns = torch.cat([torch.arange(n) for n in lengths])
-    forest = TokenForest(rows, columns, len(lengths), max(lengths))
-    return torch.randint(3, 40, (sum(lengths),), generator=generator), columns, forest
+    packed_batch = PackedBatch(rows, columns, len(lengths), max(lengths))
+    return torch.randint(3, 40, (sum(lengths),), generator=generator), columns, packed_batch
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -49,45 +49,45 @@ def test_same_hidden_states_as_the_models_own_forward(config, options, dtype):
     assert model.lean is not None
     generator = torch.Generator().manual_seed(1)
     for lengths in ([5, 1, 9], [4, 4], [30]):  # ragged, even, and further than any position before
-        tokens, positions, forest = packed(lengths, generator)
-        expected = model._stock(tokens, positions, forest)
-        torch.testing.assert_close(model.lean(tokens, positions, forest), expected, atol=1e-5, rtol=1e-5)
+        tokens, positions, packed_batch = packed(lengths, generator)
+        expected = model._stock(tokens, positions, packed_batch)
+        torch.testing.assert_close(model.lean(tokens, positions, packed_batch), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_trained_weights_are_seen():
     model = grouped(Qwen2Config)
-    tokens, positions, forest = packed([6], torch.Generator().manual_seed(2))
+    tokens, positions, packed_batch = packed([6], torch.Generator().manual_seed(2))
     with torch.no_grad():
-        before = model.hidden(tokens, positions, forest)
+        before = model.hidden(tokens, positions, packed_batch)
         for weight in model.model.parameters():
             weight.data = weight.data + 0.1  # a new tensor, as `Reference.in_place` puts in
-        after = model.hidden(tokens, positions, forest)
-        torch.testing.assert_close(after, model._stock(tokens, positions, forest), atol=1e-5, rtol=1e-5)
+        after = model.hidden(tokens, positions, packed_batch)
+        torch.testing.assert_close(after, model._stock(tokens, positions, packed_batch), atol=1e-5, rtol=1e-5)
     assert not torch.allclose(before, after)
 
 
 def test_only_inference_of_plain_models_takes_it(monkeypatch):
-    assert LeanBody.of(tiny_model("gemma").get_decoder()) is None
-    assert LeanBody.of(tiny_model("gpt2").get_decoder()) is None
+    assert FastLlama.of(tiny_model("gemma").get_decoder()) is None
+    assert FastLlama.of(tiny_model("gpt2").get_decoder()) is None
     adapted = get_peft_model(tiny_model("llama"), LoraConfig(r=2, target_modules=["q_proj"]))
     assert TreeModel(adapted).lean is None
     dynamic = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
     assert grouped(LlamaConfig, rope_parameters=dynamic).lean is None
     windowed = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0}
-    assert LeanBody.of(AutoModelForCausalLM.from_config(Qwen2Config(**windowed, **SMALL)).get_decoder()) is None
+    assert FastLlama.of(AutoModelForCausalLM.from_config(Qwen2Config(**windowed, **SMALL)).get_decoder()) is None
 
     model, asked = TreeModel(tiny_model("qwen2")), []
     monkeypatch.setattr(model, "lean", lambda *_: asked.append(True))
-    tokens, positions, forest = packed([3], torch.Generator().manual_seed(3))
-    assert model.hidden(tokens, positions, forest).requires_grad
+    tokens, positions, packed_batch = packed([3], torch.Generator().manual_seed(3))
+    assert model.hidden(tokens, positions, packed_batch).requires_grad
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        model.hidden(tokens, positions, forest)
+        model.hidden(tokens, positions, packed_batch)
     model.model.train()
     with torch.no_grad():
-        model.hidden(tokens, positions, forest)
+        model.hidden(tokens, positions, packed_batch)
         assert asked == []
         model.model.eval()
-        model.hidden(tokens, positions, forest)
+        model.hidden(tokens, positions, packed_batch)
     assert asked == [True]
 
 
@@ -95,13 +95,13 @@ SMALL = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 16, "num_hidd
 
 
 def test_a_forward_that_differs_is_refused(monkeypatch):
-    monkeypatch.setattr(LeanBody, "__call__", lambda self, tokens, *_: torch.ones(len(tokens), 16))
+    monkeypatch.setattr(FastLlama, "__call__", lambda self, tokens, *_: torch.ones(len(tokens), 16))
     with pytest.raises(RereError, match="logits that differ"):
         TreeModel(tiny_model("llama"))
 
 
 def test_a_store_that_grows_keeps_what_it_has():
-    store, generator = KeyValueStore(2, 3), torch.Generator().manual_seed(0)
+    store, generator = KVCache(2, 3), torch.Generator().manual_seed(0)
     first, second = torch.randn(4, 2, 5, generator=generator), torch.randn(2, 2, 5, generator=generator)
     store.write(0, torch.tensor([0, 1, 3, 4]), first, -first)  # slots 0 and 1 of both rows
     store.reserve(8)

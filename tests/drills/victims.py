@@ -33,7 +33,13 @@ from tests.drills.store import local_store
 
 SFT = SFTConfig(epochs=3, learning_rate=1e-2, batch_tokens=64, sequence_items=8)
 RL = RLConfig(
-    group=4, prompts=16, device_batch_prompts=16, updates=6, learning_rate=2e-3, validate_every=2, checkpoint_every=2
+    num_generations=4,
+    prompts=16,
+    device_batch_prompts=16,
+    updates=6,
+    learning_rate=2e-3,
+    validate_every=2,
+    checkpoint_every=2,
 )
 BREATH = 0.15  # seconds after each log record, so that there is time to be killed in
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rere.recommenders.base import Ranking
-from rere.recommenders.cross_catalog import ForeignRecommender
+from rere.recommenders.cross_catalog import CrossCatalogRecommender
 
 
 class Echo:
@@ -27,7 +27,7 @@ class Echo:
 def test_indices_are_translated_both_ways() -> None:
     theirs, ours = ["c", "gone", "a"], ["a", "b", "c"]  # they lack b, we lost `gone`
     echo = Echo()
-    foreign = ForeignRecommender(echo, theirs, ours)
+    foreign = CrossCatalogRecommender(echo, theirs, ours)
     ranking = foreign.recommend([[0, 1, 2], [1]], k=3)
     assert echo.asked == [[2, 0]]  # a, c in their indices; b left the history; the history [b] has nothing left
     assert ranking.items.tolist() == [[2, 0, -1], [-1, -1, -1]]  # c, a
@@ -37,6 +37,6 @@ def test_indices_are_translated_both_ways() -> None:
 
 def test_nothing_known_asks_nothing() -> None:
     echo = Echo()
-    ranking = ForeignRecommender(echo, ["x"], ["a"]).recommend([[0]], k=2)
+    ranking = CrossCatalogRecommender(echo, ["x"], ["a"]).recommend([[0]], k=2)
     assert echo.asked == []
     assert ranking.items.tolist() == [[-1, -1]]

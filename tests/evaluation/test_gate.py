@@ -9,7 +9,7 @@ import pytest
 from rere.config.promotion import GateConfig
 from rere.errors import RereError
 from rere.evaluation import gate
-from rere.evaluation.gate import Check, Circumstances, Side, Verdict
+from rere.evaluation.gate import CandidateMetrics, Check, GateContext, Verdict
 
 ROWS = 400
 CONFIG = GateConfig(
@@ -40,13 +40,13 @@ POPULARITY = results("popularity", 0.1)
 
 def side(
     results: pd.DataFrame, latency_ms: float | None = 5, mebibytes: float = 1, newest: int | None = 90 * DAY
-) -> Side:
-    return Side(results, latency_ms, mebibytes, newest)
+) -> CandidateMetrics:
+    return CandidateMetrics(results, latency_ms, mebibytes, newest)
 
 
 def verdict_of(
-    challenger: Side,
-    champion: Side | None = None,
+    challenger: CandidateMetrics,
+    champion: CandidateMetrics | None = None,
     config: GateConfig = CONFIG,
     marked: dict[str, range] | None = None,
     warnings: tuple[str, ...] = (),
@@ -55,8 +55,8 @@ def verdict_of(
 ) -> Verdict:
     places = {name: np.isin(np.arange(ROWS), rows) for name, rows in (marked or {}).items()}
     segments = pd.DataFrame(places, index=pd.Index(np.arange(ROWS), name="row_id"))
-    given = Circumstances(popularity, np.arange(1, 21), segments, warnings, faulty or {}, NOW)
-    return gate.judge(challenger, champion, given, config)
+    given = GateContext(popularity, np.arange(1, 21), segments, warnings, faulty or {}, NOW)
+    return gate.evaluate_gate(challenger, champion, given, config)
 
 
 def judge(

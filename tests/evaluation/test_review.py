@@ -12,7 +12,7 @@ import pytest
 
 from rere.config.promotion import GateConfig
 from rere.data.validation_report import Check as DataCheck
-from rere.data.validation_report import FailingRow, Moved
+from rere.data.validation_report import DriftRow, FailingRow
 from rere.errors import RereError
 from rere.evaluation.gate import Check, Verdict
 from rere.reporting.review import REGRESSIONS, USERS, ReviewInputs, render_review
@@ -56,8 +56,8 @@ def inputs(challenger: pd.DataFrame | None = None) -> ReviewInputs:
         histories=[[n % ITEMS for n in range(row, row + 1 + row % 13)] for row in range(ROWS)],
         validation=[warned],
         drift=(
-            Moved(metric="interactions", previous=90_000, current=100_000, psi=None),
-            Moved(metric="user activity (mean)", previous=99.5, current=104.25, psi=0.0123),
+            DriftRow(metric="interactions", previous=90_000, current=100_000, psi=None),
+            DriftRow(metric="user activity (mean)", previous=99.5, current=104.25, psi=0.0123),
         ),
         curves=curves(),
         cost=[("SFT training", "12 s")],

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from experiments import cells, report, run
-from experiments.cells import Cell, Made
-from experiments.lab import Lab, name_of
-from experiments.worlds import World
+from experiments.cells import Cell, TrainedModel
+from experiments.lab import Runner, name_of
+from experiments.worlds import ExperimentData
 from rere.config.catalog import IndexConfig
 from rere.config.decoding import Normalisation
 from rere.config.rl import RLConfig
@@ -26,7 +26,7 @@ SFT = SFTConfig(epochs=1, batch_tokens=64, sequence_items=8)
 
 
 @pytest.fixture
-def world(world_items: pd.DataFrame, world_windows: Windows) -> World:
+def world(world_items: pd.DataFrame, world_windows: Windows) -> ExperimentData:
     rows = world_windows.table
     events = pd.DataFrame(
         {
@@ -37,7 +37,7 @@ def world(world_items: pd.DataFrame, world_windows: Windows) -> World:
         }
     )
     facts = IngestReport(source="test", source_sha256={}, read={}, dropped={}, kept={})
-    return World("small", Dataset(events, world_items, facts), world_windows)
+    return ExperimentData("small", Dataset(events, world_items, facts), world_windows)
 
 
 class Always:
@@ -52,44 +52,44 @@ class Always:
         return Ranking(items, np.where(items >= 0, 0.0, -np.inf).astype(np.float32))
 
 
-def test_a_finished_cell_is_not_run_again(world: World, tmp_path: Path) -> None:
+def test_a_finished_cell_is_not_run_again(world: ExperimentData, tmp_path: Path) -> None:
     calls = []
 
-    def make(lab: Lab, judged: Normalisation) -> Made:
+    def make(lab: Runner, judged: Normalisation) -> TrainedModel:
         calls.append(lab.seed)
-        return Made(Popularity.fit(lab.world.sequences, len(lab.world.item_index)), 1.5, 10.0)
+        return TrainedModel(Popularity.fit(lab.world.sequences, len(lab.world.item_index)), 1.5, 10.0)
 
     for _ in range(2):
-        run.run_cell(Lab(world, 0, tmp_path), Cell("Popularity", make), tmp_path)
-    run.run_cell(Lab(world, 1, tmp_path), Cell("Popularity", make), tmp_path)
+        run.run_cell(Runner(world, 0, tmp_path), Cell("Popularity", make), tmp_path)
+    run.run_cell(Runner(world, 1, tmp_path), Cell("Popularity", make), tmp_path)
     assert calls == [0, 1]
-    run.run_cell(Lab(world, 1, tmp_path), Cell("Popularity", make, judged="vocab"), tmp_path)
+    run.run_cell(Runner(world, 1, tmp_path), Cell("Popularity", make, judged="vocab"), tmp_path)
     assert calls == [0, 1, 1]  # judged under another normalisation: not the same result
 
 
-def test_equal_settings_share_a_training_and_others_do_not(world: World, tmp_path: Path) -> None:
-    lab = Lab(world, 0, tmp_path)
+def test_equal_settings_share_a_training_and_others_do_not(world: ExperimentData, tmp_path: Path) -> None:
+    lab = Runner(world, 0, tmp_path)
     first = lab.tuned(INDEX, SFT)
     written = (first.path / "manifest.json").stat().st_mtime_ns
     assert lab.tuned(INDEX, SFT).path == first.path
     assert (first.path / "manifest.json").stat().st_mtime_ns == written
-    rl = RLConfig(updates=1, prompts=4, group=2, rewards=({"type": "rule"},))
+    rl = RLConfig(updates=1, prompts=4, num_generations=2, rewards=({"type": "rule"},))
     assert lab.reinforced(INDEX, SFT, rl, "sasrec").path != first.path
-    assert name_of("rl", rl) != name_of("rl", rl.model_copy(update={"kl": 0.5}))
+    assert name_of("rl", rl) != name_of("rl", rl.model_copy(update={"beta": 0.5}))
 
 
 def test_the_table_averages_seeds_and_compares_row_by_row(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: ExperimentData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = [
-        Cell("SFT", lambda lab, _: Made(Always(lab.seed))),
-        Cell("other", lambda lab, _: Made(Always(lab.seed + 2))),
+        Cell("SFT", lambda lab, _: TrainedModel(Always(lab.seed))),
+        Cell("other", lambda lab, _: TrainedModel(Always(lab.seed + 2))),
     ]
     monkeypatch.setitem(cells.STUDIES, "main", study)
     monkeypatch.setattr(report, "load", lambda name: world)
     for seed in (0, 1):
         for cell in study:
-            run.run_cell(Lab(world, seed, tmp_path), cell, tmp_path)
+            run.run_cell(Runner(world, seed, tmp_path), cell, tmp_path)
     found = report.table(tmp_path, "small", "main").set_index("model")
     targets = np.array(world.rows("test")[1])
     share = [(targets == item).mean() for item in range(4)]  # hits at rank 1 count 1
@@ -101,19 +101,21 @@ def test_the_table_averages_seeds_and_compares_row_by_row(
     assert "| other |" in text
 
 
-def test_a_table_holds_one_normalisation(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_holds_one_normalisation(
+    world: ExperimentData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever a model was trained under: equal weights must get equal numbers."""
     for study in cells.STUDIES.values():
         assert len({cell.judged for cell in study}) == 1
-    lab, rl = Lab(world, 0, tmp_path), RLConfig(updates=1, prompts=4, group=2, rewards=({"type": "rule"},))
+    lab, rl = Runner(world, 0, tmp_path), RLConfig(updates=1, prompts=4, num_generations=2, rewards=({"type": "rule"},))
     made = [
         cells.tuned(INDEX, SFT)(lab, "trie"),
         cells.reinforced(rl, INDEX, SFT, normalisation="vocab")(lab, "trie"),
         cells.reinforced(rl, INDEX, SFT, normalisation="trie")(lab, "trie"),
     ]
     assert {each.recommender.normalisation for each in made} == {"trie"}
-    monkeypatch.setitem(cells.STUDIES, "main", [Cell("SFT", lambda lab, _: Made(Always(0)))])
-    run.run_cell(lab, Cell("SFT", lambda lab, _: Made(Always(0)), judged="vocab"), tmp_path)
+    monkeypatch.setitem(cells.STUDIES, "main", [Cell("SFT", lambda lab, _: TrainedModel(Always(0)))])
+    run.run_cell(lab, Cell("SFT", lambda lab, _: TrainedModel(Always(0)), judged="vocab"), tmp_path)
     monkeypatch.setattr(report, "load", lambda name: world)
     assert report.table(tmp_path, "small", "main").empty  # what was judged otherwise is no part of it
 

@@ -102,7 +102,8 @@ def test_the_configurations_that_come_along_are_sound() -> None:
     ("settings", "message"),
     [
         ({"sft": {"epochs": -1}}, r"sft\.epochs: Input should be greater than or equal to 0 \(got -1\)"),
-        ({"rl": {"grup": 4}}, r"rl\.grup: no such setting \(did you mean `group`\?\)"),
+        ({"rl": {"max_grad_nrm": 4}}, r"rl\.max_grad_nrm: no such setting \(did you mean `max_grad_norm`\?\)"),
+        ({"rl": {"group": 4}}, r"rl\.group: is called `num_generations` now"),
         ({"data": {"source": {"type": "tables", "items": "i.csv"}}}, r"data\.source\.tables\.interactions: Field req"),
         ({"evaluation": {"ks": [50], "beams": 20}}, r"beams \(20\) must be at least the largest k \(50\)"),
     ],

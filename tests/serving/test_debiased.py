@@ -10,7 +10,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from rere.catalog.index import CatalogIndex
 from rere.catalog.trie import build_trie
 from rere.decoding.beam import beam_search
-from rere.decoding.item_prior import Guide, node_log_mass
+from rere.decoding.item_prior import ItemPrior, node_log_mass
 from rere.errors import RereError
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.base import Ranking, Recommender
@@ -36,7 +36,7 @@ def recommender(world_catalog: CatalogIndex) -> Recommender:
     return DebiasedRecommender(generative(world_catalog), sasrec(world_catalog), weight=0.4)
 
 
-def opinions(prompts: int, items: int, seed: int = 0) -> torch.Tensor:
+def teacher_log_probs(prompts: int, items: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return (3 * torch.randn((prompts, items), generator=generator, dtype=torch.float64)).log_softmax(1)
 
@@ -47,11 +47,11 @@ def test_a_wide_beam_agrees_with_exhaustive_enumeration(normalisation, weight):
     model = tiny_model("qwen2", seed=3)
     items = all_sequences((5, 6, 7), (1, 2, 3), END)  # 39 items
     prompts = random_prompts(4, torch.Generator().manual_seed(2))
-    opinion, trie = opinions(4, len(items)), build_trie(items)
+    opinion, trie = teacher_log_probs(4, len(items)), build_trie(items)
     plain = torch.stack([score_all_items(model, items, prompt, normalisation) for prompt in prompts])
     expected, order = ((1 - weight) * plain + weight * opinion).sort(descending=True)
-    guide = Guide(node_log_mass(trie, opinion), weight)
-    found = beam_search(TreeModel(model), trie, prompts, len(items), normalisation, guide)
+    item_prior = ItemPrior(node_log_mass(trie, opinion), weight)
+    found = beam_search(TreeModel(model), trie, prompts, len(items), normalisation, item_prior)
     assert found.items.tolist() == order.tolist()
     torch.testing.assert_close(found.scores.double(), expected, atol=1e-4, rtol=0)
 
@@ -85,8 +85,8 @@ def test_a_narrow_beam_is_guided_as_stock_generate_would_be(normalisation):
     generator = torch.Generator().manual_seed(1)
     model, beams, weight = tiny_model("llama"), 4, 0.5
     items, prompts = random_items(60, generator), random_prompts(8, generator)
-    opinion, trie = opinions(8, len(items)), build_trie(items)
-    guide = Guide(node_log_mass(trie, opinion), weight)
+    opinion, trie = teacher_log_probs(8, len(items)), build_trie(items)
+    item_prior = ItemPrior(node_log_mass(trie, opinion), weight)
     place = {tuple(item): n for n, item in enumerate(items)}
     expected = []
     for row, prompt in enumerate(prompts):
@@ -107,7 +107,9 @@ def test_a_narrow_beam_is_guided_as_stock_generate_would_be(normalisation):
         answers = [tokens[len(prompt) :] for tokens in out.sequences.tolist()]
         expected.append([place[tuple(answer[: answer.index(END) + 1])] for answer in answers])
         torch.testing.assert_close(
-            beam_search(TreeModel(model), trie, [prompt], beams, normalisation, Guide(guide.log_mass[[row]], weight))
+            beam_search(
+                TreeModel(model), trie, [prompt], beams, normalisation, ItemPrior(item_prior.log_mass[[row]], weight)
+            )
             .scores[0]
             .sort()
             .values,
@@ -115,7 +117,7 @@ def test_a_narrow_beam_is_guided_as_stock_generate_would_be(normalisation):
             atol=1e-3,
             rtol=0,
         )
-    found = beam_search(TreeModel(model), trie, prompts, beams, normalisation, guide)
+    found = beam_search(TreeModel(model), trie, prompts, beams, normalisation, item_prior)
     assert found.items.tolist() == expected
     assert beam_search(TreeModel(model), trie, prompts, beams, normalisation).items.tolist() != expected
 

@@ -30,7 +30,13 @@ from tests.conftest import TINY
 # Five rows an update and two a forward, 60 prompts in updates of 16 with forwards of 5: nothing divides evenly.
 SFT = SFTConfig(epochs=3, learning_rate=2e-3, batch_tokens=35, device_batch_rows=3, sequence_items=8)
 RL = RLConfig(
-    group=4, prompts=16, device_batch_prompts=5, updates=6, learning_rate=2e-3, validate_every=3, checkpoint_every=2
+    num_generations=4,
+    prompts=16,
+    device_batch_prompts=5,
+    updates=6,
+    learning_rate=2e-3,
+    validate_every=3,
+    checkpoint_every=2,
 )
 EVALUATION = EvaluationConfig(beams=10, batch_prompts=9)
 

@@ -24,7 +24,7 @@ from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 
 QUICK = RLConfig(  # the paper's choices, small
-    group=4,
+    num_generations=4,
     prompts=16,
     device_batch_prompts=8,
     updates=6,
@@ -151,7 +151,7 @@ def test_the_truth_gives_every_group_a_signal(start, world_windows, world_catalo
         config = QUICK.model_copy(update={"ground_truth": choice, "updates": 2, "rewards": (RuleReward(),)})
         checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path / choice, lambda *_: None)
         records = [record for record in checkpoint.curves() if "reward" in record]
-        silent[choice] = [record["groups_without_signal"] for record in records]
+        silent[choice] = [record["frac_reward_zero_std"] for record in records]
         assert all(record["groups_with_hit"] < 1 for record in records)  # hits are counted before the truth is added
     assert all(share > 0 for share in silent["off"])
     assert silent["add"] == [0, 0]
@@ -169,7 +169,13 @@ def test_mpo_learns_its_teacher(start, world_windows, world_catalog, tmp_path):
             return Ranking(np.tile(order, (len(histories), 1)), np.tile(scores, (len(histories), 1)))
 
     config = QUICK.model_copy(
-        update={"group": 24, "rewards": (CollaborativeReward(scale="log"),), "loss": "mpo", "keep": "last", "kl": 0.0}
+        update={
+            "num_generations": 24,
+            "rewards": (CollaborativeReward(scale="log"),),
+            "loss": "mpo",
+            "keep": "last",
+            "beta": 0.0,
+        }
         | {"updates": 30, "epochs": 5, "learning_rate": 1e-2, "validate_every": 30}
     )
     checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None, Star())

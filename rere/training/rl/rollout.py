@@ -52,15 +52,16 @@ def rollout(
     if config.generation == "unconstrained":
         assert end is not None
         assert not isinstance(config.sampling, Dynamic)  # the settings refuse it
-        free = generate_freely(model, trie, end, prompts, config.group, config.sampling, seed)
+        free = generate_freely(model, trie, end, prompts, config.num_generations, config.sampling, seed)
         return Rollout(free.candidates, free.items, free.trie, free.forwarded)
     if isinstance(config.sampling, Beam):
-        found = beam_search(model, trie, prompts, config.group, config.normalisation)
+        found = beam_search(model, trie, prompts, config.num_generations, config.normalisation)
         return Rollout(found.items, found.items, trie, found.forwarded)
     generator = torch.Generator().manual_seed(seed)
     if isinstance(config.sampling, Multinomial):
-        sample = sample_items(model, trie, prompts, config.group, generator)
+        sample = sample_items(model, trie, prompts, config.num_generations, generator)
         return Rollout(sample.items, sample.items, trie, sample.forwarded)
-    sample = sample_items(model, trie, prompts, math.ceil(config.sampling.oversample * config.group), generator)
-    items = dynamic_group(sample.items, targets, config.group)
+    drawn = math.ceil(config.sampling.oversample * config.num_generations)
+    sample = sample_items(model, trie, prompts, drawn, generator)
+    items = dynamic_group(sample.items, targets, config.num_generations)
     return Rollout(items, items, trie, sample.forwarded)

@@ -113,8 +113,8 @@ class _Run(PolicyRun[RLConfig]):
                 self.vectors = torch.from_numpy(vectors).to(self.tree_model.device)
 
     def after_update(self) -> None:
-        if self.update % self.config.reference_sync_updates == 0:
-            self.reference.sync(self.config.reference_mixup)
+        if self.update % self.config.ref_model_sync_steps == 0:
+            self.reference.sync(self.config.ref_model_mixup_alpha)
 
     def micro_step(self, rows: np.ndarray, count: int, tally: Tally) -> None:
         if not len(rows):
@@ -128,7 +128,7 @@ class _Run(PolicyRun[RLConfig]):
             found = rollout(self.tree_model, self.trie, prompts, targets, config, seed, self.end)
         candidates, items = found.candidates, found.items
         reached = (items == targets[:, None]).any(1)
-        opinions = self._opinions(rows) if config.asks_teacher else None
+        teacher_log_probs = self._teacher_log_probs(rows) if config.asks_teacher else None
         if config.ground_truth == "add":
             candidates = items = with_targets(items, targets)
         tree = group_tree(found.trie, prompts, candidates, config.normalisation, self.tree_model.dtype)
@@ -139,14 +139,14 @@ class _Run(PolicyRun[RLConfig]):
             policy = self.scorer(tree)
         counts = _over_processes(Counts.of(tree.mask), _written(found), tally)
         valid = candidates >= 0
-        group = self._group(rows, items, valid, targets, policy.detach().sum(2), opinions)
+        group = self._group(rows, items, valid, targets, policy.detach().sum(2), teacher_log_probs)
         reward = total_reward(config.rewards, group)
         advantages = group_advantages(reward, valid, config.advantage)
         divergence = k3(policy, reference) * tree.mask
         if config.loss == "mpo":
-            loss = mpo(policy, reference, tree.mask, reward, valid, config.kl * divergence, counts)
+            loss = mpo(policy, reference, tree.mask, reward, valid, config.beta * divergence, counts)
         else:
-            loss = LOSSES[config.loss](policy, tree.mask, advantages, config.kl * divergence, counts)
+            loss = LOSSES[config.loss](policy, tree.mask, advantages, config.beta * divergence, counts)
         loss = loss * counts.prompts / count
         loss.backward()
         tally["loss"] += float(loss.detach())
@@ -165,7 +165,7 @@ class _Run(PolicyRun[RLConfig]):
             "loss": tally["loss"],
             "reward": tally["reward"] / made,
             "groups_with_hit": tally["hits"] / count,
-            "groups_without_signal": tally["silent"] / count,
+            "frac_reward_zero_std": tally["silent"] / count,
             "kl": tally["kl"] / max(tally["scored"], 1.0),
             "diversity": tally["distinct"] / made,
             "invalid": tally["invalid"] / made,
@@ -179,7 +179,7 @@ class _Run(PolicyRun[RLConfig]):
         valid: torch.Tensor,
         targets: torch.Tensor,
         scores: torch.Tensor,
-        opinions: torch.Tensor | None,
+        teacher_log_probs: torch.Tensor | None,
     ) -> Group:
         return Group(
             items=items,
@@ -189,14 +189,14 @@ class _Run(PolicyRun[RLConfig]):
             valid=valid,
             similarity=None if self.vectors is None else _cosines(self.vectors, items, targets),
             teacher=None
-            if opinions is None
-            else opinions.gather(1, items.clamp(min=0)).masked_fill(items < 0, -torch.inf),
+            if teacher_log_probs is None
+            else teacher_log_probs.gather(1, items.clamp(min=0)).masked_fill(items < 0, -torch.inf),
             catalog=self.item_facts,
             histories=[self.histories[row] for row in rows],
             row_ids=self.row_ids[rows].tolist(),
         )
 
-    def _opinions(self, rows: np.ndarray) -> torch.Tensor:
+    def _teacher_log_probs(self, rows: np.ndarray) -> torch.Tensor:
         """(P, I) the teacher's log-probabilities of all items (nats)."""
         assert self.teacher is not None
         every = item_log_probs(self.teacher, [self.histories[row] for row in rows], self.trie.items)
