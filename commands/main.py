@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from rere.artifacts.manifest import writing
 from rere.config.base import ModelName
 from rere.errors import RereError
-from rere.project import project_root, use_project, use_stack
+from rere.project import use_project, use_stack, use_store
 
 WITHOUT_STACK = ("check", "validate")  # commands that read settings and data, and no registry
 LONGEST = 2_000  # characters of an argument: a reason is kept in a registry's tag
@@ -36,7 +36,7 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         assert command.callback is not None
         prepared = copy.copy(command)
-        prepared.callback = _after(project_root if module in WITHOUT_STACK else use_stack, command.callback)
+        prepared.callback = _after(use_store if module in WITHOUT_STACK else use_stack, command.callback)
         return prepared
 
     def invoke(self, context: click.Context) -> object:

@@ -84,6 +84,22 @@ def use_stack() -> Path:
     return root
 
 
+def use_store() -> Path:
+    """Take over the stack where there is one, and else keep ZenML's store in the project, for commands that need no stack.
+
+    ZenML opens, and makes, a store when it is imported. Any other store than the project's would be in the user's home,
+    and ZenML would then deactivate the project's stack. Returns the project's root.
+
+    Raises:
+        RereError: no project.
+    """
+    root = project_root()
+    own = {"ZENML_CONFIG_PATH": str(root / ".rere" / "zenml"), "ZENML_ANALYTICS_OPT_IN": "false"}
+    for name, value in (stack_environment(root) or own).items():
+        os.environ.setdefault(name, value)
+    return root
+
+
 def use_project(directory: Path) -> None:
     """Make this the project, whatever the environment says; RereError where it is none."""
     os.environ[VARIABLE] = str(directory.resolve())

@@ -9,7 +9,7 @@ import pytest
 
 from rere import project
 from rere.errors import RereError
-from rere.project import in_project, project_root, stack_environment, use_project, use_stack
+from rere.project import in_project, project_root, stack_environment, use_project, use_stack, use_store
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +79,23 @@ def test_a_project_without_a_stack_is_refused(tmp_path: Path, monkeypatch: pytes
     assert stack_environment(tmp_path) == {}
     with pytest.raises(RereError, match="make stack"):
         use_stack()
+
+
+def test_commands_without_a_stack_open_no_store_but_the_projects(
+    other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ZENML_CONFIG_PATH", "ZENML_ANALYTICS_OPT_IN"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    bare = tmp_path / "bare"
+    (bare / ".rere").mkdir(parents=True)
+    monkeypatch.chdir(bare)
+    assert use_store() == bare
+    assert os.environ["ZENML_CONFIG_PATH"] == str(bare / ".rere" / "zenml")
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    monkeypatch.chdir(other)
+    use_store()
+    assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:////it here"
 
 
 def test_the_file_of_a_name_lies_in_its_directory_whatever_the_name(tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""What the site's strict build can't see: links of pages outside it, and pages that the tree and the reference lack."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import ROOT
+
+OUTSIDE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+PACKAGES = sorted(path.parent.name for path in (ROOT / "rere").glob("*/__init__.py"))
+
+
+def anchors(page: Path) -> set[str]:
+    """Of a Markdown page's headings."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", OUTSIDE, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        if "://" in link:
+            continue
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+def test_the_tree_has_every_directory() -> None:
+    tree = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    top = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists() and path.name != "tests"}
+    shown = set(re.findall(r"^(\w+)/", tree, re.M)) | set(re.findall(r"^\w.*? (\w+)/ ", tree, re.M))
+    assert top - shown == set()
+    assert shown >= {"configs", "infra"}
+    assert set(PACKAGES) - set(re.findall(r"^  (\w+)/ ", tree, re.M)) == set()
+
+
+def test_the_reference_has_every_package() -> None:
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
+    shown = set(re.findall(r"^::: rere\.(\w+)", pages, re.M))
+    assert set(PACKAGES) - shown == set()
