@@ -85,7 +85,7 @@ def use_stack() -> Path:
 
 
 def use_store() -> Path:
-    """Take over the stack where there is one, and else keep ZenML's store in the project, for commands that need no stack.
+    """Take over the stack where there is one, else keep ZenML's store in the project: for commands that need no stack.
 
     ZenML opens, and makes, a store when it is imported. Any other store than the project's would be in the user's home,
     and ZenML would then deactivate the project's stack. Returns the project's root.
