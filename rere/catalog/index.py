@@ -32,8 +32,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from rere.artifacts.manifest import seal, verify
 from rere.catalog.tokenization import end_token, spell
 from rere.catalog.trie import TokenTrie, build_trie
+from rere.config.base import ColumnKind
 from rere.config.catalog import IndexConfig
-from rere.config.data import ColumnKind
 from rere.data.files import read_arrow, write_arrow
 from rere.errors import RereError
 from rere.models.backbone import SAFE, load_tokenizer

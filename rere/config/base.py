@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -27,6 +27,7 @@ def _model_name(text: str) -> str:
 
 
 ModelName = Annotated[str, AfterValidator(_model_name)]  # what MLflow, ZenML and file systems take
+ColumnKind = Literal["text", "number"]  # of a table's further columns
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 

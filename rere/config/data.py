@@ -8,7 +8,7 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from rere.config.base import ISODate, Settings
+from rere.config.base import ColumnKind, ISODate, Settings
 
 
 def _known_zone(name: str) -> str:
@@ -29,7 +29,6 @@ def _at_home(path: Path) -> Path:
 
 
 SourcePath = Annotated[Path, AfterValidator(_at_home)]
-ColumnKind = Literal["text", "number"]  # of a table's further columns
 
 
 class TableFormat(Settings):

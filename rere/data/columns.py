@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rere.config.data import ColumnKind
+from rere.config.base import ColumnKind
 from rere.errors import RereError
 
 EXACT_FLOATS = 2.0**53  # beyond, neighbouring whole numbers are one double

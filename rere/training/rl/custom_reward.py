@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import torch
 
-from rere.config.data import ColumnKind
+from rere.config.base import ColumnKind
 from rere.config.reading import meant
 from rere.errors import RereError
 from rere.project import project_root

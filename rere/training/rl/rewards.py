@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import torch
 
-from rere.config.data import ColumnKind
+from rere.config.base import ColumnKind
 from rere.config.rl import CollaborativeReward, CustomReward, Reward
 from rere.training.rl.custom_reward import custom_reward, try_reward
 from rere.training.rl.group import Group
