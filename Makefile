@@ -31,7 +31,7 @@ TOYS := $(if $(wildcard $(or $(RERE_TOYS_2013),../shared/data/amazon_toys_2013)/
 IN_STACK := source "$(ENVIRONMENT)" && export PATH="$(if $(filter /%,$(BIN)),,$(CURDIR)/)$(BIN):$$PATH" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock smollm2 stack demo retrain report dashboard mlflow serve test test-environment test-k8s image docs check lint format \
+.PHONY: help venv lock smollm2 stack demo retrain report dashboard mlflow pictures serve test test-environment test-k8s image docs check lint format \
   reproduce reproduce-quick clean
 
 help:  ## list the tasks
@@ -81,6 +81,9 @@ dashboard: stack $(SERVER_STAMP)  ## open the ZenML dashboard of this project's 
 
 mlflow: stack  ## open MLflow with this project's runs and models on port 5000 (Ctrl-C ends it)
 	$(IN_STACK) mlflow ui --backend-store-uri "$$MLFLOW_TRACKING_URI" --port 5000
+
+pictures: stack  ## make the pictures of README and docs from the last run (needs Chromium)
+	$(IN_STACK) python -m infra.pictures
 
 serve: stack  ## serve the champion on port 5001: page, API, /docs
 	$(IN_STACK) rere serve --alias champion --port 5001
