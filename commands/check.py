@@ -31,7 +31,8 @@ def command(config: Path, name: str) -> None:
     from importlib import import_module
 
     from pipelines.checked import settings_of
-    from pipelines.preflight import preflight, require_devices
+    from pipelines.devices import require_devices
+    from pipelines.preflight import preflight
     from rere.project import in_project
     from rere.training.check import check_backbone
 

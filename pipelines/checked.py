@@ -25,7 +25,9 @@ from zenml.pipelines.pipeline_definition import Pipeline
 
 from ops.runtime.unfinished import close_dead, running
 from pipelines.announce import announce
+from pipelines.devices import require_devices, stays_here
 from pipelines.quiet import quieten
+from pipelines.step_names import require_steps
 from rere.artifacts.manifest import disk_problem, writing
 from rere.config.reading import DOCUMENTATION, meant, read_yaml, settings_error, validated
 from rere.errors import RereError
@@ -54,7 +56,10 @@ class CheckedPipeline(Pipeline):
         with in_project(), writing(project_root() / ".rere"):
             _require_tracker()
             config = self._run_args.get("config_path")
-            announce(self, settings_of(self, Path(config)) if config else defaults_of(self))
+            settings = settings_of(self, Path(config)) if config else defaults_of(self)
+            if stays_here():
+                require_devices(settings)
+            announce(self, settings)
             for run in close_dead():
                 logging.getLogger(__name__).warning("%s was killed: ZenML now lists it as failed.", run)
             try:
@@ -78,7 +83,7 @@ def settings_of(pipeline: Pipeline, config: Path) -> dict[str, Any]:
     """The pipeline's settings by parameter as a run configuration has them, defaults filled in.
 
     Raises:
-        RereError: a file that can't be read, unknown keys, values of a wrong type or out of range.
+        RereError: a file that can't be read, unknown keys or steps, values of a wrong type or out of range.
     """
     content = read_yaml(config)
     known = set(PipelineRunConfiguration.model_fields)
@@ -92,6 +97,7 @@ def settings_of(pipeline: Pipeline, config: Path) -> dict[str, Any]:
             f"ZenML's keys and `parameters` in {config}", ", ".join(hints), f"correct them; {DOCUMENTATION}"
         )
     run = validated(PipelineRunConfiguration, content, str(config))
+    require_steps(pipeline, content.get("steps") or {}, config)
     chosen = validated(parameters_model(pipeline), run.parameters or {}, f"the `parameters` in {config}")
     return {name: getattr(chosen, name) for name in type(chosen).model_fields}
 

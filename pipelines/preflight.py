@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from rere.config.consistency import require_consistent
 from rere.config.data import TableColumns
-from rere.errors import RereError
 from rere.training.rl.rewards import check_rewards
 
 
@@ -25,16 +22,3 @@ def preflight(settings: Mapping[str, Any]) -> None:
     require_consistent(settings)
     source = settings["data"].source
     check_rewards(settings["rl"].rewards, source.item_columns if isinstance(source, TableColumns) else {})
-
-
-def require_devices(settings: Mapping[str, Any]) -> None:
-    """RereError where a stage asks for more GPUs than this machine has; for runs that stay on it."""
-    if not torch.cuda.is_available():
-        return
-    for stage in ("sft", "rl", "evaluation"):
-        if (asked := settings[stage].processes) > torch.cuda.device_count():
-            raise RereError(
-                f"{asked} GPUs, one per process, for `{stage}.processes`",
-                str(torch.cuda.device_count()),
-                "lower `processes`, or use a larger machine",
-            )

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from pipelines.batch import batch_pipeline
 from pipelines.checked import settings_of
 from pipelines.preflight import preflight
 from pipelines.rere import rere_pipeline
+from pipelines.retrain import retrain_pipeline
+from pipelines.step_names import step_names
 from rere.errors import RereError
 
 
@@ -44,6 +47,12 @@ from rere.errors import RereError
         ),
         ("parameters: {promotion: {gate: {guards: [precision@5]}}}\n", "a metric is ndcg@K or hr@K"),
         ("parameters: {catalog: {backbone: {type: scratch, width: 32, heads: 3}}}\n", "an even multiple of heads"),
+        ("steps: {sfft: {retry: {max_retries: 1}}}\n", r"steps of rere_pipeline.*sfft \(did you mean `sft`\?\)"),
+        (
+            "steps: {lora: {enable_cache: false}}\n",
+            r"under `steps` in .*got lora \(known: baselines, .*, validate_split\)",
+        ),
+        ("steps: {sft: {retrry: {}}}\n", r"got sft\.retrry \(did you mean `retry`\?\)"),
         ("enable_cache: perhaps\n", "enable_cache: Input should be a valid boolean"),
     ],
 )
@@ -52,6 +61,12 @@ def test_a_mistake_is_named_with_its_place_and_what_was_meant(content: str, mess
     config.write_text(content, encoding="utf-8")
     with pytest.raises(RereError, match=message):
         rere_pipeline.with_options(config_path=str(config))
+
+
+def test_the_steps_of_each_pipeline_are_known() -> None:
+    assert step_names(batch_pipeline) == {"recommend_batch"}
+    assert step_names(retrain_pipeline) - step_names(rere_pipeline) == {"collect"}
+    assert {"ingest", "check_backbone", "sft", "rl", "promote", "summarise"} <= step_names(rere_pipeline)
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
@@ -94,8 +109,11 @@ def wrong_field(group: Any) -> Any:
 
 
 def test_the_configurations_that_come_along_are_sound() -> None:
-    for name in ("nano", "smoke", "paper", "smollm2", "k8s", "fsdp-7b"):
-        preflight(settings_of(rere_pipeline, Path(__file__).parents[2] / "configs" / f"{name}.yaml"))
+    others = {"batch": batch_pipeline, "retrain": retrain_pipeline}
+    for file in sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")):
+        settings = settings_of(others.get(file.stem, rere_pipeline), file)
+        if file.stem != "batch":
+            preflight(settings)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from infra import patience
 from tests.pipeline.conftest import Project, copy_project
 
 NEEDLESS = ("RERE_", "ZENML_", "MLFLOW_")
@@ -48,6 +50,15 @@ def test_a_command_from_elsewhere_asks_its_projects_registry(project: Project, e
     )
 
 
+def test_a_check_from_elsewhere_leaves_the_projects_active_stack_alone(project: Project, elsewhere: Path) -> None:
+    kept = project.root / ".zen" / "config.yaml"
+    before = kept.read_text(encoding="utf-8")
+    config = str(project.root / "configs" / "smoke.yaml")
+    status, said = call(project.root, elsewhere, "commands.main", "check", "-c", config)
+    assert (status, said.splitlines()[-1].partition(": ")[2].partition(".")[0]) == (0, "the settings are sound"), said
+    assert kept.read_text(encoding="utf-8") == before
+
+
 def test_a_pipeline_from_elsewhere_runs_in_its_project(project: Project, elsewhere: Path) -> None:
     (elsewhere / "mine.yaml").write_text("parameters: {data: {source: {type: tables, interactions: a, items: b}}}\n")
     for command in (["run", "-c", "mine.yaml"], ["retrain", "-c", "mine.yaml"]):
@@ -66,6 +77,67 @@ def test_a_project_without_a_stack_is_refused(elsewhere: Path, tmp_path: Path) -
         assert "run `make stack` in the project" in said
         assert "Traceback" not in said
     assert not (tmp_path / ".rere").exists()
+
+
+def test_zenml_without_an_activated_environment_is_refused(tmp_path: Path) -> None:
+    copy_project(tmp_path)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(NEEDLESS)}
+    done = patience.run(
+        [str(Path(sys.executable).with_name("zenml")), "pipeline", "run", "rere_pipeline", "-c", "configs/smoke.yaml"],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(tmp_path), "HOME": str(tmp_path / "home"), "NO_COLOR": "1"},
+    )
+    assert done.returncode == 1, done.stdout
+    *_, last = done.stdout.strip().splitlines()
+    assert last.startswith("Error. Expected a stack with an MLflow experiment tracker")
+    assert "got the stack 'default' of " in last
+    assert "run `make stack` once and `source .venv/bin/activate` in each new shell, or use `rere run`" in last
+    assert "Traceback" not in done.stdout
+    assert not (tmp_path / ".rere" / "work").exists()
+    assert not (tmp_path / "reports").exists()
+
+
+GPUS = """
+import os, torch
+from zenml.client import Client
+from zenml.enums import StackComponentType as Kind
+from pipelines.rere import rere_pipeline
+from rere.errors import RereError
+
+torch.cuda.is_available, torch.cuda.device_count = lambda: True, lambda: 1
+told = []
+client = Client()
+store = client.active_stack_model.components[Kind.ARTIFACT_STORE][0]
+tracker = client.active_stack_model.components[Kind.EXPERIMENT_TRACKER][0]
+there = client.create_stack_component("there", "local_docker", Kind.ORCHESTRATOR, {})
+remote = client.create_stack(
+    "remote", {Kind.ORCHESTRATOR: there.id, Kind.ARTIFACT_STORE: store.id, Kind.EXPERIMENT_TRACKER: tracker.id}
+)
+try:
+    for stack in (client.active_stack_model.id, remote.id):
+        os.environ["ZENML_ACTIVE_STACK_ID"] = str(stack)
+        try:
+            rere_pipeline.with_options(config_path="gpus.yaml")()
+        except RereError as error:
+            told.append(str(error))
+finally:
+    del os.environ["ZENML_ACTIVE_STACK_ID"]
+    client.delete_stack(remote.id)
+    client.delete_stack_component(there.id, Kind.ORCHESTRATOR)
+print(told)
+"""
+
+
+def test_a_run_that_stays_here_finds_too_few_gpus_before_it_begins(project: Project) -> None:
+    project.config(
+        "gpus", "parameters: {data: {source: {type: tables, interactions: a, items: b}}, rl: {processes: 2}}\n"
+    )
+    here, there = ast.literal_eval(project.ask(GPUS))
+    assert here == (
+        "Expected 2 GPUs, one per process, for `rl.processes`; got 1. To mend it: lower `processes`, or use a larger "
+        "machine"
+    )
+    assert "the interactions file" in there  # of a cluster's GPUs this machine knows nothing
 
 
 def test_the_project_can_be_named(project: Project, elsewhere: Path, tmp_path: Path) -> None:
