@@ -115,4 +115,4 @@ def _refuse_pointer(file: Path) -> None:
 
 
 def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST].rstrip('.')}"

@@ -24,6 +24,7 @@ from rere.decoding.beam import beam_search
 from rere.errors import RereError
 from rere.models.attention import own_attention
 from rere.models.backbone import load_config, load_tokenizer
+from rere.models.context import context_of, require_room
 from rere.models.files import check_weights, reading
 from rere.models.tree_attention import TreeModel
 from rere.training.adaptation import adapt, prepared
@@ -40,17 +41,22 @@ def check_backbone(catalog: IndexConfig, sft: SFTConfig, rl: RLConfig) -> None:
 
     Raises:
         RereError: a backbone that can't be found or read, has no whole safetensors weights or no usable tokenizer, is
-            quantised, or is of an architecture that the search doesn't know; LoRA targets that it lacks.
+            quantised, or is of an architecture that the search doesn't know; LoRA targets that it lacks; an instruction
+            that leaves no room in its context.
     """
     if moving := unpinned(catalog, rl):
         logging.getLogger(__name__).warning(
             "Not pinned, and may be another tomorrow: %s. Give a commit as `revision`.", ", ".join(moving)
         )
-    load_config(catalog.backbone)
+    config = load_config(catalog.backbone)
     if isinstance(catalog.backbone, LocalModel):
         check_weights(catalog.backbone.path)
     if not isinstance(catalog.backbone, ScratchModel):
-        end_token(load_tokenizer(catalog.backbone, ()))
+        tokenizer = load_tokenizer(catalog.backbone, ())
+        end_token(tokenizer)
+        head = len(tokenizer.encode(catalog.instruction, add_special_tokens=False))
+        # How long the prompts are, only the data say; the shortest has an item, and one comes after it.
+        require_room(context_of(config), head + 2, "a shorter `catalog.instruction`, or another backbone")
     check_search(miniature(catalog.backbone))
     prepared(miniature(catalog.backbone), sft.adaptation)
     adapt(miniature(catalog.backbone), rl.adaptation)

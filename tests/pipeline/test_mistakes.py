@@ -102,6 +102,7 @@ def test_a_file_with_something_put_into_it(name: str, data: st.DataObject, tmp_p
 
 
 def commands() -> list[str]:
+    """All of them, as `rere --help` lists them: those of `commands/`, new ones too."""
     return cli.list_commands(click.Context(cli))  # type: ignore[attr-defined]
 
 
@@ -133,6 +134,8 @@ def test_a_command_with_malformed_arguments(name: str, data: st.DataObject, proj
             arguments.append(value.lstrip("-") or "7")
         elif not getattr(parameter, "is_flag", False) and (parameter.required or data.draw(st.booleans())):
             arguments += [max(parameter.opts, key=len), value]
+    surplus = [["--no-such-option"], ["one", "too", "many"], *([[]] if command.params else [])]
+    arguments += data.draw(st.sampled_from(surplus))
     done = CliRunner().invoke(cli, [name, *arguments], env={"MLFLOW_TRACKING_URI": os.environ["MLFLOW_TRACKING_URI"]})
     assert done.exception is None or isinstance(done.exception, SystemExit), (arguments, done.exception)
     assert done.exit_code in (1, 2), (arguments, done.output)

@@ -56,6 +56,11 @@ def test_a_check_from_elsewhere_leaves_the_projects_active_stack_alone(project: 
     config = str(project.root / "configs" / "smoke.yaml")
     status, said = call(project.root, elsewhere, "commands.main", "check", "-c", config)
     assert (status, said.splitlines()[-1].partition(": ")[2].partition(".")[0]) == (0, "the settings are sound"), said
+    hub = project.config("hub", "parameters: {catalog: {backbone: {type: hub, id: nobody/nothing}}}\n")
+    status, said = call(project.root, elsewhere, "commands.main", "check", "-c", hub, HF_HUB_OFFLINE="1")
+    assert (status, "Traceback" in said) == (1, False), said
+    assert "Expected a causal language model at nobody/nothing (revision main)" in said
+    assert "without a network use `type: directory`" in said
     assert kept.read_text(encoding="utf-8") == before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable
@@ -169,6 +170,15 @@ def test_a_place_without_a_model(tmp_path, place):
     (tmp_path / "a file").write_text("", encoding="utf-8")
     with pytest.raises(RereError, match="a model directory at"):
         check(tmp_path / place)
+
+
+def test_an_instruction_that_leaves_no_room_in_the_context(tmp_path):
+    place = saved(tmp_path)
+    _configured(max_position_embeddings=16)(place)
+    for instruction, fits in (("a" * 14, True), ("a" * 15, False)):  # a token a letter, and two items
+        index = IndexConfig(backbone=LocalModel(path=place), instruction=instruction)
+        with contextlib.nullcontext() if fits else pytest.raises(RereError, match="context of 16 tokens; got 17"):
+            check_backbone(index, SFTConfig(), RLConfig())
 
 
 @pytest.mark.parametrize("targets", [["q_proj", "nonsense"], "nonsense", ["input_layernorm"], [""]])

@@ -1,0 +1,58 @@
+"""`rere check`: everything that can be known without data, the backbone too."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from commands.main import cli
+
+TABLES = "data: {source: {type: tables, interactions: none.csv, items: none.csv}}"
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / ".rere").mkdir()
+    (tmp_path / "model").mkdir()
+    monkeypatch.setenv("RERE_PROJECT", str(tmp_path))
+    return tmp_path
+
+
+def check(project: Path, parameters: str, more: str = "") -> tuple[int, str]:
+    (project / "run.yaml").write_text(f"parameters: {{{TABLES}, {parameters}}}\n{more}", encoding="utf-8")
+    done = CliRunner().invoke(cli, ["check", "-c", str(project / "run.yaml")], env=dict(os.environ))
+    return done.exit_code, done.output
+
+
+def test_sound_settings_need_no_data(project: Path) -> None:
+    status, said = check(project, "catalog: {backbone: {type: scratch, layers: 1, width: 32, heads: 2}}")
+    assert (status, "the settings are sound" in said) == (0, True), said
+
+
+@pytest.mark.parametrize(
+    ("parameters", "more", "message"),
+    [
+        ("catalog: {backbone: {type: directory, path: model}}", "", "no config.json"),
+        ("catalog: {backbone: {type: directory, path: nowhere}}", "", "a model directory at"),
+        ("sft: {adaptation: {type: lora, targets: [nonsense]}}", "", "LoRA targets that Qwen2ForCausalLM has"),
+        ("rl: {adaptation: {type: lora, targets: [nonsense]}}", "", "LoRA targets that Qwen2ForCausalLM has"),
+        ("rl: {seed: 1}", "steps: {inges: {enable_cache: false}}", "inges (did you mean `ingest`?)"),
+        ("rl: {rewards: [{type: custom, path: 'no.such:reward'}]}", "", "No module named 'no'"),
+    ],
+)
+def test_what_is_wrong_is_one_message(project: Path, parameters: str, more: str, message: str) -> None:
+    status, said = check(project, parameters, more)
+    errors = [line for line in said.splitlines() if line.startswith("Error: ")]
+    assert (status, len(errors), "Traceback" in said) == (1, 1, False), said
+    assert message in said
+
+
+def test_too_few_gpus(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    status, said = check(project, "evaluation: {processes: 2}")
+    assert (status, "Expected 2 GPUs, one per process, for `evaluation.processes`; got 1" in said) == (1, True), said
