@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ def require_steps(pipeline: Pipeline, steps: Mapping[str, Any], config: Path) ->
 def step_names(pipeline: Pipeline) -> set[str]:
     """Those of all steps in the code of the pipeline and of the functions that it shares with others."""
     names: set[str] = set()
-    waiting, seen = [pipeline.entrypoint], {pipeline.entrypoint}
+    waiting: list[Callable[..., Any]] = [pipeline.entrypoint]
+    seen = set(waiting)
     while waiting:
         for value in inspect.getclosurevars(waiting.pop()).globals.values():
             if isinstance(value, BaseStep):
