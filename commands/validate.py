@@ -57,10 +57,10 @@ def command(config: Path, name: str) -> None:
 def counts(read: dict[str, int], dropped: dict[str, int], kept: dict[str, int]) -> None:
     """Print what was read, what became of it, and what is left."""
     for title, figures in {"read": read, "dropped or changed": dropped, "kept": kept}.items():
-        click.echo(f"{title}:")
-        for reason, count in figures.items():
-            if count:
-                click.echo(f"  {count:>12,}  {reason}")
+        some = {reason: count for reason, count in figures.items() if count}
+        click.echo(f"{title}:" if some else f"{title}: nothing")
+        for reason, count in some.items():
+            click.echo(f"  {count:>12,}  {reason}")
 
 
 def tell(subject: str, report: ValidationReport, page: Path) -> None:

@@ -19,6 +19,7 @@ CACHES = {  # kept in the project, not in the user's home, unless the user says 
     "RERE_CACHE_DIR": "rere",
     "TORCHINDUCTOR_CACHE_DIR": "torch",
     "TRITON_CACHE_DIR": "triton",
+    "UV_CACHE_DIR": "uv",  # MLflow asks uv, if it is installed, for a model's requirements
 }
 
 
@@ -30,6 +31,7 @@ def set_up(home: Path) -> dict[str, str]:
         "ZENML_CONFIG_PATH": str(home / "zenml"),
         "ZENML_ANALYTICS_OPT_IN": "false",
         "ZENML_ENABLE_RICH_TRACEBACK": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",  # it keeps an id in the user's home, too
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     }
     os.environ.update(environment)  # before zenml is imported: it reads them once

@@ -15,6 +15,11 @@ from infra import patience
 from tests.pipeline.conftest import Project, copy_project
 
 NEEDLESS = ("RERE_", "ZENML_", "MLFLOW_")
+AS_CI = (
+    "CI",
+    "GITHUB_ACTIONS",
+    "PYTEST_CURRENT_TEST",
+)  # with these, MLflow doesn't do what it does on a person's machine
 
 
 @pytest.fixture
@@ -28,7 +33,9 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
 
 def call(code: Path, elsewhere: Path, program: str, *arguments: str, **variables: str) -> tuple[int, str]:
     """Run `python -m PROGRAM` with the code of a project and no variable that says where it is."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(NEEDLESS)}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(NEEDLESS) and name not in AS_CI
+    }
     environment |= {"PYTHONPATH": str(code), "HOME": str(elsewhere.parent / "home"), "NO_COLOR": "1", **variables}
     done = subprocess.run(
         [sys.executable, "-m", program, *arguments],
@@ -154,6 +161,17 @@ def test_the_project_can_be_named(project: Project, elsewhere: Path, tmp_path: P
     assert (status, "registered versions of nobody" in said) == (1, True)
     status, said = call(other, elsewhere, "commands.main", "--project", str(elsewhere), "versions")
     assert (status, "which has neither" in said) == (1, True)
+
+
+def test_a_look_at_settings_leaves_the_projects_stack_as_it_is(project: Project, elsewhere: Path) -> None:
+    active = project.root / ".zen" / "config.yaml"
+    before = active.read_text(encoding="utf-8")
+    status, said = call(
+        project.root, elsewhere, "commands.main", "check", "-c", str(project.root / "configs/smoke.yaml")
+    )
+    assert status == 0, said
+    assert len(said.splitlines()) == 1
+    assert active.read_text(encoding="utf-8") == before
 
 
 def test_help_works_anywhere(elsewhere: Path, tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ def test_titles_numbers_and_unknown_entries(client: httpx.Client) -> None:
     nothing = client.post("/recommend", json={"history": ["no such"]})
     assert nothing.status_code == 404
     assert "at least one item" in nothing.json()["detail"]
+    assert nothing.json()["detail"].endswith("such as what is popular")  # the whole remedy
 
 
 def test_exclusions_and_seen(client: httpx.Client) -> None:

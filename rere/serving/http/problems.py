@@ -15,6 +15,7 @@ from rere.serving.engine.engine import EngineStopped, QueueFull
 from rere.serving.engine.service import Conflict, DeadlinePassed, NothingKnown
 from rere.serving.http.schemas import Problem
 
+LONGEST = 1_000  # characters of a reason
 REASONS = {
     400: "Not JSON, or for another host",
     401: "No bearer token, or a wrong one",
@@ -98,5 +99,6 @@ def _message(error: Mapping[str, Any]) -> str:
 
 
 def plain(text: object) -> str:
-    """Text that UTF-8 can spell, whatever came in, and not too long."""
-    return str(text).encode("utf-8", "backslashreplace").decode()[:300]
+    """Text that UTF-8 can spell, whatever came in, and not too long; what is cut ends in three dots."""
+    spelt = str(text).encode("utf-8", "backslashreplace").decode()
+    return spelt if len(spelt) <= LONGEST else spelt[: LONGEST - 1] + "…"
