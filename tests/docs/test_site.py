@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from tests.docs.blocks import ROOT
+from commands.main import cli
+from tests.docs.blocks import ROOT, blocks_of
 
 OUTSIDE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 PACKAGES = sorted(path.parent.name for path in (ROOT / "rere").glob("*/__init__.py"))
@@ -45,3 +47,23 @@ def test_the_reference_has_every_package() -> None:
     pages = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
     shown = set(re.findall(r"^::: rere\.(\w+)", pages, re.M))
     assert set(PACKAGES) - shown == set()
+
+
+def test_the_tutorial_up_to_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its script, its configuration, `rere check` and `rere validate`; the run is what tests/pipeline runs."""
+    tutorial = ROOT / "docs" / "tutorial.md"
+    blocks = {block.language: block.text for block in blocks_of(tutorial, tutorial.read_text(encoding="utf-8"))}
+    for name in (".rere", "configs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "configs" / "shop.yaml").write_text(blocks["yaml"], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RERE_PROJECT", str(tmp_path))
+    exec(compile(blocks["python"], "make_shop.py", "exec"), {"__name__": "__main__"})
+    for command in ("check", "validate"):
+        done = CliRunner().invoke(cli, [command, "-c", "configs/shop.yaml"])
+        assert done.exit_code == 0, done.output
+    assert "Prediction rows: passed" in done.output
+    (tmp_path / "configs" / "shop.yaml").write_text(blocks["yaml"].replace("user_column", "user_colum"), "utf-8")
+    done = CliRunner().invoke(cli, ["check", "-c", "configs/shop.yaml"])
+    assert done.exit_code == 1
+    assert "did you mean `user_column`?" in done.output  # as the tutorial says
