@@ -27,6 +27,7 @@ OWN = {  # variable: what it names, below the process's own directory
     "TRITON_CACHE_DIR": "triton",
     "ZENML_CONFIG_PATH": "zenml",
 }
+ACTIVE = Path(__file__).resolve().parents[1] / ".zen" / "config.yaml"  # the project's active stack
 SHARED = ("HF_DATASETS_CACHE", "HF_HUB_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 
 
@@ -35,6 +36,7 @@ def isolate() -> None:
     if SCRATCH not in os.environ:
         os.environ[SCRATCH] = tempfile.mkdtemp(prefix="rere-tests-")
         atexit.register(shutil.rmtree, os.environ[SCRATCH], ignore_errors=True)
+        atexit.register(_keep, ACTIVE, ACTIVE.read_bytes() if ACTIVE.exists() else None)
     scratch = Path(os.environ[SCRATCH])
     own = scratch / os.environ.get("PYTEST_XDIST_WORKER", "main")
     for variable, name in OWN.items():
@@ -44,6 +46,14 @@ def isolate() -> None:
     own.mkdir(exist_ok=True)
     home().mkdir(exist_ok=True)
     os.environ.update(HOME=str(home()), ZENML_ANALYTICS_OPT_IN="false", MLFLOW_DISABLE_TELEMETRY="true")
+
+
+def _keep(file: Path, content: bytes | None) -> None:
+    """Bring a file back to what it was: ZenML, which finds another store in the tests, resets the active stack."""
+    if content is None:
+        file.unlink(missing_ok=True)
+    else:
+        file.write_bytes(content)
 
 
 def home() -> Path:
