@@ -6,12 +6,15 @@ one, and prints two stack traces for a failed step.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -37,7 +40,7 @@ STOPPED = (
     "\nStopped. To go on, run the same command again: finished steps come from the cache, and a training goes on from "
     "its last checkpoint. `rere clean` removes what it left instead."
 )
-INTERRUPTED = 130  # exit status of what Ctrl-C ended
+STOPPING = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C, and how machines ask: kill, timeout, systemd, a container's end
 
 
 class CheckedPipeline(Pipeline):
@@ -63,12 +66,12 @@ class CheckedPipeline(Pipeline):
             for run in close_dead():
                 logging.getLogger(__name__).warning("%s was killed: ZenML now lists it as failed.", run)
             try:
-                with running():
+                with running(), stoppable():
                     return super().__call__(*args, **kwargs)
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as stop:
                 close_dead()
                 print(STOPPED, file=sys.stderr)
-                raise SystemExit(INTERRUPTED) from None
+                raise SystemExit(128 + (stop.args[0] if stop.args else signal.SIGINT)) from None
 
     def prepare(self, *args: Any, **kwargs: Any) -> None:
         try:
@@ -77,6 +80,28 @@ class CheckedPipeline(Pipeline):
             if isinstance(error.__cause__, ValidationError):
                 raise settings_error(error.__cause__, parameters_model(self), "parameters") from None
             raise
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Within it every signal that asks this process to end is a KeyboardInterrupt with the signal's number.
+
+    ZenML calls the handler that was there before its own: without one its exception comes out, with two traces. A shell
+    starts what runs in its background without one for Ctrl-C, too. Signals belong to the main thread.
+    """
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise KeyboardInterrupt(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def settings_of(pipeline: Pipeline, config: Path) -> dict[str, Any]:

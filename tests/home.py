@@ -25,6 +25,7 @@ OWN = {  # variable: what it names, below the process's own directory
     "RERE_CACHE_DIR": "rere",
     "TORCHINDUCTOR_CACHE_DIR": "torch",
     "TRITON_CACHE_DIR": "triton",
+    "UV_CACHE_DIR": "uv",
     "ZENML_CONFIG_PATH": "zenml",
 }
 ACTIVE = Path(__file__).resolve().parents[1] / ".zen" / "config.yaml"  # the project's active stack

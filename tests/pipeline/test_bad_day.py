@@ -77,15 +77,17 @@ def test_a_killed_run_is_closed_by_the_next_and_a_stopped_one_says_how_to_go_on(
     assert before[-2].split()[0] == "failed"
     assert "running" not in " ".join(before)
 
-    stopped = started(bad_day)
-    stopped.send_signal(signal.SIGINT)
-    said = stopped.communicate()[0]
-    assert stopped.returncode == 130, said
-    assert "Stopped. To go on, run the same command again" in said
-    assert "Traceback" not in said
-    after = last(bad_day.run("python", "victim.py", "run"))
-    assert len(after) == len(before) + 2
-    assert after[-2].split()[0] == "failed"
+    for number in (signal.SIGINT, signal.SIGTERM):
+        stopped = started(bad_day)
+        stopped.send_signal(number)
+        said = stopped.communicate()[0]
+        assert stopped.returncode == 128 + number, said
+        assert "Stopped. To go on, run the same command again" in said
+        assert "Traceback" not in said
+        after = last(bad_day.run("python", "victim.py", "run"))
+        assert len(after) == len(before) + 2
+        assert after[-2].split()[0] == "failed"
+        before = after
 
     killed = started(bad_day)
     killed.kill()
