@@ -95,7 +95,7 @@ test-k8s: $(K8S_STAMP)  ## run the pipeline in a simulated Kubernetes (Linux, ro
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; } || \
 	  echo "PostgreSQL is missing (apt-get install postgresql): the tests that need it are skipped."
-	RERE_ZENML_SERVER_PYTHON="$(SERVER)/bin/python" $(BIN)/python -m pytest tests/k8s tests/infra -m 'k8s or server'
+	RERE_ZENML_SERVER_PYTHON="$(if $(filter /%,$(SERVER)),,$(CURDIR)/)$(SERVER)/bin/python" $(BIN)/python -m pytest tests/k8s tests/infra -m 'k8s or server'
 
 test-environment: venv  ## load a registered model in a new environment made from its requirements (downloads them)
 	$(BIN)/python -m pytest tests/pipeline/test_model_environment.py -m environment
