@@ -6,37 +6,24 @@ from pathlib import Path
 
 import click
 
+from commands.options import config_option, pipeline_named, pipeline_option
+
 
 @click.command()
-@click.option(
-    "-c",
-    "--config",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    help="Run configuration, such as configs/nano.yaml.",
-)
-@click.option(
-    "--pipeline",
-    "name",
-    type=click.Choice(["rere", "retrain"]),
-    default="rere",
-    show_default=True,
-    help="The pipeline that it is for.",
-)
+@config_option
+@pipeline_option
 def command(config: Path, name: str) -> None:
     """Check all settings of a run without data: names, values, what goes together, rewards of your own, the backbone.
 
     A run does the same before it reads anything. Exit status 1 with the mistakes, else 0.
     """
-    from importlib import import_module
-
     from pipelines.checked import settings_of
     from pipelines.devices import require_devices
     from pipelines.preflight import preflight
     from rere.project import in_project
     from rere.training.check import check_backbone
 
-    settings = settings_of(getattr(import_module(f"pipelines.{name}"), f"{name}_pipeline"), config.resolve())
+    settings = settings_of(pipeline_named(name), config.resolve())
     with in_project():
         preflight(settings)
         require_devices(settings)

@@ -19,6 +19,7 @@ from rere.errors import RereError
 from rere.project import use_project, use_stack, use_store
 
 WITHOUT_STACK = ("check", "validate")  # commands that read settings and data, and no registry
+NO_COMMANDS = ("__init__", "main", "options")  # files of this package
 LONGEST = 2_000  # characters of an argument: a reason is kept in a registry's tag
 
 
@@ -26,7 +27,7 @@ class LazyGroup(click.Group):
     """Finds `commands/NAME.py` and takes its `command`."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return sorted(file.stem for file in Path(__file__).parent.glob("*.py") if file.stem not in ("__init__", "main"))
+        return sorted(file.stem for file in Path(__file__).parent.glob("*.py") if file.stem not in NO_COMMANDS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         module = name.replace("-", "_")

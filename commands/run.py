@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from commands.options import pipeline_named
+
 
 @click.command()
 @click.option(
@@ -25,10 +27,7 @@ import click
 )
 def command(config: Path | None, name: str) -> None:
     """Run a pipeline: train, judge and register by default. The same as `zenml pipeline run rere_pipeline`."""
-    from importlib import import_module
-
     from pipelines.checked import explain_errors
 
     explain_errors()
-    pipeline = getattr(import_module(f"pipelines.{name}"), f"{name}_pipeline")
-    pipeline.with_options(config_path=None if config is None else str(config))()
+    pipeline_named(name).with_options(config_path=None if config is None else str(config))()

@@ -7,34 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
+from commands.options import config_option, pipeline_named, pipeline_option
+
 if TYPE_CHECKING:
     from rere.data.validation_report import ValidationReport
 
 
 @click.command()
-@click.option(
-    "-c",
-    "--config",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    help="Run configuration, such as configs/nano.yaml.",
-)
-@click.option(
-    "--pipeline",
-    "name",
-    type=click.Choice(["rere", "retrain"]),
-    default="rere",
-    show_default=True,
-    help="The pipeline that it is for.",
-)
+@config_option
+@pipeline_option
 def command(config: Path, name: str) -> None:
     """Read a run's data, cut it into prediction rows, and check both as the run will.
 
     Stores nothing but the pages below reports/. Drift is left to the run: only the stack knows the last accepted data.
     Exit status 1 where the run would stop.
     """
-    from importlib import import_module
-
     from ops.runtime.reports import write_report
     from ops.validation.expectations import validate_dataset, validate_windows
     from pipelines.checked import settings_of
@@ -43,7 +30,7 @@ def command(config: Path, name: str) -> None:
     from rere.data.windows import make_windows
     from rere.project import in_project
 
-    settings = settings_of(getattr(import_module(f"pipelines.{name}"), f"{name}_pipeline"), config.resolve())
+    settings = settings_of(pipeline_named(name), config.resolve())
     with in_project():
         dataset = ingest(settings["data"])
         counts(dataset.report.read, dataset.report.dropped | dataset.report.noticed, dataset.report.kept)
