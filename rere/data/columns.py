@@ -68,7 +68,7 @@ def read_ids(column: pd.Series, place: str, first_row: int = 0) -> pd.Series:
             raise RereError(
                 f"ids in {place} that are told apart: as floats ({column.dtype}), whole numbers are exact below "
                 f"{limit:,} only",
-                f"{_example(column, row)} in row {first_row + row} ({int(large.sum())} such rows)",
+                f"{shown_value(column, row)} in row {first_row + row} ({int(large.sum())} such rows)",
                 "store the ids as text or as integers",
             )
         text = column.astype("Int64").astype("str")
@@ -111,7 +111,7 @@ def read_values(column: pd.Series, kind: ColumnKind, place: str, first_row: int 
         row = int(np.argmax(wrong))
         raise RereError(
             f"numbers in {place}, or nothing where there is none",
-            f"{_example(column, row)} in row {first_row + row} ({int(wrong.sum())} such rows)",
+            f"{shown_value(column, row)} in row {first_row + row} ({int(wrong.sum())} such rows)",
             "correct them, or keep the column as `text`",
         )
     return numbers
@@ -131,11 +131,12 @@ def _wrong_type(column: pd.Series, bad: pd.Series, place: str, first_row: int = 
     row = int(np.argmax(bad.to_numpy()))
     return RereError(
         f"text or whole numbers in {place}",
-        f"type {column.dtype}, such as {_example(column, row)} in row {first_row + row}",
+        f"type {column.dtype}, such as {shown_value(column, row)} in row {first_row + row}",
         "convert the column to text",
     )
 
 
-def _example(column: pd.Series, row: int) -> str:
+def shown_value(column: pd.Series, row: int) -> str:
+    """A value as an error shows it: NumPy's numbers as plain ones."""
     value = column.iloc[row]
     return repr(value.item() if isinstance(value, np.generic) else value)

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
+from rere.data.columns import shown_value
 from rere.errors import RereError
 
 UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
@@ -56,7 +57,7 @@ class TimeParts:
         if not len(part):
             return
         microseconds, kind = _read_times(part, place, first_row, self.zone)
-        example = f"{_example(part, 0)} in row {first_row} ({kind})"
+        example = f"{shown_value(part, 0)} in row {first_row} ({kind})"
         self.kind, self.example = self.kind or kind, self.example or example
         if kind != self.kind:
             raise RereError(
@@ -152,11 +153,6 @@ def _refuse(column: pd.Series, bad: pd.Series, place: str, first_row: int) -> No
         row = int(np.argmax(bad.to_numpy()))
         raise RereError(
             f"a time in every row of {place}: {TIME_RULE}",
-            f"{_example(column, row)} in row {first_row + row} ({int(bad.sum())} such rows)",
+            f"{shown_value(column, row)} in row {first_row + row} ({int(bad.sum())} such rows)",
             "correct or remove those rows",
         )
-
-
-def _example(column: pd.Series, row: int) -> str:
-    value = column.iloc[row]
-    return repr(value.item() if isinstance(value, np.generic) else value)
