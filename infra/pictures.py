@@ -21,7 +21,9 @@ from infra.patience import until
 from rere.errors import RereError
 
 ROOT = Path(__file__).resolve().parents[1]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
 REPORT, SERVICE = {"width": 1280, "height": 1500}, {"width": 1280, "height": 720}  # pixels
 
 
@@ -30,12 +32,11 @@ def browser() -> Iterator[Any]:
     """A headless browser with a profile that is thrown away; RereError where there is none."""
     from playwright.sync_api import sync_playwright
 
-    program = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if program is None:
+    if BROWSER is None:
         raise RereError("Chromium or Chrome on this machine", "none", "install it (Debian: apt-get install chromium)")
     with tempfile.TemporaryDirectory() as profile, sync_playwright() as playwright:
         opened = playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox"], env={**os.environ, "HOME": profile}
+            executable_path=BROWSER, args=["--no-sandbox"], env={**os.environ, "HOME": profile}
         )
         yield opened
         opened.close()

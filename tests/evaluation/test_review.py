@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from infra.pictures import browser
 from rere.config.promotion import GateConfig
 from rere.data.validation_report import Check as DataCheck
 from rere.data.validation_report import DriftRow, FailingRow
 from rere.errors import RereError
 from rere.evaluation.gate import Check, Verdict
 from rere.reporting.review import REGRESSIONS, USERS, ReviewInputs, render_review
-from tests.browser import chromium, needs_chromium
+from tests.browser import needs_chromium
 from tests.evaluation.test_report import CONFIG, HOSTILE, ITEMS, ROWS, Elements, curves, results_of
 
 GATE = GateConfig(bootstrap_samples=200, minimum_segment_rows=5)
@@ -123,10 +124,10 @@ def test_it_fits_a_desktop_and_a_phone_light_and_dark(tmp_path: Path) -> None:
     path = tmp_path / "review.html"
     path.write_text(render_review(inputs()), encoding="utf-8")
     seen: dict[str, str] = {}
-    with chromium(tmp_path / "profile") as browser:
+    with browser() as opened:
         schemes: dict[Any, int] = {"light": 1200, "dark": 375}
         for scheme, width in schemes.items():
-            page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+            page = opened.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
             asked: list[str] = []
             page.on("request", lambda request, asked=asked: asked.append(request.url))
             page.goto(path.as_uri())

@@ -15,8 +15,9 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from infra import pictures
 from rere.serving.http.access import Tokens
-from tests.browser import chromium, needs_chromium
+from tests.browser import needs_chromium
 from tests.serving.helpers import TITLES, running, tiny_catalog, tiny_deployment
 
 HOSTILE = "<img src=x onerror=\"document.title='broken'\"><script>document.title='broken'</script>"
@@ -36,9 +37,9 @@ def address() -> Iterator[httpx.URL]:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
-        yield browser
+def browser() -> Iterator[Any]:
+    with pictures.browser() as opened:
+        yield opened
 
 
 @pytest.fixture(params=SCREENS)
