@@ -15,6 +15,7 @@ import torch
 
 from benchmarks import usual
 from benchmarks.common import add_sizes, arguments, interleaved, prepare, random_prompts, save, show, sizes, subject
+from rere.config.decoding import SearchSettings
 from rere.decoding.beam import BeamResult, beam_search
 from rere.models.tree_attention import TreeModel
 
@@ -43,7 +44,7 @@ def main() -> None:
         found: dict[str, BeamResult] = {}
 
         def ours(mode: Any = mode, found: dict[str, BeamResult] = found) -> None:
-            found["ours"] = beam_search(model, trie, prompts, beams, mode)
+            found["ours"] = beam_search(model, trie, prompts, SearchSettings(beams=beams, normalisation=mode))
 
         ours()
         required = found["ours"].required
@@ -118,10 +119,11 @@ def sweep(model: TreeModel, catalog: Any, trie: Any, seed: int) -> list[dict[str
         prompts = random_prompts(catalog, 4, length, seed)
         record: dict[str, Any] = {"prompt_tokens": length, "group": beams}
         for mode in ("vocab", "trie"):
-            found = beam_search(model, trie, prompts, beams, mode)  # type: ignore[arg-type]
+            search = SearchSettings(beams=beams, normalisation=mode)  # type: ignore[arg-type]
+            found = beam_search(model, trie, prompts, search)
             heads = 4 + (found.required - sum(map(len, prompts)) if mode == "vocab" else 0)
             ways = {
-                "ours": lambda p=prompts, b=beams, m=mode: beam_search(model, trie, p, b, m),
+                "ours": lambda p=prompts, s=search: beam_search(model, trie, p, s),
                 "floor": lambda r=found.required, h=heads: bare_forward(model, 4, r, h),
             }
             seconds = interleaved(ways, 1)  # after a warm-up; a table of tendencies, not of claims

@@ -19,6 +19,7 @@ import torch
 from benchmarks import usual
 from benchmarks.common import add_sizes, arguments, interleaved, prepare, random_prompts, save, show, sizes, subject
 from benchmarks.decoding import bare_forward
+from rere.config.decoding import SearchSettings
 from rere.config.rl import RankingReward, RuleReward
 from rere.decoding.beam import beam_search
 from rere.models.tree_attention import TreeModel
@@ -48,7 +49,7 @@ class Step:
         self.model, self.catalog, self.prompts, self.group, self.mode = model, catalog, prompts, group, mode
         self.trie = catalog.trie.to(model.device)
         # The third beam is the target, so that every group has a hit and a gradient.
-        found = beam_search(model, self.trie, prompts, group, mode)
+        found = beam_search(model, self.trie, prompts, SearchSettings(beams=group, normalisation=mode))
         self.targets, self.required = found.items[:, 2].clone(), found.required
         self.tree = group_tree(self.trie, prompts, found.items, mode, model.dtype)
         self.reference = Reference(model.model)
@@ -56,7 +57,9 @@ class Step:
         self.scorer = TreeLogProbs(model)
 
     def ours(self) -> float:
-        found = beam_search(self.model, self.trie, self.prompts, self.group, self.mode)
+        found = beam_search(
+            self.model, self.trie, self.prompts, SearchSettings(beams=self.group, normalisation=self.mode)
+        )
         hits = found.items == self.targets[:, None]
         for first in range(0, len(self.prompts), self.at_once):  # as `device_batch_prompts` does
             part = slice(first, first + self.at_once)

@@ -35,6 +35,7 @@ from rere.catalog.tokenization import end_token
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.config.data import IngestConfig, SplitConfig
+from rere.config.decoding import SearchSettings
 from rere.config.sft import SFTConfig
 from rere.data.ingest import ingest
 from rere.data.windows import make_windows
@@ -103,18 +104,18 @@ class EndsForFree(PerBeamConstraint):
 def deployment(options: argparse.Namespace, kind: type[Deployment] = Deployment) -> Deployment:
     """The model that is measured."""
     config = ServingConfig()
-    engine = config.prefix_tokens, config.lookahead_tokens
     if options.registered:
         from ops.registry.alias import AliasSource
 
-        real = AliasSource(options.registered, "champion", *engine).first()
-        return kind(real.version, real.model, real.snapshot.catalog, real.history_items, real.beams, "vocab", *engine)
+        real = AliasSource(options.registered, "champion", config).first()
+        search = config.search(real.search.beams, "vocab")
+        return kind(real.version, real.model, real.snapshot.catalog, real.history_items, search)
     if options.backbone == "smollm2":
         model, catalog = subject("smollm2", options.dtype)
     else:
         catalog = build_index(ingest(IngestConfig()).items, IndexConfig())
         model = TreeModel(tuned(catalog).load_model())
-    return kind("1", model, catalog, HISTORY, BEAMS, "vocab", *engine)
+    return kind("1", model, catalog, HISTORY, config.search(BEAMS, "vocab"))
 
 
 def tuned(catalog: CatalogIndex) -> Checkpoint:
@@ -173,7 +174,8 @@ def floor_ms(subject: Deployment, requests: list[dict[str, Any]]) -> float:
     seconds = []
     for body in requests:
         prompt = subject.snapshot.prompt([subject.snapshot.lookup.index_of(item) or 0 for item in body["history"]])
-        required = beam_search(subject.model, subject.snapshot.trie, [prompt], subject.beams, "vocab").required
+        settings = SearchSettings(beams=subject.search.beams)
+        required = beam_search(subject.model, subject.snapshot.trie, [prompt], settings).required
         started = time.perf_counter()
         bare_forward(subject.model, 1, required, 1 + required - len(prompt))
         seconds.append(time.perf_counter() - started)
@@ -182,7 +184,8 @@ def floor_ms(subject: Deployment, requests: list[dict[str, Any]]) -> float:
 
 def agree(subject: Deployment, requests: list[dict[str, Any]]) -> float:
     """Share of requests for which both ways give the same list."""
-    stock = StockDeployment("1", subject.model, subject.snapshot.catalog, HISTORY, subject.beams, "vocab")
+    settings = SearchSettings(beams=subject.search.beams)
+    stock = StockDeployment("1", subject.model, subject.snapshot.catalog, HISTORY, settings)
     same = 0
     for body in requests:
         history = tuple(subject.snapshot.lookup.index_of(item) or 0 for item in body["history"])
@@ -250,9 +253,8 @@ def by_size(options: argparse.Namespace) -> list[dict[str, float]]:
         catalog = build_index(items, IndexConfig())
         record: dict[str, float] = {"items": size, "index_seconds": time.perf_counter() - started}
         model = TreeModel(load_model(ScratchModel(), len(catalog.tokenizer), seed=0).eval())
-        own = Deployment(
-            "1", model, catalog, HISTORY, BEAMS, "vocab", lookahead_tokens=ServingConfig().lookahead_tokens
-        )
+        search = SearchSettings(beams=BEAMS, lookahead_tokens=ServingConfig().lookahead_tokens)
+        own = Deployment("1", model, catalog, HISTORY, search)
         record["held_mib"] = torch.cuda.memory_allocated() / 2**20 if torch.cuda.is_available() else held_mib() - before
 
         def query(place: int, size: int = size) -> Query:

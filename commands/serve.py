@@ -65,7 +65,7 @@ def serve(
         config = config.model_copy(update={"allowed_hosts": default_hosts(host)})
     torch.set_num_threads(threads or max(1, torch.get_num_threads() - 1))
     click.echo(f"Loading {model}@{alias} ...", err=True)
-    source = AliasSource(model, alias, config.prefix_tokens, config.lookahead_tokens)
+    source = AliasSource(model, alias, config)
     service = RecommendationService(source.first(), config, edits or default_edits(model))
     tokens = Tokens.from_environment(os.environ)
     app = create_app(service, config, tokens, Follower(source, config.poll_seconds))

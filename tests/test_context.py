@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from rere.catalog.index import CatalogIndex
 from rere.config.backbone import ScratchModel
+from rere.config.decoding import SearchSettings
 from rere.config.rl import RLConfig, RuleReward
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
@@ -111,9 +112,9 @@ def test_a_search_is_refused_where_the_prompt_just_does_not_fit(
     prompt = world_catalog.prompt([0, 1, 2])
     needed = len(prompt) + world_catalog.trie.max_length
     model = TreeModel(reading(needed).load_model())
-    beam_search(model, world_catalog.trie, [prompt], 24, "vocab")
+    beam_search(model, world_catalog.trie, [prompt], SearchSettings(beams=24))
     with pytest.raises(RereError, match=f"context of {needed} tokens; got {needed + 1}"):
-        beam_search(model, world_catalog.trie, [[*prompt, 3]], 24, "vocab")
+        beam_search(model, world_catalog.trie, [[*prompt, 3]], SearchSettings(beams=24))
     recommender = GenerativeRecommender("short", reading(needed - 1).path, world_catalog)
     with pytest.raises(RereError, match="another backbone"):
         recommender.recommend([[0, 1, 2]], 2)

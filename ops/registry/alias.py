@@ -7,15 +7,17 @@ from mlflow.exceptions import MlflowException
 
 from ops.registry import mlflow_registry as registry
 from rere.errors import RereError
+from rere.serving.config import ServingConfig
 from rere.serving.engine.deployment import Deployment, load_deployment
 
 
 class AliasSource:
     """A `rere.serving.engine.follow.Source`: versions of one registered model, by alias."""
 
-    def __init__(self, model: str, alias: str, prefix_tokens: int = 0, lookahead_tokens: int = 0) -> None:
+    def __init__(self, model: str, alias: str, config: ServingConfig | None = None) -> None:
+        """Without a `config`, as in batch inference, searches share nothing and look no further ahead."""
         self.model, self.alias = model, alias
-        self.prefix_tokens, self.lookahead_tokens = prefix_tokens, lookahead_tokens
+        self.config = config or ServingConfig(prefix_tokens=0, lookahead_tokens=0)
 
     def current(self) -> str | None:
         """The version that the alias names; None where there is no such model or alias."""
@@ -34,10 +36,7 @@ class AliasSource:
             fetched.checkpoint,
             fetched.catalog,
             history_items=int(fetched.settings["history_items"]),
-            beams=int(fetched.settings["beams"]),
-            normalisation=fetched.settings["normalisation"],
-            prefix_tokens=self.prefix_tokens,
-            lookahead_tokens=self.lookahead_tokens,
+            search=self.config.search(int(fetched.settings["beams"]), fetched.settings["normalisation"]),
         )
 
     def first(self) -> Deployment:

@@ -66,16 +66,13 @@ def timed(
 
 def _served(version: str, model: Checkpoint, catalog: CatalogIndex, settings: dict[str, Any]) -> Deployment:
     """As `rere serve` has it by default; `settings` as `registry.serving_settings`."""
-    service = ServingConfig()
+    search = ServingConfig().search(int(settings["beams"]), settings["normalisation"])
     return Deployment(
         version,
         TreeModel(model.load_model()),
         catalog,
         int(settings["history_items"]),
-        int(settings["beams"]),
-        settings["normalisation"],
-        service.prefix_tokens,
-        service.lookahead_tokens,
+        search,
     )
 
 

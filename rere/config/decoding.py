@@ -1,4 +1,4 @@
-"""Settings of decoding: how candidates are sampled and probabilities normalised."""
+"""Settings of decoding: how candidates are sampled, how probabilities are normalised, how a search runs."""
 
 from __future__ import annotations
 
@@ -31,3 +31,16 @@ class Dynamic(Settings):
 Sampling = Annotated[Beam | Multinomial | Dynamic, Field(discriminator="type")]
 
 Normalisation = Literal["vocab", "trie"]
+
+
+class SearchSettings(Settings):
+    """How a beam search runs."""
+
+    beams: int = Field(ge=1, description="branches kept per prompt, and the number of items returned")
+    normalisation: Normalisation = "vocab"
+    prefix_tokens: int = Field(
+        default=0, ge=0, description="prompt tokens whose keys and values are kept for later searches; 0: none"
+    )
+    lookahead_tokens: int = Field(
+        default=0, ge=0, description="forwards smaller than this also run the next depths; 0: none"
+    )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from rere.catalog.trie import TokenTrie
-from rere.config.decoding import Normalisation
+from rere.config.decoding import SearchSettings
 from rere.decoding.exclusion import Exclusions
 from rere.decoding.item_prior import ItemPrior
 from rere.errors import RereError
@@ -40,26 +40,24 @@ def beam_search(
     model: TreeModel,
     trie: TokenTrie,
     prompts: Sequence[Sequence[int]],
-    beams: int,
-    normalisation: Normalisation,
+    settings: SearchSettings,
+    *,
     item_prior: ItemPrior | None = None,
     exclusions: Exclusions | None = None,
     prefixes: PrefixCache | None = None,
-    lookahead: int = 0,
 ) -> BeamResult:
-    """Search the trie for every prompt's best items.
+    """Search the trie for the K = `settings.beams` best items of each prompt.
 
     Args:
         prompts: P token sequences, of any lengths, each at least one long.
-        beams: K, at least 1; also the number of items returned.
-        item_prior: what another model says of the items, mixed into every step's score.
-        exclusions: items that are not to be found.
-        prefixes, lookahead: see `TreeDecoder`.
+        item_prior: another model's probabilities of the items, mixed into every step's score.
+        exclusions: items that must not be returned.
+        prefixes: see `TreeDecoder`.
 
     Raises:
         RereError: the model's scores are not numbers, or a prompt is too long for its context.
     """
-    search = BeamSearch(model, trie, prompts, beams, normalisation, item_prior, exclusions, prefixes, lookahead)
+    search = BeamSearch(model, trie, prompts, settings, item_prior=item_prior, exclusions=exclusions, prefixes=prefixes)
     while search.step():
         pass
     return search.result()
@@ -73,17 +71,16 @@ class BeamSearch:
         model: TreeModel,
         trie: TokenTrie,
         prompts: Sequence[Sequence[int]],
-        beams: int,
-        normalisation: Normalisation,
+        settings: SearchSettings,
+        *,
         item_prior: ItemPrior | None = None,
         exclusions: Exclusions | None = None,
         prefixes: PrefixCache | None = None,
-        lookahead: int = 0,
     ) -> None:
-        self.item_prior, self.exclusions, self.width = item_prior, exclusions, beams
-        self.tree = TreeDecoder(model, trie, prompts, beams, normalisation, prefixes, lookahead)
-        self.found_score = torch.full((len(prompts), beams), NEG_INF, device=model.device)
-        self.found_item = torch.full((len(prompts), beams), -1, device=model.device)
+        self.item_prior, self.exclusions, self.width = item_prior, exclusions, settings.beams
+        self.tree = TreeDecoder(model, trie, prompts, settings, prefixes)
+        self.found_score = torch.full((len(prompts), self.width), NEG_INF, device=model.device)
+        self.found_item = torch.full((len(prompts), self.width), -1, device=model.device)
 
     def step(self) -> bool:
         """Take every prompt one token deeper; False when no beam can improve any result."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from rere.catalog.trie import TokenTrie
+from rere.config.decoding import SearchSettings
 from rere.models.child_log_probs import ragged_arange
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_decoder import NEG_INF, TreeDecoder
@@ -40,7 +41,7 @@ def sample_items(
         draws: G, items a prompt.
         generator: a CPU generator; the same state gives the same draws on any device.
     """
-    tree = TreeDecoder(model, trie, prompts, draws, "trie")
+    tree = TreeDecoder(model, trie, prompts, SearchSettings(beams=draws, normalisation="trie"))
     count, device = len(prompts), model.device
     waiting = torch.zeros((count, draws), dtype=torch.int64, device=device)  # draws that are at each live branch
     waiting[:, 0] = draws

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 
 from rere.catalog.trie import ROOT, TokenTrie
-from rere.config.decoding import Normalisation
+from rere.config.decoding import SearchSettings
 from rere.models.child_log_probs import child_log_probs, ragged_arange
 from rere.models.lookahead import Ahead, with_below
 from rere.models.packed_batch import KVCache, PackedBatch
@@ -66,9 +66,8 @@ class TreeDecoder:
 
     Args:
         prompts: P token sequences, of any lengths, each at least one long.
-        width: K, live branches a prompt at most.
-        prefixes: what is known of prompts' beginnings from searches before, and where to keep these.
-        lookahead: tokens of a forward up to which those of further depths are run along.
+        settings: `beams` is K, the most live branches per prompt.
+        prefixes: keys and values of earlier prompts; those of these prompts are added.
 
     Raises:
         RereError: a prompt with the longest item after it is longer than the model's context.
@@ -83,20 +82,19 @@ class TreeDecoder:
         model: TreeModel,
         trie: TokenTrie,
         prompts: Sequence[Sequence[int]],
-        width: int,
-        normalisation: Normalisation,
+        settings: SearchSettings,
         prefixes: PrefixCache | None = None,
-        lookahead: int = 0,
     ) -> None:
-        self.model, self.trie, self.normalisation, self.width = model, trie, normalisation, width
-        self.prefixes, self.lookahead = prefixes, lookahead
+        self.model, self.trie, self.prefixes = model, trie, prefixes
+        self.width, self.normalisation = settings.beams, settings.normalisation
+        self.lookahead = settings.lookahead_tokens
         self.lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
         self.longest = int(self.lengths.max())
         model.require_room(self.longest + trie.max_length)
         self.seen, self.unseen = (torch.tensor(value, dtype=model.dtype, device=model.device) for value in (0, NEG_INF))
         # Room for every branch's whole way, or as much again as the prompts take; the store grows when more is needed.
-        room = width * (trie.max_length if normalisation == "vocab" else 4)
-        self.store = KVCache(len(prompts), self.longest + min(room, self.longest + 4 * width))
+        room = self.width * (trie.max_length if self.normalisation == "vocab" else 4)
+        self.store = KVCache(len(prompts), self.longest + min(room, self.longest + 4 * self.width))
         self.live = self._prefill(prompts)
 
     def _prefill(self, prompts: Sequence[Sequence[int]]) -> Branches:

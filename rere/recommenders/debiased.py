@@ -49,13 +49,13 @@ class DebiasedRecommender:
             return self.generative.recommend(histories, k)
         model, trie = self.generative.model, self.generative.trie
         prompts = [self.generative.catalog.prompt(history) for history in histories]
-        width = max(k, self.generative.beams)
+        settings = self.generative.search_settings(k)
 
         def search(places: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
             opinion = item_log_probs(self.assistant, [histories[place] for place in places], trie.items)
             item_prior = ItemPrior(node_log_mass(trie, opinion.to(model.device)), self.weight)
             own = [prompts[place] for place in places]
-            found = beam_search(model, trie, own, width, self.generative.normalisation, item_prior)
+            found = beam_search(model, trie, own, settings, item_prior=item_prior)
             return found.items, found.scores
 
         return rank_in_batches(f"{self.name}: beam search", prompts, k, self.generative.batch_prompts, search)

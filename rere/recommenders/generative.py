@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from rere.catalog.index import CatalogIndex
-from rere.config.decoding import Normalisation
+from rere.config.decoding import Normalisation, SearchSettings
 from rere.decoding.beam import beam_search
 from rere.models.backbone import Checkpoint
 from rere.models.tree_attention import TreeModel
@@ -48,14 +48,18 @@ class GenerativeRecommender:
         self.model = model if isinstance(model, TreeModel) else TreeModel(Checkpoint(model).load_model())
         self.trie = catalog.trie.to(self.model.device)
 
+    def search_settings(self, k: int) -> SearchSettings:
+        """Of a search for the k best items."""
+        return SearchSettings(beams=max(k, self.beams), normalisation=self.normalisation)
+
     def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
         """The k best items of each history (item indices, oldest first): see `Recommender`."""
         prompts = [self.catalog.prompt(history) for history in histories]
-        width = max(k, self.beams)
+        settings = self.search_settings(k)
 
         def search(places: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
             own = [prompts[place] for place in places]
-            found = beam_search(self.model, self.trie, own, width, self.normalisation)
+            found = beam_search(self.model, self.trie, own, settings)
             return found.items, found.scores
 
         return rank_in_batches(f"{self.name}: beam search", prompts, k, self.batch_prompts, search, self.work)

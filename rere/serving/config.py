@@ -9,6 +9,7 @@ from pydantic import Field
 
 from rere.config.base import Settings
 from rere.config.data import MovieLens100K, Source, SourcePath, TableFormat
+from rere.config.decoding import Normalisation, SearchSettings
 
 
 class ServingConfig(Settings):
@@ -45,6 +46,15 @@ class ServingConfig(Settings):
     )
     poll_seconds: float = Field(default=5.0, gt=0, description="between looks at the registry's alias")
     drain_seconds: int = Field(default=20, ge=1, description="for open requests when the service is told to stop")
+
+    def search(self, beams: int, normalisation: Normalisation) -> SearchSettings:
+        """Searches of a model that was registered with these beams and normalisation."""
+        return SearchSettings(
+            beams=beams,
+            normalisation=normalisation,
+            prefix_tokens=self.prefix_tokens,
+            lookahead_tokens=self.lookahead_tokens,
+        )
 
 
 class UserTable(Settings):

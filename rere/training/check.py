@@ -18,6 +18,7 @@ from rere.catalog.tokenization import end_token
 from rere.catalog.trie import build_trie
 from rere.config.backbone import Backbone, LocalModel, ScratchModel
 from rere.config.catalog import IndexConfig
+from rere.config.decoding import SearchSettings
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.decoding.beam import beam_search
@@ -95,7 +96,7 @@ def check_search(model: PreTrainedModel) -> None:
         RereError: the search doesn't know the architecture, or scores otherwise.
     """
     items, prompt = [[5, 6, 7], [5, 6, 8], [9]], list(range(10, 20))
-    found = beam_search(TreeModel(model), build_trie(items), [prompt], len(items), "vocab")
+    found = beam_search(TreeModel(model), build_trie(items), [prompt], SearchSettings(beams=len(items)))
     model.set_attn_implementation("eager")
     for item, score in zip(found.items[0].tolist(), found.scores[0].tolist(), strict=True):
         tokens = items[item]

@@ -11,6 +11,7 @@ from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.semantic_ids import residual_kmeans, semantic_codes
 from rere.config.backbone import LocalModel
 from rere.config.catalog import IndexConfig, SemanticCodes, TitleEmbedding
+from rere.config.decoding import SearchSettings
 from rere.config.evaluation import EvaluationConfig
 from rere.config.rl import RankingReward, RLConfig, RuleReward
 from rere.config.sft import SFTConfig
@@ -192,7 +193,9 @@ def test_beam_search_finds_distinct_items_in_the_order_of_all_scores(catalog, no
             if weight.dim() > 1:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3)
     prompts = [catalog.prompt([4, 7]), catalog.prompt([11])]
-    found = beam_search(TreeModel(model), catalog.trie, prompts, WORLD_ITEMS, normalisation)
+    found = beam_search(
+        TreeModel(model), catalog.trie, prompts, SearchSettings(beams=WORLD_ITEMS, normalisation=normalisation)
+    )
     for row, prompt in enumerate(prompts):
         expected = score_all_items(model, catalog.item_tokens, prompt, normalisation).sort(descending=True)
         assert found.items[row].tolist() == expected.indices.tolist()

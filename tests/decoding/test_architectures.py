@@ -9,6 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from rere.catalog.trie import build_trie
+from rere.config.decoding import SearchSettings
 from rere.decoding.beam import beam_search
 from rere.errors import RereError
 from rere.models.attention import NAME, own_attention
@@ -95,8 +96,10 @@ def test_same_items_and_scores_as_stock_generate(name, normalisation):
     items, prompts = random_items(40, generator), random_prompts(12, generator)
     expected = [stock_beam_search(model, items, prompt, 4, normalisation) for prompt in prompts]
     trie, cache = build_trie(items), PrefixCache(1000)
-    searches = [beam_search(TreeModel(model), trie, prompts, 4, normalisation, lookahead=n) for n in (0, 100_000)]
-    searches += [beam_search(TreeModel(model), trie, prompts, 4, normalisation, prefixes=cache) for _ in range(2)]
+    plain = SearchSettings(beams=4, normalisation=normalisation)
+    ahead = SearchSettings(beams=4, normalisation=normalisation, lookahead_tokens=100_000)
+    searches = [beam_search(TreeModel(model), trie, prompts, settings) for settings in (plain, ahead)]
+    searches += [beam_search(TreeModel(model), trie, prompts, plain, prefixes=cache) for _ in range(2)]
     assert cache.found > 0
     for found in searches:
         for row, pairs in enumerate(expected):
@@ -157,7 +160,7 @@ def test_windows_are_felt():
     narrow, wide = (TreeModel(tiny(kind, options | {"sliding_window": width})) for width in (4, None))
     assert narrow.windowed
     assert not wide.windowed
-    one, other = (beam_search(model, trie, prompts, 4, "vocab").scores for model in (narrow, wide))
+    one, other = (beam_search(model, trie, prompts, SearchSettings(beams=4)).scores for model in (narrow, wide))
     assert not torch.allclose(one, other, atol=1e-2)
 
 

@@ -9,6 +9,7 @@ import torch
 
 from rere.catalog.trie import build_trie
 from rere.config.backbone import ScratchModel
+from rere.config.decoding import SearchSettings
 from rere.decoding.beam import beam_search
 from rere.models.backbone import load_model
 from rere.models.tree_attention import TreeModel
@@ -51,10 +52,8 @@ def test_same_items_order_and_scores_as_stock_generate(architecture, normalisati
     model = tiny_model(architecture)
     items, prompts = random_items(60, generator), random_prompts(50, generator)
     expected = [stock_beam_search(model, items, prompt, 5, normalisation) for prompt in prompts]
-    plain, some, far = (
-        beam_search(TreeModel(model), build_trie(items), prompts, 5, normalisation, lookahead=tokens)
-        for tokens in (0, 150, 100_000)
-    )
+    settings = [SearchSettings(beams=5, normalisation=normalisation, lookahead_tokens=n) for n in (0, 150, 100_000)]
+    plain, some, far = (beam_search(TreeModel(model), build_trie(items), prompts, own) for own in settings)
     assert plain.forwarded <= some.forwarded <= far.forwarded > plain.forwarded
     assert plain.required == some.required == far.required <= plain.forwarded
     for found, (row, pairs) in itertools.product((plain, some, far), enumerate(expected)):
@@ -71,7 +70,9 @@ def test_wide_beam_agrees_with_exhaustive_enumeration(normalisation):
     items = all_sequences((5, 6, 7), (1, 2, 3), END)  # 39 items
     prompts = random_prompts(4, torch.Generator().manual_seed(2))
     everything = torch.stack([score_all_items(model, items, prompt, normalisation) for prompt in prompts])
-    found = beam_search(TreeModel(model), build_trie(items), prompts, len(items), normalisation)
+    found = beam_search(
+        TreeModel(model), build_trie(items), prompts, SearchSettings(beams=len(items), normalisation=normalisation)
+    )
     scores, order = everything.sort(descending=True)
     assert found.items.tolist() == order.tolist()
     torch.testing.assert_close(found.scores, scores, atol=1e-4, rtol=0)
@@ -83,7 +84,9 @@ def test_wide_beam_agrees_with_exhaustive_enumeration(normalisation):
 @pytest.mark.parametrize("items", [[[5, 6, END]], [[5, END], [5, 6, END], [5, 6, 7, END]], [[4], [5], [6]]])
 def test_catalogues_smaller_than_the_beam(items, normalisation):
     model = tiny_model("llama")
-    found = beam_search(TreeModel(model), build_trie(items), [[3, 4], [9]], 8, normalisation)
+    found = beam_search(
+        TreeModel(model), build_trie(items), [[3, 4], [9]], SearchSettings(beams=8, normalisation=normalisation)
+    )
     expected = score_all_items(model, items, [9], normalisation).sort(descending=True)
     assert found.items[1].tolist() == expected.indices.tolist() + [-1] * (8 - len(items))
     torch.testing.assert_close(found.scores[1, : len(items)], expected.values, atol=1e-4, rtol=0)
@@ -98,8 +101,8 @@ def test_a_prompt_is_not_disturbed_by_the_others_in_its_batch():
         random_prompts(6, generator),
     )
     trie = build_trie(items)
-    together = beam_search(model, trie, prompts, 4, "vocab")
+    together = beam_search(model, trie, prompts, SearchSettings(beams=4))
     for row, prompt in enumerate(prompts):
-        alone = beam_search(model, trie, [prompt], 4, "vocab")
+        alone = beam_search(model, trie, [prompt], SearchSettings(beams=4))
         assert together.items[row].tolist() == alone.items[0].tolist()
         torch.testing.assert_close(together.scores[row], alone.scores[0], atol=1e-4, rtol=0)

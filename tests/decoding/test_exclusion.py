@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rere.catalog.trie import build_trie
+from rere.config.decoding import SearchSettings
 from rere.decoding.beam import beam_search
 from rere.decoding.exclusion import Exclusions, leaf_places
 from rere.models.tree_attention import TreeModel
@@ -24,7 +25,9 @@ def test_wide_beam_is_the_full_ranking_with_excluded_items_struck_out(normalisat
     own = [torch.randperm(39, generator=generator)[:n].tolist() for n in (0, 1, 12, 30, 39)]
     own[1] += own[1] + shared[:2]  # repeats, and items that are gone for everybody
     exclusions = Exclusions.of(trie, leaf_places(trie, shared), own)
-    found = beam_search(TreeModel(model), trie, prompts, 39, normalisation, exclusions=exclusions)
+    found = beam_search(
+        TreeModel(model), trie, prompts, SearchSettings(beams=39, normalisation=normalisation), exclusions=exclusions
+    )
     for row, prompt in enumerate(prompts):
         everything = score_all_items(model, ITEMS, prompt, normalisation)
         expected = best_allowed(everything, {*shared, *own[row]}, 39)
@@ -42,7 +45,7 @@ def test_narrow_beam_is_that_of_a_catalogue_without_the_items(seed):
     gone = torch.randperm(60, generator=generator)[:40].tolist()
     kept = [item for item in range(60) if item not in gone]
     exclusions = Exclusions.of(trie, leaf_places(trie, gone[:25]), [gone[25:]] * 4)
-    found = beam_search(TreeModel(model), trie, prompts, 4, "vocab", exclusions=exclusions)
+    found = beam_search(TreeModel(model), trie, prompts, SearchSettings(beams=4), exclusions=exclusions)
     for row, prompt in enumerate(prompts):
         expected = stock_beam_search(model, [items[item] for item in kept], prompt, 4, "vocab")
         assert found.items[row, : len(expected)].tolist() == [kept[item] for item, _ in expected]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rere.catalog.trie import build_trie
+from rere.config.decoding import SearchSettings
 from rere.decoding.beam import beam_search
 from rere.models.prefix_cache import BLOCK, PrefixCache
 from rere.models.tree_attention import TreeModel
@@ -27,8 +28,8 @@ def test_same_items_and_scores_as_without(architecture, tokens):
     trie = build_trie(random_items(50, generator))
     for _ in range(4):
         prompts = histories(generator)[:5]
-        plain = beam_search(model, trie, prompts, 4, "vocab")
-        found = beam_search(model, trie, prompts, 4, "vocab", prefixes=cache)
+        plain = beam_search(model, trie, prompts, SearchSettings(beams=4))
+        found = beam_search(model, trie, prompts, SearchSettings(beams=4), prefixes=cache)
         assert found.items.tolist() == plain.items.tolist()
         torch.testing.assert_close(found.scores, plain.scores, atol=1e-4, rtol=0)
         assert found.required == plain.required
@@ -40,11 +41,11 @@ def test_only_the_new_end_of_a_prompt_is_run():
     model, cache = TreeModel(tiny_model("qwen2")), PrefixCache(1000)
     trie = build_trie(random_items(30, generator))
     prompt = (3 + torch.randint(0, VOCABULARY - 3, (5 * BLOCK,), generator=generator)).tolist()
-    first = beam_search(model, trie, [prompt[: 3 * BLOCK + 2]], 2, "vocab", prefixes=cache)
-    again = beam_search(model, trie, [prompt[: 3 * BLOCK + 2]], 2, "vocab", prefixes=cache)
+    first = beam_search(model, trie, [prompt[: 3 * BLOCK + 2]], SearchSettings(beams=2), prefixes=cache)
+    again = beam_search(model, trie, [prompt[: 3 * BLOCK + 2]], SearchSettings(beams=2), prefixes=cache)
     assert first.forwarded - again.forwarded == 3 * BLOCK
     assert (cache.asked, cache.found) == (2 * (3 * BLOCK + 2), 3 * BLOCK)
-    beam_search(model, trie, [prompt, prompt[:BLOCK]], 2, "vocab", prefixes=cache)
+    beam_search(model, trie, [prompt, prompt[:BLOCK]], SearchSettings(beams=2), prefixes=cache)
     assert cache.found == 6 * BLOCK  # a prompt of one block: its last token, so the block, is run
 
 
@@ -54,6 +55,6 @@ def test_equal_blocks_after_different_beginnings_are_not_mistaken():
     trie = build_trie(random_items(30, generator))
     same = [7] * (BLOCK + 1)
     for start in ([4] * BLOCK, [5] * BLOCK):
-        plain = beam_search(model, trie, [start + same], 3, "vocab")
-        found = beam_search(model, trie, [start + same], 3, "vocab", prefixes=cache)
+        plain = beam_search(model, trie, [start + same], SearchSettings(beams=3))
+        found = beam_search(model, trie, [start + same], SearchSettings(beams=3), prefixes=cache)
         torch.testing.assert_close(found.scores, plain.scores, atol=1e-4, rtol=0)

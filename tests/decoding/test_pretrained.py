@@ -11,6 +11,7 @@ import torch
 from rere.catalog.index import build_index
 from rere.config.backbone import GGUFModel
 from rere.config.catalog import IndexConfig
+from rere.config.decoding import SearchSettings
 from rere.decoding.beam import beam_search
 from rere.models.backbone import load_model
 from rere.models.tree_attention import TreeModel
@@ -32,7 +33,7 @@ def test_same_items_order_and_scores_as_stock_generate():
     model = load_model(GGUFModel(), len(catalog.tokenizer), seed=0).eval()
     prompts = [catalog.prompt([0, 2]), catalog.prompt([3])]
     expected = [stock_beam_search(model, catalog.item_tokens, prompt, 3, "vocab") for prompt in prompts]
-    found = beam_search(TreeModel(model), catalog.trie, prompts, 3, "vocab")
+    found = beam_search(TreeModel(model), catalog.trie, prompts, SearchSettings(beams=3))
     for row, pairs in enumerate(expected):
         assert found.items[row].tolist() == [item for item, _ in pairs]
         torch.testing.assert_close(found.scores[row], torch.tensor([score for _, score in pairs]), atol=1e-3, rtol=0)

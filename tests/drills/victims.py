@@ -17,6 +17,7 @@ import torch
 from materializers import directory as materializing
 from materializers.dataset import DatasetMaterializer
 from rere.catalog.index import CatalogIndex
+from rere.config.decoding import SearchSettings
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.data.collected import Collected
@@ -116,7 +117,7 @@ def watch_loading(place: Path, work: Path, report: Path) -> None:
     item_models = ItemModels.load(place / "item_models")
     Checkpoint(place / "tuned").load_model()
     served = (place / "tuned", place / "catalog")
-    load_deployment("1", *served, history_items=4, beams=4, normalisation="vocab", prefix_tokens=0, lookahead_tokens=0)
+    load_deployment("1", *served, history_items=4, search=SearchSettings(beams=4))
     assert load_progress(work / "rl" / "progress", torch.device("cpu")) is not None
     mentor = item_models.models["sasrec"]
     train_rl(Checkpoint(place / "tuned"), windows, catalog, RL, work / "rl", lambda *_: None, mentor)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.catalog import IndexConfig
+from rere.config.decoding import SearchSettings
 from rere.models.backbone import load_model
 from rere.models.tree_attention import TreeModel
 from rere.serving.config import ServingConfig
@@ -36,16 +37,8 @@ def tiny_catalog(titles: list[str] = TITLES) -> CatalogIndex:
 def tiny_deployment(version: str = "1", catalog: CatalogIndex | None = None, seed: int = 0) -> Deployment:
     catalog = catalog or tiny_catalog()
     model = TreeModel(load_model(TINY, len(catalog.tokenizer), seed).eval())
-    return Deployment(
-        version,
-        model,
-        catalog,
-        history_items=3,
-        beams=6,
-        normalisation="vocab",
-        prefix_tokens=1_000,
-        lookahead_tokens=64,
-    )
+    search = SearchSettings(beams=6, prefix_tokens=1_000, lookahead_tokens=64)
+    return Deployment(version, model, catalog, history_items=3, search=search)
 
 
 @contextmanager

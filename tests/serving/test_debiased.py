@@ -9,6 +9,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from rere.catalog.index import CatalogIndex
 from rere.catalog.trie import build_trie
+from rere.config.decoding import SearchSettings
 from rere.decoding.beam import beam_search
 from rere.decoding.item_prior import ItemPrior, node_log_mass
 from rere.errors import RereError
@@ -51,7 +52,8 @@ def test_a_wide_beam_agrees_with_exhaustive_enumeration(normalisation, weight):
     plain = torch.stack([score_all_items(model, items, prompt, normalisation) for prompt in prompts])
     expected, order = ((1 - weight) * plain + weight * opinion).sort(descending=True)
     item_prior = ItemPrior(node_log_mass(trie, opinion), weight)
-    found = beam_search(TreeModel(model), trie, prompts, len(items), normalisation, item_prior)
+    settings = SearchSettings(beams=len(items), normalisation=normalisation)
+    found = beam_search(TreeModel(model), trie, prompts, settings, item_prior=item_prior)
     assert found.items.tolist() == order.tolist()
     torch.testing.assert_close(found.scores.double(), expected, atol=1e-4, rtol=0)
 
@@ -88,6 +90,7 @@ def test_a_narrow_beam_is_guided_as_stock_generate_would_be(normalisation):
     opinion, trie = teacher_log_probs(8, len(items)), build_trie(items)
     item_prior = ItemPrior(node_log_mass(trie, opinion), weight)
     place = {tuple(item): n for n, item in enumerate(items)}
+    settings = SearchSettings(beams=beams, normalisation=normalisation)
     expected = []
     for row, prompt in enumerate(prompts):
         out = model.generate(
@@ -106,20 +109,12 @@ def test_a_narrow_beam_is_guided_as_stock_generate_would_be(normalisation):
         )
         answers = [tokens[len(prompt) :] for tokens in out.sequences.tolist()]
         expected.append([place[tuple(answer[: answer.index(END) + 1])] for answer in answers])
-        torch.testing.assert_close(
-            beam_search(
-                TreeModel(model), trie, [prompt], beams, normalisation, ItemPrior(item_prior.log_mass[[row]], weight)
-            )
-            .scores[0]
-            .sort()
-            .values,
-            out.sequences_scores.sort().values,
-            atol=1e-3,
-            rtol=0,
-        )
-    found = beam_search(TreeModel(model), trie, prompts, beams, normalisation, item_prior)
+        own = ItemPrior(item_prior.log_mass[[row]], weight)
+        alone = beam_search(TreeModel(model), trie, [prompt], settings, item_prior=own).scores[0]
+        torch.testing.assert_close(alone.sort().values, out.sequences_scores.sort().values, atol=1e-3, rtol=0)
+    found = beam_search(TreeModel(model), trie, prompts, settings, item_prior=item_prior)
     assert found.items.tolist() == expected
-    assert beam_search(TreeModel(model), trie, prompts, beams, normalisation).items.tolist() != expected
+    assert beam_search(TreeModel(model), trie, prompts, settings).items.tolist() != expected
 
 
 def test_mass_is_that_of_the_items_below():

@@ -12,6 +12,7 @@ import torch
 from rere.catalog.index import build_index
 from rere.catalog.trie import build_trie
 from rere.config.catalog import IndexConfig
+from rere.config.decoding import SearchSettings
 from rere.config.preference import PreferenceConfig
 from rere.config.sft import SFTConfig
 from rere.config.training import LoRA
@@ -132,7 +133,7 @@ def test_the_starts_own_beams_are_the_negatives(start, world_windows, world_cata
 
     def watch(model, trie, prompts, beams, normalisation):
         weights = {name: weight.detach().clone() for name, weight in model.model.named_parameters()}
-        found = beam_search(model, trie, prompts, beams, normalisation)
+        found = beam_search(model, trie, prompts, SearchSettings(beams=beams, normalisation=normalisation))
         asked.append((weights, beams))
         return found
 

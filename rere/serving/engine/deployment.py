@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from rere.catalog.index import CatalogIndex
-from rere.config.decoding import Normalisation
+from rere.config.decoding import SearchSettings
 from rere.decoding.beam import BeamSearch
 from rere.decoding.exclusion import Exclusions
 from rere.models.backbone import Checkpoint
@@ -46,8 +46,7 @@ class Deployment:
     Args:
         version: how answers and metrics name it.
         history_items: most recent items of a history that the model reads.
-        beams: least width of a search.
-        prefix_tokens, lookahead_tokens: see `ServingConfig`.
+        search: `beams` is the least width of a search.
 
     Attributes:
         snapshot: the catalogue now; replaced whole, by one thread at a time.
@@ -59,16 +58,11 @@ class Deployment:
         model: TreeModel,
         catalog: CatalogIndex,
         history_items: int,
-        beams: int,
-        normalisation: Normalisation,
-        prefix_tokens: int = 0,
-        lookahead_tokens: int = 0,
+        search: SearchSettings,
     ) -> None:
-        self.version, self.model, self.history_items = version, model, history_items
-        self.beams, self.normalisation = beams, normalisation
+        self.version, self.model, self.history_items, self.search = version, model, history_items, search
         self.snapshot = Snapshot.of(catalog, model.device)
-        self.lookahead = lookahead_tokens
-        self.prefixes = PrefixCache(prefix_tokens) if prefix_tokens else None
+        self.prefixes = PrefixCache(search.prefix_tokens) if search.prefix_tokens else None
 
     def query(self, history: Sequence[int], k: int, excluded: frozenset[int] = frozenset()) -> Query:
         """A query of a whole history, of which the model reads the most recent items."""
@@ -76,7 +70,7 @@ class Deployment:
 
     def width(self, query: Query) -> int:
         """Beams. Only queries of one width are searched together, so that no list depends on its neighbours."""
-        return max(query.k, self.beams)
+        return max(query.k, self.search.beams)
 
     @torch.no_grad()
     def rank(self, queries: Sequence[Query], unwanted: Callable[[], bool] = lambda: False) -> list[Ranked] | None:
@@ -90,11 +84,9 @@ class Deployment:
             self.model,
             snapshot.trie,
             prompts,
-            self.width(queries[0]),
-            self.normalisation,
+            self.search.model_copy(update={"beams": self.width(queries[0])}),
             exclusions=exclusions,
             prefixes=self.prefixes,
-            lookahead=self.lookahead,
         )
         while search.step():
             if unwanted():
@@ -130,18 +122,10 @@ class Deployment:
 
 
 def load_deployment(
-    version: str,
-    checkpoint: Path,
-    catalog: Path,
-    history_items: int,
-    beams: int,
-    normalisation: Normalisation,
-    prefix_tokens: int,
-    lookahead_tokens: int,
+    version: str, checkpoint: Path, catalog: Path, history_items: int, search: SearchSettings
 ) -> Deployment:
     """Load a version's sealed directories and warm it up; raises RereError where they are altered or incomplete."""
     model = TreeModel(Checkpoint(checkpoint).load_model())
-    index = CatalogIndex.load(catalog)
-    deployment = Deployment(version, model, index, history_items, beams, normalisation, prefix_tokens, lookahead_tokens)
+    deployment = Deployment(version, model, CatalogIndex.load(catalog), history_items, search)
     deployment.warm_up()
     return deployment

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from rere.artifacts.manifest import verify
 from rere.catalog.index import CatalogIndex
+from rere.config.decoding import SearchSettings
 from rere.config.preference import PreferenceConfig
 from rere.data.dataset import Windows
 from rere.decoding.beam import beam_search
@@ -129,5 +130,5 @@ class _Run(PolicyRun[PreferenceConfig]):
             seed = self.config.seed * 1_000_003 + self.update
             drawn = random_negatives(rows, targets.cpu().numpy(), self.trie.items, count, seed)
             return torch.from_numpy(drawn).to(targets.device), 0
-        found = beam_search(self.tree_model, self.trie, prompts, count + 1, "vocab")
+        found = beam_search(self.tree_model, self.trie, prompts, SearchSettings(beams=count + 1))
         return without_target(found.items, targets), found.forwarded

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from rere.catalog.trie import TokenTrie
-from rere.config.decoding import Beam, Dynamic, Multinomial
+from rere.config.decoding import Beam, Dynamic, Multinomial, SearchSettings
 from rere.config.rl import RLConfig
 from rere.decoding.beam import beam_search
 from rere.decoding.sampling import dynamic_group, sample_items
@@ -55,7 +55,8 @@ def rollout(
         free = generate_freely(model, trie, end, prompts, config.num_generations, config.sampling, seed)
         return Rollout(free.candidates, free.items, free.trie, free.forwarded)
     if isinstance(config.sampling, Beam):
-        found = beam_search(model, trie, prompts, config.num_generations, config.normalisation)
+        settings = SearchSettings(beams=config.num_generations, normalisation=config.normalisation)
+        found = beam_search(model, trie, prompts, settings)
         return Rollout(found.items, found.items, trie, found.forwarded)
     generator = torch.Generator().manual_seed(seed)
     if isinstance(config.sampling, Multinomial):
