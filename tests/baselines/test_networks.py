@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -58,7 +61,9 @@ def caser_by_hand(model: CaserNetwork, history: list[int]) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("kind", "config", "by_hand"), [(GRU4RecNetwork, GRU, gru_by_hand), (CaserNetwork, CASER, caser_by_hand)]
 )
-def test_a_history_is_read_as_the_formulas_say(kind, config, by_hand):
+def test_a_history_is_read_as_the_formulas_say(
+    kind: type[SequentialNetwork], config: Any, by_hand: Callable[[SequentialNetwork, list[int]], torch.Tensor]
+) -> None:
     model, histories = network(kind, config), [[3], [1, 2, 3, 4], [5, 5, 0]]
     with torch.no_grad():
         expected = torch.stack([by_hand(model, history) for history in histories])
@@ -84,7 +89,7 @@ def test_windows_hold_every_target_once_with_what_came_before() -> None:
 
 
 @pytest.mark.parametrize(("kind", "config"), [(SASRecNetwork, SASREC), (GRU4RecNetwork, GRU), (CaserNetwork, CASER)])
-def test_training_sees_the_states_that_serving_sees(kind, config):
+def test_training_sees_the_states_that_serving_sees(kind: type[SequentialNetwork], config: Any) -> None:
     """Row by row: the state that a target is trained on is the one its history is served with."""
     model, rows = network(kind, config), [np.array([1, 2, 3, 4, 5]), np.array([6, 7]), np.array([8, 8, 9])]
     states, targets = model.examples(rows)

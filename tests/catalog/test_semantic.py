@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -11,14 +14,15 @@ from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.semantic_ids import residual_kmeans, semantic_codes
 from rere.config.backbone import LocalModel
 from rere.config.catalog import IndexConfig, SemanticCodes, TitleEmbedding
-from rere.config.decoding import SearchSettings
+from rere.config.decoding import Normalisation, SearchSettings
 from rere.config.evaluation import EvaluationConfig
 from rere.config.rl import RankingReward, RLConfig, RuleReward
 from rere.config.sft import SFTConfig
+from rere.data.dataset import Windows
 from rere.decoding.beam import beam_search
 from rere.errors import RereError
 from rere.evaluation.evaluator import evaluate
-from rere.models.backbone import load_model, load_tokenizer
+from rere.models.backbone import Checkpoint, load_model, load_tokenizer
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.generative import GenerativeRecommender
 from rere.training.rl.train import train_rl
@@ -31,12 +35,12 @@ MODEL = TINY.model_copy(update={"width": 64})
 
 
 @pytest.fixture(scope="module")
-def catalog(world_items):
+def catalog(world_items: pd.DataFrame) -> CatalogIndex:
     return build_index(world_items, IndexConfig(backbone=MODEL, code="semantic", semantic=SEMANTIC))
 
 
 @pytest.fixture(scope="module")
-def pretrained(world_items, tmp_path_factory):
+def pretrained(world_items: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> LocalModel:
     """A directory like a pretrained model's, with a tokenizer of its own."""
     place = tmp_path_factory.mktemp("pretrained")
     load_model(MODEL, 300, seed=1).save_pretrained(place)
@@ -46,14 +50,14 @@ def pretrained(world_items, tmp_path_factory):
     return LocalModel(path=place)
 
 
-def begins_another(codes):
+def begins_another(codes: list[list[int]]) -> bool:
     return any(a != b and b[: len(a)] == a for a in codes for b in codes)
 
 
 # ---------------------------------------------------------------- codes
 
 
-def test_each_codeword_is_the_nearest_centroid_of_what_is_left():
+def test_each_codeword_is_the_nearest_centroid_of_what_is_left() -> None:
     vectors = np.random.default_rng(0).normal(size=(60, 6))
     codes, books = residual_kmeans(vectors, levels=3, codewords=7, seed=0)
     for vector, code in zip(vectors, codes.tolist(), strict=True):
@@ -63,7 +67,7 @@ def test_each_codeword_is_the_nearest_centroid_of_what_is_left():
             left = left - book[codeword]
 
 
-def test_each_centroid_is_the_mean_of_what_it_stands_for():
+def test_each_centroid_is_the_mean_of_what_it_stands_for() -> None:
     vectors = np.random.default_rng(1).normal(size=(60, 6))
     codes, books = residual_kmeans(vectors, levels=2, codewords=7, seed=0)
     left = vectors
@@ -73,7 +77,7 @@ def test_each_centroid_is_the_mean_of_what_it_stands_for():
         left = left - book[codes[:, level]]
 
 
-def test_more_levels_leave_less_over():
+def test_more_levels_leave_less_over() -> None:
     vectors = np.random.default_rng(2).normal(size=(80, 6))
     codes, books = residual_kmeans(vectors, levels=4, codewords=4, seed=0)
     parts = [book[codes[:, level]] for level, book in enumerate(books)]
@@ -81,7 +85,7 @@ def test_more_levels_leave_less_over():
     assert errors == sorted(errors, reverse=True)
 
 
-def test_items_that_share_all_codewords_are_numbered():
+def test_items_that_share_all_codewords_are_numbered() -> None:
     near = np.repeat(np.eye(3), 3, axis=0)[[0, 3, 1, 6, 4, 2]]  # three of one kind, two of another, one alone
     codes = semantic_codes(near, SemanticCodes(levels=1, codewords=3), seed=0)
     first, second, third = codes[0][0], codes[1][0], codes[3][0]
@@ -92,7 +96,7 @@ def test_items_that_share_all_codewords_are_numbered():
 @pytest.mark.parametrize(
     ("items", "levels", "codewords"), [(1, 3, 32), (2, 3, 32), (20, 3, 32), (200, 2, 4), (50, 1, 2)]
 )
-def test_codes_are_distinct_and_none_begins_another(items, levels, codewords):
+def test_codes_are_distinct_and_none_begins_another(items: int, levels: int, codewords: int) -> None:
     vectors = np.random.default_rng(items).normal(size=(items, 4)).astype(np.float32)
     config = SemanticCodes(levels=levels, codewords=codewords)
     codes = semantic_codes(vectors, config, seed=0)
@@ -105,7 +109,7 @@ def test_codes_are_distinct_and_none_begins_another(items, levels, codewords):
 # ---------------------------------------------------------------- index
 
 
-def test_an_item_is_its_codewords_as_new_tokens(catalog):
+def test_an_item_is_its_codewords_as_new_tokens(catalog: CatalogIndex) -> None:
     codes = catalog.item_tokens
     for code in codes:
         names = catalog.tokenizer.convert_ids_to_tokens(code)
@@ -117,7 +121,9 @@ def test_an_item_is_its_codewords_as_new_tokens(catalog):
     assert catalog.prompt([2, 0]) == [*catalog.prompt_head, *codes[2], *codes[0]]
 
 
-def test_the_saved_tokenizer_knows_the_codewords(catalog, world_items, tmp_path):
+def test_the_saved_tokenizer_knows_the_codewords(
+    catalog: CatalogIndex, world_items: pd.DataFrame, tmp_path: Path
+) -> None:
     catalog.save(tmp_path)
     loaded = CatalogIndex.load(tmp_path)
     assert loaded.item_tokens == catalog.item_tokens
@@ -130,7 +136,9 @@ def test_the_saved_tokenizer_knows_the_codewords(catalog, world_items, tmp_path)
     assert again.item_tokens == catalog.item_tokens
 
 
-def test_new_tokens_of_a_pretrained_model_are_drawn_like_its_own(world_items, pretrained):
+def test_new_tokens_of_a_pretrained_model_are_drawn_like_its_own(
+    world_items: pd.DataFrame, pretrained: LocalModel
+) -> None:
     catalog = build_index(world_items, IndexConfig(backbone=pretrained, code="semantic", semantic=SEMANTIC))
     own, vocabulary = len(load_tokenizer(pretrained, ())), len(catalog.tokenizer)
     before = load_model(pretrained, own, seed=0).get_input_embeddings().weight
@@ -147,7 +155,7 @@ def test_new_tokens_of_a_pretrained_model_are_drawn_like_its_own(world_items, pr
 
 
 @pytest.mark.parametrize("rows", [-1, 40])
-def test_an_embedding_may_lack_a_token_or_have_spare_rows(pretrained, tmp_path, rows):
+def test_an_embedding_may_lack_a_token_or_have_spare_rows(pretrained: LocalModel, tmp_path: Path, rows: int) -> None:
     own = len(load_tokenizer(pretrained, ()))
     load_tokenizer(pretrained, ()).save_pretrained(tmp_path)
     load_model(MODEL, own + rows, seed=1).save_pretrained(tmp_path)
@@ -160,7 +168,7 @@ def test_an_embedding_may_lack_a_token_or_have_spare_rows(pretrained, tmp_path, 
     torch.testing.assert_close(found[own + 5 :], kept[own + 5 :])
 
 
-def test_a_head_of_its_own_gets_rows_for_the_new_tokens_too(pretrained, tmp_path):
+def test_a_head_of_its_own_gets_rows_for_the_new_tokens_too(pretrained: LocalModel, tmp_path: Path) -> None:
     own = len(load_tokenizer(pretrained, ()))
     load_tokenizer(pretrained, ()).save_pretrained(tmp_path)
     config = load_model(MODEL, own, seed=1).config
@@ -176,7 +184,7 @@ def test_a_head_of_its_own_gets_rows_for_the_new_tokens_too(pretrained, tmp_path
         assert 0.5 < after[own:].std() / before.std() < 2
 
 
-def test_a_tokenizer_of_another_backbone_is_refused(pretrained):
+def test_a_tokenizer_of_another_backbone_is_refused(pretrained: LocalModel) -> None:
     with pytest.raises(RereError, match="indexed with"):
         load_model(pretrained, vocabulary=100, seed=0)
 
@@ -185,7 +193,9 @@ def test_a_tokenizer_of_another_backbone_is_refused(pretrained):
 
 
 @pytest.mark.parametrize("normalisation", ["vocab", "trie"])
-def test_beam_search_finds_distinct_items_in_the_order_of_all_scores(catalog, normalisation):
+def test_beam_search_finds_distinct_items_in_the_order_of_all_scores(
+    catalog: CatalogIndex, normalisation: Normalisation
+) -> None:
     model = load_model(MODEL, len(catalog.tokenizer), seed=3).eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -215,7 +225,7 @@ RL = RLConfig(
 )
 
 
-def hits(checkpoint, catalog, windows):
+def hits(checkpoint: Checkpoint, catalog: CatalogIndex, windows: Windows) -> int:
     """Test targets among the first 2 of 24 items, of 60; chance makes 5."""
     recommender = GenerativeRecommender("semantic", checkpoint.path, catalog)
     results = evaluate(recommender, windows.of("test"), catalog.index_of, EvaluationConfig(beams=2, ks=(1, 2)))
@@ -224,8 +234,13 @@ def hits(checkpoint, catalog, windows):
 
 @pytest.mark.parametrize("backbone", ["scratch", "directory"])
 def test_training_learns_the_next_item_and_rl_goes_on_from_it(
-    world_windows, world_items, catalog, pretrained, tmp_path, backbone
-):
+    world_windows: Windows,
+    world_items: pd.DataFrame,
+    catalog: CatalogIndex,
+    pretrained: LocalModel,
+    tmp_path: Path,
+    backbone: str,
+) -> None:
     if backbone == "directory":
         catalog = build_index(world_items, catalog.config.model_copy(update={"backbone": pretrained}))
     start = train_sft(world_windows, catalog, catalog.config.backbone, QUICK, tmp_path / "sft", lambda *_: None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from rere.errors import RereError
 ITEMS = [[7, 1, 9], [7, 2, 9], [3, 9], [7, 1, 4, 9], [100_000, 9]]  # one token beyond 16 bits
 
 
-def test_children_are_those_of_a_prefix_dictionary():
+def test_children_are_those_of_a_prefix_dictionary() -> None:
     trie = build_trie(ITEMS)
     prefixes = {tuple(item[:n]) for item in ITEMS for n in range(len(item) + 1)}
     assert trie.nodes == len(prefixes)
@@ -27,7 +29,7 @@ def test_children_are_those_of_a_prefix_dictionary():
         assert set(trie.leaf_item[trie.leaf_low[node] : trie.leaf_high[node]].tolist()) == below
 
 
-def test_items_are_kept_and_found():
+def test_items_are_kept_and_found() -> None:
     trie = build_trie(ITEMS)
     assert [trie.item(n) for n in range(len(ITEMS))] == ITEMS
     assert [trie.walk(item) for item in ITEMS] == trie.item_leaf.tolist()
@@ -35,20 +37,20 @@ def test_items_are_kept_and_found():
     assert int(trie.parent[ROOT]) == -1
 
 
-def test_a_run_reaches_to_the_next_fork_or_the_last_node_before_a_leaf():
+def test_a_run_reaches_to_the_next_fork_or_the_last_node_before_a_leaf() -> None:
     trie = build_trie([[1, 2, 3, 4], [1, 2, 3, 5, 6, 9], [8]])
     runs = {prefix: int(trie.run[trie.walk(prefix)]) for prefix in [(1,), (1, 2), (1, 2, 3), (1, 2, 3, 5), (8,)]}
     assert runs == {(1,): 3, (1, 2): 2, (1, 2, 3): 1, (1, 2, 3, 5): 2, (8,): 0}
 
 
-def test_saved_trie_is_the_same(tmp_path):
+def test_saved_trie_is_the_same(tmp_path: Path) -> None:
     trie = build_trie(ITEMS)
     trie.save(tmp_path / "trie.safetensors")
     loaded = TokenTrie.load(tmp_path / "trie.safetensors")
     assert all(torch.equal(getattr(trie, name), getattr(loaded, name)) for name in vars(trie))
 
 
-def test_an_unknown_prefix_is_an_error():
+def test_an_unknown_prefix_is_an_error() -> None:
     with pytest.raises(RereError, match="no item of the catalogue begins with"):
         build_trie(ITEMS).walk([7, 5])
 
@@ -62,6 +64,6 @@ def test_an_unknown_prefix_is_an_error():
         ([[1, 2, 3], [1, 2]], "none begins"),
     ],
 )
-def test_impossible_catalogues_are_refused(items, message):
+def test_impossible_catalogues_are_refused(items: list[list[int]], message: str) -> None:
     with pytest.raises(RereError, match=message):
         build_trie(items)

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from rere.catalog.trie import build_trie
-from rere.config.decoding import SearchSettings
+from rere.config.decoding import Normalisation, SearchSettings
 from rere.decoding.beam import beam_search
 from rere.errors import RereError
 from rere.models.attention import NAME, own_attention
@@ -90,7 +90,7 @@ def tiny(kind: str, options: dict[str, Any], seed: int = 0) -> PreTrainedModel:
 
 @pytest.mark.parametrize("normalisation", ["vocab", "trie"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_same_items_and_scores_as_stock_generate(name, normalisation):
+def test_same_items_and_scores_as_stock_generate(name: str, normalisation: Normalisation) -> None:
     generator = torch.Generator().manual_seed(1)
     model = tiny(*ARCHITECTURES[name])
     items, prompts = random_items(40, generator), random_prompts(12, generator)
@@ -110,7 +110,7 @@ def test_same_items_and_scores_as_stock_generate(name, normalisation):
 
 @pytest.mark.parametrize("normalisation", ["vocab", "trie"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_same_log_probabilities_and_gradients_as_a_forward_each(name, normalisation):
+def test_same_log_probabilities_and_gradients_as_a_forward_each(name: str, normalisation: Normalisation) -> None:
     generator = torch.Generator().manual_seed(2)
     model = tiny(*ARCHITECTURES[name]).double()
     items, prompts = random_items(30, generator), random_prompts(4, generator)
@@ -133,7 +133,7 @@ def test_same_log_probabilities_and_gradients_as_a_forward_each(name, normalisat
 
 @pytest.mark.parametrize("name", ["gemma2", "gemma3", "mistral", "phi3", "qwen2, windows"])
 @torch.no_grad()
-def test_a_plain_batch_has_caps_and_windows_too(name):
+def test_a_plain_batch_has_caps_and_windows_too(name: str) -> None:
     """SFT trains with the same function; a mask of its own (rows by sequence) does not switch a window off."""
     model = tiny(*ARCHITECTURES[name])
     assert own_attention(model.config) == {"attn_implementation": NAME}
@@ -152,7 +152,7 @@ def test_a_plain_batch_has_caps_and_windows_too(name):
     )
 
 
-def test_windows_are_felt():
+def test_windows_are_felt() -> None:
     """A test of the tests: without its window the model scores otherwise."""
     kind, options = ARCHITECTURES["mistral"]
     items, prompts = random_items(40, torch.Generator().manual_seed(1)), [list(range(3, 15))]
@@ -165,13 +165,13 @@ def test_windows_are_felt():
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_not_known_is_refused(name):
+def test_what_is_not_known_is_refused(name: str) -> None:
     model = tiny(*REFUSED[name])
     with pytest.raises(RereError, match="use another architecture"):
         check_engine(model)
 
 
-def test_a_model_that_was_checked_is_as_it_was():
+def test_a_model_that_was_checked_is_as_it_was() -> None:
     model = tiny(*ARCHITECTURES["llama"])
     model.set_attn_implementation("sdpa")
     model.train()

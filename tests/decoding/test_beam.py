@@ -6,10 +6,11 @@ import itertools
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from rere.catalog.trie import build_trie
 from rere.config.backbone import ScratchModel
-from rere.config.decoding import SearchSettings
+from rere.config.decoding import Normalisation, SearchSettings
 from rere.decoding.beam import beam_search
 from rere.models.backbone import load_model
 from rere.models.tree_attention import TreeModel
@@ -19,7 +20,7 @@ VOCABULARY, END = 40, 2
 ARCHITECTURES = ("llama", "qwen2", "gemma", "gpt2")
 
 
-def tiny_model(architecture: str, seed: int = 0):
+def tiny_model(architecture: str, seed: int = 0) -> PreTrainedModel:
     """Two layers of random weights, drawn wide enough that scores differ between items."""
     model = load_model(ScratchModel(architecture=architecture, layers=2, width=16, heads=2), VOCABULARY, seed).eval()
     generator = torch.Generator().manual_seed(seed)
@@ -47,7 +48,7 @@ def random_prompts(count: int, generator: torch.Generator) -> list[list[int]]:
 
 @pytest.mark.parametrize("normalisation", ["vocab", "trie"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_same_items_order_and_scores_as_stock_generate(architecture, normalisation):
+def test_same_items_order_and_scores_as_stock_generate(architecture: str, normalisation: Normalisation) -> None:
     generator = torch.Generator().manual_seed(1)
     model = tiny_model(architecture)
     items, prompts = random_items(60, generator), random_prompts(50, generator)
@@ -65,7 +66,7 @@ def test_same_items_order_and_scores_as_stock_generate(architecture, normalisati
 
 
 @pytest.mark.parametrize("normalisation", ["vocab", "trie"])
-def test_wide_beam_agrees_with_exhaustive_enumeration(normalisation):
+def test_wide_beam_agrees_with_exhaustive_enumeration(normalisation: Normalisation) -> None:
     model = tiny_model("qwen2", seed=3)
     items = all_sequences((5, 6, 7), (1, 2, 3), END)  # 39 items
     prompts = random_prompts(4, torch.Generator().manual_seed(2))
@@ -82,7 +83,7 @@ def test_wide_beam_agrees_with_exhaustive_enumeration(normalisation):
 
 @pytest.mark.parametrize("normalisation", ["vocab", "trie"])
 @pytest.mark.parametrize("items", [[[5, 6, END]], [[5, END], [5, 6, END], [5, 6, 7, END]], [[4], [5], [6]]])
-def test_catalogues_smaller_than_the_beam(items, normalisation):
+def test_catalogues_smaller_than_the_beam(items: list[list[int]], normalisation: Normalisation) -> None:
     model = tiny_model("llama")
     found = beam_search(
         TreeModel(model), build_trie(items), [[3, 4], [9]], SearchSettings(beams=8, normalisation=normalisation)
@@ -93,7 +94,7 @@ def test_catalogues_smaller_than_the_beam(items, normalisation):
     assert (found.scores[1, len(items) :] == -torch.inf).all()
 
 
-def test_a_prompt_is_not_disturbed_by_the_others_in_its_batch():
+def test_a_prompt_is_not_disturbed_by_the_others_in_its_batch() -> None:
     generator = torch.Generator().manual_seed(5)
     model, items, prompts = (
         TreeModel(tiny_model("qwen2")),

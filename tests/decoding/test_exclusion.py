@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rere.catalog.trie import build_trie
-from rere.config.decoding import SearchSettings
+from rere.config.decoding import Normalisation, SearchSettings
 from rere.decoding.beam import beam_search
 from rere.decoding.exclusion import Exclusions, leaf_places
 from rere.models.tree_attention import TreeModel
@@ -17,7 +17,7 @@ ITEMS = all_sequences((5, 6, 7), (1, 2, 3), END)  # 39 items
 
 
 @pytest.mark.parametrize("normalisation", ["vocab", "trie"])
-def test_wide_beam_is_the_full_ranking_with_excluded_items_struck_out(normalisation):
+def test_wide_beam_is_the_full_ranking_with_excluded_items_struck_out(normalisation: Normalisation) -> None:
     generator = torch.Generator().manual_seed(0)
     model, trie = tiny_model("qwen2", seed=3), build_trie(ITEMS)
     prompts = random_prompts(5, generator)
@@ -38,7 +38,7 @@ def test_wide_beam_is_the_full_ranking_with_excluded_items_struck_out(normalisat
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_narrow_beam_is_that_of_a_catalogue_without_the_items(seed):
+def test_narrow_beam_is_that_of_a_catalogue_without_the_items(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     model, items = tiny_model("llama", seed), random_items(60, generator)
     trie, prompts = build_trie(items), random_prompts(4, generator)
@@ -51,7 +51,7 @@ def test_narrow_beam_is_that_of_a_catalogue_without_the_items(seed):
         assert found.items[row, : len(expected)].tolist() == [kept[item] for item, _ in expected]
 
 
-def test_a_node_is_shut_only_when_all_below_it_is_excluded():
+def test_a_node_is_shut_only_when_all_below_it_is_excluded() -> None:
     trie = build_trie([[5, 6, END], [5, 7, END], [8, END]])
     exclusions = Exclusions.of(trie, leaf_places(trie, [0]), [[1], [2]])
     five, eight = trie.walk([5]), trie.walk([8])

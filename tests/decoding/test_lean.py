@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -43,7 +45,7 @@ def packed(lengths: list[int], generator: torch.Generator) -> tuple[torch.Tensor
     ],
 )
 @torch.no_grad()
-def test_same_hidden_states_as_the_models_own_forward(config, options, dtype):
+def test_same_hidden_states_as_the_models_own_forward(config: Any, options: Any, dtype: torch.dtype) -> None:
     model = grouped(config, **options)
     model.model.to(dtype)
     assert model.lean is not None
@@ -54,7 +56,7 @@ def test_same_hidden_states_as_the_models_own_forward(config, options, dtype):
         torch.testing.assert_close(model.lean(tokens, positions, packed_batch), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_trained_weights_are_seen():
+def test_trained_weights_are_seen() -> None:
     model = grouped(Qwen2Config)
     tokens, positions, packed_batch = packed([6], torch.Generator().manual_seed(2))
     with torch.no_grad():
@@ -66,7 +68,7 @@ def test_trained_weights_are_seen():
     assert not torch.allclose(before, after)
 
 
-def test_only_inference_of_plain_models_takes_it(monkeypatch):
+def test_only_inference_of_plain_models_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert FastLlama.of(tiny_model("gemma").get_decoder()) is None
     assert FastLlama.of(tiny_model("gpt2").get_decoder()) is None
     adapted = get_peft_model(tiny_model("llama"), LoraConfig(r=2, target_modules=["q_proj"]))
@@ -94,13 +96,13 @@ def test_only_inference_of_plain_models_takes_it(monkeypatch):
 SMALL = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
-def test_a_forward_that_differs_is_refused(monkeypatch):
+def test_a_forward_that_differs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FastLlama, "__call__", lambda self, tokens, *_: torch.ones(len(tokens), 16))
     with pytest.raises(RereError, match="logits that differ"):
         TreeModel(tiny_model("llama"))
 
 
-def test_a_store_that_grows_keeps_what_it_has():
+def test_a_store_that_grows_keeps_what_it_has() -> None:
     store, generator = KVCache(2, 3), torch.Generator().manual_seed(0)
     first, second = torch.randn(4, 2, 5, generator=generator), torch.randn(2, 2, 5, generator=generator)
     store.write(0, torch.tensor([0, 1, 3, 4]), first, -first)  # slots 0 and 1 of both rows

@@ -22,7 +22,7 @@ def histories(generator: torch.Generator) -> list[list[int]]:
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gpt2"])
 @pytest.mark.parametrize("tokens", [10_000, 4 * BLOCK])  # all fits; blocks are thrown out all the time
-def test_same_items_and_scores_as_without(architecture, tokens):
+def test_same_items_and_scores_as_without(architecture: str, tokens: int) -> None:
     generator = torch.Generator().manual_seed(1)
     model, cache = TreeModel(tiny_model(architecture)), PrefixCache(tokens)
     trie = build_trie(random_items(50, generator))
@@ -36,7 +36,7 @@ def test_same_items_and_scores_as_without(architecture, tokens):
         assert len(cache._table) <= tokens // BLOCK
 
 
-def test_only_the_new_end_of_a_prompt_is_run():
+def test_only_the_new_end_of_a_prompt_is_run() -> None:
     generator = torch.Generator().manual_seed(2)
     model, cache = TreeModel(tiny_model("qwen2")), PrefixCache(1000)
     trie = build_trie(random_items(30, generator))
@@ -49,7 +49,7 @@ def test_only_the_new_end_of_a_prompt_is_run():
     assert cache.found == 6 * BLOCK  # a prompt of one block: its last token, so the block, is run
 
 
-def test_equal_blocks_after_different_beginnings_are_not_mistaken():
+def test_equal_blocks_after_different_beginnings_are_not_mistaken() -> None:
     generator = torch.Generator().manual_seed(3)
     model, cache = TreeModel(tiny_model("llama")), PrefixCache(1000)
     trie = build_trie(random_items(30, generator))

@@ -12,7 +12,7 @@ from tests.decoding.test_beam import END, random_items, random_prompts, tiny_mod
 from tests.oracles import all_sequences, score_all_items
 
 
-def test_frequencies_are_the_constrained_models_probabilities():
+def test_frequencies_are_the_constrained_models_probabilities() -> None:
     model, draws = tiny_model("qwen2", seed=3), 20_000
     items = all_sequences((5, 6, 7), (1, 2), END)  # 12 items
     prompts = random_prompts(2, torch.Generator().manual_seed(2))
@@ -24,7 +24,7 @@ def test_frequencies_are_the_constrained_models_probabilities():
         assert ((found - expected).abs() < 5 * error + 1e-4).all()
 
 
-def test_the_same_seed_draws_the_same_and_another_does_not():
+def test_the_same_seed_draws_the_same_and_another_does_not() -> None:
     generator = torch.Generator().manual_seed(1)
     model, trie = TreeModel(tiny_model("llama")), build_trie(random_items(60, generator))
     prompts = random_prompts(3, generator)
@@ -36,13 +36,13 @@ def test_the_same_seed_draws_the_same_and_another_does_not():
 
 
 @pytest.mark.parametrize("items", [[[5, 6, END]], [[5, END], [5, 6, END]]])
-def test_tiny_catalogues(items):
+def test_tiny_catalogues(items: list[list[int]]) -> None:
     sample = sample_items(TreeModel(tiny_model("gpt2")), build_trie(items), [[3], [4, 5]], 6, torch.Generator())
     assert sample.items.shape == (2, 6)
     assert set(sample.items.flatten().tolist()) <= set(range(len(items)))
 
 
-def test_dynamic_group_keeps_the_target_then_distinct_negatives_then_repeats():
+def test_dynamic_group_keeps_the_target_then_distinct_negatives_then_repeats() -> None:
     drawn = torch.tensor([[4, 4, 1, 9, 4, 2], [3, 3, 3, 5, 3, 3]])
     groups = dynamic_group(drawn, torch.tensor([9, 8]), 4)
     assert groups.tolist() == [[9, 4, 1, 2], [3, 5, 3, 3]]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
+import pandas as pd
 import pytest
 import torch
+from transformers import PreTrainedModel
 
-from rere.catalog.index import build_index
+from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.trie import build_trie
 from rere.config.catalog import IndexConfig
-from rere.config.decoding import Beam, Multinomial
+from rere.config.decoding import Beam, Multinomial, Sampling
 from rere.decoding.unconstrained import find_items, generate_freely, item_end, written_lengths
 from rere.errors import RereError
 from rere.models.tree_attention import TreeModel
@@ -22,13 +25,13 @@ ITEMS = [[5, END], [6, 7, END], [6, 8, END], [9, 9, END]]
 
 
 @torch.no_grad()
-def sequence_log_prob(model, prompt, sequence):
+def sequence_log_prob(model: PreTrainedModel, prompt: list[int], sequence: tuple[int, ...]) -> float:
     """Log-probability of a free continuation, from one plain forward."""
     logits = model(input_ids=torch.tensor([[*prompt, *sequence]])).logits[0, len(prompt) - 1 : -1]
     return logits.log_softmax(-1)[torch.arange(len(sequence)), torch.tensor(sequence)].sum().item()
 
 
-def every_sequence(length):
+def every_sequence(length: int) -> Iterator[tuple[int, ...]]:
     """All that can be written: ended within the length, or cut there."""
     others = [token for token in range(VOCABULARY) if token != END]
     for size in range(length + 1):
@@ -37,7 +40,7 @@ def every_sequence(length):
 
 
 @torch.no_grad()
-def all_log_probs(model, prompt):
+def all_log_probs(model: PreTrainedModel, prompt: list[int]) -> dict[tuple[int, ...], float]:
     """Log-probability of every sequence of at most two tokens: one forward for the first and one for each second."""
     first = model(input_ids=torch.tensor([prompt])).logits[0, -1].log_softmax(-1)
     second = model(input_ids=torch.tensor([[*prompt, t] for t in range(VOCABULARY)])).logits[:, -1].log_softmax(-1)
@@ -47,7 +50,7 @@ def all_log_probs(model, prompt):
     }
 
 
-def test_wide_beams_find_the_likeliest_of_everything_that_can_be_written():
+def test_wide_beams_find_the_likeliest_of_everything_that_can_be_written() -> None:
     model, prompts = tiny_model("qwen2", seed=3), random_prompts(3, torch.Generator().manual_seed(2))
     trie = build_trie([[5, END], [6, END]])  # two tokens at most
     found = generate_freely(TreeModel(model), trie, END, prompts, VOCABULARY - 1, Beam(), seed=0)
@@ -63,7 +66,7 @@ def test_wide_beams_find_the_likeliest_of_everything_that_can_be_written():
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
-def test_a_prompt_is_not_disturbed_by_padding(architecture):
+def test_a_prompt_is_not_disturbed_by_padding(architecture: str) -> None:
     model, prompts = TreeModel(tiny_model(architecture)), random_prompts(5, torch.Generator().manual_seed(1))
     together = generate_freely(model, build_trie(ITEMS), END, prompts, 4, Beam(), seed=0)
     for row, prompt in enumerate(prompts):
@@ -72,7 +75,7 @@ def test_a_prompt_is_not_disturbed_by_padding(architecture):
         assert [together.trie.item(index) for index in together.candidates[row].tolist()] == expected
 
 
-def test_draws_follow_the_models_own_distribution():
+def test_draws_follow_the_models_own_distribution() -> None:
     model, prompt = tiny_model("llama"), [4, 11]
     trie, draws = build_trie([[5, END], [6, END]]), 4_000
     found = generate_freely(TreeModel(model), trie, END, [prompt], draws, Multinomial(), seed=1)
@@ -89,7 +92,7 @@ def test_draws_follow_the_models_own_distribution():
     assert found.invalid_rate == pytest.approx(sum(s not in {(5, END), (6, END)} for s in written) / draws)
 
 
-def test_draws_are_seeded_and_leave_the_random_state_alone():
+def test_draws_are_seeded_and_leave_the_random_state_alone() -> None:
     model, state = TreeModel(tiny_model("qwen2")), torch.get_rng_state()
     first, again, other = (
         generate_freely(model, build_trie(ITEMS), END, [[4], [5, 6]], 8, Multinomial(), seed) for seed in (1, 1, 2)
@@ -100,7 +103,7 @@ def test_draws_are_seeded_and_leave_the_random_state_alone():
     assert not torch.equal(first.trie.item_tokens, other.trie.item_tokens)
 
 
-def test_items_are_found_as_a_dictionary_finds_them():
+def test_items_are_found_as_a_dictionary_finds_them() -> None:
     generator = torch.Generator().manual_seed(0)
     items = random_items(80, generator)
     trie, place = build_trie(items), {tuple(item): n for n, item in enumerate(items)}
@@ -114,7 +117,7 @@ def test_items_are_found_as_a_dictionary_finds_them():
 
 
 @pytest.mark.parametrize("sampling", [Beam(), Multinomial()])
-def test_one_token_tree_scores_the_candidates(sampling):
+def test_one_token_tree_scores_the_candidates(sampling: Sampling) -> None:
     model, prompts = tiny_model("llama"), random_prompts(4, torch.Generator().manual_seed(3))
     found = generate_freely(TreeModel(model), build_trie(ITEMS), END, prompts, 6, sampling, seed=5)
     tree = group_tree(found.trie, prompts, found.candidates, "vocab", torch.float32)
@@ -126,7 +129,7 @@ def test_one_token_tree_scores_the_candidates(sampling):
             assert (scores[row].diff() < 1e-4).all()
 
 
-def test_every_token_that_runs_is_counted():
+def test_every_token_that_runs_is_counted() -> None:
     model, trie = TreeModel(tiny_model("llama")), build_trie([[5, 6, 7, END]])
     prompts = [[4, 5, 6], [9]]
     # 2 prompts, padded to 3, 5 copies each, then one token a step and copy; the last of the 4 is never run
@@ -135,7 +138,7 @@ def test_every_token_that_runs_is_counted():
     assert found.forwarded == 2 * 5 * (3 + 3)
 
 
-def test_codes_without_an_end_token_are_refused(world_catalog, world_items):
+def test_codes_without_an_end_token_are_refused(world_catalog: CatalogIndex, world_items: pd.DataFrame) -> None:
     with pytest.raises(RereError, match="code: title"):
         item_end(world_catalog)  # prefix
     catalog = build_index(world_items, IndexConfig(backbone=TINY, code="title"))

@@ -112,7 +112,7 @@ class Elements(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_nothing_is_loaded_from_anywhere(page):
+def test_nothing_is_loaded_from_anywhere(page: str) -> None:
     elements = Elements(page)
     assert not elements.open
     tags = {tag for tag, _ in elements.found}
@@ -141,7 +141,7 @@ def test_nothing_is_loaded_from_anywhere(page):
     assert all(place.startswith("#") for place in re.findall(r"url\(['\"]?([^)]*)", page))
 
 
-def test_ids_that_plots_refer_to_exist_once_or_alike(page):
+def test_ids_that_plots_refer_to_exist_once_or_alike(page: str) -> None:
     wanted = set(re.findall(r'xlink:href="#([^"]+)"|url\(#([^)]+)\)', page))
     assert wanted
     for name in {first or second for first, second in wanted}:
@@ -150,7 +150,7 @@ def test_ids_that_plots_refer_to_exist_once_or_alike(page):
         assert len(drawn) == 1, name
 
 
-def test_hostile_titles_are_text(page, inputs):
+def test_hostile_titles_are_text(page: str, inputs: ReportInputs) -> None:
     assert "<script" not in page
     assert "evil.example" in page  # as text: shown, never an attribute
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
@@ -160,7 +160,7 @@ def test_hostile_titles_are_text(page, inputs):
     assert "A $x^2$ &amp; B" in page
 
 
-def test_every_model_metric_and_plot_is_there(page, inputs):
+def test_every_model_metric_and_plot_is_there(page: str, inputs: ReportInputs) -> None:
     assert page.count("<svg") == 2 + 1 + 5
     for model in MODELS:
         assert f">{model}</span></th>" in page
@@ -172,11 +172,11 @@ def test_every_model_metric_and_plot_is_there(page, inputs):
     assert f"{gain['ReRe'] - gain['popularity']:+.4f}" in page
 
 
-def test_the_page_depends_on_its_inputs_only(page, inputs):
+def test_the_page_depends_on_its_inputs_only(page: str, inputs: ReportInputs) -> None:
     assert render_report(inputs) == page
 
 
-def test_examples_show_hits_then_misses(page, inputs):
+def test_examples_show_hits_then_misses(page: str, inputs: ReportInputs) -> None:
     shown = [int(user) for user in re.findall(r"<b>User u(\d+)</b>", page)]
     ranks = inputs.results.query("model == 'ReRe'")["rank"].to_numpy()[shown]
     hits = (ranks > 0) & (ranks <= TOP)
@@ -187,7 +187,7 @@ def test_examples_show_hits_then_misses(page, inputs):
     assert marked == int(((every > 0) & (every <= TOP)).sum())
 
 
-def test_without_verdict_curves_or_lineage(inputs):
+def test_without_verdict_curves_or_lineage(inputs: ReportInputs) -> None:
     bare = dataclasses.replace(inputs, verdict=None, curves={"sft": [], "rl": [{"update": 0}]}, lineage={})
     page = render_report(bare)
     assert "The gate was not asked" in page
@@ -196,7 +196,7 @@ def test_without_verdict_curves_or_lineage(inputs):
     assert not Elements(page).open
 
 
-def test_one_model_few_rows_and_warm_only(inputs):
+def test_one_model_few_rows_and_warm_only(inputs: ReportInputs) -> None:
     results = results_of("ReRe", 1.0, rows=3).assign(warm=True)
     small = dataclasses.replace(
         inputs, results=results, summary=summarise(results, CONFIG, np.arange(ITEMS)), histories=[[1], [2], [3]]
@@ -207,7 +207,7 @@ def test_one_model_few_rows_and_warm_only(inputs):
     assert page.count("<b>User ") == 3
 
 
-def test_an_unfinished_list_shows_what_it_has(inputs):
+def test_an_unfinished_list_shows_what_it_has(inputs: ReportInputs) -> None:
     results = inputs.results.copy()
     results["items"] = [[*items[:2], *[-1] * 8] for items in results["items"]]
     page = render_report(dataclasses.replace(inputs, results=results))
@@ -215,7 +215,7 @@ def test_an_unfinished_list_shows_what_it_has(inputs):
 
 
 @pytest.mark.parametrize("what", ["histories", "order"])
-def test_rows_that_do_not_fit_are_refused(inputs, what):
+def test_rows_that_do_not_fit_are_refused(inputs: ReportInputs, what: str) -> None:
     if what == "histories":
         wrong = dataclasses.replace(inputs, histories=inputs.histories[1:])
     else:
@@ -225,7 +225,7 @@ def test_rows_that_do_not_fit_are_refused(inputs, what):
         render_report(wrong)
 
 
-def test_terminal_table(inputs):
+def test_terminal_table(inputs: ReportInputs) -> None:
     table = results_table(inputs.summary, CONFIG)
     console = Console(width=200, force_terminal=True)
     with console.capture() as capture:

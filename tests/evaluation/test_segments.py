@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -63,7 +64,7 @@ def test_models_are_timed_in_turn_on_the_same_requests() -> None:
     assert len({request for _, request in asked}) == len(asked) // 2  # what a cache keeps isn't asked again
 
 
-def test_size_is_of_all_files(tmp_path) -> None:
+def test_size_is_of_all_files(tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "file").write_bytes(b"0" * 2**19)
     assert mebibytes(tmp_path) == 0.5

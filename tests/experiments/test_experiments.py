@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ class Always:
     def __init__(self, item: int) -> None:
         self.name, self.item = "always", item
 
-    def recommend(self, histories, k):
+    def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
         items = np.full((len(histories), k), -1)
         items[:, 0] = self.item
         return Ranking(items, np.where(items >= 0, 0.0, -np.inf).astype(np.float32))

@@ -19,7 +19,7 @@ import pytest
 
 from infra.patience import until
 from rere.serving.config import ServingConfig
-from rere.serving.engine.deployment import Deployment, Query
+from rere.serving.engine.deployment import Deployment, Query, Ranked
 from rere.serving.engine.follow import Follower
 from rere.serving.engine.service import RecommendationService
 from tests.serving.helpers import ADMIN, TITLES, running, tiny_catalog, tiny_deployment
@@ -102,7 +102,7 @@ def test_an_item_removed_while_its_search_runs_is_not_in_the_answer() -> None:
         best = ids(client.post("/recommend", json={"history": ["i1"], "k": 1}))[0]
         rank, started, go = service.deployment.rank, threading.Event(), threading.Event()
 
-        def held(*arguments):
+        def held(*arguments: Any) -> list[Ranked] | None:
             found = rank(*arguments)
             started.set()
             assert go.wait(PATIENCE)
@@ -148,7 +148,7 @@ def test_a_request_that_comes_again_is_searched_once_until_the_catalogue_changes
     with running(ServingConfig(cached_answers=2)) as (client, service):
         searched, rank = [], service.deployment.rank
 
-        def counted(queries, *arguments):
+        def counted(queries: list[Query], *arguments: Any) -> list[Ranked] | None:
             searched.extend(query.history[0] for query in queries)
             return rank(queries, *arguments)
 
@@ -174,7 +174,7 @@ class Held:
         self.go, self.searched, self.rank = threading.Event(), [], service.deployment.rank
         service.deployment.rank = self
 
-    def __call__(self, queries: list[Query], unwanted: Callable[[], bool]):
+    def __call__(self, queries: list[Query], unwanted: Callable[[], bool]) -> list[Ranked] | None:
         self.searched.append([query.history[0] for query in queries])
         assert self.go.wait(PATIENCE)
         return self.rank(queries, unwanted)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from rere.catalog.index import CatalogIndex
 from rere.catalog.trie import build_trie
-from rere.config.decoding import SearchSettings
+from rere.config.decoding import Normalisation, SearchSettings
 from rere.decoding.beam import beam_search
 from rere.decoding.item_prior import ItemPrior, node_log_mass
 from rere.errors import RereError
@@ -44,7 +46,7 @@ def teacher_log_probs(prompts: int, items: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("weight", [0.3, 1.0])
 @pytest.mark.parametrize("normalisation", ["vocab", "trie"])
-def test_a_wide_beam_agrees_with_exhaustive_enumeration(normalisation, weight):
+def test_a_wide_beam_agrees_with_exhaustive_enumeration(normalisation: Normalisation, weight: float) -> None:
     model = tiny_model("qwen2", seed=3)
     items = all_sequences((5, 6, 7), (1, 2, 3), END)  # 39 items
     prompts = random_prompts(4, torch.Generator().manual_seed(2))
@@ -61,14 +63,21 @@ def test_a_wide_beam_agrees_with_exhaustive_enumeration(normalisation, weight):
 class Mixed(LogitsProcessor):
     """Stock `generate`'s step scores with D3's mixture, by looking at every item."""
 
-    def __init__(self, items, prompt, opinion, weight, normalisation):
+    def __init__(
+        self,
+        items: list[list[int]],
+        prompt: list[int],
+        opinion: torch.Tensor,
+        weight: float,
+        normalisation: Normalisation,
+    ) -> None:
         self.items, self.prompt, self.weight, self.normalisation = items, prompt, weight, normalisation
         self.probability = opinion.exp().tolist()
 
-    def mass(self, prefix):
+    def mass(self, prefix: list[int]) -> float:
         return sum(p for p, item in zip(self.probability, self.items, strict=True) if item[: len(prefix)] == prefix)
 
-    def __call__(self, input_ids, scores):
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         mixed = torch.full_like(scores, -torch.inf)
         for beam, tokens in enumerate(input_ids.tolist()):
             prefix = tokens[len(self.prompt) :]
@@ -83,7 +92,7 @@ class Mixed(LogitsProcessor):
 
 
 @pytest.mark.parametrize("normalisation", ["vocab", "trie"])
-def test_a_narrow_beam_is_guided_as_stock_generate_would_be(normalisation):
+def test_a_narrow_beam_is_guided_as_stock_generate_would_be(normalisation: Normalisation) -> None:
     generator = torch.Generator().manual_seed(1)
     model, beams, weight = tiny_model("llama"), 4, 0.5
     items, prompts = random_items(60, generator), random_prompts(8, generator)
@@ -117,7 +126,7 @@ def test_a_narrow_beam_is_guided_as_stock_generate_would_be(normalisation):
     assert beam_search(TreeModel(model), trie, prompts, settings).items.tolist() != expected
 
 
-def test_mass_is_that_of_the_items_below():
+def test_mass_is_that_of_the_items_below() -> None:
     items = [[4, 5, END], [4, 6, END], [7, 8, 9, END]]
     trie = build_trie(items)
     mass = node_log_mass(trie, torch.tensor([[0.5, 0.2, 0.3], [1.0, 0.0, 0.0]], dtype=torch.float64).log()).exp()
@@ -132,13 +141,13 @@ class Scored:
     def __init__(self, scores: list[float]) -> None:
         self.name, self.scores = "scored", np.array(scores, dtype=np.float32)
 
-    def recommend(self, histories, k) -> Ranking:
+    def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
         order = np.argsort(-self.scores, kind="stable")[:k]
         items = np.where(np.isfinite(self.scores[order]), order, -1)
         return Ranking(np.tile(items, (len(histories), 1)), np.tile(self.scores[order], (len(histories), 1)))
 
 
-def test_scores_become_probabilities_and_what_is_left_out_is_never_recommended(world_catalog):
+def test_scores_become_probabilities_and_what_is_left_out_is_never_recommended(world_catalog: CatalogIndex) -> None:
     scores = [0.0] * 22 + [-np.inf, 2.0]
     found = item_log_probs(Scored(scores), [[1], [2]], 24)
     assert found.exp().sum(1).tolist() == pytest.approx([1, 1])
@@ -148,7 +157,7 @@ def test_scores_become_probabilities_and_what_is_left_out_is_never_recommended(w
         assert sorted(row) == [-1, *range(22), 23]
 
 
-def test_weights_0_and_1_are_the_two_models(world_catalog):
+def test_weights_0_and_1_are_the_two_models(world_catalog: CatalogIndex) -> None:
     alone, assistant = generative(world_catalog), sasrec(world_catalog)
     histories = [[0, 1], [7]]
     plain = alone.recommend(histories, 24)
@@ -159,7 +168,7 @@ def test_weights_0_and_1_are_the_two_models(world_catalog):
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
 
 
-def test_wrong_weights_and_assistants_are_clear_errors(world_catalog):
+def test_wrong_weights_and_assistants_are_clear_errors(world_catalog: CatalogIndex) -> None:
     with pytest.raises(RereError, match="weight from 0 to 1"):
         DebiasedRecommender(generative(world_catalog), Popularity(np.ones(24)), 1.5)
     with pytest.raises(RereError, match="same catalogue"):

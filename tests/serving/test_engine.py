@@ -72,20 +72,22 @@ def answers(model: Held, jobs: list[Job]) -> list[int]:
     return [job.future.result(600).items[0] for job in jobs]
 
 
-def test_one_alone_starts_at_once_and_those_that_come_meanwhile_share_the_next_batch(engine, model):
+def test_one_alone_starts_at_once_and_those_that_come_meanwhile_share_the_next_batch(
+    engine: Engine, model: Held
+) -> None:
     jobs = [busy(engine, model)] + [ask(engine, model, n) for n in (1, 2, 3, 4)]
     assert answers(model, jobs) == [0, 1, 2, 3, 4]
     assert model.batches == [[0], [1, 2, 3], [4]]  # three at most
 
 
-def test_a_batch_has_one_width_and_no_one_overtakes_for_ever(engine, model):
+def test_a_batch_has_one_width_and_no_one_overtakes_for_ever(engine: Engine, model: Held) -> None:
     first = busy(engine, model)
     jobs = [ask(engine, model, n, k) for n, k in ((1, 9), (2, 2), (3, 9), (4, 3))]  # widths 9, 4, 9, 4
     assert answers(model, [first, *jobs]) == [0, 1, 2, 3, 4]
     assert model.batches == [[0], [1, 3], [2, 4]]
 
 
-def test_prompt_tokens_bound_a_batch():
+def test_prompt_tokens_bound_a_batch() -> None:
     model, engine = Held(), Engine(ServingConfig(batch_tokens=10), Metrics())
     engine.start()
     jobs = [busy(engine, model)] + [ask(engine, model, n, length=2) for n in (1, 2, 3)]  # 2 items of 2 tokens: 4 each
@@ -94,7 +96,7 @@ def test_prompt_tokens_bound_a_batch():
     engine.stop()
 
 
-def test_a_full_queue_refuses(engine, model):
+def test_a_full_queue_refuses(engine: Engine, model: Held) -> None:
     busy(engine, model)
     for n in range(6):
         ask(engine, model, n)
@@ -102,7 +104,7 @@ def test_a_full_queue_refuses(engine, model):
         ask(engine, model, 99)
 
 
-def test_the_late_and_the_cancelled_are_not_searched(engine, model):
+def test_the_late_and_the_cancelled_are_not_searched(engine: Engine, model: Held) -> None:
     first = busy(engine, model)
     late, gone, left, kept = (ask(engine, model, n, seconds=0.01 if n == 1 else 600) for n in (1, 2, 3, 4))
     gone.future.cancel()
@@ -113,7 +115,7 @@ def test_the_late_and_the_cancelled_are_not_searched(engine, model):
     assert not late.future.done()  # whoever waited has had an answer by its own clock
 
 
-def test_a_batch_that_nobody_waits_for_is_given_up(engine, model):
+def test_a_batch_that_nobody_waits_for_is_given_up(engine: Engine, model: Held) -> None:
     busy(engine, model).abandoned = True
     while not model.given_up:
         time.sleep(0.001)
@@ -122,7 +124,7 @@ def test_a_batch_that_nobody_waits_for_is_given_up(engine, model):
     assert model.given_up == 1
 
 
-def test_one_bad_request_does_not_spoil_its_neighbours(engine, model):
+def test_one_bad_request_does_not_spoil_its_neighbours(engine: Engine, model: Held) -> None:
     first = busy(engine, model)
     jobs = [ask(engine, model, n) for n in (1, 13, 2)]
     assert answers(model, [first, jobs[0], jobs[2]]) == [0, 1, 2]
@@ -130,7 +132,7 @@ def test_one_bad_request_does_not_spoil_its_neighbours(engine, model):
         jobs[1].future.result(600)
 
 
-def test_stopping_finishes_what_waits_and_takes_no_more(engine, model):
+def test_stopping_finishes_what_waits_and_takes_no_more(engine: Engine, model: Held) -> None:
     jobs = [busy(engine, model), ask(engine, model, 1)]
     stopping = threading.Thread(target=engine.stop)
     stopping.start()
@@ -143,7 +145,7 @@ def test_stopping_finishes_what_waits_and_takes_no_more(engine, model):
     assert not stopping.is_alive()
 
 
-def test_the_answers_of_a_batch_wake_the_loop_once():
+def test_the_answers_of_a_batch_wake_the_loop_once() -> None:
     calls, waker, answers = [], Waker(), [asyncio.Event() for _ in range(4)]
     loop = SimpleNamespace(call_soon_threadsafe=calls.append)
     for answered in answers[:3]:

@@ -57,7 +57,9 @@ JSON = st.recursive(
     exclude=st.lists(NAMES, max_size=30),
     seen=st.sampled_from(["include", "exclude"]),
 )
-def test_every_answer_is_distinct_offered_items_best_first(client, history, k, exclude, seen):
+def test_every_answer_is_distinct_offered_items_best_first(
+    client: httpx.Client, history: list[str], k: int, exclude: list[str], seen: str
+) -> None:
     body = {"history": history, "k": k, "exclude": exclude, "seen": seen}
     answer = client.post("/recommend", content=json.dumps(body), headers={"content-type": "application/json"})
     by_name = {name: f"i{n}" for n in range(40) for name in (f"i{n}", TITLES[n])}
@@ -77,7 +79,7 @@ def test_every_answer_is_distinct_offered_items_best_first(client, history, k, e
 
 @settings(max_examples=80, **QUIET)
 @given(body=st.one_of(st.binary(max_size=200), JSON.map(lambda value: json.dumps({"history": value}).encode())))
-def test_no_bytes_make_it_fail(client, body):
+def test_no_bytes_make_it_fail(client: httpx.Client, body: bytes) -> None:
     answer = client.post("/recommend", content=body, headers={"content-type": "application/json"})
     assert answer.status_code in (200, 400, 404, 422)
     assert answer.headers["content-type"] == "application/json"

@@ -17,6 +17,7 @@ import pytest
 from rere.errors import RereError
 from rere.serving.config import ServingConfig
 from rere.serving.engine import follow
+from rere.serving.engine.deployment import Deployment
 from rere.serving.engine.follow import Follower
 from rere.serving.engine.service import RecommendationService
 from rere.serving.http.access import Tokens, default_hosts
@@ -238,7 +239,7 @@ class Flaky:
     def current(self) -> str:
         return self.version
 
-    def load(self, version: str):
+    def load(self, version: str) -> Deployment:
         self.loads += 1
         if self.loads <= self.failures:
             raise OSError("the store is away")

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from rere.models.context import longest_possible
 from rere.recommenders.generative import GenerativeRecommender
 from rere.serving.config import ServingConfig
 from rere.serving.edits_log import read_edits
+from rere.serving.engine.deployment import Ranked
 from rere.serving.engine.service import RecommendationService
 from rere.serving.http.access import Tokens
 from tests.serving.helpers import ADMIN, TITLES, running, tiny_catalog, tiny_deployment
@@ -124,7 +126,7 @@ def test_a_deadline_that_passes(client: httpx.Client, server: Running) -> None:
     service = server[1]
     rank = service.deployment.rank
 
-    def slow(*arguments):
+    def slow(*arguments: Any) -> list[Ranked] | None:
         time.sleep(0.2)
         return rank(*arguments)
 
@@ -290,7 +292,7 @@ def test_no_request_reaches_the_file_system(client: httpx.Client) -> None:
 def test_a_failure_inside_is_a_plain_500_and_the_next_request_is_served(client: httpx.Client, server: Running) -> None:
     service, rank = server[1], server[1].deployment.rank
 
-    def broken(*_):
+    def broken(*_: Any) -> NoReturn:
         raise IndexError("secret detail")
 
     service.deployment.rank = broken

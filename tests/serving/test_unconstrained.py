@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from rere.catalog.index import build_index
+from rere.catalog.index import CatalogIndex, build_index
 from rere.config.catalog import IndexConfig
 from rere.config.decoding import Multinomial
 from rere.config.evaluation import EvaluationConfig
 from rere.config.sft import SFTConfig
+from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.evaluation.evaluator import evaluate, summarise
-from rere.models.backbone import load_model
+from rere.models.backbone import Checkpoint, load_model
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.base import Recommender
 from rere.recommenders.generative import GenerativeRecommender
@@ -25,23 +27,25 @@ CONFIG = EvaluationConfig(ks=(1, 3), beams=6, batch_prompts=64, bootstrap_sample
 
 
 @pytest.fixture(scope="module")
-def catalog(world_items):
+def catalog(world_items: pd.DataFrame) -> CatalogIndex:
     return build_index(world_items, IndexConfig(backbone=TINY, code="title"))
 
 
 @pytest.fixture(scope="module")
-def trained(world_windows, catalog, tmp_path_factory):
+def trained(world_windows: Windows, catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     config = SFTConfig(epochs=10, learning_rate=2e-2, batch_tokens=256, sequence_items=8)
     return train_sft(world_windows, catalog, TINY, config, tmp_path_factory.mktemp("sft"), lambda *_: None)
 
 
-def rates(recommender, windows, catalog):
+def rates(recommender: Recommender, windows: Windows, catalog: CatalogIndex) -> tuple[pd.DataFrame, float, float]:
     results = evaluate(recommender, windows.of("test"), catalog.index_of, CONFIG)
     table = summarise(results, CONFIG, np.ones(WORLD_ITEMS)).set_index(["rows", "metric"])["mean"]
     return results, table["all", "invalid"], table["all", "duplicate"]
 
 
-def test_evaluation_reports_what_beams_got_wrong(trained, world_windows, catalog):
+def test_evaluation_reports_what_beams_got_wrong(
+    trained: Checkpoint, world_windows: Windows, catalog: CatalogIndex
+) -> None:
     recommender = UnconstrainedRecommender("free", trained.path, catalog, beams=6)
     results, invalid, duplicate = rates(recommender, world_windows, catalog)
     items = np.array(results["items"].tolist())
@@ -59,7 +63,7 @@ def test_evaluation_reports_what_beams_got_wrong(trained, world_windows, catalog
             assert item == -1 or score == pytest.approx(known[item], abs=1e-3)
 
 
-def test_evaluation_reports_repeated_draws(trained, world_windows, catalog):
+def test_evaluation_reports_repeated_draws(trained: Checkpoint, world_windows: Windows, catalog: CatalogIndex) -> None:
     recommender = UnconstrainedRecommender("draws", trained.path, catalog, beams=6, sampling=Multinomial())
     results, invalid, duplicate = rates(recommender, world_windows, catalog)
     lists = results["items"].tolist()
@@ -71,13 +75,13 @@ def test_evaluation_reports_repeated_draws(trained, world_windows, catalog):
     assert again["items"].tolist() == lists
 
 
-def test_an_untrained_model_writes_hardly_an_item(world_windows, catalog):
+def test_an_untrained_model_writes_hardly_an_item(world_windows: Windows, catalog: CatalogIndex) -> None:
     model = TreeModel(load_model(TINY, len(catalog.tokenizer), seed=0))
     _, invalid, _ = rates(UnconstrainedRecommender("random", model, catalog, beams=6), world_windows, catalog)
     assert invalid > 0.95
 
 
-def test_its_lists_are_rankings(trained, catalog):
+def test_its_lists_are_rankings(trained: Checkpoint, catalog: CatalogIndex) -> None:
     recommender = UnconstrainedRecommender("free", trained.path, catalog, beams=4, batch_prompts=2)
     assert isinstance(recommender, Recommender)
     histories = [[0, 1, 2], [3], [2, 2, 5, 1, 0, 4, 3], [1, 4]]
@@ -92,7 +96,7 @@ def test_its_lists_are_rankings(trained, catalog):
     assert recommender.recommend([], 3).items.shape == (0, 3)
 
 
-def test_a_catalogue_without_end_tokens_is_refused(world_catalog):
+def test_a_catalogue_without_end_tokens_is_refused(world_catalog: CatalogIndex) -> None:
     model = TreeModel(load_model(TINY, len(world_catalog.tokenizer), seed=0))
     with pytest.raises(RereError, match="code: title"):
         UnconstrainedRecommender("free", model, world_catalog)

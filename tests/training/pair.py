@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.state import AcceleratorState
@@ -21,8 +22,10 @@ from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.models.backbone import Checkpoint
 from rere.recommenders.item_models import model_type
 from rere.runtime import distributed
+from rere.runtime.launch import Log
 from rere.runtime.launch import work as take_part
 from rere.runtime.progress import progress
+from rere.training.rl.group import Group
 from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
@@ -45,21 +48,21 @@ class Killed(Exception):
     pass
 
 
-def killed_after_epoch_two(metrics, update):
+def killed_after_epoch_two(metrics: dict[str, float], update: int) -> None:
     if "valid_loss" in metrics and metrics["epoch"] >= 2:
         raise Killed
 
 
-def killed_in_update_five(metrics, update):
+def killed_in_update_five(metrics: dict[str, float], update: int) -> None:
     if update == 5:
         raise Killed
 
 
-def nothing(metrics, update):
+def nothing(metrics: dict[str, float], update: int) -> None:
     pass
 
 
-def deadly(group):
+def deadly(group: Group) -> torch.Tensor:
     """A reward at which the second process is killed, in the third update."""
     deadly.calls += group.row_ids != [0, 1]  # the trial before training is no update
     if distributed.rank() == 1 and deadly.calls > 2:
@@ -73,7 +76,7 @@ DEADLY = RL.model_copy(
 )
 
 
-def work(spec, log):
+def work(spec: dict[str, Any], log: Log) -> None:
     torch.set_num_threads(1)
     place = Path(spec["place"])
     windows, catalog = Windows.load(place / "windows"), CatalogIndex.load(place / "catalog")
@@ -94,14 +97,14 @@ def work(spec, log):
         table.to_parquet(place / "results.parquet")
 
 
-def shards(spec, log):
+def shards(spec: dict[str, Any], log: Log) -> None:
     """Train with sharded weights; two processes stop after the second epoch, and one goes on.
 
     accelerate takes FSDP for GPUs only, though gloo can do it. This makes it think so.
     """
     plain = AcceleratorState.__init__
 
-    def with_fsdp(self, *args, fsdp_plugin=None, **options):
+    def with_fsdp(self, *args: Any, fsdp_plugin: Any = None, **options: Any) -> None:
         plain(self, *args, fsdp_plugin=fsdp_plugin, **options)
         if fsdp_plugin is not None:
             self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
@@ -120,12 +123,12 @@ def shards(spec, log):
         train_sft(windows, catalog, TINY, config, place / "shards-two-one", log)
 
 
-def bar(spec, log):
+def bar(spec: dict[str, Any], log: Log) -> None:
     for _ in progress(range(30), desc="work", disable=False):
         pass
 
 
-def sleep(spec, log):
+def sleep(spec: dict[str, Any], log: Log) -> None:
     (Path(spec["place"]) / f"{distributed.rank()}.pid").write_text(str(os.getpid()))
     time.sleep(3600)
 

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -50,20 +51,20 @@ def check(place: Path, adaptation: FullFineTuning | LoRA = ALL) -> None:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_supported_architectures_pass_and_load(tmp_path, name):
+def test_supported_architectures_pass_and_load(tmp_path: Path, name: str) -> None:
     place = saved(tmp_path, name)
     check(place, LoRA())
     assert load_model(LocalModel(path=place), vocabulary=80, seed=0).config.vocab_size == 80
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_the_search_does_not_know_is_refused(tmp_path, name):
+def test_what_the_search_does_not_know_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(RereError, match="use another"):
         check(saved(tmp_path, name))
 
 
 @pytest.mark.parametrize("special", [{"eos_token": "<end>"}, {"eos_token": "<end>", "pad_token": "<pad>"}])
-def test_a_tokenizer_without_a_padding_token_will_do(tmp_path, special):
+def test_a_tokenizer_without_a_padding_token_will_do(tmp_path: Path, special: dict[str, str]) -> None:
     check(saved(tmp_path, "llama", **special))
 
 
@@ -134,7 +135,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_model_directory_is_one_clear_error(tmp_path, name):
+def test_a_broken_model_directory_is_one_clear_error(tmp_path: Path, name: str) -> None:
     place = saved(tmp_path)
     breaks, said = BROKEN[name]
     breaks(place)
@@ -143,14 +144,14 @@ def test_a_broken_model_directory_is_one_clear_error(tmp_path, name):
     assert "\n" not in str(found.value)
 
 
-def test_weights_that_are_missing_are_not_made_up(tmp_path):
+def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
     place = saved(tmp_path)
     _configured(num_hidden_layers=3)(place)
     with pytest.raises(RereError, match=r"got none of the right shape for model\.layers\.2"):
         load_model(LocalModel(path=place), vocabulary=80, seed=0)
 
 
-def test_tied_weights_are_no_missing_weights(tmp_path):
+def test_tied_weights_are_no_missing_weights(tmp_path: Path) -> None:
     config = AutoConfig.for_model("llama", vocab_size=80, **ARCHITECTURES["llama"][1], tie_word_embeddings=True)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     save_tokenizer(tmp_path, eos_token="<end>")
@@ -158,7 +159,9 @@ def test_tied_weights_are_no_missing_weights(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"GGUF", b"GGUF" + bytes(64), b"version https://git-lfs\n"])
-def test_a_file_that_is_no_gguf_is_one_clear_error(tmp_path, monkeypatch, content):
+def test_a_file_that_is_no_gguf_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
     monkeypatch.setenv("RERE_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "model.gguf").write_bytes(content)
     with pytest.raises(RereError):
@@ -166,13 +169,13 @@ def test_a_file_that_is_no_gguf_is_one_clear_error(tmp_path, monkeypatch, conten
 
 
 @pytest.mark.parametrize("place", ["nowhere", "a file"])
-def test_a_place_without_a_model(tmp_path, place):
+def test_a_place_without_a_model(tmp_path: Path, place: str) -> None:
     (tmp_path / "a file").write_text("", encoding="utf-8")
     with pytest.raises(RereError, match="a model directory at"):
         check(tmp_path / place)
 
 
-def test_an_instruction_that_leaves_no_room_in_the_context(tmp_path):
+def test_an_instruction_that_leaves_no_room_in_the_context(tmp_path: Path) -> None:
     place = saved(tmp_path)
     _configured(max_position_embeddings=16)(place)
     for instruction, fits in (("a" * 14, True), ("a" * 15, False)):  # a token a letter, and two items
@@ -182,14 +185,14 @@ def test_an_instruction_that_leaves_no_room_in_the_context(tmp_path):
 
 
 @pytest.mark.parametrize("targets", [["q_proj", "nonsense"], "nonsense", ["input_layernorm"], [""]])
-def test_targets_that_the_backbone_lacks(targets):
+def test_targets_that_the_backbone_lacks(targets: list[str] | str) -> None:
     lora, plain = LoRA(targets=targets), FullFineTuning()
     for sft, rl in ((lora, plain), (plain, lora)):
         with pytest.raises(RereError, match="LoRA targets that Qwen2ForCausalLM has"):
             check_backbone(IndexConfig(), SFTConfig(adaptation=sft), RLConfig(adaptation=rl))
 
 
-def test_the_head_has_no_adapter_in_supervised_fine_tuning():
+def test_the_head_has_no_adapter_in_supervised_fine_tuning() -> None:
     """The trainer reads its weights directly; RL's own forward doesn't."""
     head = LoRA(targets=["q_proj", "lm_head"])
     with pytest.raises(RereError, match="its head"):
@@ -197,7 +200,7 @@ def test_the_head_has_no_adapter_in_supervised_fine_tuning():
     check_backbone(IndexConfig(), SFTConfig(), RLConfig(adaptation=head))
 
 
-def test_what_is_not_pinned_is_named(tmp_path, caplog):
+def test_what_is_not_pinned_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     hub, commit = HubModel(id="org/model"), "0123456789" * 4
     reward = SemanticReward(embedding=SentenceEmbedding(model="org/vectors"))
     local = SentenceEmbedding(model=str(tmp_path))
@@ -209,7 +212,9 @@ def test_what_is_not_pinned_is_named(tmp_path, caplog):
     assert "org/vectors (revision main)" in caplog.text
 
 
-def test_a_catalogue_is_indexed_without_an_end_only_where_none_is_needed(tmp_path, world_items):
+def test_a_catalogue_is_indexed_without_an_end_only_where_none_is_needed(
+    tmp_path: Path, world_items: pd.DataFrame
+) -> None:
     place = saved(tmp_path, "llama", bos_token="<s>")
     with pytest.raises(RereError, match="set its `eos_token`"):
         build_index(world_items, IndexConfig(backbone=LocalModel(path=place)))

@@ -10,7 +10,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,12 +20,16 @@ import pytest
 import torch
 
 from infra.patience import until
+from rere.catalog.index import CatalogIndex
 from rere.catalog.warm_start import continue_index
 from rere.config.recommenders import SASRecConfig
 from rere.config.sft import SFTConfig
 from rere.config.training import LoRA
+from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
+from rere.models.backbone import Checkpoint
+from rere.recommenders.sequential.base import SequentialRecommender
 from rere.recommenders.sequential.sasrec import fit_sasrec
 from rere.runtime import launch
 from rere.training.checkpoint import load_progress
@@ -37,7 +43,7 @@ WEIGHTS = {"rtol": 1e-3, "atol": 1e-4}
 
 
 @pytest.fixture(scope="module")
-def teacher(world_windows, world_catalog):
+def teacher(world_windows: Windows, world_catalog: CatalogIndex) -> SequentialRecommender:
     rows = world_windows.of("train")
     sequences = [np.array([world_catalog.index_of[i] for i in own]) for _, own in rows.groupby("user_id")["target"]]
     histories = [[world_catalog.index_of[item] for item in history] for history in rows["history"]]
@@ -47,7 +53,12 @@ def teacher(world_windows, world_catalog):
 
 
 @pytest.fixture(scope="module")
-def two(world_windows, world_catalog, teacher, tmp_path_factory):
+def two(
+    world_windows: Windows,
+    world_catalog: CatalogIndex,
+    teacher: SequentialRecommender,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, Checkpoint, list[dict[str, Any]]]:
     """The directory in which two processes did all that they do in `pair.work`, and the records that came meanwhile."""
     place = tmp_path_factory.mktemp("two")
     world_windows.save(place / "windows")
@@ -74,7 +85,7 @@ def two(world_windows, world_catalog, teacher, tmp_path_factory):
     return place, start, records
 
 
-def same(found, expected, names):
+def same(found: Checkpoint, expected: Checkpoint, names: Sequence[str]) -> None:
     """Curves and weights of two checkpoints are the same within the stated tolerances."""
     ours, theirs = (pd.DataFrame(checkpoint.curves()) for checkpoint in (found, expected))
     assert ours["update"].tolist() == theirs["update"].tolist()
@@ -90,18 +101,27 @@ RL_NAMES = ("loss", "reward", "kl", "groups_with_hit", "diversity", "gradient_no
 
 
 @pytest.fixture(scope="module")
-def one_sft(world_windows, world_catalog, tmp_path_factory):
+def one_sft(
+    world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory
+) -> Checkpoint:
     return train_sft(world_windows, world_catalog, TINY, pair.SFT, tmp_path_factory.mktemp("one"), pair.nothing)
 
 
-def test_sft_has_the_curve_and_weights_of_one_process(two, one_sft):
+def test_sft_has_the_curve_and_weights_of_one_process(
+    two: tuple[Path, Checkpoint, list[dict[str, Any]]], one_sft: Checkpoint
+) -> None:
     place, _, records = two
     same(type(one_sft)(place / "sft" / "model"), one_sft, SFT_NAMES)
     heard = [record["valid_loss"] for record in records if "valid_loss" in record]  # relayed as they came
     assert heard == [r["valid_loss"] for r in type(one_sft)(place / "sft" / "model").curves() if "valid_loss" in r]
 
 
-def test_sft_goes_on_with_another_number_of_processes(two, one_sft, world_windows, world_catalog):
+def test_sft_goes_on_with_another_number_of_processes(
+    two: tuple[Path, Checkpoint, list[dict[str, Any]]],
+    one_sft: Checkpoint,
+    world_windows: Windows,
+    world_catalog: CatalogIndex,
+) -> None:
     place, _, _ = two
     same(type(one_sft)(place / "sft-one-two" / "model"), one_sft, SFT_NAMES)
     updates = []
@@ -113,14 +133,27 @@ def test_sft_goes_on_with_another_number_of_processes(two, one_sft, world_window
 
 
 @pytest.mark.parametrize("loss", ["mpo", "grpo", "dapo", "gspo"])
-def test_rl_has_the_curve_and_weights_of_one_process(two, teacher, world_windows, world_catalog, tmp_path, loss):
+def test_rl_has_the_curve_and_weights_of_one_process(
+    two: tuple[Path, Checkpoint, list[dict[str, Any]]],
+    teacher: SequentialRecommender,
+    world_windows: Windows,
+    world_catalog: CatalogIndex,
+    tmp_path: Path,
+    loss: str,
+) -> None:
     place, start, _ = two
     config = pair.RL.model_copy(update={"loss": loss})
     one = train_rl(start, world_windows, world_catalog, config, tmp_path, pair.nothing, teacher)
     same(type(one)(place / loss / "model"), one, RL_NAMES)
 
 
-def test_rl_goes_on_with_another_number_of_processes(two, teacher, world_windows, world_catalog, tmp_path):
+def test_rl_goes_on_with_another_number_of_processes(
+    two: tuple[Path, Checkpoint, list[dict[str, Any]]],
+    teacher: SequentialRecommender,
+    world_windows: Windows,
+    world_catalog: CatalogIndex,
+    tmp_path: Path,
+) -> None:
     place, start, _ = two
     one = train_rl(start, world_windows, world_catalog, pair.RL, tmp_path, pair.nothing, teacher)
     same(type(one)(place / "rl-one-two" / "model"), one, RL_NAMES)
@@ -138,7 +171,12 @@ def test_rl_goes_on_with_another_number_of_processes(two, teacher, world_windows
     same(again, one, RL_NAMES)
 
 
-def test_evaluation_gives_the_rows_of_one_process(two, world_windows, world_catalog, tmp_path):
+def test_evaluation_gives_the_rows_of_one_process(
+    two: tuple[Path, Checkpoint, list[dict[str, Any]]],
+    world_windows: Windows,
+    world_catalog: CatalogIndex,
+    tmp_path: Path,
+) -> None:
     place, start, _ = two
     one = evaluate_checkpoints({"start": start}, world_windows, world_catalog, pair.EVALUATION, tmp_path)
     found = pd.read_parquet(place / "results.parquet")
@@ -148,7 +186,13 @@ def test_evaluation_gives_the_rows_of_one_process(two, world_windows, world_cata
     np.testing.assert_allclose(np.stack(found["scores"]), np.stack(one["scores"]), rtol=1e-6)
 
 
-def test_the_setting_starts_the_processes(two, one_sft, world_windows, world_catalog, tmp_path):
+def test_the_setting_starts_the_processes(
+    two: tuple[Path, Checkpoint, list[dict[str, Any]]],
+    one_sft: Checkpoint,
+    world_windows: Windows,
+    world_catalog: CatalogIndex,
+    tmp_path: Path,
+) -> None:
     _, start, _ = two
     config = pair.SFT.model_copy(update={"processes": 2})
     records = []
@@ -172,7 +216,13 @@ def test_the_setting_starts_the_processes(two, one_sft, world_windows, world_cat
     assert not {0, 1} & {item for items in found["items"] for item in items}
 
 
-def test_a_killed_process_ends_the_run_and_one_process_takes_over(two, teacher, world_windows, world_catalog, tmp_path):
+def test_a_killed_process_ends_the_run_and_one_process_takes_over(
+    two: tuple[Path, Checkpoint, list[dict[str, Any]]],
+    teacher: SequentialRecommender,
+    world_windows: Windows,
+    world_catalog: CatalogIndex,
+    tmp_path: Path,
+) -> None:
     _, start, _ = two
     config = pair.DEADLY.model_copy(update={"processes": 2})
     with pytest.raises(RereError, match=r"process 1 killed by SIGKILL.*goes on from its last checkpoint"):
@@ -191,7 +241,7 @@ def test_a_killed_process_ends_the_run_and_one_process_takes_over(two, teacher, 
     assert updates == [3, 4, 5, 6]
 
 
-def test_nothing_is_left_behind_when_the_parent_is_killed(tmp_path):
+def test_nothing_is_left_behind_when_the_parent_is_killed(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from rere.runtime.launch import launch; "
         f"launch('tests.training.pair', {{'task': 'sleep', 'place': {str(tmp_path)!r}}}, 2, Path({str(tmp_path)!r}))"
@@ -207,7 +257,7 @@ def test_nothing_is_left_behind_when_the_parent_is_killed(tmp_path):
     until(lambda: not any(map(alive, workers)))
 
 
-def alive(process):
+def alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -216,21 +266,23 @@ def alive(process):
     return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def test_progress_in_processes_is_shown_once(tmp_path, capsys):
+def test_progress_in_processes_is_shown_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     launch.launch("tests.training.pair", {"task": "bar", "place": str(tmp_path)}, 2, tmp_path)
     shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith("work")]
     assert len(shown) == 2  # start and end, of the first process only
     assert "30/30" in shown[1]
 
 
-def test_a_users_mistake_reaches_the_user_in_its_own_words(tmp_path):
+def test_a_users_mistake_reaches_the_user_in_its_own_words(tmp_path: Path) -> None:
     error = RereError("finite rewards", "values that are not finite", "mend the function")
     reason = tmp_path / "processes.error.json"
     reason.write_text(json.dumps(error.parts))
     assert str(launch._failure(reason, tmp_path / "processes.log", 2)) == str(error)
 
 
-def test_shards_hold_the_whole_model(world_windows, world_catalog, one_sft, tmp_path):
+def test_shards_hold_the_whole_model(
+    world_windows: Windows, world_catalog: CatalogIndex, one_sft: Checkpoint, tmp_path: Path
+) -> None:
     world_windows.save(tmp_path / "windows")
     world_catalog.save(tmp_path / "catalog")
     for processes in (2, 1):
@@ -239,12 +291,12 @@ def test_shards_hold_the_whole_model(world_windows, world_catalog, one_sft, tmp_
         same(type(one_sft)(tmp_path / name / "model"), one_sft, SFT_NAMES)
 
 
-def test_shards_are_refused_without_gpus(world_windows, world_catalog, tmp_path):
+def test_shards_are_refused_without_gpus(world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path) -> None:
     config = pair.SFT.model_copy(update={"sharding": "fsdp", "processes": 2})
     with pytest.raises(RereError, match="GPUs for `sharding: fsdp`"):
         train_sft(world_windows, world_catalog, TINY, config, tmp_path, pair.nothing)
 
 
-def test_shards_are_refused_for_adapters():
+def test_shards_are_refused_for_adapters() -> None:
     with pytest.raises(ValueError, match="adaptation: full"):
         SFTConfig(sharding="fsdp", adaptation=LoRA())

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from rere.catalog.index import build_index
-from rere.catalog.trie import build_trie
+from rere.catalog.index import CatalogIndex, build_index
+from rere.catalog.trie import TokenTrie, build_trie
 from rere.config.catalog import IndexConfig
-from rere.config.decoding import SearchSettings
+from rere.config.decoding import Normalisation, SearchSettings
 from rere.config.preference import PreferenceConfig
 from rere.config.sft import SFTConfig
 from rere.config.training import LoRA
-from rere.decoding.beam import beam_search
+from rere.data.dataset import Windows
+from rere.decoding.beam import BeamResult, beam_search
 from rere.errors import RereError
+from rere.models.backbone import Checkpoint
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from rere.training.loop import SCORE
@@ -33,19 +37,19 @@ QUICK = PreferenceConfig(
 
 
 @pytest.fixture(scope="module")
-def start(world_windows, world_catalog, tmp_path_factory):
+def start(world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     config = SFTConfig(epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8)
     return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("sft"), lambda *_: None)
 
 
 @pytest.fixture(scope="module")
-def adept(world_windows, world_catalog, tmp_path_factory):
+def adept(world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A model with much to lose."""
     config = SFTConfig(epochs=6, learning_rate=1e-2, batch_tokens=64, sequence_items=8)
     return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("adept"), lambda *_: None)
 
 
-def test_the_losses_by_hand():
+def test_the_losses_by_hand() -> None:
     policy = torch.tensor([[-1.0, -2.0, -4.0]])
     reference = torch.tensor([[-2.0, -2.5, -3.0]])  # ratios 1, 0.5, -1
     pair = -math.log(1 / (1 + math.exp(-2 * (1 - 0.5))))  # DPO: -log sigmoid(beta (1 - 0.5))
@@ -56,7 +60,7 @@ def test_the_losses_by_hand():
 
 
 @pytest.mark.parametrize("negatives", [1, 3])
-def test_loss_and_gradients_equal_the_plain_ones(negatives):
+def test_loss_and_gradients_equal_the_plain_ones(negatives: int) -> None:
     """A forward a candidate, with the loss as the paper writes it, in float64."""
     generator = torch.Generator().manual_seed(7)
     model = tiny_model("qwen2").double()
@@ -67,7 +71,7 @@ def test_loss_and_gradients_equal_the_plain_ones(negatives):
     items, prompts = random_items(40, generator), random_prompts(4, generator)
     candidates = torch.stack([torch.randperm(len(items), generator=generator)[: 1 + negatives] for _ in prompts])
 
-    def ratio(prompt, item):
+    def ratio(prompt: list[int], item: int) -> torch.Tensor:
         policy, reference = (item_log_probs(m, items, item, prompt, "vocab").sum() for m in (model, start))
         return policy - reference.detach()
 
@@ -93,7 +97,7 @@ def test_loss_and_gradients_equal_the_plain_ones(negatives):
         assert difference <= 1e-5 * gradients[name].abs().max(), name  # the models' own norms work in float32
 
 
-def test_random_negatives_are_distinct_uniform_and_never_the_target():
+def test_random_negatives_are_distinct_uniform_and_never_the_target() -> None:
     rows, targets = np.arange(6_000), np.arange(6_000) % 5
     drawn = random_negatives(rows, targets, items=5, count=2, seed=3)
     assert (drawn != targets[:, None]).all()
@@ -107,13 +111,15 @@ def test_random_negatives_are_distinct_uniform_and_never_the_target():
     assert (random_negatives(rows, targets, items=5, count=2, seed=4) != drawn).any()
 
 
-def test_beam_negatives_leave_the_target_out_and_keep_the_order():
+def test_beam_negatives_leave_the_target_out_and_keep_the_order() -> None:
     ranked = torch.tensor([[4, 2, 7], [4, 2, 7], [4, 2, 7]])
     assert without_target(ranked, torch.tensor([2, 4, 9])).tolist() == [[4, 7], [2, 7], [4, 2]]
 
 
 @pytest.mark.parametrize(("negatives", "source"), [(1, "random"), (3, "random"), (3, "beam")])
-def test_the_target_comes_to_be_preferred(start, world_windows, world_catalog, tmp_path, negatives, source):
+def test_the_target_comes_to_be_preferred(
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, negatives: int, source: str
+) -> None:
     config = QUICK.model_copy(
         update={"negatives": negatives, "source": source, "updates": 40, "validate_every": 20, "learning_rate": 5e-3}
     )
@@ -127,11 +133,19 @@ def test_the_target_comes_to_be_preferred(start, world_windows, world_catalog, t
     assert checkpoint.facts()["best_" + SCORE] > checkpoint.facts()["start_" + SCORE]
 
 
-def test_the_starts_own_beams_are_the_negatives(start, world_windows, world_catalog, tmp_path, monkeypatch):
+def test_the_starts_own_beams_are_the_negatives(
+    start: Checkpoint,
+    world_windows: Windows,
+    world_catalog: CatalogIndex,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The policy moves, its negatives stay the start's."""
     asked = []
 
-    def watch(model, trie, prompts, beams, normalisation):
+    def watch(
+        model: TreeModel, trie: TokenTrie, prompts: list[list[int]], beams: int, normalisation: Normalisation
+    ) -> BeamResult:
         weights = {name: weight.detach().clone() for name, weight in model.model.named_parameters()}
         found = beam_search(model, trie, prompts, SearchSettings(beams=beams, normalisation=normalisation))
         asked.append((weights, beams))
@@ -146,7 +160,9 @@ def test_the_starts_own_beams_are_the_negatives(start, world_windows, world_cata
         assert all(torch.equal(weights[name], weight) for name, weight in original.items())
 
 
-def test_a_policy_that_only_gets_worse_leaves_the_start(adept, world_windows, world_catalog, tmp_path):
+def test_a_policy_that_only_gets_worse_leaves_the_start(
+    adept: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
     config = QUICK.model_copy(update={"learning_rate": 1.0, "warmup_share": 0.0})  # ruins the model at once
     checkpoint = train_preference(adept, world_windows, world_catalog, config, tmp_path, lambda *_: None)
     facts = checkpoint.facts()
@@ -155,18 +171,22 @@ def test_a_policy_that_only_gets_worse_leaves_the_start(adept, world_windows, wo
         torch.testing.assert_close(checkpoint.load_model().state_dict()[name], weight)
 
 
-def test_divergence_is_a_clear_error(start, world_windows, world_catalog, tmp_path):
+def test_divergence_is_a_clear_error(
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
     config = QUICK.model_copy(update={"learning_rate": 1e30, "warmup_share": 0.0})
     with pytest.raises(RereError, match="lower the learning rate"):
         train_preference(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
 
 
 @pytest.mark.parametrize("source", ["random", "beam"])
-def test_a_killed_run_resumes_and_ends_where_it_would_have(start, world_windows, world_catalog, tmp_path, source):
+def test_a_killed_run_resumes_and_ends_where_it_would_have(
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, source: str
+) -> None:
     class Killed(Exception):
         pass
 
-    def kill(metrics, update):
+    def kill(metrics: dict[str, float], update: int) -> None:
         if update == 5:
             raise Killed
 
@@ -189,7 +209,9 @@ def test_a_killed_run_resumes_and_ends_where_it_would_have(start, world_windows,
     assert once_more == again
 
 
-def test_micro_batches_change_nothing(start, world_windows, world_catalog, tmp_path):
+def test_micro_batches_change_nothing(
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
     settings = {"updates": 1, "warmup_share": 0.0}
     one, two = (
         train_preference(
@@ -206,7 +228,9 @@ def test_micro_batches_change_nothing(start, world_windows, world_catalog, tmp_p
     assert one["gradient_norm"] == pytest.approx(two["gradient_norm"], rel=1e-3)
 
 
-def test_lora_starts_at_the_reference_and_merges(start, world_windows, world_catalog, tmp_path):
+def test_lora_starts_at_the_reference_and_merges(
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
     config = QUICK.model_copy(update={"adaptation": LoRA(rank=2, dropout=0.0), "updates": 40, "learning_rate": 5e-3})
     checkpoint = train_preference(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
     assert checkpoint.curves()[1]["loss"] == pytest.approx(math.log(4), abs=1e-4)
@@ -214,13 +238,17 @@ def test_lora_starts_at_the_reference_and_merges(start, world_windows, world_cat
     assert checkpoint.load_model().state_dict().keys() == start.load_model().state_dict().keys()
 
 
-def test_more_negatives_than_items_take_all_of_them(start, world_windows, world_catalog, tmp_path):
+def test_more_negatives_than_items_take_all_of_them(
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
     config = QUICK.model_copy(update={"negatives": 99, "updates": 1})
     checkpoint = train_preference(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
     assert checkpoint.curves()[1]["loss"] == pytest.approx(math.log(len(world_catalog.item_ids)), abs=1e-4)
 
 
-def test_one_item_has_nothing_to_prefer_it_to(start, world_windows, world_items, tmp_path):
+def test_one_item_has_nothing_to_prefer_it_to(
+    start: Checkpoint, world_windows: Windows, world_items: pd.DataFrame, tmp_path: Path
+) -> None:
     catalog = build_index(world_items[:1], IndexConfig(backbone=TINY))
     with pytest.raises(RereError, match="at least two items"):
         train_preference(start, world_windows, catalog, QUICK, tmp_path, lambda *_: None)
@@ -228,8 +256,8 @@ def test_one_item_has_nothing_to_prefer_it_to(start, world_windows, world_items,
 
 @pytest.mark.parametrize("targets", [["embed_tokens"], ["lm_head"]])
 def test_adapters_of_tied_embeddings_are_stored_as_they_were_trained(
-    start, world_windows, world_catalog, tmp_path, targets
-):
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, targets: list[str] | str
+) -> None:
     """Saving holds the stored model against the trained one; here, that head and embedding are two."""
     lora = LoRA(rank=2, dropout=0.0, targets=targets)
     config = QUICK.model_copy(update={"adaptation": lora, "updates": 4, "learning_rate": 1e-2})

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ import torch
 
 from rere.catalog.extend import extend_index
 from rere.catalog.index import build_index
+from rere.config.base import ColumnKind
 from rere.config.catalog import IndexConfig
 from rere.config.rl import CollaborativeReward, CustomReward, RankingReward, RuleReward, SemanticReward
 from rere.errors import RereError
@@ -29,7 +31,7 @@ from rere.training.rl.rewards import (
 from tests.conftest import TINY
 
 
-def group_of(hits, **values):
+def group_of(hits: torch.Tensor, **values: Any) -> Group:
     """A group that stands in the order of its scores; items are 0, 1, ... and the target is the hit (or item 99)."""
     items = torch.arange(hits.shape[1]).expand_as(hits)
     targets = torch.where(hits.any(1), hits.int().argmax(1), 99)
@@ -37,20 +39,20 @@ def group_of(hits, **values):
     return Group(items=items, targets=targets, hits=hits, rank=items + 1, **facts)
 
 
-def titles_start_alike(group):
+def titles_start_alike(group: Group) -> torch.Tensor:
     """A user's own reward: the nearer the item's number is to the target's, the better."""
     return 1.0 / (1 + (group.items - group.targets[:, None]).abs())
 
 
-def too_few(group):
+def too_few(group: Group) -> torch.Tensor:
     return torch.ones(1)
 
 
-def not_finite(group):
+def not_finite(group: Group) -> torch.Tensor:
     return torch.full(group.hits.shape, torch.nan)
 
 
-def test_rule_and_ranking_rewards_of_a_group_with_a_hit():
+def test_rule_and_ranking_rewards_of_a_group_with_a_hit() -> None:
     hits = torch.tensor([[False, True, False]])  # negatives at rank 1 and 3, target at rank 2
     # 1/log2(2) = 1, 1/log2(3) = 0.63093, 1/log2(4) = 0.5; their sum is 2.13093
     expected = torch.tensor([[-1 / 2.13093, 1.0, -0.5 / 2.13093]])
@@ -58,19 +60,19 @@ def test_rule_and_ranking_rewards_of_a_group_with_a_hit():
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-def test_a_group_without_a_hit_gets_nothing():
+def test_a_group_without_a_hit_gets_nothing() -> None:
     hits = torch.zeros((1, 4), dtype=torch.bool)
     assert (total_reward((RuleReward(), RankingReward()), group_of(hits)) == 0).all()
 
 
-def test_weights_scale_their_reward():
+def test_weights_scale_their_reward() -> None:
     hits = torch.tensor([[True, False]])
     once = total_reward((RankingReward(),), group_of(hits))
     twice = total_reward((RankingReward(weight=2.0),), group_of(hits))
     torch.testing.assert_close(twice, 2 * once)
 
 
-def test_advantages_of_a_group():
+def test_advantages_of_a_group() -> None:
     reward = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
     found = group_advantages(reward, torch.ones_like(reward, dtype=torch.bool))
     # mean 0.25, sample standard deviation sqrt((0.75² + 3·0.25²)/3) = 0.5
@@ -78,20 +80,20 @@ def test_advantages_of_a_group():
     assert (found[1] == 0).all()  # no signal
 
 
-def test_advantages_ignore_empty_places():
+def test_advantages_ignore_empty_places() -> None:
     reward = torch.tensor([[1.0, 0.0, 7.0]])
     found = group_advantages(reward, torch.tensor([[True, True, False]]))
     torch.testing.assert_close(found, torch.tensor([[0.5, -0.5, 0.0]]) / (math.sqrt(0.5) + 1e-4))
 
 
-def test_k3_is_zero_only_at_equality_and_grows_both_ways():
+def test_k3_is_zero_only_at_equality_and_grows_both_ways() -> None:
     policy = torch.log(torch.tensor([0.5, 0.25, 0.5]))
     reference = torch.log(torch.tensor([0.5, 0.5, 0.25]))
     # d = ln 2: e^d - d - 1 = 2 - 0.6931 - 1; d = -ln 2: 0.5 + 0.6931 - 1
     torch.testing.assert_close(k3(policy, reference), torch.tensor([0.0, 0.306853, 0.193147]), atol=1e-6, rtol=0)
 
 
-def test_grpo_averages_tokens_within_a_sequence_then_sequences():
+def test_grpo_averages_tokens_within_a_sequence_then_sequences() -> None:
     policy = torch.tensor([[[-1.0, -2.0], [-3.0, 0.0]]], requires_grad=True)
     mask = torch.tensor([[[True, True], [True, False]]])
     advantages, penalty = torch.tensor([[1.0, -2.0]]), torch.zeros_like(policy)
@@ -102,19 +104,19 @@ def test_grpo_averages_tokens_within_a_sequence_then_sequences():
     torch.testing.assert_close(policy.grad, torch.tensor([[[-0.25, -0.25], [1.0, 0.0]]]))
 
 
-def test_ranks_are_by_score_not_by_place():
+def test_ranks_are_by_score_not_by_place() -> None:
     score = torch.tensor([[-3.0, -1.0, 0.0, -2.0]])
     valid = torch.tensor([[True, True, False, True]])
     assert score_ranks(score, valid).tolist() == [[3, 1, 4, 2]]
 
 
-def test_the_semantic_reward_is_the_cosine_without_its_negative_half():
+def test_the_semantic_reward_is_the_cosine_without_its_negative_half() -> None:
     hits = torch.tensor([[True, False, False]])
     group = group_of(hits, similarity=torch.tensor([[1.0, 0.25, -0.5]]))
     assert total_reward((SemanticReward(),), group).tolist() == [[1.0, 0.25, 0.0]]
 
 
-def test_the_collaborative_reward_is_the_teachers_distribution_over_the_group():
+def test_the_collaborative_reward_is_the_teachers_distribution_over_the_group() -> None:
     hits = torch.tensor([[False, False, False], [False, True, False]])
     teacher = torch.log(torch.tensor([[0.1, 0.3, 0.0], [0.2, 0.1, 0.1]]))  # of the whole catalogue; the rest elsewhere
     valid = torch.tensor([[True, True, True], [True, True, False]])
@@ -127,48 +129,48 @@ def test_the_collaborative_reward_is_the_teachers_distribution_over_the_group():
 
 
 @pytest.mark.parametrize("scale", ["share", "log"])
-def test_a_group_that_the_teacher_knows_nothing_of_gets_nothing(scale):
+def test_a_group_that_the_teacher_knows_nothing_of_gets_nothing(scale: float) -> None:
     group = group_of(torch.zeros((1, 2), dtype=torch.bool), teacher=torch.full((1, 2), -torch.inf))
     assert total_reward((CollaborativeReward(scale=scale),), group).tolist() == [[0.0, 0.0]]
 
 
-def test_a_reward_of_ones_own_adds_to_the_others():
+def test_a_reward_of_ones_own_adds_to_the_others() -> None:
     hits = torch.tensor([[False, True, False]])
     rewards = (RuleReward(), CustomReward(path=f"{__name__}:titles_start_alike", weight=2.0))
     assert total_reward(rewards, group_of(hits)).tolist() == [[1.0, 3.0, 1.0]]
 
 
 @pytest.mark.parametrize("name", ["too_few", "not_finite"])
-def test_a_custom_reward_must_return_a_finite_one_a_candidate(name):
+def test_a_custom_reward_must_return_a_finite_one_a_candidate(name: str) -> None:
     with pytest.raises(RereError, match=name):
         total_reward((CustomReward(path=f"{__name__}:{name}"),), group_of(torch.tensor([[True, False]])))
 
 
-def asks_for_ranks(group):
+def asks_for_ranks(group: Group) -> torch.Tensor:
     return 1 / group.ranks
 
 
-def knows_only_its_own_items(group):
+def knows_only_its_own_items(group: Group) -> torch.Tensor:
     prices = {"milk": 1.0}
     return torch.tensor([[prices[item] for item in row] for row in group.item_ids])
 
 
 @pytest.mark.parametrize("name", ["too_few", "not_finite", "asks_for_ranks"])
-def test_a_custom_reward_is_tried_before_anything_is_read(name):
+def test_a_custom_reward_is_tried_before_anything_is_read(name: str) -> None:
     with pytest.raises(RereError, match=name):
         check_rewards((CustomReward(path=f"{__name__}:{name}"),))
 
 
-def test_a_wrong_field_is_named_with_its_line_and_what_was_meant():
+def test_a_wrong_field_is_named_with_its_line_and_what_was_meant() -> None:
     with pytest.raises(RereError, match=r"did you mean `rank`\?\), .*test_rewards.py line \d+"):
         check_rewards((CustomReward(path=f"{__name__}:asks_for_ranks"),))
 
 
-def test_a_reward_that_looks_up_real_ids_is_not_refused_for_the_trials_invented_ones():
+def test_a_reward_that_looks_up_real_ids_is_not_refused_for_the_trials_invented_ones() -> None:
     check_rewards((CustomReward(path=f"{__name__}:knows_only_its_own_items"),))
 
 
-def test_a_module_that_fails_when_it_is_imported_is_a_message(tmp_path, monkeypatch):
+def test_a_module_that_fails_when_it_is_imported_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".rere").mkdir()
     monkeypatch.setenv("RERE_PROJECT", str(tmp_path))
     for number, text in enumerate(["def reward(group:\n", "1 / 0\n", "reward = 3\n"]):
@@ -178,7 +180,7 @@ def test_a_module_that_fails_when_it_is_imported_is_a_message(tmp_path, monkeypa
 
 
 @pytest.fixture
-def documented(tmp_path, monkeypatch):
+def documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The documented rewards, in a project of their own; their paths."""
     text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
     (tmp_path / ".rere").mkdir()
@@ -195,7 +197,7 @@ def documented(tmp_path, monkeypatch):
     return paths
 
 
-def test_the_documented_reward_works_as_written(documented):
+def test_the_documented_reward_works_as_written(documented: list[str]) -> None:
     check_rewards((CustomReward(path=documented[0]),))
     reward = custom_reward(documented[0])(trial_group())
     # popularity of items 1, 0, 2, 1 is 4, 5, 3, 4 and of 3, 4, 0, none 2, 1, 5, 0; the histories are 0, 3, 4 and 1
@@ -206,7 +208,7 @@ def test_the_documented_reward_works_as_written(documented):
 COLUMNS = {"brand": "text", "price": "number"}
 
 
-def test_the_documented_reward_of_item_columns_works_as_written(documented):
+def test_the_documented_reward_of_item_columns_works_as_written(documented: list[str]) -> None:
     check_rewards((CustomReward(path=documented[1]),), COLUMNS)
     reward = custom_reward(documented[1])(trial_group(columns=COLUMNS))
     # brands of items 0 to 5 are a, b, b, c, none, a; the targets are 2 and 5
@@ -215,11 +217,11 @@ def test_the_documented_reward_of_item_columns_works_as_written(documented):
     torch.testing.assert_close(reward, 0.5 * same + 0.1 / (1 + prices))
 
 
-def asks_for_brnd(group):
+def asks_for_brnd(group: Group) -> torch.Tensor:
     return group.item_column("brnd")
 
 
-def takes_no_missing_price(group):
+def takes_no_missing_price(group: Group) -> torch.Tensor:
     return group.item_column("price")
 
 
@@ -231,12 +233,12 @@ def takes_no_missing_price(group):
         ("takes_no_missing_price", COLUMNS, "not finite"),
     ],
 )
-def test_what_a_reward_gets_wrong_about_item_columns(name, columns, message):
+def test_what_a_reward_gets_wrong_about_item_columns(name: str, columns: dict[str, ColumnKind], message: str) -> None:
     with pytest.raises(RereError, match=message):
         check_rewards((CustomReward(path=f"{__name__}:{name}"),), columns)
 
 
-def test_item_columns_of_candidates_targets_and_histories(world_items):
+def test_item_columns_of_candidates_targets_and_histories(world_items: pd.DataFrame) -> None:
     brands, prices = [f"b{n % 3}" for n in range(len(world_items))], [n / 4 for n in range(len(world_items))]
     brands[3], prices[3] = "", math.nan
     catalog = build_index(world_items.assign(brand=brands, price=prices), IndexConfig(backbone=TINY))
@@ -252,7 +254,7 @@ def test_item_columns_of_candidates_targets_and_histories(world_items):
     assert ItemFacts.of(grown, facts.popularity).columns["brand"][-1] == ""
 
 
-def test_a_group_names_its_items():
+def test_a_group_names_its_items() -> None:
     group = trial_group()
     assert group.item_ids[1] == ["trial-item-3", "trial-item-4", "trial-item-0", ""]
     assert group.titles[0] == ["Title 1", "Title 0", "Title 2", "Title 1"]
@@ -262,18 +264,18 @@ def test_a_group_names_its_items():
 
 
 @pytest.mark.parametrize("path", ["no_such_module:reward", f"{__name__}:no_such_function"])
-def test_a_custom_reward_that_is_not_there_is_said_at_once(path):
+def test_a_custom_reward_that_is_not_there_is_said_at_once(path: str) -> None:
     with pytest.raises(RereError, match="correct its path"):
         check_rewards((CustomReward(path=path),))
 
 
-def test_advantages_without_scaling_keep_their_size():
+def test_advantages_without_scaling_keep_their_size() -> None:
     reward = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.1, 0.0, 0.0, 0.1]])
     found = group_advantages(reward, torch.ones_like(reward, dtype=torch.bool), "none")
     torch.testing.assert_close(found, torch.tensor([[0.75, -0.25, -0.25, -0.25], [0.05, -0.05, -0.05, 0.05]]))
 
 
-def test_the_truth_takes_the_last_place_where_it_was_missed():
+def test_the_truth_takes_the_last_place_where_it_was_missed() -> None:
     candidates = torch.tensor([[3, 1, 2], [4, 5, 6]])
     assert with_targets(candidates, torch.tensor([1, 9])).tolist() == [[3, 1, 2], [4, 5, 9]]
 
@@ -282,7 +284,7 @@ POLICY = [[[-1.0, -2.0], [-3.0, 0.0]]]
 MASK = torch.tensor([[[True, True], [True, False]]])
 
 
-def test_dapo_averages_all_tokens():
+def test_dapo_averages_all_tokens() -> None:
     policy = torch.tensor(POLICY, requires_grad=True)
     loss = dapo(policy, MASK, torch.tensor([[1.0, -2.0]]), torch.zeros_like(policy), Counts.of(MASK))
     assert loss.item() == pytest.approx(-(1.0 + 1.0 - 2.0) / 3)
@@ -290,7 +292,7 @@ def test_dapo_averages_all_tokens():
     torch.testing.assert_close(policy.grad, torch.tensor([[[-1.0, -1.0], [2.0, 0.0]]]) / 3)
 
 
-def test_gspo_takes_one_ratio_a_sequence():
+def test_gspo_takes_one_ratio_a_sequence() -> None:
     policy = torch.tensor(POLICY, requires_grad=True)
     penalty = torch.tensor([[[0.2, 0.4], [0.1, 9.0]]])
     loss = gspo(policy, MASK, torch.tensor([[1.0, -2.0]]), penalty, Counts.of(MASK))
@@ -300,7 +302,7 @@ def test_gspo_takes_one_ratio_a_sequence():
     torch.testing.assert_close(policy.grad, torch.tensor([[[-0.25, -0.25], [1.0, 0.0]]]))
 
 
-def test_mpo_is_the_cross_entropy_to_the_reference_times_the_exponential_reward():
+def test_mpo_is_the_cross_entropy_to_the_reference_times_the_exponential_reward() -> None:
     policy = torch.tensor([[[-1.0, -1.0], [-1.0, 0.0], [-9.0, 0.0]]], requires_grad=True)
     reference = torch.tensor([[[-1.5, -0.5], [-2.0, 9.0], [-3.0, 9.0]]])  # both items -2; what is masked counts nothing
     mask = torch.tensor([[[True, True], [True, False], [True, False]]])
@@ -316,7 +318,7 @@ def test_mpo_is_the_cross_entropy_to_the_reference_times_the_exponential_reward(
     torch.testing.assert_close(policy.grad, torch.tensor(expected))
 
 
-def test_mpo_leaves_a_policy_that_no_reward_tells_from_its_reference():
+def test_mpo_leaves_a_policy_that_no_reward_tells_from_its_reference() -> None:
     policy = torch.tensor(POLICY, requires_grad=True)
     valid = torch.ones((1, 2), dtype=torch.bool)
     equal = torch.full((1, 2), 0.7)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from rere.catalog.index import build_index
+from rere.catalog.index import CatalogIndex, build_index
 from rere.config.catalog import IndexConfig
-from rere.config.decoding import Beam, Dynamic, Multinomial
+from rere.config.decoding import Beam, Dynamic, Multinomial, Normalisation, Sampling
 from rere.config.rl import CollaborativeReward, CustomReward, RankingReward, RLConfig, RuleReward, SemanticReward
 from rere.config.sft import SFTConfig
 from rere.config.training import LoRA
+from rere.data.dataset import Windows
 from rere.errors import RereError
-from rere.models.backbone import load_model
+from rere.models.backbone import Checkpoint, load_model
 from rere.recommenders.base import Ranking
 from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.popularity import Popularity
 from rere.training.checkpoint import Reference, load_progress, save_progress, snapshot
 from rere.training.loop import SCORE
+from rere.training.rl.group import Group
 from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
@@ -39,21 +46,23 @@ QUICK = RLConfig(  # the paper's choices, small
 
 
 @pytest.fixture(scope="module")
-def start(world_windows, world_catalog, tmp_path_factory):
+def start(world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A model with much left to learn."""
     config = SFTConfig(epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8)
     return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("sft"), lambda *_: None)
 
 
 @pytest.fixture(scope="module")
-def adept(world_windows, world_catalog, tmp_path_factory):
+def adept(world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A model with much to lose."""
     config = SFTConfig(epochs=15, learning_rate=1e-2, batch_tokens=64, sequence_items=8)
     return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("adept"), lambda *_: None)
 
 
 @pytest.mark.parametrize("normalisation", ["vocab", "trie"])
-def test_reward_and_validation_rise(start, world_windows, world_catalog, tmp_path, normalisation):
+def test_reward_and_validation_rise(
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, normalisation: Normalisation
+) -> None:
     config = QUICK.model_copy(
         update={"updates": 40, "epochs": 5, "validate_every": 20, "normalisation": normalisation, "learning_rate": 5e-3}
     )
@@ -66,7 +75,9 @@ def test_reward_and_validation_rise(start, world_windows, world_catalog, tmp_pat
     assert facts["best_" + SCORE] > facts["start_" + SCORE]
 
 
-def test_a_policy_that_only_gets_worse_leaves_the_start(adept, world_windows, world_catalog, tmp_path):
+def test_a_policy_that_only_gets_worse_leaves_the_start(
+    adept: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
     config = QUICK.model_copy(update={"learning_rate": 0.1})  # ruins the model at once
     checkpoint = train_rl(adept, world_windows, world_catalog, config, tmp_path, lambda *_: None)
     assert checkpoint.facts()["best_update"] == 0
@@ -77,17 +88,21 @@ def test_a_policy_that_only_gets_worse_leaves_the_start(adept, world_windows, wo
         torch.testing.assert_close(checkpoint.load_model().state_dict()[name], weight)
 
 
-def test_divergence_is_a_clear_error(start, world_windows, world_catalog, tmp_path):
+def test_divergence_is_a_clear_error(
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
     config = QUICK.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(RereError, match="lower the learning rate"):
         train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
 
 
-def test_a_killed_run_resumes_and_ends_where_it_would_have(start, world_windows, world_catalog, tmp_path):
+def test_a_killed_run_resumes_and_ends_where_it_would_have(
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
     class Killed(Exception):
         pass
 
-    def kill(metrics, update):
+    def kill(metrics: dict[str, float], update: int) -> None:
         if update == 5:
             raise Killed
 
@@ -106,7 +121,9 @@ def test_a_killed_run_resumes_and_ends_where_it_would_have(start, world_windows,
 
 
 @pytest.mark.parametrize("sampling", [Multinomial(), Dynamic()])
-def test_sampled_candidates_train_and_are_reproducible(start, world_windows, world_catalog, tmp_path, sampling):
+def test_sampled_candidates_train_and_are_reproducible(
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, sampling: Sampling
+) -> None:
     config = QUICK.model_copy(update={"sampling": sampling, "updates": 3})
     first, again = (
         train_rl(start, world_windows, world_catalog, config, tmp_path / name, lambda *_: None) for name in "ab"
@@ -116,7 +133,7 @@ def test_sampled_candidates_train_and_are_reproducible(start, world_windows, wor
         torch.testing.assert_close(again.load_model().state_dict()[name], weight)
 
 
-def teacher_of(windows, catalog):
+def teacher_of(windows: Windows, catalog: CatalogIndex) -> Popularity:
     targets = [catalog.index_of[item] for item in windows.of("train")["target"]]
     return Popularity.fit([np.array(targets)], len(catalog.item_ids))
 
@@ -135,7 +152,9 @@ def teacher_of(windows, catalog):
     ],
     ids=lambda choice: "-".join(choice) + "-" + str(choice.get("loss", "")),
 )
-def test_every_choice_trains_from_its_setting(start, world_windows, world_catalog, tmp_path, choice):
+def test_every_choice_trains_from_its_setting(
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, choice: dict[str, Any]
+) -> None:
     config = RLConfig.model_validate(QUICK.model_copy(update={"updates": 2, "keep": "last", **choice}).model_dump())
     teacher = teacher_of(world_windows, world_catalog)
     checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None, teacher)
@@ -145,7 +164,9 @@ def test_every_choice_trains_from_its_setting(start, world_windows, world_catalo
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
-def test_the_truth_gives_every_group_a_signal(start, world_windows, world_catalog, tmp_path):
+def test_the_truth_gives_every_group_a_signal(
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
     silent = {}
     for choice in ("off", "add"):
         config = QUICK.model_copy(update={"ground_truth": choice, "updates": 2, "rewards": (RuleReward(),)})
@@ -157,13 +178,15 @@ def test_the_truth_gives_every_group_a_signal(start, world_windows, world_catalo
     assert silent["add"] == [0, 0]
 
 
-def test_mpo_learns_its_teacher(start, world_windows, world_catalog, tmp_path):
+def test_mpo_learns_its_teacher(
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
     """Rewards that name one item alone: the policy must come to put it first, whatever the history."""
 
     class Star:
         name = "star"
 
-        def recommend(self, histories, k):
+        def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
             order = np.roll(np.arange(k), -7)
             scores = np.where(order == 7, 0.0, -20.0).astype(np.float32)
             return Ranking(np.tile(order, (len(histories), 1)), np.tile(scores, (len(histories), 1)))
@@ -183,14 +206,18 @@ def test_mpo_learns_its_teacher(start, world_windows, world_catalog, tmp_path):
     assert ranked.items[:, 0].tolist() == [7, 7, 7]
 
 
-def test_a_collaborative_reward_needs_its_teacher(start, world_windows, world_catalog, tmp_path):
+def test_a_collaborative_reward_needs_its_teacher(
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
     config = QUICK.model_copy(update={"rewards": (CollaborativeReward(),)})
     with pytest.raises(RereError, match="item model"):
         train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
 
 
 @pytest.mark.parametrize("sampling", [Beam(), Multinomial()])
-def test_unconstrained_generation_trains_and_counts_what_is_no_item(world_windows, world_items, tmp_path, sampling):
+def test_unconstrained_generation_trains_and_counts_what_is_no_item(
+    world_windows: Windows, world_items: pd.DataFrame, tmp_path: Path, sampling: Sampling
+) -> None:
     catalog = build_index(world_items, IndexConfig(backbone=TINY, code="title"))
     sft = SFTConfig(epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8)
     start = train_sft(world_windows, catalog, TINY, sft, tmp_path / "sft", lambda *_: None)
@@ -208,18 +235,20 @@ def test_unconstrained_generation_trains_and_counts_what_is_no_item(world_window
 @pytest.mark.parametrize(
     "wrong", [{"normalisation": "trie"}, {"ground_truth": "add"}, {"sampling": {"type": "dynamic"}}]
 )
-def test_unconstrained_generation_refuses_what_it_cannot_mean(wrong):
+def test_unconstrained_generation_refuses_what_it_cannot_mean(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="unconstrained generation goes with"):
         RLConfig.model_validate({"generation": "unconstrained", **wrong})
 
 
-def test_unconstrained_generation_needs_items_with_an_end(start, world_windows, world_catalog, tmp_path):
+def test_unconstrained_generation_needs_items_with_an_end(
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
     config = QUICK.model_copy(update={"generation": "unconstrained"})
     with pytest.raises(RereError, match="code: title"):
         train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
 
 
-def test_no_epochs_leave_the_base_model(world_windows, world_catalog, tmp_path):
+def test_no_epochs_leave_the_base_model(world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path) -> None:
     base = train_sft(world_windows, world_catalog, TINY, SFTConfig(epochs=0), tmp_path / "sft", lambda *_: None)
     fresh = load_model(TINY, len(world_catalog.tokenizer), 0).state_dict()
     assert all(torch.equal(weight, fresh[name]) for name, weight in base.load_model().state_dict().items())
@@ -227,7 +256,9 @@ def test_no_epochs_leave_the_base_model(world_windows, world_catalog, tmp_path):
     assert tuned.facts()["updates"] == QUICK.updates
 
 
-def test_lora_trains_adapters_only_and_merges(start, world_windows, world_catalog, tmp_path):
+def test_lora_trains_adapters_only_and_merges(
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
     config = QUICK.model_copy(update={"adaptation": LoRA(rank=2), "keep": "last", "updates": 2})
     checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
     before, after = start.load_model().state_dict(), checkpoint.load_model().state_dict()
@@ -237,7 +268,7 @@ def test_lora_trains_adapters_only_and_merges(start, world_windows, world_catalo
     assert not any("norm" in name or "embed" in name for name in changed)
 
 
-def test_the_reference_is_another_model_only_within_its_context():
+def test_the_reference_is_another_model_only_within_its_context() -> None:
     model = torch.nn.Linear(2, 2)
     reference = Reference(model)
     frozen = snapshot(model)
@@ -251,7 +282,7 @@ def test_the_reference_is_another_model_only_within_its_context():
     torch.testing.assert_close(reference.weights["weight"], frozen["weight"] + 0.25)
 
 
-def test_an_optimiser_comes_back_from_plain_files(tmp_path):
+def test_an_optimiser_comes_back_from_plain_files(tmp_path: Path) -> None:
     model = torch.nn.Linear(2, 2)
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.1)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.5**step)
@@ -276,7 +307,7 @@ def test_an_optimiser_comes_back_from_plain_files(tmp_path):
     assert follows.state_dict()["last_epoch"] == 1
 
 
-def test_progress_survives_a_kill_between_the_renames(tmp_path):
+def test_progress_survives_a_kill_between_the_renames(tmp_path: Path) -> None:
     place = tmp_path / "progress"
     for update in (1, 2):
         save_progress(place, {"policy": {"w": torch.full((2,), float(update))}}, {"update": update}, {})
@@ -289,13 +320,15 @@ def test_progress_survives_a_kill_between_the_renames(tmp_path):
 SEEN = []
 
 
-def looks_around(group):
+def looks_around(group: Group) -> torch.Tensor:
     """A user's reward that keeps what it was shown."""
     SEEN.append(group)
     return group.hits.float()
 
 
-def test_a_custom_reward_is_shown_the_rows_as_they_are(start, world_windows, world_catalog, tmp_path):
+def test_a_custom_reward_is_shown_the_rows_as_they_are(
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
     SEEN.clear()
     reward = CustomReward(path=f"{__name__}:looks_around")
     config = QUICK.model_copy(update={"updates": 1, "rewards": (reward,), "ground_truth": "add"})
@@ -316,8 +349,8 @@ def test_a_custom_reward_is_shown_the_rows_as_they_are(start, world_windows, wor
 
 @pytest.mark.parametrize("targets", [["embed_tokens"], ["lm_head"]])
 def test_adapters_of_tied_embeddings_are_stored_as_they_were_trained(
-    start, world_windows, world_catalog, tmp_path, targets
-):
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, targets: list[str] | str
+) -> None:
     """Saving holds the stored model against the trained one; here, that the head and the embedding part."""
     lora = LoRA(rank=2, dropout=0.0, targets=targets)
     config = QUICK.model_copy(update={"adaptation": lora, "updates": 4, "learning_rate": 1e-2, "keep": "last"})

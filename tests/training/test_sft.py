@@ -6,16 +6,20 @@ import json
 import math
 import re
 import time
+from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from transformers import TrainerControl, TrainerState
 
-from rere.catalog.index import build_index
+from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import LocalModel
 from rere.config.catalog import IndexConfig
 from rere.config.sft import SFTConfig
 from rere.config.training import LoRA
+from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.models.backbone import Checkpoint, load_model, save_checkpoint
 from rere.models.probe import probe
@@ -30,12 +34,12 @@ from tests.training.test_check import saved
 QUICK = SFTConfig(epochs=3, learning_rate=1e-2, batch_tokens=64, sequence_items=8)
 
 
-def trained_targets(rows):
+def trained_targets(rows: list[dict[str, list[int]]]) -> list[int]:
     """How often each token sequence of consecutive labels is trained, as a flat count of tokens."""
     return sorted(label for row in rows for label in row["labels"] if label != IGNORED)
 
 
-def test_sequences_train_the_very_targets_of_the_windows(world_windows, world_catalog):
+def test_sequences_train_the_very_targets_of_the_windows(world_windows: Windows, world_catalog: CatalogIndex) -> None:
     train = world_windows.of("train")
     windows = list(window_rows(train, world_catalog))
     for sequence_items in (6, 8, 50):
@@ -44,13 +48,17 @@ def test_sequences_train_the_very_targets_of_the_windows(world_windows, world_ca
         assert len(sequences) < len(windows)
 
 
-def test_windows_that_do_not_follow_from_one_another_are_not_joined(world_windows, world_catalog):
+def test_windows_that_do_not_follow_from_one_another_are_not_joined(
+    world_windows: Windows, world_catalog: CatalogIndex
+) -> None:
     train = world_windows.of("train").sample(frac=0.5, random_state=0).sort_index()  # holes
     sequences = list(sequence_rows(train, world_catalog, world_windows.history_items, 8))
     assert trained_targets(sequences) == trained_targets(window_rows(train, world_catalog))
 
 
-def test_a_token_sees_the_head_its_own_item_and_the_last_items_only(world_windows, world_catalog):
+def test_a_token_sees_the_head_its_own_item_and_the_last_items_only(
+    world_windows: Windows, world_catalog: CatalogIndex
+) -> None:
     rows = list(sequence_rows(world_windows.of("train"), world_catalog, 3, 10))[:4]
     batch = Collator(pad=0, history_items=3)(rows)
     for place, row in enumerate(rows):
@@ -63,7 +71,9 @@ def test_a_token_sees_the_head_its_own_item_and_the_last_items_only(world_window
 
 
 @pytest.mark.parametrize("rows", ["window", "sequence"])
-def test_training_learns_the_next_item(world_windows, world_catalog, tmp_path, rows):
+def test_training_learns_the_next_item(
+    world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, rows: str
+) -> None:
     seen = []
     config = QUICK.model_copy(update={"rows": rows, "epochs": 30})
     checkpoint = train_sft(
@@ -80,11 +90,13 @@ def test_training_learns_the_next_item(world_windows, world_catalog, tmp_path, r
     assert hits > 30  # of 60; chance is 2 in 24, which makes 5; 47 to 57 over four seeds
 
 
-def test_a_killed_run_resumes_and_ends_where_it_would_have(world_windows, world_catalog, tmp_path):
+def test_a_killed_run_resumes_and_ends_where_it_would_have(
+    world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
     class Killed(Exception):
         pass
 
-    def kill(metrics, update):
+    def kill(metrics: dict[str, float], update: int) -> None:
         if "valid_loss" in metrics and metrics["epoch"] >= 2:
             raise Killed
 
@@ -108,11 +120,13 @@ def test_a_killed_run_resumes_and_ends_where_it_would_have(world_windows, world_
 
 
 @pytest.mark.parametrize("kept", [1000.0, None], ids=["counted", "before there were clocks"])
-def test_seconds_are_those_of_all_processes(world_windows, world_catalog, tmp_path, kept):
+def test_seconds_are_those_of_all_processes(
+    world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, kept: float | None
+) -> None:
     class Killed(Exception):
         pass
 
-    def kill(metrics, update):
+    def kill(metrics: dict[str, float], update: int) -> None:
         if "valid_loss" in metrics and metrics["epoch"] >= 2:
             raise Killed
 
@@ -133,12 +147,18 @@ def test_seconds_are_those_of_all_processes(world_windows, world_catalog, tmp_pa
     assert 0 < own < time.perf_counter() - began + 0.1  # rounded to tenths
 
 
-def test_a_log_shows_where_a_resumed_run_begins_and_ends(world_windows, world_catalog, tmp_path, monkeypatch, capsys):
-    def kill(metrics, update):
+def test_a_log_shows_where_a_resumed_run_begins_and_ends(
+    world_windows: Windows,
+    world_catalog: CatalogIndex,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def kill(metrics: dict[str, float], update: int) -> None:
         if "valid_loss" in metrics and metrics["epoch"] >= 2:
             raise KeyboardInterrupt
 
-    def shown(**options):  # whatever TQDM_DISABLE says
+    def shown(**options: Any) -> Any:  # whatever TQDM_DISABLE says
         return progress(**options, disable=False)
 
     monkeypatch.setattr(callbacks, "progress", shown)
@@ -152,7 +172,7 @@ def test_a_log_shows_where_a_resumed_run_begins_and_ends(world_windows, world_ca
     assert counts == [(total // 3, total), (total, total)]  # the checkpoint of the first epoch of three
 
 
-def test_lora_is_merged_into_a_plain_model(world_windows, world_catalog, tmp_path):
+def test_lora_is_merged_into_a_plain_model(world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path) -> None:
     config = QUICK.model_copy(update={"epochs": 1, "adaptation": LoRA(rank=2)})
     checkpoint = train_sft(world_windows, world_catalog, TINY, config, tmp_path, lambda *_: None)
     names = list(checkpoint.load_model().state_dict())
@@ -161,7 +181,9 @@ def test_lora_is_merged_into_a_plain_model(world_windows, world_catalog, tmp_pat
 
 
 @pytest.mark.parametrize("targets", [["embed_tokens"], ["embed_tokens", "q_proj"], ".*embed.*"])
-def test_adapters_of_tied_embeddings_are_stored_as_they_were_trained(world_windows, world_catalog, tmp_path, targets):
+def test_adapters_of_tied_embeddings_are_stored_as_they_were_trained(
+    world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, targets: list[str] | str
+) -> None:
     lora = LoRA(rank=4, dropout=0.0, targets=targets)
     config = QUICK.model_copy(update={"epochs": 2, "adaptation": lora, "learning_rate": 3e-2})
     checkpoint = train_sft(world_windows, world_catalog, TINY, config, tmp_path, lambda *_: None)
@@ -176,7 +198,7 @@ def test_adapters_of_tied_embeddings_are_stored_as_they_were_trained(world_windo
     assert trained[-1] < trained[0]
 
 
-def test_a_stored_model_that_answers_otherwise_is_refused(tmp_path):
+def test_a_stored_model_that_answers_otherwise_is_refused(tmp_path: Path) -> None:
     trained, other = (load_model(TINY, 300, seed=seed).eval() for seed in (0, 1))
     with pytest.raises(RereError, match="answers differ by"):
         save_checkpoint(other, tmp_path / "model", [], {}, trained=probe(trained))
@@ -184,21 +206,25 @@ def test_a_stored_model_that_answers_otherwise_is_refused(tmp_path):
         Checkpoint(tmp_path / "model").verify()
 
 
-def test_a_training_that_explodes_ends_early_and_says_what_to_do(world_windows, world_catalog, tmp_path):
+def test_a_training_that_explodes_ends_early_and_says_what_to_do(
+    world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
     config = QUICK.model_copy(update={"learning_rate": 100.0, "epochs": 50})
     with pytest.raises(RereError, match=r"guessing among all tokens.*update \d+\. .*sft\.learning_rate"):
         train_sft(world_windows, world_catalog, TINY, config, tmp_path, lambda *_: None)
 
 
 @pytest.mark.parametrize("logs", [{"loss": math.nan}, {"loss": 1.0, "grad_norm": math.inf}, {"eval_loss": 20.0}])
-def test_what_counts_as_exploding(logs):
+def test_what_counts_as_exploding(logs: dict[str, float]) -> None:
     watch = callbacks.Divergence(vocabulary=1000)
     watch.on_log(None, TrainerState(global_step=3), None, {"loss": 7.5, "grad_norm": 3.0, "learning_rate": 0.1})
     with pytest.raises(RereError, match="at update 3"):
         watch.on_log(None, TrainerState(global_step=3), None, logs)
 
 
-def test_an_architecture_that_cannot_be_searched_is_refused_before_training(world_windows, world_items, tmp_path):
+def test_an_architecture_that_cannot_be_searched_is_refused_before_training(
+    world_windows: Windows, world_items: pd.DataFrame, tmp_path: Path
+) -> None:
     backbone = LocalModel(path=saved(tmp_path / "bloom", "bloom"))
     catalog, seen = build_index(world_items, IndexConfig(backbone=backbone)), []
     with pytest.raises(RereError, match="use another architecture"):
@@ -208,7 +234,9 @@ def test_an_architecture_that_cannot_be_searched_is_refused_before_training(worl
 
 @pytest.mark.parametrize("name", ["opt", "gemma2", "mistral"])
 @pytest.mark.parametrize("rows", ["window", "sequence"])
-def test_other_architectures_train_too(world_windows, world_items, tmp_path, name, rows):
+def test_other_architectures_train_too(
+    world_windows: Windows, world_items: pd.DataFrame, tmp_path: Path, name: str, rows: str
+) -> None:
     """Also by a tokenizer without a padding token."""
     backbone = LocalModel(path=saved(tmp_path / "backbone", name, eos_token="<end>"))
     catalog = build_index(world_items, IndexConfig(backbone=backbone))
@@ -218,12 +246,14 @@ def test_other_architectures_train_too(world_windows, world_items, tmp_path, nam
     assert losses[-1] < losses[0]
 
 
-def test_a_finished_result_is_not_trained_again(world_windows, world_catalog, tmp_path):
+def test_a_finished_result_is_not_trained_again(
+    world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
     config = QUICK.model_copy(update={"epochs": 1})
     first = train_sft(world_windows, world_catalog, TINY, config, tmp_path, lambda *_: None)
     stamp = (first.path / "manifest.json").stat().st_mtime_ns
 
-    def never(metrics, update):
+    def never(metrics: dict[str, float], update: int) -> None:
         raise AssertionError("trained again")
 
     again = train_sft(world_windows, world_catalog, TINY, config, tmp_path, never)
@@ -232,14 +262,16 @@ def test_a_finished_result_is_not_trained_again(world_windows, world_catalog, tm
 
 
 @pytest.mark.parametrize(("losses", "stops"), [([3, 2, 2.1], False), ([3, 2, 2.1, 2], True), ([3, 2, 2.1, 1.9], False)])
-def test_patience_is_counted_from_the_log_that_a_resumed_training_finds(losses, stops):
+def test_patience_is_counted_from_the_log_that_a_resumed_training_finds(losses: list[float], stops: bool) -> None:
     state, control = TrainerState(log_history=[{"loss": 1.0}]), TrainerControl()
     state.log_history += [{"eval_loss": loss} for loss in losses]
     callbacks.Patience(2).on_evaluate(None, state, control)
     assert control.should_training_stop is stops
 
 
-def test_the_trainers_dictionaries_are_not_printed(world_windows, world_catalog, tmp_path, capsys):
+def test_the_trainers_dictionaries_are_not_printed(
+    world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = SFTConfig(epochs=1, batch_tokens=64, sequence_items=8)
     train_sft(world_windows, world_catalog, TINY, config, tmp_path, lambda *_: None)
     shown = capsys.readouterr()

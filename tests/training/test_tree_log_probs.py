@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from rere.catalog.trie import build_trie
+from rere.config.decoding import Normalisation
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from tests.decoding.test_beam import ARCHITECTURES, random_items, random_prompts, tiny_model
 from tests.oracles import item_log_probs
 
 
-def plain(model, items, prompts, groups, normalisation):
+def plain(
+    model: PreTrainedModel,
+    items: list[list[int]],
+    prompts: list[list[int]],
+    groups: torch.Tensor,
+    normalisation: Normalisation,
+) -> torch.Tensor:
     """Summed log-probability of each candidate, (P, G); a candidate's own forward each."""
     return torch.stack(
         [
@@ -25,7 +33,9 @@ def plain(model, items, prompts, groups, normalisation):
 @pytest.mark.parametrize("normalisation", ["vocab", "trie"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_log_probs_and_gradients_equal_the_plain_ones(architecture, normalisation, checkpointing):
+def test_log_probs_and_gradients_equal_the_plain_ones(
+    architecture: str, normalisation: Normalisation, checkpointing: bool
+) -> None:
     generator = torch.Generator().manual_seed(4)
     model = tiny_model(architecture).double()
     if checkpointing:
@@ -52,7 +62,7 @@ def test_log_probs_and_gradients_equal_the_plain_ones(architecture, normalisatio
         assert difference <= 1e-5 * gradients[name].abs().max(), name
 
 
-def test_fewer_tokens_run_than_in_the_plain_way():
+def test_fewer_tokens_run_than_in_the_plain_way() -> None:
     generator = torch.Generator().manual_seed(4)
     items, prompts = random_items(50, generator), [[5] * 20]
     groups = torch.arange(16)[None]
@@ -61,7 +71,7 @@ def test_fewer_tokens_run_than_in_the_plain_way():
     assert len(tree.tokens) == 20 + len(prefixes)  # every distinct beginning once; ends are predicted, not run
 
 
-def test_mask_counts_decisions_under_trie_and_tokens_under_vocab():
+def test_mask_counts_decisions_under_trie_and_tokens_under_vocab() -> None:
     items = [[4, 5, 2], [4, 6, 2], [7, 8, 9, 2]]
     groups = torch.tensor([[0, 2, -1]])
     trie = build_trie(items)
@@ -73,7 +83,7 @@ def test_mask_counts_decisions_under_trie_and_tokens_under_vocab():
     assert len(forced.tokens) == 2  # the prompt and the 4
 
 
-def test_short_groups_and_single_item_catalogues():
+def test_short_groups_and_single_item_catalogues() -> None:
     model = TreeModel(tiny_model("llama"))
     trie = build_trie([[5, 6, 2]])
     for normalisation in ("vocab", "trie"):

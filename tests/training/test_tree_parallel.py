@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model
 from torch.nn.parallel import DistributedDataParallel
 
 from infra.patience import until
-from rere.catalog.trie import build_trie
+from rere.catalog.trie import TokenTrie, build_trie
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from tests.decoding.test_beam import random_items, random_prompts, tiny_model
@@ -22,7 +22,7 @@ from tests.decoding.test_beam import random_items, random_prompts, tiny_model
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 
-def problem():
+def problem() -> tuple[TokenTrie, list[list[int]], torch.Tensor, torch.Tensor]:
     """Items, prompts, groups and weights of a loss; the same in every process."""
     generator = torch.Generator().manual_seed(4)
     items, prompts = random_items(50, generator), random_prompts(4, generator)
@@ -30,7 +30,14 @@ def problem():
     return build_trie(items), prompts, groups, torch.randn(groups.shape, generator=generator)
 
 
-def loss(scorer, trie, prompts, groups, weights, dtype=torch.float32):
+def loss(
+    scorer: torch.nn.Module,
+    trie: TokenTrie,
+    prompts: list[list[int]],
+    groups: torch.Tensor,
+    weights: torch.Tensor,
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
     return (scorer(group_tree(trie, prompts, groups, "vocab", dtype)).sum(2) * weights).sum()
 
 
@@ -49,7 +56,7 @@ def process(rank: int, place: str) -> None:
     dist.destroy_process_group()
 
 
-def test_two_processes_give_the_gradient_of_one(tmp_path: Path):
+def test_two_processes_give_the_gradient_of_one(tmp_path: Path) -> None:
     processes = mp.spawn(process, args=(str(tmp_path),), nprocs=2, join=False)
     try:
         until(lambda: processes.join(timeout=1), "two processes")
@@ -64,7 +71,7 @@ def test_two_processes_give_the_gradient_of_one(tmp_path: Path):
         assert (found[name] - expected).abs().max() <= 1e-5 * expected.abs().max(), name
 
 
-def test_lora_gradients_equal_those_of_the_plain_forward():
+def test_lora_gradients_equal_those_of_the_plain_forward() -> None:
     trie, prompts, groups, weights = problem()
     model = get_peft_model(tiny_model("llama"), LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
     loss(TreeLogProbs(TreeModel(model)), trie, prompts, groups, weights).backward()
@@ -81,7 +88,7 @@ def test_lora_gradients_equal_those_of_the_plain_forward():
             assert (found[name] - weight.grad).abs().max() <= 1e-4 * weight.grad.abs().max(), name
 
 
-def test_bfloat16_is_near_float32():
+def test_bfloat16_is_near_float32() -> None:
     trie, prompts, groups, _ = problem()
     model = tiny_model("qwen2")
     scorer = TreeLogProbs(TreeModel(model))
