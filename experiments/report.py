@@ -14,6 +14,7 @@ import pandas as pd
 from experiments.cells import STUDIES, Cell
 from experiments.run import EVALUATION, ROOT, is_finished, result_path
 from experiments.worlds import NAMES, available, load
+from rere.data.sequences import training_counts
 from rere.evaluation import metrics
 from rere.evaluation.bootstrap import bootstrap_means
 from rere.evaluation.evaluator import row_values
@@ -49,7 +50,7 @@ def table(root: Path, data: str, study: str, warm: bool = False) -> pd.DataFrame
     An interval resamples users; a row's value is its mean over the seeds, so it is of the method, not of one run. The
     spread over seeds stands beside it. Cells are compared on the seeds that both have.
     """
-    counts = np.bincount(np.concatenate(load(data).sequences), minlength=len(load(data).item_index))
+    counts = training_counts(load(data).dataset)
     base = next(cell for cell in STUDIES[study] if cell.label == BASE[study])
     records = []
     for cell in STUDIES[study]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +15,7 @@ from rere.config.catalog import IndexConfig
 from rere.config.data import Chronological, IngestConfig, LeaveOneOut, SplitConfig, Tables
 from rere.data.dataset import Dataset, Period, Windows
 from rere.data.ingest import ingest
-from rere.data.sequences import training_sequences
+from rere.data.sequences import indexed_rows, training_sequences
 from rere.data.windows import make_windows
 from rere.errors import RereError
 
@@ -43,11 +42,9 @@ class ExperimentData:
     def sequences(self) -> list[np.ndarray]:
         return training_sequences(self.dataset)
 
-    def rows(self, period: Period) -> tuple[list[list[int]], Sequence[int]]:
+    def rows(self, period: Period) -> tuple[list[list[int]], np.ndarray]:
         """Histories and targets of a period, as item indices."""
-        rows = self.windows.of(period)
-        histories = [[self.item_index[item] for item in history] for history in rows["history"]]
-        return histories, [self.item_index[item] for item in rows["target"]]
+        return indexed_rows(self.windows.of(period), self.item_index)
 
 
 def load(name: str) -> ExperimentData:

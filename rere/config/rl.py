@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from rere.config.base import Seed, Settings
+from rere.config.base import Settings
 from rere.config.catalog import Embedding, TitleEmbedding
 from rere.config.decoding import Beam, Normalisation, Sampling
-from rere.config.training import Adaptation, FullFineTuning, InProcesses, Precision
+from rere.config.training import InProcesses, UpdateSettings
 
 
 class RuleReward(Settings):
@@ -55,15 +55,15 @@ Reward = Annotated[
 ]
 
 
-class RLConfig(InProcesses):
+class RLConfig(InProcesses, UpdateSettings):
     """ReRe's reinforcement learning; names are TRL's where TRL has one."""
 
     renamed: ClassVar[dict[str, str]] = {
+        **UpdateSettings.renamed,
         "group": "num_generations",
         "kl": "beta",
-        "max_grad_norm": "max_grad_norm",
-        "ref_model_sync_steps": "ref_model_sync_steps",
-        "ref_model_mixup_alpha": "ref_model_mixup_alpha",
+        "reference_sync_updates": "ref_model_sync_steps",
+        "reference_mixup": "ref_model_mixup_alpha",
     }
 
     num_generations: int = Field(default=16, ge=2, description="candidates per prompt, G")
@@ -88,24 +88,10 @@ class RLConfig(InProcesses):
     beta: float = Field(default=1e-3, ge=0, description="weight of the k3 KL to the reference")
     ref_model_sync_steps: int = Field(default=512, ge=1)
     ref_model_mixup_alpha: float = Field(default=0.6, ge=0, le=1, description="share of the policy at a sync")
-    adaptation: Adaptation = FullFineTuning()
-    updates: int | None = Field(default=1000, ge=1, description="stop after so many; null: after `epochs`")
-    epochs: int = Field(default=2, ge=1)
-    prompts: int = Field(default=32, ge=1, description="prompts an update")
-    device_batch_prompts: int = Field(
-        default=32, ge=1, description="prompts a forward, shared out among processes; accumulation makes up the rest"
-    )
-    learning_rate: float = Field(default=1e-3, gt=0)
-    warmup_share: float = Field(default=0.03, ge=0, lt=1)
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    validate_every: int = Field(default=100, ge=1, description="updates between validations")
-    validation_rows: int = Field(default=2000, ge=1, description="validation rows judged, at most")
-    checkpoint_every: int = Field(default=50, ge=1, description="updates between checkpoints")
+    learning_rate: PositiveFloat = 1e-3
+    updates: PositiveInt | None = 1000
+    epochs: PositiveInt = 2
     keep: Literal["best", "last"] = Field(default="best", description="by validation NDCG@10; the start counts too")
-    precision: Precision = "float32"
-    gradient_checkpointing: Literal["off", "on"] = "off"
-    seed: Seed = 0
 
     @property
     def asks_teacher(self) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from rere.config.base import Settings
+from rere.config.base import Seed, Settings
 
 
 class FullFineTuning(Settings):
@@ -24,6 +24,36 @@ class LoRA(Settings):
 Adaptation = Annotated[FullFineTuning | LoRA, Field(discriminator="type")]
 
 Precision = Literal["float32", "bfloat16"]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class OptimiserSettings(Settings):
+    """How the weights of a language model are trained, whatever the objective."""
+
+    adaptation: Adaptation = FullFineTuning()
+    learning_rate: PositiveFloat
+    warmup_share: Share = 0.03
+    weight_decay: NonNegativeFloat = 0.0
+    precision: Precision = "float32"
+    gradient_checkpointing: Literal["off", "on"] = "off"
+    seed: Seed = 0
+
+
+class UpdateSettings(OptimiserSettings):
+    """Training in updates of so many prompts, with validations and checkpoints in between."""
+
+    renamed: ClassVar[dict[str, str]] = {"clip_gradient": "max_grad_norm"}
+
+    updates: PositiveInt | None = Field(description="stop after so many; null: after `epochs`")
+    epochs: PositiveInt
+    prompts: int = Field(default=32, ge=1, description="prompts per update")
+    device_batch_prompts: int = Field(
+        default=32, ge=1, description="prompts per forward, of all processes; accumulation makes up the rest"
+    )
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    validate_every: int = Field(default=100, ge=1, description="updates between validations")
+    validation_rows: int = Field(default=2000, ge=1, description="validation rows judged, at most")
+    checkpoint_every: int = Field(default=50, ge=1, description="updates between checkpoints")
 
 
 class InProcesses(Settings):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rere.artifacts.manifest import sha256
-from rere.artifacts.pins import COMMIT
+from rere.artifacts.pins import not_pinned
 from rere.config.data import HubDataset, TableFormat
 from rere.data.raw import RawData, raw_from_tables
 from rere.data.tables import File, read_files, wanted_of
@@ -51,23 +51,14 @@ def load(source: HubDataset) -> RawData:
         read_files(items_files, source.items, catalogue._replace(format=items_format)),
         {str(path): sha256(path) for path in dict.fromkeys(paths)},
     )
-    if moving := not_pinned(source):
+    data_sets = ((source.interactions, source.interactions_revision), (source.items, source.items_revision))
+    if moving := not_pinned(data_sets):
         raw.noticed["data sets of the hub that are not pinned to a commit"] = len(moving)
         logging.getLogger(__name__).warning(
             "Not pinned, and may be another tomorrow: %s. Give a commit as `interactions_revision`, `items_revision`.",
             ", ".join(moving),
         )
     return raw
-
-
-def not_pinned(source: HubDataset) -> list[str]:
-    """Data sets on the hub whose revision is no commit."""
-    chosen = ((source.interactions, source.interactions_revision), (source.items, source.items_revision))
-    return [
-        f"{name} (revision {revision})"
-        for name, revision in dict.fromkeys(chosen)
-        if not Path(name).is_dir() and not COMMIT.fullmatch(revision)
-    ]
 
 
 def split_files(

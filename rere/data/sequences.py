@@ -1,6 +1,8 @@
-"""Interactions as sequences of item indices, one a user: what the baselines are fitted on."""
+"""Items as indices: each user's training sequence, the rows of windows, and counts."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -24,4 +26,37 @@ def training_sequences(dataset: Dataset, period: Period = "train") -> list[np.nd
     if (items < 0).any():
         unknown = rows.loc[items < 0, "item_id"].unique()[:5].tolist()
         raise RereError("interactions with items of the catalogue", f"unknown item ids {unknown}", "mend the data")
-    return [items[places] for places in rows.groupby("user_id", sort=False).indices.values()]
+    return [items[positions] for positions in rows.groupby("user_id", sort=False).indices.values()]
+
+
+def item_counts(sequences: Sequence[np.ndarray], items: int) -> np.ndarray:
+    """(I,) int64: how often each of the `items` items occurs in sequences of item indices."""
+    return np.bincount(np.concatenate([np.empty(0, dtype=np.int64), *sequences]), minlength=items)
+
+
+def training_counts(dataset: Dataset) -> np.ndarray:
+    """(I,) int64: training interactions per item."""
+    return item_counts(training_sequences(dataset), len(dataset.items))
+
+
+def indexed_rows(rows: pd.DataFrame, index_of: Mapping[str, int]) -> tuple[list[list[int]], np.ndarray]:
+    """Histories and targets as item indices.
+
+    Args:
+        rows: R rows as `Windows.of` gives them.
+        index_of: item id -> item index.
+
+    Returns:
+        R histories, oldest item first; (R,) int64 targets.
+
+    Raises:
+        RereError: an item that the catalogue lacks.
+    """
+    try:
+        histories = [[index_of[item] for item in history] for history in rows["history"]]
+        targets = [index_of[item] for item in rows["target"]]
+    except KeyError as error:
+        raise RereError(
+            "rows with items of the catalogue", f"the unknown item id {error}", "split and index the same data set"
+        ) from None
+    return histories, np.array(targets, dtype=np.int64)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rere.config.evaluation import EvaluationConfig
+from rere.data.sequences import indexed_rows
 from rere.errors import RereError
 from rere.evaluation import metrics
 from rere.evaluation.bootstrap import bootstrap_means
@@ -36,7 +37,7 @@ def evaluate(
     """
     if not len(rows):
         raise RereError("at least one row to judge", "none", "use more data, or another split")
-    histories, targets = _indexed(rows, item_index)
+    histories, targets = indexed_rows(rows, item_index)
     items = np.empty((len(rows), config.beams), dtype=np.int64)
     scores = np.empty((len(rows), config.beams), dtype=np.float32)
     size = BATCHES_A_CALL * config.batch_prompts
@@ -165,13 +166,3 @@ def _of(results: pd.DataFrame, model: str) -> pd.DataFrame:
         known = ", ".join(map(str, results["model"].unique()))
         raise RereError(f"results of the model {model!r}", f"only: {known}", "evaluate it, or correct the name")
     return own
-
-
-def _indexed(rows: pd.DataFrame, item_index: Mapping[str, int]) -> tuple[list[list[int]], np.ndarray]:
-    try:
-        histories = [[item_index[item] for item in history] for history in rows["history"]]
-        return histories, np.array([item_index[item] for item in rows["target"]], dtype=np.int64)
-    except KeyError as error:
-        raise RereError(
-            "rows with items of the catalogue", f"the unknown item id {error}", "split and index the same data set"
-        ) from None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rere.data.sequences import item_counts
 from rere.recommenders.base import Ranking
 
 
@@ -26,7 +27,7 @@ class Popularity:
     @classmethod
     def fit(cls, sequences: Sequence[np.ndarray], items: int) -> Popularity:
         """Count sequences of item indices over a catalogue of `items` items."""
-        return cls(np.bincount(np.concatenate([np.empty(0, dtype=np.int64), *sequences]), minlength=items))
+        return cls(item_counts(sequences, items))
 
     def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
         """See `Recommender`; the score is the share of all training interactions."""

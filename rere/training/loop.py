@@ -24,9 +24,9 @@ from transformers import get_scheduler
 
 from rere.catalog.index import CatalogIndex
 from rere.config.decoding import Normalisation
-from rere.config.preference import PreferenceConfig
-from rere.config.rl import RLConfig
+from rere.config.training import UpdateSettings
 from rere.data.dataset import Windows
+from rere.data.sequences import indexed_rows
 from rere.errors import RereError
 from rere.evaluation.metrics import ndcg, target_ranks
 from rere.models.backbone import Checkpoint, save_checkpoint
@@ -42,7 +42,7 @@ from rere.training.adaptation import adapt, merged
 from rere.training.checkpoint import Reference, Weights, load_progress, restore, save_progress, snapshot, trainable
 
 SCORE = "valid_ndcg@10"
-Config = TypeVar("Config", PreferenceConfig, RLConfig)
+Config = TypeVar("Config", bound=UpdateSettings)
 PROGRESS = ("update", "seconds", "tokens", "curves", "best_score", "best_update")  # what a resumed run reads
 Tally = defaultdict[str, float]  # sums over an update's micro-batches
 
@@ -242,5 +242,5 @@ def indexed(rows: pd.DataFrame, catalog: CatalogIndex, name: str) -> tuple[list[
     """Histories and targets as item indices."""
     if not len(rows):
         raise RereError(f"at least one {name} window", "none", "use more data, another split or a smaller k-core")
-    histories = [[catalog.index_of[item] for item in history] for history in rows["history"]]
-    return histories, torch.tensor([catalog.index_of[item] for item in rows["target"]])
+    histories, targets = indexed_rows(rows, catalog.index_of)
+    return histories, torch.from_numpy(targets)

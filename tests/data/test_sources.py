@@ -12,7 +12,6 @@ import pytest
 
 from rere.config.data import AmazonReviews, HubDataset, MovieLens100K, TableFormat, Tables
 from rere.data import movielens
-from rere.data.hub import not_pinned
 from rere.data.sources import load_source, source_fingerprint
 from rere.errors import RereError
 from tests.data.helpers import START, write_tables
@@ -261,13 +260,6 @@ def test_datasets_of_other_kinds_are_refused_and_never_run(tmp_path: Path, name:
     with pytest.raises(RereError, match="events'"):
         load_source(HubDataset(interactions=str(tmp_path / "events"), items=str(tmp_path / "events")))
     assert not trap.exists()
-
-
-def test_datasets_that_may_change_are_named() -> None:
-    commit = "0123456789" * 4
-    source = HubDataset(interactions="me/clicks", items="me/catalogue", items_revision=commit)
-    assert not_pinned(source) == ["me/clicks (revision main)"]
-    assert not_pinned(source.model_copy(update={"interactions_revision": commit})) == []
 
 
 @pytest.mark.usefixtures("hub_cache")

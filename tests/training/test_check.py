@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from rere.artifacts.pins import unpinned
+from rere.artifacts.pins import not_pinned, unpinned
 from rere.catalog.index import build_index
 from rere.config.backbone import GGUFModel, HubModel, LocalModel
 from rere.config.catalog import IndexConfig, SemanticCodes, SentenceEmbedding
@@ -207,6 +207,9 @@ def test_what_is_not_pinned_is_named(tmp_path: Path, caplog: pytest.LogCaptureFi
     settings = IndexConfig(backbone=hub, semantic=SemanticCodes(embedding=local)), RLConfig(rewards=(reward,))
     assert unpinned(*settings) == ["org/model (revision main)", "org/vectors (revision main)"]
     assert unpinned(IndexConfig(backbone=HubModel(id="org/model", revision=commit))) == []
+    assert not_pinned([("me/clicks", "main"), ("me/items", commit), (str(tmp_path), "main")]) == [
+        "me/clicks (revision main)"
+    ]
     with caplog.at_level(logging.WARNING):
         check_backbone(IndexConfig(), SFTConfig(), RLConfig(rewards=(reward,)))
     assert "org/vectors (revision main)" in caplog.text
