@@ -9,7 +9,6 @@ with the scores it would have had, until no other kind is left: the result is th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +21,7 @@ from rere.errors import RereError
 from rere.models.prefix_cache import PrefixCache
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_decoder import NEG_INF, TreeDecoder
+from rere.models.trunks import Prompts
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class BeamResult:
 def beam_search(
     model: TreeModel,
     trie: TokenTrie,
-    prompts: Sequence[Sequence[int]],
+    prompts: Prompts,
     settings: SearchSettings,
     *,
     item_prior: ItemPrior | None = None,
@@ -49,7 +49,7 @@ def beam_search(
     """Search the trie for the K = `settings.beams` best items of each prompt.
 
     Args:
-        prompts: P token sequences, of any lengths, each at least one long.
+        prompts: P token sequences, of any lengths, each at least one long; or branches of trunks.
         item_prior: another model's probabilities of the items, mixed into every step's score.
         exclusions: items that must not be returned.
         prefixes: see `TreeDecoder`.
@@ -70,7 +70,7 @@ class BeamSearch:
         self,
         model: TreeModel,
         trie: TokenTrie,
-        prompts: Sequence[Sequence[int]],
+        prompts: Prompts,
         settings: SearchSettings,
         *,
         item_prior: ItemPrior | None = None,

@@ -6,7 +6,6 @@ them: what stock `generate` draws under a prefix constraint. Draws that share a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +15,7 @@ from rere.config.decoding import SearchSettings
 from rere.models.child_log_probs import ragged_arange
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_decoder import NEG_INF, TreeDecoder
+from rere.models.trunks import Prompts
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Sample:
 def sample_items(
     model: TreeModel,
     trie: TokenTrie,
-    prompts: Sequence[Sequence[int]],
+    prompts: Prompts,
     draws: int,
     generator: torch.Generator,
 ) -> Sample:
     """Draw items independently, with replacement.
 
     Args:
-        prompts: P token sequences.
+        prompts: P token sequences, or branches of trunks.
         draws: G, items a prompt.
         generator: a CPU generator; the same state gives the same draws on any device.
     """

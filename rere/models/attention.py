@@ -17,7 +17,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from rere.errors import RereError
-from rere.models.packed_batch import PackedBatch, capped_attention
+from rere.models.packed_batch import Batch, capped_attention
 
 NAME = "rere_tree"
 UNKNOWN = ("position_bias", "s_aux", "sinks", "block_indices")  # arguments that would change what attention gives
@@ -39,7 +39,7 @@ def tree_attention(
     attention_mask: torch.Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
-    packed_batch: PackedBatch | None = None,
+    packed_batch: Batch | None = None,
     softcap: float | None = None,
     sliding_window: int | None = None,
     **kwargs: Any,

@@ -16,7 +16,7 @@ from torch.nn.functional import embedding, linear, rms_norm
 from transformers.models.llama.modeling_llama import LlamaModel
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Model
 
-from rere.models.packed_batch import PackedBatch
+from rere.models.packed_batch import Batch
 
 FIXED_ROPE = ("default", "linear", "llama3", "yarn")  # angles that depend on the position alone
 
@@ -38,7 +38,7 @@ class FastLlama:
         plain = all(type(part) is nn.Linear for name, part in body.named_modules() if name.endswith("_proj"))
         return cls(body) if plain else None
 
-    def __call__(self, tokens: torch.Tensor, positions: torch.Tensor, packed_batch: PackedBatch) -> torch.Tensor:
+    def __call__(self, tokens: torch.Tensor, positions: torch.Tensor, packed_batch: Batch) -> torch.Tensor:
         """(N, width) from tokens (N,) at positions (N,)."""
         hidden = embedding(tokens, self.body.embed_tokens.weight)
         cos, sin = self._angles(positions, hidden)

@@ -6,7 +6,8 @@ H heads, D head size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol, Self
 
 import torch
 from torch.nn.functional import dropout as dropped
@@ -48,6 +49,28 @@ class KVCache:
         return grown
 
 
+class Batch(Protocol):
+    """What a model's attention asks of packed tokens."""
+
+    def at(self, positions: torch.Tensor, slot_positions: torch.Tensor | None) -> Self:
+        """The same, told where its tokens (N,) and the keys of its store (P, S) stand."""
+        ...
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float | None,
+        dropout: float = 0.0,
+        softcap: float | None = None,
+        window: int | None = None,
+    ) -> torch.Tensor:
+        """Attention of packed queries (N, H, D) over what each may see: (N, H, D)."""
+        ...
+
+
 @dataclass(frozen=True)
 class PackedBatch:
     """Where N packed tokens stand, and what they see.
@@ -56,6 +79,7 @@ class PackedBatch:
     prompts, queries: P and Q, the grid that queries are laid out in for attention
     mask: (P, 1, Q, S) additive in the model's dtype; None: causal over the columns
     store, place, slots: where keys go (N,), and S; no store: keys are those of this forward, S = Q
+    source: (P, S) where among the keys at hand each row's are, when they are not those of its own queries
     positions, slot_positions: (N,) of the tokens and (P, S) of the keys (no store: the tokens' own), in tokens from
         their prompt's begin; only models with sliding windows read them
     """
@@ -68,9 +92,13 @@ class PackedBatch:
     store: KVCache | None = None
     place: torch.Tensor | None = None
     slots: int = 0
+    source: torch.Tensor | None = None
     positions: torch.Tensor | None = None
     slot_positions: torch.Tensor | None = None
     _bands: dict[int, torch.Tensor | None] = field(default_factory=dict, repr=False)
+
+    def at(self, positions: torch.Tensor, slot_positions: torch.Tensor | None) -> PackedBatch:
+        return replace(self, positions=positions, slot_positions=slot_positions, _bands={})
 
     def to_grid(self, packed: torch.Tensor) -> torch.Tensor:
         """(N, H, D) -> (P, H, Q, D), zeros where a row has fewer than Q queries."""
@@ -104,7 +132,9 @@ class PackedBatch:
             window: a token sees those fewer than so many positions before it.
         """
         grid_q = self.to_grid(query)
-        if self.store is None:
+        if self.source is not None:
+            grid_k, grid_v = self._gathered(key), self._gathered(value)
+        elif self.store is None:
             grid_k, grid_v = self.to_grid(key), self.to_grid(value)
         else:
             assert self.place is not None
@@ -126,6 +156,12 @@ class PackedBatch:
             enable_gqa=grid_q.shape[1] != grid_k.shape[1],
         )
         return self.from_grid(out)
+
+    def _gathered(self, packed: torch.Tensor) -> torch.Tensor:
+        """(any, H, D) -> (P, H, S, D) of each row's keys."""
+        assert self.source is not None
+        # Not by indexing: the gradient of `index_select` adds up slices, that of an index single numbers.
+        return packed.index_select(0, self.source.flatten()).unflatten(0, self.source.shape).transpose(1, 2)
 
     def _band(self, window: int) -> torch.Tensor | None:
         """The mask within a window, made once for all layers; what it was where no token is that far from another."""

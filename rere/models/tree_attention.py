@@ -11,7 +11,6 @@ Axes: N packed tokens, H heads, D head size.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, cast
 from weakref import WeakSet
 
@@ -24,7 +23,7 @@ from rere.models.attention import NAME
 from rere.models.context import context_of, require_room
 from rere.models.fast_llama import FastLlama
 from rere.models.heads import head_of
-from rere.models.packed_batch import PackedBatch
+from rere.models.packed_batch import Batch, PackedBatch
 
 SUPPORTED = "Llama, Qwen2, Qwen3, Gemma 1 to 3, Mistral, Phi, Granite, GPT-2, OPT and alike"
 _known: WeakSet[PreTrainedModel] = WeakSet()  # models that were compared with themselves
@@ -70,7 +69,7 @@ class TreeModel:
         self,
         tokens: torch.Tensor,
         positions: torch.Tensor,
-        packed_batch: PackedBatch,
+        packed_batch: Batch,
         slot_positions: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Final hidden states (N, width) of packed tokens (N,) at positions (N,).
@@ -79,13 +78,13 @@ class TreeModel:
             slot_positions: (P, S) positions of the keys in the packed_batch's store, where it has one.
         """
         if self.windowed:
-            packed_batch = replace(packed_batch, positions=positions, slot_positions=slot_positions, _bands={})
+            packed_batch = packed_batch.at(positions, slot_positions)
         bare = not torch.is_grad_enabled() and not torch.is_autocast_enabled(self.device.type)
         if self.lean is not None and bare and not self.model.training:
             return self.lean(tokens, positions, packed_batch)
         return self._stock(tokens, positions, packed_batch)
 
-    def _stock(self, tokens: torch.Tensor, positions: torch.Tensor, packed_batch: PackedBatch) -> torch.Tensor:
+    def _stock(self, tokens: torch.Tensor, positions: torch.Tensor, packed_batch: Batch) -> torch.Tensor:
         """The model's own forward."""
         ignored = torch.empty((1, 1, 1, 1), dtype=self.dtype, device=tokens.device)  # a 4-D mask is taken as it is
         out = self.body(

@@ -27,6 +27,7 @@ from rere.models.lookahead import Ahead, with_below
 from rere.models.packed_batch import KVCache, PackedBatch
 from rere.models.prefix_cache import PrefixCache
 from rere.models.tree_attention import TreeModel
+from rere.models.trunks import Prompts, Trunks
 
 NEG_INF = -torch.inf
 
@@ -65,9 +66,9 @@ class TreeDecoder:
     """Prompts, their live branches, and the one place that runs the model on new tokens.
 
     Args:
-        prompts: P token sequences, of any lengths, each at least one long.
+        prompts: P token sequences, of any lengths, each at least one long; or branches of trunks.
         settings: `beams` is K, the most live branches per prompt.
-        prefixes: keys and values of earlier prompts; those of these prompts are added.
+        prefixes: keys and values of earlier prompts; those of these prompts are added. Trunks take none.
 
     Raises:
         RereError: a prompt with the longest item after it is longer than the model's context.
@@ -81,43 +82,30 @@ class TreeDecoder:
         self,
         model: TreeModel,
         trie: TokenTrie,
-        prompts: Sequence[Sequence[int]],
+        prompts: Prompts,
         settings: SearchSettings,
         prefixes: PrefixCache | None = None,
     ) -> None:
         self.model, self.trie, self.prefixes = model, trie, prefixes
         self.width, self.normalisation = settings.beams, settings.normalisation
         self.lookahead = settings.lookahead_tokens
-        self.lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
+        if isinstance(prompts, Trunks):
+            self.lengths, self.next_positions = prompts.lengths, prompts.next_positions
+        else:
+            self.lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
+            self.next_positions = self.lengths
         self.longest = int(self.lengths.max())
-        model.require_room(self.longest + trie.max_length)
+        model.require_room(int(self.next_positions.max()) + trie.max_length)
         self.seen, self.unseen = (torch.tensor(value, dtype=model.dtype, device=model.device) for value in (0, NEG_INF))
         # Room for every branch's whole way, or as much again as the prompts take; the store grows when more is needed.
         room = self.width * (trie.max_length if self.normalisation == "vocab" else 4)
         self.store = KVCache(len(prompts), self.longest + min(room, self.longest + 4 * self.width))
         self.live = self._prefill(prompts)
 
-    def _prefill(self, prompts: Sequence[Sequence[int]]) -> Branches:
+    def _prefill(self, prompts: Prompts) -> Branches:
         """Run the prompts and score the root's edges."""
         device, count = self.model.device, len(prompts)
-        known = [0] * count if self.prefixes is None else self.prefixes.fill(prompts, self.store)
-        tokens = torch.tensor([token for prompt, n in zip(prompts, known, strict=True) for token in prompt[n:]])
-        tokens, first = tokens.to(device), torch.tensor(known, device=device)
-        row, column = ragged_arange(self.lengths - first)
-        slot, mask = first[row] + column, None
-        if any(known):  # column j of a prompt is its token `first` + j
-            ends = first[:, None] + torch.arange(int(column.max()) + 1, device=device)
-            mask = torch.where(torch.arange(self.longest, device=device) > ends[:, :, None], self.unseen, self.seen)
-            mask = mask[:, None]
-        place = row * self.store.capacity + slot
-        packed_batch = PackedBatch(row, column, count, int(column.max()) + 1, mask, self.store, place, self.longest)
-        self.slot_positions = torch.arange(self.longest, device=device).expand(count, -1)  # of every slot so far
-        hidden = self.model.hidden(tokens, slot, packed_batch, self.slot_positions)[
-            torch.cumsum(self.lengths - first, 0) - 1
-        ]
-        if self.prefixes is not None:
-            self.prefixes.keep(prompts, self.store)
-        self.forwarded, self.required = len(tokens), int(self.lengths.sum())
+        hidden = self._run_trunks(prompts) if isinstance(prompts, Trunks) else self._run(prompts)
 
         # Leaves below the node of each slot, [low, high): a token sees the slots before it that have its own leaves
         # among theirs. A prompt's tokens have all and one more, so that padding sees something; padding has none.
@@ -132,6 +120,34 @@ class TreeDecoder:
         score[:, 0] = 0.0
         node = torch.full((count, self.width), ROOT, device=device)
         return Branches(score, node, begin[:, None].expand(-1, self.width))
+
+    def _run(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Run the prompts, but for what is known of them; (P, width) hidden states at their ends."""
+        device, count = self.model.device, len(prompts)
+        known = [0] * count if self.prefixes is None else self.prefixes.fill(prompts, self.store)
+        tokens = torch.tensor([token for prompt, n in zip(prompts, known, strict=True) for token in prompt[n:]])
+        tokens, first = tokens.to(device), torch.tensor(known, device=device)
+        row, column = ragged_arange(self.lengths - first)
+        slot, mask = first[row] + column, None
+        if any(known):  # column j of a prompt is its token `first` + j
+            ends = first[:, None] + torch.arange(int(column.max()) + 1, device=device)
+            mask = torch.where(torch.arange(self.longest, device=device) > ends[:, :, None], self.unseen, self.seen)
+            mask = mask[:, None]
+        place = row * self.store.capacity + slot
+        packed_batch = PackedBatch(row, column, count, int(column.max()) + 1, mask, self.store, place, self.longest)
+        self.slot_positions = torch.arange(self.longest, device=device).expand(count, -1)  # of every slot so far
+        hidden = self.model.hidden(tokens, slot, packed_batch, self.slot_positions)
+        if self.prefixes is not None:
+            self.prefixes.keep(prompts, self.store)
+        self.forwarded, self.required = len(tokens), int(self.lengths.sum())
+        return hidden[torch.cumsum(self.lengths - first, 0) - 1]
+
+    def _run_trunks(self, trunks: Trunks) -> torch.Tensor:
+        """Run the trunks that the prompts branch off; (P, width) hidden states at the prompts' ends."""
+        assert self.prefixes is None
+        self.slot_positions = trunks.positions
+        self.forwarded = self.required = len(trunks.tokens)
+        return trunks.prefill(self.model, self.store)
 
     def edges(self) -> Edges:
         """Every edge that leaves a live branch."""
@@ -207,7 +223,7 @@ class TreeDecoder:
         self.store.reserve(used + most)
         place = (row * self.store.capacity).add_(column).add_(used)
         packed_batch = PackedBatch(row, column, prompts, most, mask, self.store, place, used + most)
-        positions = self.lengths[row].add_(trie.depth[node]).sub_(1)
+        positions = self.next_positions[row].add_(trie.depth[node]).sub_(1)
         if self.model.windowed:
             fresh = positions.new_zeros((prompts, most)).index_put((row, column), positions)
             self.slot_positions = torch.cat([self.slot_positions, fresh], 1)

@@ -10,7 +10,6 @@ left out of the mask (the policy decides nothing there), and nothing below a set
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,8 +18,10 @@ from torch import nn
 from rere.catalog.trie import ROOT, TokenTrie
 from rere.config.decoding import Normalisation
 from rere.models.child_log_probs import child_log_probs, ragged_arange
-from rere.models.packed_batch import PackedBatch
+from rere.models.packed_batch import Batch
 from rere.models.tree_attention import TreeModel
+from rere.models.tree_packing import GroupNodes, pack
+from rere.models.trunks import Prompts
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class GroupTree:
     path: (P, G, L) place in the U picked edges of each candidate's tokens; mask: (P, G, L) where there is one
     """
 
-    packed_batch: PackedBatch
+    packed_batch: Batch
     tokens: torch.Tensor
     positions: torch.Tensor
     hidden_at: torch.Tensor
@@ -47,7 +48,7 @@ class GroupTree:
 
 def group_tree(
     trie: TokenTrie,
-    prompts: Sequence[Sequence[int]],
+    prompts: Prompts,
     items: torch.Tensor,
     normalisation: Normalisation,
     dtype: torch.dtype,
@@ -55,34 +56,27 @@ def group_tree(
     """Merge each prompt's candidates into their prefix tree.
 
     Args:
-        prompts: P token sequences.
+        prompts: P token sequences, or branches of trunks.
         items: (P, G) item indices; -1 where a group is short.
         dtype: of the model's hidden states (for the attention mask).
     """
-    device, count = items.device, len(prompts)
+    device = items.device
     path = _paths(trie, items)  # (P, G, L) trie nodes, -1 beyond the item
-    row_of = torch.arange(count, device=device)[:, None, None]
+    row_of = torch.arange(len(items), device=device)[:, None, None]
     keys, place = torch.unique((row_of * trie.nodes + path)[path >= 0], return_inverse=True)
     row, node = keys // trie.nodes, keys % trie.nodes  # (U,) by prompt, then breadth first
     parent = trie.parent[node]
+    above = torch.searchsorted(keys, row * trie.nodes + parent).clamp(max=len(keys) - 1)
 
     # Which nodes run through the model: those with a scored edge somewhere below.
-    open_below = trie.child_count[node] > 0 if normalisation == "vocab" else trie.leaves_below(node) > 1
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    fed = torch.bincount(row[open_below], minlength=count)
-    starts = torch.cumsum(lengths + fed, 0) - lengths - fed
-    _, order = ragged_arange(fed)
-    column = torch.full_like(node, -1)
-    column[open_below] = lengths[row[open_below]] + order
-    above = torch.searchsorted(keys, row * trie.nodes + parent)  # place of the parent; meaningless under the root
-    parent_column = torch.where(parent == ROOT, lengths[row] - 1, column[above.clamp(max=len(keys) - 1)])
-
-    tokens, positions, packed_batch = _pack(trie, prompts, lengths, fed, row, node, column, parent, above, dtype)
-    scored = trie.child_count[parent] > 1 if normalisation == "trie" else torch.ones_like(open_below)
+    run = trie.child_count[node] > 0 if normalisation == "vocab" else trie.leaves_below(node) > 1
+    packing = pack(trie, prompts, GroupNodes(row, node, above, run), dtype)
+    continued = torch.where(parent == ROOT, packing.prompt_at[row], packing.node_at[above])
+    scored = trie.child_count[parent] > 1 if normalisation == "trie" else torch.ones_like(run)
     _, family = torch.unique_consecutive(row[scored] * trie.nodes + parent[scored], return_inverse=True)
     first = torch.zeros(int(family.max()) + 1 if len(family) else 0, dtype=torch.int64, device=device)
     first = first.scatter_reduce(0, family, torch.arange(len(family), device=device), "amin", include_self=False)
-    hidden_at = (starts[row] + parent_column)[scored][first]
+    hidden_at = continued[scored][first]
     if normalisation == "vocab":
         edge_tokens, edge_counts = trie.token[node], torch.bincount(family)
         picked = torch.arange(len(family), device=device)
@@ -97,9 +91,9 @@ def group_tree(
     by_candidate = torch.full_like(path, -1)
     by_candidate[path >= 0] = position[place]
     return GroupTree(
-        packed_batch,
-        tokens,
-        positions,
+        packing.packed_batch,
+        packing.tokens,
+        packing.positions,
         hidden_at,
         edge_tokens,
         edge_counts,
@@ -119,48 +113,6 @@ def _paths(trie: TokenTrie, items: torch.Tensor) -> torch.Tensor:
         path[(*at.nonzero(as_tuple=True), trie.depth[node[at]] - 1)] = node[at]
         node = torch.where(at, trie.parent[node], ROOT)
     return path
-
-
-def _pack(
-    trie: TokenTrie,
-    prompts: Sequence[Sequence[int]],
-    lengths: torch.Tensor,
-    fed: torch.Tensor,
-    row: torch.Tensor,
-    node: torch.Tensor,
-    column: torch.Tensor,
-    parent: torch.Tensor,
-    above: torch.Tensor,
-    dtype: torch.dtype,
-) -> tuple[torch.Tensor, torch.Tensor, PackedBatch]:
-    """The packed forward: prompt tokens, then fed nodes, row after row; and who sees whom."""
-    device, count = row.device, len(prompts)
-    widths = lengths + fed
-    grid_row, grid_column = ragged_arange(widths)
-    width = int(widths.max())
-    is_node = grid_column >= lengths[grid_row]
-    run = column >= 0  # (U,) nodes that run, in packed order
-    tokens = torch.empty(len(grid_row), dtype=torch.int64, device=device)
-    tokens[~is_node] = torch.tensor([token for prompt in prompts for token in prompt], device=device)
-    tokens[is_node] = trie.token[node[run]]
-    positions = grid_column.clone()
-    positions[is_node] = lengths[row[run]] + trie.depth[node[run]] - 1
-
-    sees = torch.zeros((count, width, width), dtype=torch.bool, device=device)
-    steps = torch.arange(width, device=device)
-    in_prompt = steps < lengths[:, None]  # (P, S)
-    sees |= in_prompt[:, None, :]
-    sees &= (steps[:, None] >= steps) | ~in_prompt[:, :, None]
-    depth = trie.depth[node]
-    for level in range(1, int(depth[run].max()) + 1 if run.any() else 1):
-        at = (run & (depth == level)).nonzero()[:, 0]
-        if level > 1:
-            inherited = sees[row[at], column[above[at]]]
-            sees[row[at], column[at]] = inherited
-        sees[row[at], column[at], column[at]] = True
-    mask = torch.zeros(sees.shape, dtype=dtype, device=device).masked_fill(~sees, -torch.inf)
-    packed_batch = PackedBatch(grid_row, grid_column, count, width, mask[:, None])
-    return tokens, positions, packed_batch
 
 
 class TreeLogProbs(nn.Module):

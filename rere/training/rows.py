@@ -16,9 +16,9 @@ import pandas as pd
 import torch
 
 from rere.catalog.index import CatalogIndex
+from rere.models.trunks import HEAD, PADDING, item_mask
 
 IGNORED = -100  # the label that no loss counts
-HEAD = -1  # the "item" of the tokens before the history: visible to all
 
 
 def window_rows(rows: pd.DataFrame, catalog: CatalogIndex) -> Iterator[dict[str, list[int]]]:
@@ -96,8 +96,7 @@ class Collator:
         if "owner" not in rows[0]:
             lengths = torch.tensor([len(row["input_ids"]) for row in rows])
             return {**batch, "attention_mask": (torch.arange(batch["labels"].shape[1]) < lengths[:, None]).long()}
-        owner = padded("owner", 1 << 30)  # padding: an item that no real token sees, and that sees itself
-        distance = owner[:, :, None] - owner[:, None, :]
-        visible = ((distance <= self.history_items) | (owner[:, None, :] == HEAD)).tril()
+        owner = padded("owner", PADDING)
         positions = torch.arange(owner.shape[1]).expand_as(owner)
-        return {**batch, "attention_mask": visible[:, None], "position_ids": positions}
+        mask = item_mask(owner, self.history_items)
+        return {**batch, "attention_mask": mask[:, None], "position_ids": positions}

@@ -23,9 +23,10 @@ from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.models.backbone import Checkpoint, load_model, save_checkpoint
 from rere.models.probe import probe
+from rere.models.trunks import HEAD
 from rere.recommenders.generative import GenerativeRecommender
 from rere.runtime.progress import progress
-from rere.training.rows import HEAD, IGNORED, Collator, sequence_rows, window_rows
+from rere.training.rows import IGNORED, Collator, sequence_rows, window_rows
 from rere.training.sft import callbacks
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY

@@ -1,0 +1,50 @@
+"""One forward of trunks and of all that branches off them.
+
+Packed tokens are those of the trunks, then those of the branches. A trunk's tokens attend within the trunk; a branch's
+attend to the keys of its own prompt, picked from the trunk's, and to its own ancestors. So attention costs what the
+windows would, though their keys are made once; one grid of a trunk with all of its branches would cost their product.
+
+Axes: N tokens of trunks, M of branches, H heads, D head size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from rere.models.packed_batch import PackedBatch
+
+
+@dataclass(frozen=True)
+class TrunkBatch:
+    """trunks: the first N tokens; branches: the M others, whose `source` points into all N + M, or none at all."""
+
+    trunks: PackedBatch
+    branches: PackedBatch | None
+
+    def at(self, positions: torch.Tensor, slot_positions: torch.Tensor | None) -> TrunkBatch:
+        cut = len(self.trunks.row)
+        trunks, branches = self.trunks.at(positions[:cut], None), self.branches
+        if branches is not None:
+            branches = branches.at(positions[cut:], positions[branches.source])
+        return TrunkBatch(trunks, branches)
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float | None,
+        dropout: float = 0.0,
+        softcap: float | None = None,
+        window: int | None = None,
+    ) -> torch.Tensor:
+        """Attention of packed queries (N + M, H, D) over what each may see: (N + M, H, D)."""
+        how = (scaling, dropout, softcap, window)
+        cut = len(self.trunks.row)
+        mixed = self.trunks.attend(layer, query[:cut], key[:cut], value[:cut], *how)
+        if self.branches is None:
+            return mixed
+        return torch.cat([mixed, self.branches.attend(layer, query[cut:], key, value, *how)])
