@@ -13,7 +13,7 @@ import pandas as pd
 
 from rere.catalog.index import CatalogIndex, distinct_texts, prefix_trie
 from rere.catalog.tokenization import end_token, spell
-from rere.catalog.trie import ROOT, TokenTrie, build_trie
+from rere.catalog.trie import TokenTrie, build_trie
 from rere.errors import RereError
 
 
@@ -68,16 +68,7 @@ def _lengthened(catalog: CatalogIndex, spelt: list[list[int]]) -> dict[int, list
 
 def _leaf_on_the_way(trie: TokenTrie, tokens: list[int]) -> int:
     """The item whose whole code begins `tokens`; -1 for none."""
-    node = ROOT
-    for token in tokens:
-        low, count = int(trie.first_child[node]), int(trie.child_count[node])
-        if not count:
-            break
-        children = trie.token[low : low + count].numpy()
-        place = int(np.searchsorted(children, token))
-        if place == count or children[place] != token:
-            return -1
-        node = low + place
+    node = trie.walk(tokens)
     return int(trie.leaf_item[trie.leaf_low[node]]) if not int(trie.child_count[node]) else -1
 
 

@@ -1,6 +1,6 @@
 """Columns of text as integer codes: what sorting, joining and counting need at tens of millions of rows.
 
-A category column keeps each distinct text once and a code a row; every function here takes plain text as well.
+A category column keeps each distinct text once and a code per row; every function here takes plain text as well.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def shared_codes(*columns: pd.Series) -> tuple[list[np.ndarray], pd.Index]:
         if _begins(shared, names):
             codes.append(own)  # as they are: nothing is copied
         else:
-            places = np.append(shared.get_indexer(names), -1).astype(np.int32)
-            codes.append(places[own])
+            shared_code = np.append(shared.get_indexer(names), -1).astype(np.int32)
+            codes.append(shared_code[own])
     return codes, shared
 
 
@@ -78,20 +78,21 @@ def key_batches(*keys: np.ndarray, rows: int | None = None) -> Iterator[list[np.
         rows: of all columns together; a batch has more when one key has more.
 
     Yields:
-        The row numbers a column; those of one key in ascending order.
+        Row numbers per column; those of one key in ascending order.
     """
     rows = rows or BATCH_ROWS
-    size = max((int(column.max(initial=-1)) for column in keys), default=-1) + 2
-    counts = sum((np.bincount(column + 1, minlength=size) for column in keys), start=np.zeros(size, dtype=np.int64))
-    batch = (np.cumsum(counts) - counts) // rows  # of each key
-    orders = [np.argsort(column, kind="stable") for column in keys]
-    firsts = np.flatnonzero(np.r_[True, batch[1:] != batch[:-1]]) - 1  # the first key of each batch
-    edges = [
-        np.r_[np.searchsorted(column, firsts.astype(column.dtype), sorter=order), len(column)]
-        for column, order in zip(keys, orders, strict=True)
-    ]
-    for place in range(len(firsts)):
-        yield [order[edge[place] : edge[place + 1]] for order, edge in zip(orders, edges, strict=True)]
+    counts = np.zeros(max(int(column.max(initial=-1)) for column in keys) + 2, dtype=np.int64)  # by key + 1
+    for column in keys:
+        counts += np.bincount(column + 1, minlength=len(counts))
+    batch = (np.cumsum(counts) - counts) // rows  # of each key, by the rows of smaller keys
+    first_keys = np.flatnonzero(np.concatenate([[True], batch[1:] != batch[:-1]])) - 1  # of each batch
+    parts = []
+    for column in keys:
+        order = np.argsort(column, kind="stable")
+        begins = np.searchsorted(column, first_keys.astype(column.dtype), sorter=order)
+        parts.append(np.split(order, begins[1:]))
+    for batch_rows in zip(*parts, strict=True):
+        yield list(batch_rows)
 
 
 def repeated(frame: pd.DataFrame, columns: list[str], keep: str | bool = "first") -> np.ndarray:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from rere.data.histories import Histories
 
@@ -35,16 +37,12 @@ def row_sums(table: pd.DataFrame) -> np.ndarray:
 
 
 def sum_of_numbered(values: np.ndarray) -> str:
-    """SHA-256 of the lines `n value`, sorted by n as text: `manifest.fingerprint` of the mapping."""
-    numbers = np.arange(len(values))
-    digits = np.ones(len(values), dtype=np.int64)
-    for power in range(1, len(str(max(len(values) - 1, 0)))):
-        digits += numbers >= 10**power
-    # As text, numbers sort as if filled up with zeros on the right; of equals, the shorter first.
-    order = np.lexsort((digits, numbers * 10 ** (digits.max(initial=1) - digits)))
+    """SHA-256 of the lines `n value`, sorted by n as text: `manifest.fingerprint` of the mapping n -> value."""
+    numbers_as_text = pc.cast(pa.array(np.arange(len(values))), pa.large_string())
+    order = pc.array_sort_indices(numbers_as_text).to_numpy()
     digest = hashlib.sha256()
     for low in range(0, len(order), BATCH_ROWS):
-        places = order[low : low + BATCH_ROWS]
-        lines = zip(places.tolist(), values[places].tolist(), strict=True)
+        numbers = order[low : low + BATCH_ROWS]
+        lines = zip(numbers.tolist(), values[numbers].tolist(), strict=True)
         digest.update("".join(f"{number} {value}\n" for number, value in lines).encode())
     return digest.hexdigest()

@@ -1,6 +1,6 @@
 """Histories as views: where each begins in a shared column of items, and how many items it has.
 
-Ten items a history, copied, are ten times the interactions; a view is two numbers. To pandas it is a column whose
+Ten items per history, copied, are ten times the interactions; a view is two numbers. To pandas it is a column whose
 values are lists; to Arrow, a list view over a dictionary column.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -39,7 +38,7 @@ class Histories(ExtensionArray):
     """N histories over one column of items, which all of its parts and copies share.
 
     items: (M,) item ids, as codes
-    starts: (N,) int64, places in `items`
+    starts: (N,) int64, positions in `items`
     lengths: (N,) int32
     """
 
@@ -47,16 +46,19 @@ class Histories(ExtensionArray):
         self.items = items
         self.starts = np.asarray(starts, dtype=np.int64)
         self.lengths = np.asarray(lengths, dtype=np.int32)
+        self._names: np.ndarray | None = None
 
     @classmethod
     def of(cls, column: pd.Series) -> Histories:
         """A column of lists (or of arrays) as views; a column of views as it is."""
         return column.array if isinstance(column.array, cls) else cls._from_sequence(column.tolist())
 
-    @cached_property
+    @property
     def names(self) -> np.ndarray:
-        """Item ids as Python texts, by code."""
-        return self.items.categories.to_numpy(dtype=object)
+        """Item ids as Python texts, by code; made once, for this array and its parts."""
+        if self._names is None:
+            self._names = self.items.categories.to_numpy(dtype=object)
+        return self._names
 
     def last(self, most: int) -> Histories:
         """The `most` latest items of each history."""
@@ -118,19 +120,18 @@ class Histories(ExtensionArray):
         return self._part(self.starts[key], self.lengths[key])
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Put other histories in some places; their items are added to the shared column (of this array alone)."""
-        places = np.atleast_1d(np.arange(len(self))[key])
-        rows = [value] * len(places) if isinstance(key, int | np.integer) else list(value)
+        """Replace some histories; the new ones' items are added to the shared column (of this array alone)."""
+        positions = np.atleast_1d(np.arange(len(self))[key])
+        rows = [value] * len(positions) if isinstance(key, int | np.integer) else list(value)
         both = self._concat_same_type([self, self._from_sequence(rows)])
         starts, lengths = both.starts[: len(self)], both.lengths[: len(self)]
-        starts[places], lengths[places] = both.starts[len(self) :], both.lengths[len(self) :]
-        self.__dict__.pop("names", None)
-        self.items, self.starts, self.lengths = both.items, starts, lengths
+        starts[positions], lengths[positions] = both.starts[len(self) :], both.lengths[len(self) :]
+        self.items, self.starts, self.lengths, self._names = both.items, starts, lengths, None
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        lists = np.empty(len(self), dtype=object)  # one list a place, even where all are of one length
-        for place, history in enumerate(self):
-            lists[place] = history
+        lists = np.empty(len(self), dtype=object)  # an array of lists, even where all are of one length
+        for n, history in enumerate(self):
+            lists[n] = history
         return lists
 
     def __eq__(self, other: object) -> Any:
@@ -174,6 +175,5 @@ class Histories(ExtensionArray):
 
     def _part(self, starts: np.ndarray, lengths: np.ndarray) -> Histories:
         part = Histories(self.items, starts, lengths)
-        if "names" in self.__dict__:
-            part.__dict__["names"] = self.names
+        part._names = self._names
         return part

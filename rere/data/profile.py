@@ -14,13 +14,13 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from rere.data.codes import coded
-from rere.data.dataset import PERIODS, Dataset, Windows
+from rere.data.dataset import PERIODS, Dataset
 from rere.data.hashing import row_sums
 
 POPULAR_ITEMS = 10_000  # items whose counts are kept; the rest of a larger catalogue is left out
 POPULARITY_GROUPS = 10
 PSEUDO_COUNT = 0.5  # added to each bucket, so that an empty one doesn't make the index infinite
-ACTIVITY_EDGES = (1, 2, 3, 5, 10, 20, 50, 100, 200)  # interactions a user, from
+ACTIVITY_EDGES = (1, 2, 3, 5, 10, 20, 50, 100, 200)  # interactions per user, from
 HISTORY_EDGES = (1, 2, 3, 5, 10, 20, 50)  # interactions before a target, from
 TITLE_EDGES = (0, 10, 20, 30, 40, 60, 80, 120, 200)  # characters, from
 
@@ -28,7 +28,7 @@ TITLE_EDGES = (0, 10, 20, 30, 40, 60, 80, 120, 200)  # characters, from
 class Profile(BaseModel):
     """Counts, time range and distributions of one data set."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)  # earlier versions kept more
 
     fingerprint: str  # SHA-256 over interactions, periods and titles
     interactions: int
@@ -36,17 +36,16 @@ class Profile(BaseModel):
     items: int
     first: int  # seconds since 1970
     last: int
-    windows: dict[str, int] = {}  # rows a period, where windows were given
     item_popularity: dict[str, int]  # item id -> interactions, most popular first
-    periods: dict[str, int]  # interactions a period
+    periods: dict[str, int]  # interactions per period
     user_activity: dict[str, int]  # "from n" -> users
     history_length: dict[str, int]  # "from n" -> targets
     title_length: dict[str, int]  # "from n" -> items
     means: dict[str, float]  # of the three above
 
 
-def make_profile(dataset: Dataset, windows: Windows | None = None) -> Profile:
-    """Measure a data set; `windows` adds the rows a period."""
+def make_profile(dataset: Dataset) -> Profile:
+    """Measure a data set."""
     events, items = dataset.interactions, dataset.items
     users = pd.factorize(coded(events["user_id"])[0])[0]
     activity = np.bincount(users)
@@ -60,7 +59,6 @@ def make_profile(dataset: Dataset, windows: Windows | None = None) -> Profile:
     taken = pd.unique(item[item >= 0])  # in order of first appearance, which decides between equals
     counts = np.bincount(item[item >= 0], minlength=len(names))[taken]
     order = np.argsort(-counts, kind="stable")[:POPULAR_ITEMS]
-    rows = windows.table["period"].value_counts().to_dict() if windows else {}
     periods = events["period"].value_counts()
     return Profile(
         fingerprint=content_fingerprint(dataset),
@@ -69,8 +67,7 @@ def make_profile(dataset: Dataset, windows: Windows | None = None) -> Profile:
         items=len(items),
         first=int(events["timestamp"].min()),
         last=int(events["timestamp"].max()),
-        windows={period: int(rows.get(period, 0)) for period in PERIODS} if windows else {},
-        item_popularity={str(names[taken[place]]): int(counts[place]) for place in order.tolist()},
+        item_popularity={str(names[taken[n]]): int(counts[n]) for n in order.tolist()},
         periods={period: int(periods.get(period, 0)) for period in PERIODS},
         means={name: float(values.mean()) if len(values) else 0.0 for name, (values, _) in measured.items()},
         **{name: _buckets(values, edges) for name, (values, edges) in measured.items()},
@@ -133,6 +130,6 @@ def _compare(previous: Mapping[str, int], current: Mapping[str, int]) -> float:
 
 
 def _buckets(values: np.ndarray, edges: tuple[int, ...]) -> dict[str, int]:
-    places = np.searchsorted(edges, values, side="right") - 1
-    counts = np.bincount(places.clip(min=0), minlength=len(edges))
+    buckets = np.searchsorted(edges, values, side="right") - 1
+    counts = np.bincount(buckets.clip(min=0), minlength=len(edges))
     return {f"from {edge}": int(count) for edge, count in zip(edges, counts, strict=True)}

@@ -7,21 +7,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from rere.data.dataset import Dataset, Period
+from rere.data.dataset import Dataset
 from rere.errors import RereError
 
 
-def training_sequences(dataset: Dataset, period: Period = "train") -> list[np.ndarray]:
-    """Each user's interactions of one period, in order of time.
+def training_sequences(dataset: Dataset) -> list[np.ndarray]:
+    """Each user's training interactions, in order of time.
 
     Returns:
         One (n,) int64 array of item indices (row numbers of `dataset.items`) for each user with at least one
-        interaction in the period; users in order of first appearance.
+        training interaction; users in order of first appearance.
 
     Raises:
         RereError: an interaction with an item that the catalogue lacks.
     """
-    rows = dataset.interactions[dataset.interactions["period"] == period]
+    rows = dataset.interactions[dataset.interactions["period"] == "train"]
     items = pd.Index(dataset.items["item_id"]).get_indexer(rows["item_id"]).astype(np.int64)
     if (items < 0).any():
         unknown = rows.loc[items < 0, "item_id"].unique()[:5].tolist()

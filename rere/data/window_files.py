@@ -138,8 +138,10 @@ def _seconds(lists: pd.Series, place: str) -> pd.Series:
     flat = pd.Series([time for times in lists for time in times])
     if not len(flat):
         return lists
-    read = iter((read_times(flat, f"{place} (entries counted from its first)") // SECOND).tolist())
-    return pd.Series([[next(read) for _ in times] for times in lists], index=lists.index, dtype=object)
+    seconds = (read_times(flat, f"{place} (entries counted from its first)") // SECOND).tolist()
+    ends = np.cumsum([len(times) for times in lists]).tolist()
+    parts = [seconds[end - len(times) : end] for times, end in zip(lists, ends, strict=True)]
+    return pd.Series(parts, index=lists.index, dtype=object)
 
 
 def rebuild_interactions(rows: pd.DataFrame, made_up: bool) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
@@ -170,8 +172,8 @@ def rebuild_interactions(rows: pd.DataFrame, made_up: bool) -> tuple[pd.DataFram
     events: list[tuple[str, str, int, str, int]] = []
     previous: dict[int, tuple[str, ...]] = {}
     gaps = untimed = untrained = 0
-    columns = (rows[name].tolist() for name in ("user_id", "history", "history_times", "target", "timestamp", "period"))
-    for row, (name, history, own_times, target, time, period) in enumerate(zip(*columns, strict=True)):
+    columns = rows[["user_id", "history", "history_times", "target", "timestamp", "period"]]
+    for row, (name, history, own_times, target, time, period) in enumerate(columns.itertuples(index=False)):
         user = int(users[row])
         when = 0 if made_up else int(time)
         if user not in previous:

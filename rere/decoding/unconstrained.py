@@ -50,14 +50,6 @@ class FreeGeneration:
         """(P, G) bool: candidates that repeat an earlier one of their prompt, valid or not."""
         return (self.candidates[:, :, None] == self.candidates[:, None, :]).tril(-1).any(2)
 
-    @property
-    def invalid_rate(self) -> float:
-        return float(self.invalid.float().mean())
-
-    @property
-    def duplicate_rate(self) -> float:
-        return float(self.duplicate.float().mean())
-
 
 def item_end(catalog: CatalogIndex) -> int:
     """The token that ends every item.

@@ -38,7 +38,7 @@ class EASE:
 
     def scores(self, history: Sequence[int]) -> np.ndarray:
         """(I,) float64 scores after a history of item indices, oldest first."""
-        ages = {item: age for age, item in reversed(list(enumerate(reversed(history))))}
+        ages = {item: len(history) - 1 - position for position, item in enumerate(history)}  # an item's latest counts
         return self.config.recency ** np.array(list(ages.values())) @ self.weights[list(ages)]
 
     def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:

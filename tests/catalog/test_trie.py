@@ -50,9 +50,11 @@ def test_saved_trie_is_the_same(tmp_path: Path) -> None:
     assert all(torch.equal(getattr(trie, name), getattr(loaded, name)) for name in vars(trie))
 
 
-def test_an_unknown_prefix_is_an_error() -> None:
-    with pytest.raises(RereError, match="no item of the catalogue begins with"):
-        build_trie(ITEMS).walk([7, 5])
+def test_a_walk_ends_where_no_item_goes_on() -> None:
+    trie = build_trie(ITEMS)
+    assert trie.walk([7, 5, 9]) == trie.walk([7]) != ROOT
+    assert trie.walk([3, 9, 1]) == int(trie.item_leaf[2])
+    assert trie.walk([5]) == ROOT
 
 
 @pytest.mark.parametrize(

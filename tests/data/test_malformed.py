@@ -55,7 +55,7 @@ def read_through(config: IngestConfig) -> None:
         flag_interactions(dataset)
         flag_items(dataset)
         flag_windows(windows, dataset)
-        make_profile(dataset, windows)
+        make_profile(dataset)
         training_sequences(dataset)
 
 

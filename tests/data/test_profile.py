@@ -8,9 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from rere.config.data import SplitConfig
 from rere.data.profile import Profile, drift, make_profile, stability_index
-from rere.data.windows import make_windows
 from tests.data.helpers import START, dataset_of, random_dataset
 
 ROWS = [("u", "a", START, "train"), ("u", "b", START + 1, "train"), ("v", "a", START + 5, "train")]
@@ -18,16 +16,17 @@ ROWS = [("u", "a", START, "train"), ("u", "b", START + 1, "train"), ("v", "a", S
 
 def test_profile_by_hand() -> None:
     dataset = dataset_of(ROWS, {"a": "x" * 12, "b": "y" * 30, "c": ""})
-    profile = make_profile(dataset, make_windows(dataset, SplitConfig()))
+    profile = make_profile(dataset)
     assert (profile.interactions, profile.users, profile.items) == (3, 2, 3)
     assert (profile.first, profile.last) == (START, START + 5)
     assert profile.item_popularity == {"a": 2, "b": 1}
-    assert profile.windows == {"train": 1, "valid": 0, "test": 0}
     assert {k: n for k, n in profile.user_activity.items() if n} == {"from 1": 1, "from 2": 1}
     assert {k: n for k, n in profile.history_length.items() if n} == {"from 1": 1}
     assert {k: n for k, n in profile.title_length.items() if n} == {"from 0": 1, "from 10": 1, "from 30": 1}
     assert profile.means == {"user_activity": 1.5, "history_length": 1.0, "title_length": 14.0}
     assert Profile.model_validate_json(profile.model_dump_json()) == profile
+    older = profile.model_dump() | {"windows": {}}
+    assert Profile.model_validate(older) == profile
 
 
 def test_fingerprint_follows_content() -> None:

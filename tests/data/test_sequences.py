@@ -20,8 +20,7 @@ def dataset(rows: list[tuple[str, str, str]]) -> Dataset:
 
 def test_each_user_of_the_period_in_order() -> None:
     assert [sequence.tolist() for sequence in training_sequences(dataset(ROWS))] == [[2, 1], [1]]
-    assert [sequence.tolist() for sequence in training_sequences(dataset(ROWS), "valid")] == [[0]]
-    assert training_sequences(dataset([]), "train") == []
+    assert training_sequences(dataset([])) == []
 
 
 def test_an_unknown_item_is_a_clear_error() -> None:
