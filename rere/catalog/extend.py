@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from rere.catalog.index import CatalogIndex, distinct_texts, prefix_trie
+from rere.catalog.index import CatalogIndex, distinct_texts, new_item_tokens, prefix_trie
 from rere.catalog.tokenization import end_token, spell
 from rere.catalog.trie import TokenTrie, build_trie
 from rere.errors import RereError
@@ -27,7 +27,7 @@ def extend_index(catalog: CatalogIndex, added: pd.DataFrame) -> CatalogIndex:
     """
     if catalog.config.code == "semantic":
         raise RereError(
-            "items coded by their titles (code: title or prefix)",
+            "items coded by their titles or a token (code: title, prefix or item)",
             "semantic IDs, which only training can give to new items",
             "retrain with the new items",
         )
@@ -39,7 +39,10 @@ def extend_index(catalog: CatalogIndex, added: pd.DataFrame) -> CatalogIndex:
         raise RereError("items with ids of their own", f"ids in use: {taken.tolist()[:5]}", "leave them out")
     titles = added["title"]
     texts = distinct_texts(ids, titles, {*catalog.items["title"], *catalog.items["text"]})
-    spelt = _spelt(catalog, texts.tolist())
+    if catalog.config.code == "item":
+        spelt = new_item_tokens(catalog.tokenizer, titles.tolist(), catalog.item_tokens_made)
+    else:
+        spelt = _spelt(catalog, texts.tolist())
     longer = _lengthened(catalog, spelt) if catalog.config.code == "prefix" else {}
     trie = _merged(catalog.trie, longer, spelt)
     rows = pd.DataFrame({"item_id": ids, "title": titles, "text": texts})
@@ -48,6 +51,7 @@ def extend_index(catalog: CatalogIndex, added: pd.DataFrame) -> CatalogIndex:
         items=pd.concat([catalog.items, rows], ignore_index=True),
         trie=prefix_trie(trie) if catalog.config.code == "prefix" else trie,
         columns=catalog.columns.reindex(range(len(catalog.items) + len(rows))),
+        item_tokens_made=catalog.item_tokens_made + (len(rows) if catalog.config.code == "item" else 0),
     )
 
 

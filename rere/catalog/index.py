@@ -1,13 +1,15 @@
 """The item index: item <-> token sequence, the trie over the sequences, and how a prompt is put together.
 
 An item's identity is its id. Items that share a title get their id as a suffix, so each has its own text.
-Three codes:
+Four codes:
 
 title     all tokens of the title, then an end token (the paper's)
 prefix    the shortest beginning of that sequence that no other item shares: a trie node with one leaf below.
           About five times fewer tokens an item on MovieLens-100K, in the history too.
 semantic  codewords of the item's vector as new tokens `<s0_17><s1_4>...` (rere/catalog/semantic_ids.py); no end
           token, for no code begins another
+item      one token per item, after all tokens of the tokenizer, which doesn't know them; what they mean is in the
+          model's embedding (rere/models/item_tokens.py)
 
 A prompt is assembled from token ids, never re-tokenised: instruction, then each item of the history with
 the very tokens that it has as a target. So training and serving can't differ by a space.
@@ -48,6 +50,8 @@ class CatalogIndex:
 
     items: item_id str, title str, text str (the title, disambiguated)
     prompt_head: token ids before the history
+    item_tokens_made: item tokens given out so far (code: item). Never given to another item, even where the first one
+        has left the catalogue: a model's embedding would still mean the first
     columns: what else is known of each item, as the source's `item_columns` names it; no column by default
     """
 
@@ -57,6 +61,12 @@ class CatalogIndex:
     prompt_head: tuple[int, ...]
     config: IndexConfig
     columns: pd.DataFrame = field(default_factory=pd.DataFrame)
+    item_tokens_made: int = 0
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that a model of this catalogue must know: the tokenizer's, then one per item where items have one."""
+        return len(self.tokenizer) + self.item_tokens_made
 
     @cached_property
     def item_ids(self) -> list[str]:
@@ -103,7 +113,11 @@ class CatalogIndex:
         table.to_json(directory / "items.jsonl", orient="records", lines=True, force_ascii=False)
         self.trie.save(directory / "trie.safetensors")
         self.tokenizer.save_pretrained(directory / "tokenizer")
-        facts = {"prompt_head": list(self.prompt_head), "config": self.config.model_dump(mode="json")}
+        facts = {
+            "prompt_head": list(self.prompt_head),
+            "item_tokens_made": self.item_tokens_made,
+            "config": self.config.model_dump(mode="json"),
+        }
         (directory / "index.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         if self.columns.columns.size:
             write_arrow(self.columns, directory / COLUMNS)
@@ -130,6 +144,7 @@ class CatalogIndex:
             prompt_head=tuple(facts["prompt_head"]),
             config=IndexConfig.model_validate(facts["config"]),
             columns=read_arrow(directory / COLUMNS) if (directory / COLUMNS).exists() else pd.DataFrame(),
+            item_tokens_made=facts.get("item_tokens_made", 0),
         )
 
 
@@ -156,6 +171,9 @@ def build_index(items: pd.DataFrame, config: IndexConfig) -> CatalogIndex:
     if config.code == "semantic":  # no title is ever spelt, so a scratch tokenizer need not learn them
         tokenizer = load_tokenizer(config.backbone, [config.instruction])
         trie = _semantic_trie(titles.tolist(), tokenizer, config)
+    elif config.code == "item":
+        tokenizer = load_tokenizer(config.backbone, titles)
+        trie = build_trie(new_item_tokens(tokenizer, titles.tolist(), made=0))
     else:
         tokenizer = load_tokenizer(config.backbone, texts)
         trie = _title_trie(texts.tolist(), tokenizer)
@@ -168,7 +186,23 @@ def build_index(items: pd.DataFrame, config: IndexConfig) -> CatalogIndex:
         prompt_head=_prompt_head(tokenizer, config.instruction),
         config=config,
         columns=further_columns(items),
+        item_tokens_made=len(items) if config.code == "item" else 0,
     )
+
+
+def new_item_tokens(tokenizer: PreTrainedTokenizerFast, titles: Sequence[str], made: int) -> list[list[int]]:
+    """The code of each new item: the next free token.
+
+    Args:
+        made: item tokens given out before.
+
+    Raises:
+        RereError: a title that can't be spelt: the token would mean nothing.
+    """
+    for low in range(0, len(titles), BATCH_TITLES):
+        spell(tokenizer, titles[low : low + BATCH_TITLES])
+    first = len(tokenizer) + made
+    return [[token] for token in range(first, first + len(titles))]
 
 
 def further_columns(items: pd.DataFrame) -> pd.DataFrame:

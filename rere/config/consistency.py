@@ -22,6 +22,8 @@ def require_consistent(settings: Mapping[str, Any]) -> None:
     catalog, rl = settings["catalog"], settings["rl"]
     evaluation, gate = settings["evaluation"], settings["promotion"].gate
     problems = [*_metrics(gate, evaluation), *_rewards(rl, catalog), *_packages(catalog, rl)]
+    if catalog.code == "item" and settings["sft"].sharding == "fsdp":
+        problems.append("catalog.code: item with sft.sharding: fsdp (shards can't share titles' gradients)")
     if problems:
         raise RereError("settings that go together", "; ".join(problems), "change one of each pair")
 

@@ -37,6 +37,7 @@ class TreeModel:
     logits: a model that does more than they know of is refused rather than mis-scored.
 
     Attributes:
+        base: the model without adapters around it.
         windowed: whether a token may be too far from an earlier one to see it.
     """
 
@@ -44,7 +45,7 @@ class TreeModel:
         base = cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
         if base.get_decoder() is base or base.get_output_embeddings() is None:
             raise _unfit(base, "no body and head of their own")
-        self.model = model
+        self.model, self.base = model, base
         self.body = cast(Callable[..., Any], base.get_decoder())
         self.head = head_of(base)
         self.device, self.dtype = self.head.weight.device, self.head.weight.dtype

@@ -31,6 +31,7 @@ from rere.errors import RereError
 from rere.evaluation.metrics import ndcg, target_ranks
 from rere.models.backbone import Checkpoint, save_checkpoint
 from rere.models.context import longest_prompt
+from rere.models.item_tokens import train_by_titles
 from rere.models.probe import probe
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs
@@ -82,6 +83,7 @@ class PolicyRun(ABC, Generic[Config]):
         self.trie = catalog.trie.to(self.tree_model.device)
         weights = list(trainable(self.model).values())
         self.optimiser = AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
+        train_by_titles(self.model, catalog, self.optimiser)
         self.schedule = get_scheduler("cosine", self.optimiser, round(config.warmup_share * self.total), self.total)
         self.update, self.seconds, self.tokens = 0, 0.0, 0.0
         self.curves: list[dict[str, float]] = []

@@ -14,6 +14,7 @@ from rere.decoding.beam import BeamSearch
 from rere.decoding.exclusion import Exclusions
 from rere.models.backbone import Checkpoint
 from rere.models.context import REMEDY, longest_possible, require_room
+from rere.models.item_tokens import embed_items
 from rere.models.prefix_cache import PrefixCache
 from rere.models.tree_attention import TreeModel
 from rere.serving.live_catalog import CatalogEdits, Snapshot
@@ -62,6 +63,7 @@ class Deployment:
     ) -> None:
         self.version, self.model, self.history_items, self.search = version, model, history_items, search
         self.snapshot = Snapshot.of(catalog, model.device)
+        self.vocabulary = catalog.vocabulary  # of what the model was trained on
         self.prefixes = PrefixCache(search.prefix_tokens) if search.prefix_tokens else None
 
     def query(self, history: Sequence[int], k: int, excluded: frozenset[int] = frozenset()) -> Query:
@@ -107,7 +109,10 @@ class Deployment:
                 longest = longest_possible(more.catalog, self.history_items)
                 require_room(self.model.context, longest, "shorten the new titles")
 
-        return edits.apply(self.snapshot, check)
+        snapshot = edits.apply(self.snapshot, check)
+        if snapshot.catalog.vocabulary > self.vocabulary:
+            embed_items(self.model.base, snapshot.catalog, first=self.vocabulary)
+        return snapshot
 
     def require_room(self, history: Sequence[int]) -> None:
         """Raises RereError where the prompt of a history, with an item after it, is longer than the model's context."""

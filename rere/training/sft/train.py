@@ -29,6 +29,7 @@ from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.models.backbone import Checkpoint, load_model, save_checkpoint
 from rere.models.context import REMEDY, context_of, longest_possible, longest_prompt, require_room
+from rere.models.item_tokens import embed_items
 from rere.models.tree_attention import check_engine
 from rere.runtime import distributed
 from rere.runtime.launch import Log
@@ -75,6 +76,7 @@ def train_sft(
     longest_row = max(map(len, train["input_ids"]))
     context = max(longest_row, longest_possible(catalog, windows.history_items))
     model = start.load_model() if start else load_model(backbone, len(catalog.tokenizer), config.seed, context)
+    embed_items(model, catalog, first=0 if start is None else len(model.get_input_embeddings().weight))
     require_room(context_of(model.config), longest_prompt(windows, catalog))
     require_room(context_of(model.config), longest_row, f"fewer `sft.sequence_items`, {REMEDY}")
     check_engine(model)
@@ -82,6 +84,7 @@ def train_sft(
         base = {"stage": "base", "backbone": backbone.model_dump(mode="json"), "windows": windows.fingerprint}
         return _saved(model, result, [], base)
     trainer = SharedTrainer(
+        catalog=catalog,
         model=model,
         args=_arguments(config, len(train), _targets(train), work / "checkpoints"),
         train_dataset=train,
@@ -89,7 +92,7 @@ def train_sft(
         data_collator=Collator(_pad(catalog), windows.history_items),
         processing_class=catalog.tokenizer,
         peft_config=prepared(model, config.adaptation),
-        callbacks=[Divergence(len(catalog.tokenizer)), Patience(config.patience), Curves(log), clock],
+        callbacks=[Divergence(catalog.vocabulary), Patience(config.patience), Curves(log), clock],
     )
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(Bars())

@@ -21,6 +21,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.trainer_utils import EvalLoopOutput
 from trl import SFTTrainer
 
+from rere.catalog.index import CatalogIndex
+from rere.models.item_tokens import train_by_titles
 from rere.models.probe import probe
 from rere.runtime import distributed
 from rere.training.adaptation import merged
@@ -35,7 +37,22 @@ FSDP = {
 
 
 class SharedTrainer(SFTTrainer):
-    """One process: TRL's trainer, unchanged. Several: its batches, shared out."""
+    """One process: TRL's trainer. Several: its batches, shared out.
+
+    Args:
+        catalog: whose items' tokens are trained by their titles too, where items have such (code: item).
+    """
+
+    def __init__(self, *args: Any, catalog: CatalogIndex, **options: Any) -> None:
+        self.catalog = catalog
+        super().__init__(*args, **options)
+
+    def create_optimizer(self, *args: Any, **options: Any) -> torch.optim.Optimizer:
+        made = self.optimizer is None
+        optimiser = super().create_optimizer(*args, **options)
+        if made:
+            train_by_titles(cast(PreTrainedModel, self.accelerator.unwrap_model(self.model)), self.catalog, optimiser)
+        return optimiser
 
     def get_train_dataloader(self) -> DataLoader:
         if distributed.world() == 1:

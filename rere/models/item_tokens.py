@@ -1,0 +1,132 @@
+"""What a token that stands for a whole item means to a model (`code: item`): its title, and a vector of its own.
+
+    embedding of an item = mean of the embeddings of its title's tokens + its own vector
+
+A model keeps the sums as plain rows of its embedding, after the tokenizer's: any transformers checkpoint, nothing to
+compute when it is served. An item that the model hasn't seen gets a row with no vector of its own: its title speaks.
+
+In training an item's gradient reaches its title's tokens too, and through them every item that shares a word
+(`train_by_titles`). Heads that share no weights with the embedding are treated alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from torch import nn
+from transformers import PreTrainedModel
+
+from rere.catalog.index import BATCH_TITLES, CatalogIndex
+from rere.catalog.tokenization import spell
+
+
+@dataclass(frozen=True)
+class TitleMeans:
+    """rows: (R,) the items' rows in the embedding; shares: (R, V) sparse, V tokens of the tokenizer: the share of each
+    in an item's title."""
+
+    rows: torch.Tensor
+    shares: torch.Tensor
+
+    @classmethod
+    def of(cls, catalog: CatalogIndex, first: int, device: torch.device | str) -> TitleMeans:
+        """Of the items whose token is `first` or a later one."""
+        tokens = catalog.trie.item_tokens
+        chosen = (tokens >= first).nonzero()[:, 0].tolist()
+        item, piece, weight = [], [], []
+        for low in range(0, len(chosen), BATCH_TITLES):
+            part = chosen[low : low + BATCH_TITLES]
+            pieces = spell(catalog.tokenizer, [catalog.titles[one] for one in part])
+            lengths = torch.tensor([len(own) for own in pieces])
+            item.append(torch.repeat_interleave(torch.arange(low, low + len(part)), lengths))
+            piece.append(torch.tensor([token for own in pieces for token in own]))
+            weight.append(torch.repeat_interleave(1 / lengths, lengths))
+        none = torch.empty(0)
+        places = torch.stack([torch.cat([none.long(), *item]), torch.cat([none.long(), *piece])])
+        size = (len(chosen), len(catalog.tokenizer))
+        shares = torch.sparse_coo_tensor(places, torch.cat([none, *weight]), size, check_invariants=False).coalesce()
+        return cls(tokens[chosen].to(device), shares.to(device))
+
+    def means(self, weight: torch.Tensor) -> torch.Tensor:
+        """(R, width) the mean of each title, from an embedding (≥ V, width)."""
+        return torch.sparse.mm(self.shares.to(weight.dtype), weight[: self.shares.shape[1]])
+
+
+@torch.no_grad()
+def embed_items(model: PreTrainedModel, catalog: CatalogIndex, first: int) -> None:
+    """Give the model exactly the rows that the catalogue's tokens need, those of items from token `first` on anew: the
+    mean of their titles. Nothing where items have no tokens of their own.
+
+    A forward under way on another thread is not disturbed: the rows that it knows stay as they are.
+    """
+    if catalog.config.code != "item":
+        return
+    means = TitleMeans.of(catalog, first, next(cast(nn.Module, model).parameters()).device)
+    changed: dict[int, nn.Parameter] = {}
+    for layer in _layers(model):
+        old = layer.weight
+        if id(old) not in changed:  # tied: one
+            kept = min(catalog.vocabulary, len(old))
+            weight = torch.cat([old[:kept], old.new_zeros((catalog.vocabulary - kept, old.shape[1]))])
+            weight[means.rows] = means.means(weight)
+            changed[id(old)] = nn.Parameter(weight, requires_grad=old.requires_grad)
+    for layer in _layers(model):
+        _replace(layer, changed[id(layer.weight)])
+    for config in (model.config, model.config.get_text_config()):
+        config.vocab_size = catalog.vocabulary
+
+
+def train_by_titles(
+    model: PreTrainedModel | PeftModel, catalog: CatalogIndex, optimiser: torch.optim.Optimizer
+) -> None:
+    """Let `optimiser` train title tokens and the items' own vectors in place of the items' rows.
+
+    The gradient of a row counts for its own vector and, by their shares, for its title's tokens; at a step the rows
+    are split into the two and put together again. So the model and its checkpoints have plain rows all the while.
+    Nothing where items have no tokens of their own, or where the embedding doesn't train.
+    """
+    if catalog.config.code != "item":
+        return
+    base = cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
+    weights = {id(layer.weight): layer.weight for layer in _layers(base) if layer.weight.requires_grad}
+    if not weights:
+        return
+    means = TitleMeans.of(catalog, 0, next(iter(weights.values())).device)
+    back = means.shares.T.coalesce()
+    pieces = means.shares.shape[1]
+
+    def shared(gradient: torch.Tensor) -> torch.Tensor:
+        gradient = gradient.clone()
+        gradient[:pieces] += torch.sparse.mm(back.to(gradient.dtype), gradient[means.rows])
+        return gradient
+
+    @torch.no_grad()
+    def add_means(sign: int) -> None:
+        for weight in weights.values():
+            weight.index_add_(0, means.rows, means.means(weight), alpha=sign)
+
+    for weight in weights.values():
+        weight.register_hook(shared)
+    optimiser.register_step_pre_hook(lambda *_: add_means(-1))
+    optimiser.register_step_post_hook(lambda *_: add_means(1))
+
+
+def _layers(model: PreTrainedModel) -> Iterator[Any]:
+    """The embedding and the head."""
+    yield model.get_input_embeddings()
+    yield model.get_output_embeddings()
+
+
+def _replace(layer: Any, weight: nn.Parameter) -> None:
+    bias = getattr(layer, "bias", None)
+    if bias is not None and len(bias) != len(weight):
+        kept = bias.detach()[: len(weight)]
+        layer.bias = nn.Parameter(torch.cat([kept, kept.new_zeros(len(weight) - len(kept))]))
+    layer.weight = weight
+    for size in ("num_embeddings", "out_features"):
+        if hasattr(layer, size):
+            setattr(layer, size, len(weight))
