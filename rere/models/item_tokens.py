@@ -80,6 +80,11 @@ def embed_items(model: PreTrainedModel, catalog: CatalogIndex, first: int) -> No
         config.vocab_size = catalog.vocabulary
 
 
+def embedding_rows(model: PreTrainedModel) -> int:
+    """Tokens that the model knows."""
+    return len(cast(torch.Tensor, model.get_input_embeddings().weight))
+
+
 def train_by_titles(
     model: PreTrainedModel | PeftModel, catalog: CatalogIndex, optimiser: torch.optim.Optimizer
 ) -> None:

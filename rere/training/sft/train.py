@@ -29,7 +29,7 @@ from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.models.backbone import Checkpoint, load_model, save_checkpoint
 from rere.models.context import REMEDY, context_of, longest_possible, longest_prompt, require_room
-from rere.models.item_tokens import embed_items
+from rere.models.item_tokens import embed_items, embedding_rows
 from rere.models.tree_attention import check_engine
 from rere.runtime import distributed
 from rere.runtime.launch import Log
@@ -76,7 +76,7 @@ def train_sft(
     longest_row = max(map(len, train["input_ids"]))
     context = max(longest_row, longest_possible(catalog, windows.history_items))
     model = start.load_model() if start else load_model(backbone, len(catalog.tokenizer), config.seed, context)
-    embed_items(model, catalog, first=0 if start is None else len(model.get_input_embeddings().weight))
+    embed_items(model, catalog, first=0 if start is None else embedding_rows(model))
     require_room(context_of(model.config), longest_prompt(windows, catalog))
     require_room(context_of(model.config), longest_row, f"fewer `sft.sequence_items`, {REMEDY}")
     check_engine(model)
