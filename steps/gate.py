@@ -73,10 +73,12 @@ def gate(
     ours, popularity = (results[results["model"] == label] for label in ("ReRe", "popularity"))
     times = timed(model, catalog, windows, evaluation, present)
     newest = registry.newest_interaction(dataset)
-    challenger = CandidateMetrics(ours, times["challenger"], mebibytes(model.path), newest)
+    challenger = CandidateMetrics(ours, times["challenger"], mebibytes(model.path), newest, len(catalog.item_ids))
     rival = None
     if present is not None:
-        rival = CandidateMetrics(present.results, times.get("champion"), mebibytes(present.files), present.newest)
+        rival = CandidateMetrics(
+            present.results, times.get("champion"), mebibytes(present.files), present.newest, present.items
+        )
     given = GateContext(
         popularity=popularity,
         training_counts=Popularity.fit(training_sequences(dataset), len(catalog.item_ids)).counts,
@@ -84,6 +86,8 @@ def gate(
         warnings=tuple(check.name for report in (validation, split_validation) for check in report.having("warning")),
         faulty=_faulty(split_validation, len(windows.table)),
         now=time.time(),
+        challengers=_challengers(name, champion, candidate),
+        stand_in=results[results["model"] == "SFT"],
     )
     verdict = evaluate_gate(challenger, rival, given, config.gate)
     if problem is not None:
@@ -97,6 +101,16 @@ def gate(
         notes=tuple(notes),
     )
     return decision, ours.iloc[:0] if rival is None else rival.results
+
+
+def _challengers(name: str, champion: str | None, candidate: str | None) -> int:
+    """How many versions were judged against the present champion, this one included."""
+    met = {
+        found.version
+        for found in registry.versions(name)
+        if champion is not None and found.tags.get("judged_against") == champion
+    }
+    return len(met - {candidate}) + 1
 
 
 def _faulty(split_validation: ValidationReport, rows: int) -> dict[str, float]:

@@ -30,12 +30,13 @@ SAMPLE = 1_000  # test rows that are candidates for timing
 
 @dataclass(frozen=True)
 class Present:
-    """The champion on today's rows; served: as the service has it; newest: see `CandidateMetrics`."""
+    """The champion on today's rows; served: as the service has it; newest, items: see `CandidateMetrics`."""
 
     results: pd.DataFrame
     served: Deployment
     files: Path
     newest: int | None
+    items: int
 
 
 def timed(
@@ -109,7 +110,7 @@ def judge_anew(
             f"It is served with {', '.join(changed)}, but was judged with today's settings, as the challenger is."
         )
     newest = found.tags.get(registry.NEWEST)
-    return Present(results, served, checkpoint.path, int(newest) if newest else None), notes
+    return Present(results, served, checkpoint.path, int(newest) if newest else None, len(theirs.item_ids)), notes
 
 
 def _processes(evaluation: EvaluationConfig) -> int:

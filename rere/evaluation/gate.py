@@ -3,10 +3,15 @@
 Challenger and champion are measured afresh on the same rows; old numbers are never compared. An interval speaks for
 a check where rows are compared: accuracy and guard metrics must surely not be worse than allowed (the lower end); a
 segment, whose rows are few, must not surely be worse (the upper end).
+
+One error rate for all: a challenger that is truly worse than allowed in the metric or in a guard passes with at most
+the test's own error rate, since every one of them must pass (an intersection-union test; Berger, 1982). A segment
+only refuses, so the segments share one error rate among them (Bonferroni): more segments refuse no more good models.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -19,9 +24,12 @@ from rere.errors import RereError
 from rere.evaluation import metrics
 from rere.evaluation.bootstrap import Estimate, paired_bootstrap
 from rere.evaluation.evaluator import paired
+from rere.evaluation.power import Power, clustered_error
 from rere.evaluation.segments import segment_gains
 
 DAY = 86_400
+NOT_WORSE = "not worse than the champion"
+TAIL_SAMPLES = 20  # resamples beyond an interval's end, so that the end is more than an extreme of them
 
 
 class Check(BaseModel):
@@ -37,16 +45,17 @@ class Check(BaseModel):
 
 
 class Verdict(BaseModel):
-    """The gate's decision: passed when every check is."""
+    """The gate's decision: passed when every check is. `power` is what the main check can see on these rows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     passed: bool
     checks: tuple[Check, ...]
+    power: Power | None = None
 
     @classmethod
-    def of(cls, checks: list[Check]) -> Verdict:
-        return cls(passed=all(check.passed for check in checks), checks=tuple(checks))
+    def of(cls, checks: list[Check], power: Power | None = None) -> Verdict:
+        return cls(passed=all(check.passed for check in checks), checks=tuple(checks), power=power)
 
 
 @dataclass(frozen=True)
@@ -57,12 +66,22 @@ class CandidateMetrics:
     latency_ms: time of a single request as it is served; None where nothing could be asked of it
     mebibytes: its files
     newest: time of the newest interaction it learned from, seconds since 1970; None where that isn't on record
+    items: how many its catalogue has
     """
 
     results: pd.DataFrame
     latency_ms: float | None
     mebibytes: float
     newest: int | None
+    items: int
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """The best champion on record, against which losses add up: its version, and its results on the same rows."""
+
+    version: str
+    results: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -75,6 +94,10 @@ class GateContext:
     warnings: names of the data validation's and the split validation's checks that warned
     faulty: check of the split -> share of the prediction rows that fail it; none where all rows are sound
     now: seconds since 1970
+    anchor: None where the champion is it, or there is none
+    challengers: how many the present champion has met, this one included
+    stand_in: results whose difference to the challenger's tells how much two models differ row by row where there is
+        no champion, e.g. those of the model that RL began with
     """
 
     popularity: pd.DataFrame
@@ -83,6 +106,9 @@ class GateContext:
     warnings: tuple[str, ...]
     faulty: Mapping[str, float]
     now: float
+    anchor: Anchor | None = None
+    challengers: int = 1
+    stand_in: pd.DataFrame | None = None
 
 
 def evaluate_gate(
@@ -102,13 +128,26 @@ def evaluate_gate(
         _none("no duplicate items", ours["duplicate"].to_numpy(), "slots that repeat an item of the same list"),
         _beats_popularity(ours, given.popularity, config),
         *(_against(challenger, champion, given, config) if champion is not None else [_no_champion(config)]),
+        *([_total_loss(ours, given.anchor, config)] if given.anchor is not None else []),
         *_latency(challenger.latency_ms, None if champion is None else champion.latency_ms, config),
         _within("size", challenger.mebibytes, config.maximum_mebibytes, "MiB of model files"),
         _validated(given.warnings, config),
         _sound_rows(given.faulty, config),
         _fresh(challenger, champion, given.now, config),
     ]
-    return Verdict.of(checks)
+    rival = given.stand_in if champion is None else champion.results
+    return Verdict.of(checks, None if rival is None else gate_power(ours, rival, config, given.challengers))
+
+
+def gate_power(ours: pd.DataFrame, theirs: pd.DataFrame, config: GateConfig, challengers: int = 1) -> Power | None:
+    """What the test against the champion can see where two models differ as these do; None for a single user's rows."""
+    ours, theirs = paired(ours, theirs)
+    users = ours["user_id"].to_numpy()
+    if len(np.unique(users)) < 2:
+        return None
+    values, others = (metrics.row_metric(config.metric, frame["rank"].to_numpy()) for frame in (ours, theirs))
+    level = config.test.level(config.confidence, challengers)
+    return Power(config.metric, clustered_error(values - others, users), config.test.threshold, level, len(ours))
 
 
 def _against(
@@ -116,8 +155,9 @@ def _against(
 ) -> list[Check]:
     ours, theirs = challenger.results, champion.results
     checks = [
-        _holds("not worse than the champion", config.metric, ours, theirs, config.minimum_gain, config),
+        _tested(ours, theirs, given.challengers, config),
         *(_holds(f"{guard} not worse", guard, ours, theirs, -config.guard_margin, config) for guard in config.guards),
+        _catalog_kept(challenger.items, champion.items, config),
     ]
     counts = given.training_counts
 
@@ -179,6 +219,56 @@ def _beats_popularity(challenger: pd.DataFrame, popularity: pd.DataFrame, config
     )
 
 
+def _tested(challenger: pd.DataFrame, champion: pd.DataFrame, challengers: int, config: GateConfig) -> Check:
+    """The challenger against the champion by the test that the settings name."""
+    test = config.test
+    level = test.level(config.confidence, challengers)
+    least_samples = math.ceil(TAIL_SAMPLES * 2 / (1 - level))
+    asked = config.model_copy(
+        update={"confidence": level, "bootstrap_samples": max(config.bootstrap_samples, least_samples)}
+    )
+    gain = _gain(config.metric, challenger, champion, asked)
+    rule = (
+        f"must exceed {test.threshold:+.4f}"
+        if test.type == "superiority"
+        else f"must be at least {test.threshold:+.4f}"
+    )
+    if test.type == "sequential":
+        rule += f" (challenger {challengers} of this champion)"
+    return Check(
+        name="better than the champion" if test.type == "superiority" else NOT_WORSE,
+        value=gain.low,
+        threshold=test.threshold,
+        passed=test.passes(gain.low),
+        explanation=_sentence(config.metric, gain, "the champion", asked, rule),
+    )
+
+
+def _total_loss(challenger: pd.DataFrame, anchor: Anchor, config: GateConfig) -> Check:
+    """Small losses that each pass must not add up: held against the best champion on record."""
+    gain, least = _gain(config.metric, challenger, anchor.results, config), -config.maximum_total_loss
+    rival = f"version {anchor.version}, the best champion on record"
+    return Check(
+        name="no creeping loss",
+        value=gain.low,
+        threshold=least,
+        passed=gain.low >= least,
+        explanation=_sentence(config.metric, gain, rival, config, f"must be at least {least:+.4f}"),
+    )
+
+
+def _catalog_kept(own: int, champions: int, config: GateConfig) -> Check:
+    least = config.minimum_catalog_ratio * champions
+    return Check(
+        name="catalogue kept",
+        value=own,
+        threshold=least,
+        passed=own >= least,
+        explanation=f"{own:,} items, the champion has {champions:,}; at least {config.minimum_catalog_ratio:.0%} of "
+        "them are asked: fewer may be a feed that was cut short.",
+    )
+
+
 def _holds(
     name: str, metric: str, challenger: pd.DataFrame, champion: pd.DataFrame, least: float, config: GateConfig
 ) -> Check:
@@ -194,9 +284,9 @@ def _holds(
 
 def _no_champion(config: GateConfig) -> Check:
     return Check(
-        name="not worse than the champion",
+        name=NOT_WORSE,
         value=None,
-        threshold=config.minimum_gain,
+        threshold=config.test.threshold,
         passed=True,
         explanation="There is no champion yet, so nothing was compared.",
     )
@@ -286,7 +376,7 @@ def _validated(warnings: tuple[str, ...], config: GateConfig) -> Check:
 
 
 def _fresh(challenger: CandidateMetrics, champion: CandidateMetrics | None, now: float, config: GateConfig) -> Check:
-    """Not older than the champion's data; and, where asked, not older than so many days."""
+    """Not older than the champion's data, with a tolerance; and, where asked, not older than so many days."""
     newest = challenger.newest
     if newest is None:
         return Check(name="fresh data", value=None, threshold=None, passed=True, explanation="The data carry no times.")
@@ -294,14 +384,18 @@ def _fresh(challenger: CandidateMetrics, champion: CandidateMetrics | None, now:
     rival = champion.newest if champion is not None else None
     behind = 0.0 if rival is None else max(0.0, (rival - newest) / DAY)
     most = config.maximum_age_days
-    rule = "no age is asked" if most is None else f"at most {most:g} days are allowed"
+    rule = "no age limit set" if most is None else f"at most {most:g} days are allowed"
     return Check(
         name="fresh data",
         value=age,
         threshold=most,
-        passed=behind == 0 and (most is None or age <= most),
+        passed=behind <= config.maximum_days_behind and (most is None or age <= most),
         explanation=f"The newest training interaction is {age:,.1f} days old ({rule})"
-        + (f" and {behind:,.1f} days older than the champion's." if behind else "."),
+        + (
+            f" and {behind:,.1f} days older than the champion's; at most {config.maximum_days_behind:g} are allowed."
+            if behind
+            else "."
+        ),
     )
 
 

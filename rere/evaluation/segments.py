@@ -64,7 +64,7 @@ class SegmentGain:
 def segment_gains(
     challenger: pd.DataFrame, champion: pd.DataFrame, marked: pd.DataFrame, config: GateConfig
 ) -> list[SegmentGain]:
-    """The gate's metric on each segment.
+    """The gate's metric on each segment, at a confidence that the segments share (Bonferroni).
 
     Args:
         challenger, champion: results of `evaluate` on the same rows.
@@ -73,12 +73,13 @@ def segment_gains(
     ours, theirs = paired(challenger, champion)
     values, others = (row_metric(config.metric, frame["rank"].to_numpy()) for frame in (ours, theirs))
     users, found = ours["user_id"].to_numpy(), []
+    confidence = 1 - (1 - config.confidence) / max(1, marked.shape[1])
     for name, column in marked.loc[ours["row_id"]].items():
         inside = column.to_numpy(bool)
         if not inside.any():
             found.append(SegmentGain(str(name), 0, float("nan"), float("nan"), None))
             continue
         mine, other = values[inside], others[inside]
-        gain = paired_bootstrap(mine, other, config.bootstrap_samples, config.confidence, config.seed, users[inside])
+        gain = paired_bootstrap(mine, other, config.bootstrap_samples, confidence, config.seed, users[inside])
         found.append(SegmentGain(str(name), int(inside.sum()), float(mine.mean()), float(other.mean()), gain))
     return found

@@ -18,6 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rere.evaluation.power import Power
+
 INK, GRID = "#010101", "#020202"
 SERIES = tuple(f"#0303{n:02x}" for n in range(6))
 VARIABLES = {INK: "var(--ink)", GRID: "var(--grid)"} | {c: f"var(--series-{n})" for n, c in enumerate(SERIES)}
@@ -110,6 +112,24 @@ def curve_plot(records: Sequence[dict[str, float]], names: dict[str, str], label
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if len(names) > 1:
             axes.legend(loc="best")
+        return _svg(figure)
+
+
+def power_plot(power: Power) -> str:
+    """The share of challengers that pass, by how much better or worse than the champion they truly are."""
+    reach = max(3.5 * power.error, 1.5 * abs(power.threshold)) or 1.0
+    differences = np.linspace(power.threshold - reach, power.threshold + 2 * reach, 121)
+    with rc_context(STYLE | {"svg.hashsalt": "power"}):
+        figure, axes = _axes()
+        axes.plot(differences, [power.passes(difference) for difference in differences], color=SERIES[0])
+        for n, marked in enumerate(dict.fromkeys((power.threshold, 0.0))):
+            label = "as good as the champion" if marked == 0 else f"worse by the margin, {-marked:g}"
+            axes.plot([marked], [power.passes(marked)], MARKERS[n + 1], color=SERIES[n + 1], markersize=7, label=label)
+        axes.set_ylim(0, 1)
+        axes.set_xlabel("true difference to the champion")
+        axes.set_ylabel("share that passes")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.legend(loc="best")
         return _svg(figure)
 
 

@@ -21,7 +21,7 @@ from rere.data.dataset import IngestReport
 from rere.errors import RereError
 from rere.evaluation.evaluator import compare
 from rere.evaluation.gate import Verdict
-from rere.reporting.plots import curve_plot, metric_plot
+from rere.reporting.plots import curve_plot, metric_plot, power_plot
 
 FAMILIES = ("hr", "ndcg")
 EXAMPLES, TOP, HISTORY = 8, 5, 10  # rows shown, items a list, most recent titles of a history
@@ -189,7 +189,10 @@ def _plots(inputs: ReportInputs) -> dict[str, list[tuple[str, Markup]]]:
     ]
     training = [("SFT: loss", curve_plot(sft, SFT_CURVES, "loss (nats a token)"))]
     training += [(heading, curve_plot(rl, {name: heading}, label)) for name, (heading, label) in RL_PLOTS.items()]
-    drawn = {"accuracy": accuracy, "training": training}
+    gate: list[tuple[str, str | None]] = []
+    if inputs.verdict is not None and inputs.verdict.power is not None:
+        gate = [("What the gate can see", power_plot(inputs.verdict.power))]
+    drawn = {"accuracy": accuracy, "training": training, "gate": gate}
     return {place: [(title, Markup(svg)) for title, svg in plots if svg] for place, plots in drawn.items()}
 
 

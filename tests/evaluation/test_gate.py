@@ -6,14 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rere.config.promotion import GateConfig
+from rere.config.promotion import GateConfig, NonInferiority, Sequential, Superiority
 from rere.errors import RereError
 from rere.evaluation import gate
-from rere.evaluation.gate import CandidateMetrics, Check, GateContext, Verdict
+from rere.evaluation.gate import Anchor, CandidateMetrics, Check, GateContext, Verdict
+from rere.evaluation.segments import segment_gains
 
 ROWS = 400
 CONFIG = GateConfig(
-    metric="hr@10", minimum_gain=-0.05, guards=(), segment_margin=1, minimum_segment_rows=50, bootstrap_samples=500
+    metric="hr@10",
+    test=NonInferiority(margin=0.05),
+    maximum_total_loss=0.05,
+    guards=(),
+    segment_margin=1,
+    minimum_segment_rows=50,
+    bootstrap_samples=500,
 )
 DAY = 86_400
 NOW = 100 * DAY
@@ -39,9 +46,13 @@ POPULARITY = results("popularity", 0.1)
 
 
 def side(
-    results: pd.DataFrame, latency_ms: float | None = 5, mebibytes: float = 1, newest: int | None = 90 * DAY
+    results: pd.DataFrame,
+    latency_ms: float | None = 5,
+    mebibytes: float = 1,
+    newest: int | None = 90 * DAY,
+    items: int = 20,
 ) -> CandidateMetrics:
-    return CandidateMetrics(results, latency_ms, mebibytes, newest)
+    return CandidateMetrics(results, latency_ms, mebibytes, newest, items)
 
 
 def verdict_of(
@@ -52,10 +63,15 @@ def verdict_of(
     warnings: tuple[str, ...] = (),
     popularity: pd.DataFrame = POPULARITY,
     faulty: dict[str, float] | None = None,
+    anchor: Anchor | None = None,
+    challengers: int = 1,
+    stand_in: pd.DataFrame | None = None,
 ) -> Verdict:
     places = {name: np.isin(np.arange(ROWS), rows) for name, rows in (marked or {}).items()}
     segments = pd.DataFrame(places, index=pd.Index(np.arange(ROWS), name="row_id"))
-    given = GateContext(popularity, np.arange(1, 21), segments, warnings, faulty or {}, NOW)
+    given = GateContext(
+        popularity, np.arange(1, 21), segments, warnings, faulty or {}, NOW, anchor, challengers, stand_in
+    )
     return gate.evaluate_gate(challenger, champion, given, config)
 
 
@@ -165,7 +181,7 @@ def test_the_worst_segment_speaks_and_small_ones_are_named_but_silent() -> None:
     ours, theirs = results("ReRe", 0.3), results("champion", 0.3)
     ours.loc[:59, "rank"] = 0  # 60 hits lost in the first 60 rows ...
     ours.loc[200:259, "rank"] = 1  # ... and won elsewhere: the mean stands
-    config = CONFIG.model_copy(update={"segment_margin": 0.01, "minimum_gain": -0.2})
+    config = CONFIG.model_copy(update={"segment_margin": 0.01, "test": NonInferiority(margin=0.2)})
     marked = {"new users": range(60), "heavy users": range(200, 400), "cold items": range(20)}
     verdict = verdict_of(side(ours), side(theirs), config, marked)
     worst = check_of(verdict, "no segment worse")
@@ -178,7 +194,12 @@ def test_the_worst_segment_speaks_and_small_ones_are_named_but_silent() -> None:
 
 @pytest.mark.parametrize(
     ("measured", "name"),
-    [({"latency_ms": 10.1}, "latency kept"), ({"mebibytes": 5000.0}, "size"), ({"newest": 90 * DAY - 1}, "fresh data")],
+    [
+        ({"latency_ms": 10.1}, "latency kept"),
+        ({"mebibytes": 5000.0}, "size"),
+        ({"newest": 90 * DAY - 1}, "fresh data"),
+        ({"items": 17}, "catalogue kept"),  # 90 % of 20 are asked
+    ],
 )
 def test_budgets(measured: dict, name: str) -> None:
     champion = side(results("champion", 0.3))
@@ -217,3 +238,85 @@ def test_a_model_of_faulty_prediction_rows_does_not_pass() -> None:
     refused = verdict_of(good, faulty={"each target once": 0.001, "histories come before targets": 0.834})
     assert failed(refused) == ["sound prediction rows"]
     assert "83.4% of the rows fail the check 'histories come before targets'" in refused.checks[-2].explanation
+
+
+def test_older_data_than_the_champions_pass_within_the_tolerance() -> None:
+    ours, theirs = side(results("ReRe", 0.3), newest=89 * DAY), side(results("champion", 0.3))
+    config = CONFIG.model_copy(update={"maximum_days_behind": 1.0})
+    assert not failed(verdict_of(ours, theirs, config))
+    assert failed(verdict_of(side(results("ReRe", 0.3), newest=89 * DAY - 1), theirs, config)) == ["fresh data"]
+
+
+def test_superiority_asks_for_more_than_an_equal_model() -> None:
+    config = CONFIG.model_copy(update={"test": Superiority(type="superiority")})
+    champion = side(results("champion", 0.3))
+    assert failed(verdict_of(side(results("ReRe", 0.3)), champion, config)) == ["better than the champion"]
+    assert not failed(verdict_of(side(results("ReRe", 0.35)), champion, config))  # .05 ± .02
+
+
+def test_later_challengers_of_one_champion_are_asked_for_more() -> None:
+    test = Sequential(type="sequential", margin=0.05)
+    # the error rate of the first is 6 / pi^2 of 5 %, of the second a quarter of that; all of them sum to 5 %
+    assert 1 - test.level(0.95, 1) == pytest.approx(0.05 * 0.6079, rel=1e-3)
+    assert 1 - test.level(0.95, 2) == pytest.approx(0.05 * 0.6079 / 4, rel=1e-3)
+    assert sum(1 - test.level(0.95, k) for k in range(1, 10_000)) == pytest.approx(0.05, rel=1e-3)
+    ours, theirs = side(results("ReRe", 0.2775)), side(results("champion", 0.3))
+    config = CONFIG.model_copy(update={"test": test})  # -.0225 ± .0145 at 95 %, ± .028 at 99.98 %
+    assert not failed(verdict_of(ours, theirs, config, challengers=1))
+    assert failed(verdict_of(ours, theirs, config, challengers=12)) == [gate.NOT_WORSE]
+
+
+def test_small_losses_that_each_pass_do_not_add_up() -> None:
+    """Each night's challenger loses 8 of 400 hits: -.02 ± .014, within a margin of .05 of the champion before it."""
+
+    def nights(with_anchor: bool) -> float:
+        first = champion = results("champion", 0.6)
+        for night in range(1, 11):
+            challenger = results("ReRe", 0.6 - 0.02 * night)
+            anchor = Anchor("1", first) if with_anchor and champion is not first else None
+            if verdict_of(side(challenger), side(champion), anchor=anchor).passed:
+                champion = challenger
+            else:
+                assert with_anchor
+                break
+        return float((champion["rank"] > 0).mean())
+
+    assert nights(with_anchor=False) == pytest.approx(0.4)  # all ten pass
+    assert nights(with_anchor=True) == pytest.approx(0.58)  # two would lose .04 ± .019, beyond .05
+    check = check_of(
+        verdict_of(side(results("ReRe", 0.56)), side(results("champion", 0.58)), anchor=Anchor("1", results("a", 0.6))),
+        "no creeping loss",
+    )
+    assert not check.passed
+    assert "version 1, the best champion on record" in check.explanation
+
+
+def test_the_verdict_says_what_the_gate_can_see() -> None:
+    ours, theirs = results("ReRe", 0.3), results("champion", 0.3)
+    theirs["rank"] = np.roll(theirs["rank"], 20)  # 20 hits won, 20 lost: sd .316, error .0158
+    power = verdict_of(side(ours), side(theirs)).power
+    assert power is not None
+    assert power.error == pytest.approx((0.1 / 399) ** 0.5)
+    alone = verdict_of(side(ours), stand_in=theirs).power
+    assert alone is not None
+    assert alone.error == power.error
+    assert verdict_of(side(ours)).power is None
+
+
+def test_segments_share_one_error_rate() -> None:
+    """An equal model is refused by one of ten segments with at most 2.5 % probability, not ten times that."""
+    random, refused = np.random.default_rng(0), 0
+    marked = {f"segment {n}": range(40 * n, 40 * n + 40) for n in range(10)}
+    config = CONFIG.model_copy(update={"segment_margin": 0.0, "minimum_segment_rows": 10, "bootstrap_samples": 400})
+    for _ in range(60):
+        ours, theirs = results("ReRe", 0.3), results("champion", 0.3)
+        for frame in (ours, theirs):
+            frame["rank"] = (random.random(ROWS) < 0.5).astype(int)
+        segments = pd.DataFrame(
+            {name: np.isin(np.arange(ROWS), rows) for name, rows in marked.items()},
+            index=pd.Index(np.arange(ROWS), name="row_id"),
+        )
+        refused += any(
+            part.gain is not None and part.gain.high < 0 for part in segment_gains(ours, theirs, segments, config)
+        )
+    assert refused <= 6  # of 60; each at its own 2.5 % would refuse 13

@@ -17,6 +17,7 @@ from rere.errors import RereError
 from rere.evaluation.evaluator import summarise
 from rere.evaluation.gate import Check, Verdict
 from rere.evaluation.metrics import target_ranks
+from rere.evaluation.power import Power
 from rere.reporting.report import EXAMPLES, TOP, ReportInputs, render_report, results_table
 
 MODELS = {"popularity": 0.05, "SASRec": 0.2, "SFT": 0.3, "ReRe": 0.35}  # chance that the target is in a list
@@ -69,7 +70,7 @@ def inputs() -> ReportInputs:
         results=results,
         summary=summarise(results, CONFIG, np.arange(ITEMS)),
         config=CONFIG,
-        verdict=Verdict(passed=True, checks=(check,)),
+        verdict=Verdict(passed=True, checks=(check,), power=Power("ndcg@10", 0.0041, -0.005, 0.95, 934)),
         curves=curves(),
         titles=[*HOSTILE, *(f"Title {n}" for n in range(len(HOSTILE), ITEMS))],
         histories=[[n % ITEMS for n in range(row, row + 1 + row % 13)] for row in range(ROWS)],
@@ -110,6 +111,11 @@ class Elements(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
+
+
+def test_what_the_gate_can_see_is_said_and_drawn(page: str) -> None:
+    assert "a challenger exactly as good as the champion passes with 23% probability" in page
+    assert "What the gate can see" in page
 
 
 def test_nothing_is_loaded_from_anywhere(page: str) -> None:

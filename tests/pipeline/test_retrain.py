@@ -32,7 +32,12 @@ parameters:
   evaluation: {beams: 10, bootstrap_samples: 200}
   promotion:
     model_name: rere-rounds
-    gate: {minimum_gain: -0.1, guard_margin: 0.1, segment_margin: 0.1, maximum_popularity_rise: 0.2}
+    gate:
+      test: {type: non_inferiority, margin: 0.1}
+      maximum_total_loss: 0.1
+      guard_margin: 0.1
+      segment_margin: 0.1
+      maximum_popularity_rise: 0.2
 """
 
 

@@ -25,7 +25,7 @@ from rere.catalog.warm_start import StartRecord
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.config.evaluation import EvaluationConfig
-from rere.config.promotion import GateConfig, PromotionConfig
+from rere.config.promotion import GateConfig, NonInferiority, PromotionConfig
 from rere.config.retraining import FromChampion
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Dataset, Windows
@@ -41,7 +41,9 @@ from steps.sft import fine_tune, fine_tune_on
 from steps.summarise import next_commands
 
 JUDGED = EvaluationConfig(ks=(1, 10), beams=10, bootstrap_samples=100)
-EASY = PromotionConfig(model_name="test", gate=GateConfig(minimum_gain=-2, minimum_over_popularity=-2))
+EASY = PromotionConfig(
+    model_name="test", gate=GateConfig(test=NonInferiority(margin=2), maximum_total_loss=2, minimum_over_popularity=-2)
+)
 CHECKED = ValidationReport(subject="data set", checks=())
 CHECKED_ROWS = ValidationReport(subject="windows", checks=())
 PAGE = HTMLString("<p/>")
