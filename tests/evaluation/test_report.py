@@ -167,7 +167,7 @@ def test_hostile_titles_are_text(page: str, inputs: ReportInputs) -> None:
 
 
 def test_every_model_metric_and_plot_is_there(page: str, inputs: ReportInputs) -> None:
-    assert page.count("<svg") == 2 + 1 + 5
+    assert page.count("<svg") == 2 + 1 + 1 + 5  # accuracy, the gate, SFT, RL
     for model in MODELS:
         assert f">{model}</span></th>" in page
     for word in ("HR@1", "NDCG@10", "(40)", "(36)", "12,345", "too short", "rl.rewards.0.type", "Warm rows"):
