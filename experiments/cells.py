@@ -12,13 +12,13 @@ from rere.config.backbone import GGUFModel
 from rere.config.catalog import IndexConfig
 from rere.config.decoding import Normalisation
 from rere.config.preference import PreferenceConfig
-from rere.config.recommenders import EASEConfig, ItemModelsConfig
+from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.models.backbone import Checkpoint
 from rere.recommenders.base import Recommender
 from rere.recommenders.debiased import DebiasedRecommender
-from rere.recommenders.ease import fit_ease
+from rere.recommenders.ease import EASEConfig, fit_ease
 from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.popularity import Popularity
 from rere.recommenders.unconstrained import UnconstrainedRecommender

@@ -16,9 +16,9 @@ from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.models.backbone import Checkpoint
-from rere.recommenders.fitting import FITS
-from rere.recommenders.item_models import KINDS, ItemModels, model_type
-from rere.recommenders.sequential.base import SequentialRecommender
+from rere.recommenders.item_model import FitData, ItemModel
+from rere.recommenders.item_models import ItemModels
+from rere.recommenders.registry import model_type
 from rere.training.preference.train import train_preference
 from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
@@ -49,7 +49,7 @@ class Runner:
         return train_sft(self.world.windows, self.index(index), index.backbone, config, work, _silent)
 
     def reinforced(self, index: IndexConfig, sft: SFTConfig, config: RLConfig, teacher: str) -> Checkpoint:
-        """The fine-tuned model after reinforcement learning; the teacher is one of `KINDS`, or `best`."""
+        """The fine-tuned model after reinforcement learning; the teacher is an item model's kind, or `best`."""
         config = config.model_copy(update={"seed": self.seed})
         teacher = self.teacher(teacher)
         work = self.root / name_of("rl", index, sft, config, teacher if config.asks_teacher else "")
@@ -58,10 +58,11 @@ class Runner:
         return train_rl(start, self.world.windows, self.index(index), config, work, _silent, opinion)
 
     def teacher(self, choice: str) -> str:
-        """See `ItemModels.teacher`."""
-        return (
-            choice if choice != "best" else ItemModels({kind: self.item_model(kind) for kind in KINDS}).teacher("best")
-        )
+        """See `ItemModels.teacher`; the best is one of the default rivals."""
+        if choice != "best":
+            return choice
+        kinds = [rival.type for rival in ItemModelsConfig().rivals]
+        return ItemModels({kind: self.item_model(kind) for kind in kinds}).teacher("best")
 
     def preferring(self, index: IndexConfig, sft: SFTConfig, config: PreferenceConfig) -> Checkpoint:
         """The fine-tuned model after DPO or S-DPO."""
@@ -69,14 +70,15 @@ class Runner:
         work = self.root / name_of("preference", index, sft, config)
         return train_preference(self.tuned(index, sft), self.world.windows, self.index(index), config, work, _silent)
 
-    def item_model(self, kind: str) -> SequentialRecommender:
-        """SASRec, GRU4Rec or Caser."""
+    def item_model(self, kind: str) -> ItemModel:
+        """The item model of a kind, with its defaults."""
         config = self._item_model_config(kind)
         work = self.root / name_of(kind, config)
         if not (work / "manifest.json").exists():
             histories, targets = self.world.rows("valid")
             started = time.perf_counter()
-            model = FITS[kind](self.world.sequences, len(self.world.item_index), histories, targets, config)
+            data = FitData(self.world.sequences, len(self.world.item_index), histories, targets)
+            model = model_type(kind).fit(data, config)
             model.save(work)
             (work.parent / f"{work.name}.seconds").write_text(f"{time.perf_counter() - started:.1f}")
         return model_type(kind).load(work)
@@ -86,8 +88,9 @@ class Runner:
         return float((self.root / f"{name_of(kind, self._item_model_config(kind))}.seconds").read_text())
 
     def _item_model_config(self, kind: str) -> BaseModel:
-        settings: BaseModel = getattr(ItemModelsConfig(), kind)
-        return settings.model_copy(update={"seed": self.seed})
+        settings = model_type(kind).config_type.model_validate({})
+        seeded = {"seed": self.seed} if "seed" in type(settings).model_fields else {}
+        return settings.model_copy(update=seeded)
 
 
 def name_of(kind: str, *settings: BaseModel | str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ops.runtime.cache_keys import reachable_files
+from rere.recommenders.registry import modules
 
 # In the pipeline's order; gate, review, promote and summarise always run.
 STEPS = (
@@ -17,6 +18,7 @@ STEPS = (
     "evaluate",
     "report",
 )
+BY_NAME = {"item_models": modules()}  # modules that a step loads by name
 EDITS = {
     "rere/data/tables.py": "the reader of CSV and Parquet tables",
     "rere/config/data.py": "settings of sources, split and checks",
@@ -29,7 +31,7 @@ EDITS = {
     "rere/training/sft/train.py": "fine-tuning",
     "rere/recommenders/sequential/caser.py": "Caser",
     "rere/recommenders/sequential/sasrec.py": "SASRec",
-    "rere/config/recommenders.py": "settings of the item models",
+    "rere/config/recommenders.py": "which item models there are",
     "rere/config/rl.py": "settings of RL, a reward's description",
     "rere/training/rl/rewards.py": "a reward",
     "rere/training/rl/losses.py": "a loss",
@@ -79,7 +81,7 @@ checkpoint of the old one.
 
 def page() -> str:
     """docs/caching.md, made of the code as it is."""
-    reached = {step: reachable_files(f"steps.{step}") for step in STEPS}
+    reached = {step: reachable_files(f"steps.{step}", *BY_NAME.get(step, ())) for step in STEPS}
     lines = ["| an edit of | | reruns |", "|---|---|---|"]
     for file, what in EDITS.items():
         steps = ", ".join(f"`{step}`" for step, files in reached.items() if file in files)

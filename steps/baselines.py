@@ -33,7 +33,7 @@ def rank_baselines(
 
     rivals: list[Recommender] = [
         Popularity.fit(training_sequences(dataset), len(catalog.item_ids)),
-        *(item_models.models[kind] for kind in config.rivals),
+        *(item_models.models[rival.type] for rival in config.rivals),
     ]
     rows = windows.of("test")
     return pd.concat([evaluate(rival, rows, catalog.index_of, evaluation) for rival in rivals], ignore_index=True)

@@ -12,12 +12,13 @@ from rere.catalog.index import CatalogIndex
 from rere.config.recommenders import ItemModelsConfig
 from rere.data.dataset import Dataset, Windows
 from rere.recommenders.item_models import ItemModels
+from rere.recommenders.registry import modules
 
 
 # One materializer for several outputs goes through a set in ZenML 0.98: the cache key would change at random.
 @step(
     name="item_models",
-    cache_policy=cache_policy(__name__),
+    cache_policy=cache_policy(__name__, *modules()),
     output_materializers={"item_models": ItemModelsMaterializer, "teacher": ItemModelsMaterializer},
 )
 def train_item_models(
@@ -31,9 +32,11 @@ def train_item_models(
     """
     from rere.data.sequences import training_sequences
     from rere.recommenders.fitting import fit_item_models
+    from rere.recommenders.item_model import FitData
 
     valid, index = windows.of("valid"), catalog.index_of
     histories = [[index[item] for item in history] for history in valid["history"]]
     targets = [index[item] for item in valid["target"]]
-    fitted = fit_item_models(training_sequences(dataset), len(catalog.item_ids), histories, targets, config)
+    data = FitData(training_sequences(dataset), len(catalog.item_ids), histories, targets)
+    fitted = fit_item_models(data, config)
     return fitted, fitted.only(fitted.teacher(config.teacher))

@@ -5,8 +5,8 @@ step's module through the project's packages (also imports inside functions) and
 can't change a result: imports for type checkers, and page templates that no reached file names.
 
 A step so depends on what it imports. Where a value decides at run time which module is needed (the kind of an item
-model), that module is loaded by name and its sum travels with the artifact; `ops.runtime.named` sums up what settings
-name.
+model), a registry names it as text: a step that runs them all passes those modules here, and where one is asked its sum
+travels with the artifact. `ops.runtime.named` sums up what settings name.
 """
 
 from __future__ import annotations
@@ -36,10 +36,14 @@ PACKAGES = (
 )
 
 
-def cache_policy(module: str) -> CachePolicy:
-    """A step's cache policy: parameters, input contents, the code it reaches, versions of the main packages."""
+def cache_policy(module: str, *registered: str) -> CachePolicy:
+    """A step's cache policy: parameters, input contents, the code it reaches, versions of the main packages.
+
+    Args:
+        registered: modules that the step loads by name.
+    """
     versions = Source.from_import_path(f"{__name__}.{package_versions.__name__}")
-    return CachePolicy(file_dependencies=reachable_files(module), cache_func=versions)
+    return CachePolicy(file_dependencies=reachable_files(module, *registered), cache_func=versions)
 
 
 def package_versions() -> str:
@@ -47,11 +51,11 @@ def package_versions() -> str:
     return " ".join(f"{name}=={importlib.metadata.version(name)}" for name in PACKAGES)
 
 
-def reachable_files(module: str) -> list[str]:
-    """Paths, relative to the project's root, of `module`, all project modules it imports, and the page templates
+def reachable_files(*modules: str) -> list[str]:
+    """Paths, relative to the project's root, of the modules, all project modules they import, and the page templates
     that these name, sorted."""
     found: set[Path] = set()
-    waiting = [module]
+    waiting = [*modules]
     while waiting:
         for file in _files(waiting.pop()):
             if file not in found:

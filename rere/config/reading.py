@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
+from rere.config.variants import OneOf
 from rere.errors import RereError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -78,7 +80,11 @@ def validated(kind: type[Model], content: Any, where: str = "the settings") -> M
 
 def settings_error(error: ValidationError, kind: type[BaseModel], where: str = "the settings") -> RereError:
     """Pydantic's problems in one line, each with its place and, where that can be told, what was meant."""
-    problems = [_problem(dict(problem), kind) for problem in error.errors()]
+    found = error.errors()
+    inside = {problem["loc"][:depth] for problem in found for depth in range(len(problem["loc"]))}
+    # What holds a wrong member counts as too short as well: only the member's problem is told.
+    told = [problem for problem in found if problem["type"] != "too_short" or problem["loc"] not in inside]
+    problems = [_problem(dict(problem), kind) for problem in told]
     return RereError(f"{where} as documented", "; ".join(problems), f"correct them; {DOCUMENTATION}")
 
 
@@ -113,8 +119,11 @@ def _problem(problem: dict[str, Any], kind: type[BaseModel]) -> str:
             return f"{place}: is called `{now}` now"
         return f"{place}: no such setting{meant(path[-1], inside.model_fields) if inside else ''}"
     said = f"{place}: {problem['msg'].removeprefix('Value error, ')} (got {shown})"
-    tags = _tags(_annotation(kind, path))
+    annotation = _annotation(kind, path)
+    tags = _tags(annotation)
     if known == "union_tag_invalid":
+        if _one_of(annotation) is not None:
+            return f"{place}: no {problem['ctx']['tag']!r} there{meant(problem['ctx']['tag'], tags)}"
         return said + meant(problem["ctx"]["tag"], tags)
     if isinstance(given, str) and given in tags:
         return f"{place}: a mapping with `type`; write `{path[-1]}: {{type: {given}}}` (got {shown})"
@@ -144,18 +153,32 @@ def _annotation(kind: type[BaseModel], path: tuple[Any, ...]) -> Any:
         if isinstance(part, int):
             here = next((get_args(member)[0] for member in members if get_origin(member) in (tuple, list)), None)
             continue
-        tagged = next((member for member in members if part in _tags(member)), None) if len(members) > 1 else None
+        several = len(members) > 1 or _one_of(here) is not None
+        tagged = next((member for member in members if part in _tags(member)), None) if several else None
         field = next(
-            (m.model_fields[part].annotation for m in members if _is_model(m) and part in m.model_fields), None
+            (_declared(m.model_fields[part]) for m in members if _is_model(m) and part in m.model_fields), None
         )
         values = next((get_args(member)[1] for member in members if get_origin(member) is dict), None)
         here = tagged or field or values
     return here
 
 
+def _declared(field: FieldInfo) -> Any:
+    """A field's type, with the registry that lists its variants."""
+    marks = [mark for mark in field.metadata if isinstance(mark, OneOf)]
+    return Annotated[field.annotation, marks[0]] if marks else field.annotation
+
+
+def _one_of(annotation: Any) -> OneOf | None:
+    marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    return next((mark for mark in marks if isinstance(mark, OneOf)), None)
+
+
 def _members(annotation: Any) -> list[Any]:
-    """The types of a union, in and out of Annotated."""
+    """The types of a union, in and out of Annotated; a registry's variants."""
     origin = get_origin(annotation)
+    if (variants := _one_of(annotation)) is not None:
+        return list(variants.types().values())
     if origin is Annotated:
         return _members(get_args(annotation)[0])
     if origin in (Union, types.UnionType):

@@ -1,20 +1,23 @@
-"""Settings of the item models: rivals and teachers."""
+"""Settings of the item models: rivals and teachers. A model's own settings stand in its file."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from rere.config.base import Seed, Settings
+from rere.config.variants import OneOf, Variant
+
+REGISTERED = OneOf("rere.recommenders.registry:settings_types")
+ItemModelSettings = Annotated[Variant, REGISTERED]
 
 
-class SASRecConfig(Settings):
-    layers: int = Field(default=2, ge=1)
+class SequentialConfig(Variant):
+    """What the settings of all neural item models have."""
+
     width: int = Field(default=128, ge=8)
-    heads: int = Field(default=2, ge=1)
-    feed_forward: int = Field(default=128, ge=8, description="width of the hidden layer between attentions")
-    dropout: float = Field(default=0.4, ge=0, lt=1)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
     history_items: int = Field(
         default=10,
         ge=1,
@@ -23,68 +26,37 @@ class SASRecConfig(Settings):
     epochs: int = Field(default=15, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
-    batch_rows: int = Field(default=128, ge=1, description="rows of up to `history_items` targets an update")
+    batch_rows: int = Field(default=128, ge=1, description="training rows per update")
     patience: int = Field(default=5, ge=1, description="epochs without a better validation NDCG@10")
     seed: Seed = 0
-
-    @model_validator(mode="after")
-    def _heads_share_the_width(self) -> SASRecConfig:
-        if self.width % self.heads:
-            raise ValueError(f"width ({self.width}) must be a multiple of heads ({self.heads})")
-        return self
-
-
-class EASEConfig(Settings):
-    """EASE (arXiv 1905.03375): a closed-form item-item model."""
-
-    l2: float = Field(default=300.0, gt=0, description="penalty on the squared weights")
-    recency: float = Field(
-        default=0.6, gt=0, le=1, description="an item j places before a history's last counts recency^j; the paper: 1"
-    )
-
-
-class GRU4RecConfig(Settings):
-    """GRU4Rec (arXiv 1511.06939) with softmax over all items."""
-
-    layers: int = Field(default=1, ge=1)
-    width: int = Field(default=128, ge=8)
-    dropout: float = Field(default=0.3, ge=0, lt=1)
-    history_items: int = Field(default=10, ge=1, description="items looked at")
-    epochs: int = Field(default=15, ge=1)
-    learning_rate: float = Field(default=3e-3, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
-    batch_rows: int = Field(default=128, ge=1, description="rows of up to `history_items` targets an update")
-    patience: int = Field(default=5, ge=1, description="epochs without a better validation NDCG@10")
-    seed: Seed = 0
-
-
-class CaserConfig(Settings):
-    """Caser (WSDM 2018): convolutions over the last items, softmax over all items, no user embedding."""
-
-    width: int = Field(default=64, ge=8)
-    vertical: int = Field(default=4, ge=1, description="filters over all places of one dimension")
-    horizontal: int = Field(default=16, ge=1, description="filters of each height, from 1 to `history_items` items")
-    dropout: float = Field(default=0.5, ge=0, lt=1)
-    history_items: int = Field(default=10, ge=1, description="items looked at")
-    epochs: int = Field(default=8, ge=1)
-    learning_rate: float = Field(default=2e-3, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
-    batch_rows: int = Field(default=512, ge=1, description="windows, of one target each, an update")
-    patience: int = Field(default=5, ge=1, description="epochs without a better validation NDCG@10")
-    seed: Seed = 0
-
-
-ItemModel = Literal["sasrec", "gru4rec", "caser"]
 
 
 class ItemModelsConfig(Settings):
     """Which item models are fitted and judged beside the generative ones, and which one teaches."""
 
-    rivals: tuple[ItemModel, ...] = Field(default=("sasrec", "gru4rec", "caser"), min_length=1)
-    teacher: Literal["best", "sasrec", "gru4rec", "caser"] = Field(
-        default="best",
-        description="asked by the collaborative reward; best: the rival with the best validation NDCG@10",
+    model_config = ConfigDict(defer_build=True)
+
+    renamed: ClassVar[dict[str, str]] = {
+        kind: f"rivals: [{{type: {kind}, ...}}]" for kind in ("sasrec", "gru4rec", "caser")
+    }
+
+    rivals: tuple[ItemModelSettings, ...] = Field(
+        default=("sasrec", "gru4rec", "caser"),
+        validate_default=True,
+        min_length=1,
+        description="each by its name, or as {type: name, ...} with settings of its own",
     )
-    sasrec: SASRecConfig = SASRecConfig()
-    gru4rec: GRU4RecConfig = GRU4RecConfig()
-    caser: CaserConfig = CaserConfig()
+    teacher: str = Field(
+        default="best",
+        description="asked by the collaborative reward. best: the rival with the best validation NDCG@10; or a name: "
+        "that rival, or, where it is none, that model with its defaults",
+    )
+
+    @model_validator(mode="after")
+    def _each_is_one(self) -> Self:
+        types = [rival.type for rival in self.rivals]
+        if len(set(types)) < len(types):
+            raise ValueError(f"each rival once, got {', '.join(types)}")
+        if self.teacher not in (known := ["best", *REGISTERED.types()]):
+            raise ValueError(f"a teacher is one of {', '.join(known)}, got {self.teacher}")
+        return self

@@ -11,11 +11,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from pydantic import Field
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array
 
-from rere.config.recommenders import EASEConfig
+from rere.config.base import Settings
 from rere.recommenders.base import Ranking
+
+
+class EASEConfig(Settings):
+    """EASE (arXiv 1905.03375): a closed-form item-item model."""
+
+    l2: float = Field(default=300.0, gt=0, description="penalty on the squared weights")
+    recency: float = Field(
+        default=0.6,
+        gt=0,
+        le=1,
+        description="an item j positions before a history's last counts recency^j; the paper: 1",
+    )
 
 
 class EASE:

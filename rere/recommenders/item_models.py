@@ -1,43 +1,26 @@
-"""The item models of a run: rivals to judge, and the teacher of a collaborative reward.
-
-A kind's module is imported only when a model of that kind is read, so that what uses one kind doesn't depend on the
-code of the others. A model's record holds the sum of its module instead (see `SequentialRecommender.write`).
-"""
+"""The item models of a run: rivals to judge, and the teacher of a collaborative reward."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from rere.artifacts.manifest import seal, verify
-from rere.recommenders.sequential.base import SCORE, SequentialRecommender
-
-KINDS = {
-    "sasrec": "rere.recommenders.sequential.sasrec:SASRec",
-    "gru4rec": "rere.recommenders.sequential.gru4rec:GRU4Rec",
-    "caser": "rere.recommenders.sequential.caser:Caser",
-}
-
-
-def model_type(kind: str) -> type[SequentialRecommender]:
-    """The class of a kind's models."""
-    module, name = KINDS[kind].split(":")
-    found: type[SequentialRecommender] = getattr(importlib.import_module(module), name)
-    return found
+from rere.recommenders.item_model import ItemModel
+from rere.recommenders.registry import ITEM_MODELS, model_type
 
 
 class ItemModels:
     """Fitted models by kind."""
 
-    def __init__(self, models: Mapping[str, SequentialRecommender]) -> None:
+    def __init__(self, models: Mapping[str, ItemModel]) -> None:
         self.models = dict(models)
 
     def teacher(self, choice: str) -> str:
         """The kind that a setting names; `best` is the one with the best validation NDCG@10."""
         if choice != "best":
             return choice
-        return max(self.models, key=lambda kind: best_score(self.models[kind]))
+        return max(self.models, key=lambda kind: self.models[kind].best_score())
 
     def only(self, kind: str) -> ItemModels:
         """The model of one kind."""
@@ -54,9 +37,6 @@ class ItemModels:
     def load(cls, directory: Path) -> ItemModels:
         """Read what `save` wrote; raises RereError when half-written or altered."""
         verify(directory)
-        return cls({kind: model_type(kind).read(directory) for kind in KINDS if (directory / f"{kind}.json").exists()})
-
-
-def best_score(model: SequentialRecommender) -> float:
-    """Validation NDCG@10 of the epoch that was kept."""
-    return max(record[SCORE] for record in model.curves)
+        return cls(
+            {kind: model_type(kind).read(directory) for kind in ITEM_MODELS if (directory / f"{kind}.json").exists()}
+        )

@@ -9,18 +9,18 @@ import pytest
 
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.catalog import SemanticCodes, TitleEmbedding
-from rere.config.recommenders import CaserConfig, EASEConfig, GRU4RecConfig, SASRecConfig
 from rere.models.backbone import load_model
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.base import Recommender
 from rere.recommenders.cross_catalog import CrossCatalogRecommender
 from rere.recommenders.debiased import DebiasedRecommender
-from rere.recommenders.ease import fit_ease
+from rere.recommenders.ease import EASEConfig, fit_ease
 from rere.recommenders.generative import GenerativeRecommender
+from rere.recommenders.item_model import FitData
 from rere.recommenders.popularity import Popularity
-from rere.recommenders.sequential.caser import fit_caser
-from rere.recommenders.sequential.gru4rec import fit_gru4rec
-from rere.recommenders.sequential.sasrec import fit_sasrec
+from rere.recommenders.sequential.caser import Caser, CaserConfig
+from rere.recommenders.sequential.gru4rec import GRU4Rec, GRU4RecConfig
+from rere.recommenders.sequential.sasrec import SASRec, SASRecConfig
 
 HISTORIES = [[0, 1, 2], [3], [2, 2, 5, 1, 0, 4, 3], [1, 4]]
 SEQUENCES = [np.array([0, 1, 2, 3]), np.array([1, 2, 3, 4]), np.array([2, 0])]
@@ -32,7 +32,7 @@ def popularity(catalog: CatalogIndex) -> Recommender:
 
 def sasrec(catalog: CatalogIndex) -> Recommender:
     config = SASRecConfig(layers=1, width=8, heads=1, feed_forward=8, epochs=1, history_items=4)
-    return fit_sasrec(SEQUENCES, len(catalog.item_ids), [[0]], [1], config)
+    return SASRec.fit(FitData(SEQUENCES, len(catalog.item_ids), [[0]], [1]), config)
 
 
 def ease(catalog: CatalogIndex) -> Recommender:
@@ -41,12 +41,12 @@ def ease(catalog: CatalogIndex) -> Recommender:
 
 def gru4rec(catalog: CatalogIndex) -> Recommender:
     config = GRU4RecConfig(width=8, epochs=1, history_items=4)
-    return fit_gru4rec(SEQUENCES, len(catalog.item_ids), [[0]], [1], config)
+    return GRU4Rec.fit(FitData(SEQUENCES, len(catalog.item_ids), [[0]], [1]), config)
 
 
 def caser(catalog: CatalogIndex) -> Recommender:
     config = CaserConfig(width=8, vertical=1, horizontal=2, epochs=1, history_items=4)
-    return fit_caser(SEQUENCES, len(catalog.item_ids), [[0]], [1], config)
+    return Caser.fit(FitData(SEQUENCES, len(catalog.item_ids), [[0]], [1]), config)
 
 
 def generative(catalog: CatalogIndex) -> Recommender:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rere.config.recommenders import EASEConfig
-from rere.recommenders.ease import EASE, fit_ease
+from rere.recommenders.ease import EASE, EASEConfig, fit_ease
 
 ITEMS, UNSEEN = 9, 8
 RANDOM = np.random.default_rng(0)

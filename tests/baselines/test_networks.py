@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from rere.config.recommenders import CaserConfig, GRU4RecConfig, SASRecConfig
-from rere.recommenders.sequential.caser import CaserNetwork
-from rere.recommenders.sequential.gru4rec import GRU4RecNetwork
+from rere.recommenders.sequential.caser import CaserConfig, CaserNetwork
+from rere.recommenders.sequential.gru4rec import GRU4RecConfig, GRU4RecNetwork
 from rere.recommenders.sequential.networks import SequentialNetwork, window_rows
-from rere.recommenders.sequential.sasrec import SASRecNetwork
+from rere.recommenders.sequential.sasrec import SASRecConfig, SASRecNetwork
 
 ITEMS = 10
 GRU = GRU4RecConfig(width=8, layers=2, history_items=4, dropout=0.0)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from rere.config.recommenders import SASRecConfig
 from rere.errors import RereError
+from rere.recommenders.item_model import FitData
 from rere.recommenders.sequential.networks import cut_rows
-from rere.recommenders.sequential.sasrec import SASRec, SASRecNetwork, fit_sasrec
+from rere.recommenders.sequential.sasrec import SASRec, SASRecConfig, SASRecNetwork
 
 ITEMS = 12
 SMALL = SASRecConfig(
@@ -30,7 +30,7 @@ VALID = ([circle(start, 3).tolist() for start in range(ITEMS)], [(start + 3) % I
 
 @pytest.fixture(scope="module")
 def fitted() -> SASRec:
-    return fit_sasrec(SEQUENCES, ITEMS, *VALID, SMALL)
+    return SASRec.fit(FitData(SEQUENCES, ITEMS, *VALID), SMALL)
 
 
 def test_it_learns_that_the_next_item_follows(fitted: SASRec) -> None:
@@ -47,10 +47,10 @@ def test_scores_are_log_probabilities(fitted: SASRec) -> None:
 def test_the_same_seed_gives_the_same_model_and_leaves_the_random_state_alone(fitted: SASRec) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    again = fit_sasrec(SEQUENCES, ITEMS, *VALID, SMALL)
+    again = SASRec.fit(FitData(SEQUENCES, ITEMS, *VALID), SMALL)
     assert torch.equal(before, torch.get_rng_state())
     assert again.curves == fitted.curves
-    other = fit_sasrec(SEQUENCES, ITEMS, *VALID, SMALL.model_copy(update={"seed": 1}))
+    other = SASRec.fit(FitData(SEQUENCES, ITEMS, *VALID), SMALL.model_copy(update={"seed": 1}))
     assert other.curves != fitted.curves
 
 
@@ -76,7 +76,7 @@ def test_cuts_make_every_item_but_the_first_a_target_once() -> None:
 
 def test_early_stopping_keeps_the_best_epoch() -> None:
     rising = SMALL.model_copy(update={"epochs": 40, "patience": 2})
-    model = fit_sasrec(SEQUENCES, ITEMS, *VALID, rising)
+    model = SASRec.fit(FitData(SEQUENCES, ITEMS, *VALID), rising)
     scores = [record["valid_ndcg@10"] for record in model.curves]
     best = int(np.argmax(scores))
     assert len(scores) == best + 1 + 2 < 40
@@ -104,4 +104,4 @@ def test_an_altered_model_is_refused(fitted: SASRec, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("sequences", "targets"), [([np.array([1])], [2]), ([np.array([1, 2])], [])])
 def test_too_little_data_is_a_clear_error(sequences: list[np.ndarray], targets: list[int]) -> None:
     with pytest.raises(RereError, match="at least two items"):
-        fit_sasrec(sequences, ITEMS, [[1]] * len(targets), targets, SMALL)
+        SASRec.fit(FitData(sequences, ITEMS, [[1]] * len(targets), targets), SMALL)

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from rere.config.recommenders import CaserConfig, EASEConfig, GRU4RecConfig, SASRecConfig
+from rere.config.recommenders import SequentialConfig
 from rere.data.dataset import Period, Windows
 from rere.errors import RereError
 from rere.evaluation.metrics import ndcg, target_ranks
 from rere.recommenders.base import Recommender
-from rere.recommenders.ease import fit_ease
+from rere.recommenders.ease import EASEConfig, fit_ease
+from rere.recommenders.item_model import FitData
 from rere.recommenders.popularity import Popularity
 from rere.recommenders.sequential.base import SequentialRecommender
-from rere.recommenders.sequential.caser import Caser, fit_caser
-from rere.recommenders.sequential.gru4rec import GRU4Rec, fit_gru4rec
-from rere.recommenders.sequential.sasrec import SASRec, fit_sasrec
+from rere.recommenders.sequential.caser import Caser, CaserConfig
+from rere.recommenders.sequential.gru4rec import GRU4Rec, GRU4RecConfig
+from rere.recommenders.sequential.sasrec import SASRec, SASRecConfig
 from tests.conftest import WORLD_ITEMS
 
 SIZES = {"width": 16, "history_items": 4, "epochs": 15, "learning_rate": 1e-2, "dropout": 0.0}
-FITS: dict[str, tuple[type[SequentialRecommender], Callable, object]] = {
-    "sasrec": (SASRec, fit_sasrec, SASRecConfig(layers=1, feed_forward=16, batch_rows=16, **SIZES)),
-    "gru4rec": (GRU4Rec, fit_gru4rec, GRU4RecConfig(batch_rows=16, **SIZES)),
-    "caser": (Caser, fit_caser, CaserConfig(vertical=2, horizontal=4, batch_rows=32, **SIZES)),
+FITS: dict[str, tuple[type[SequentialRecommender], SequentialConfig]] = {
+    "sasrec": (SASRec, SASRecConfig(layers=1, feed_forward=16, batch_rows=16, **SIZES)),
+    "gru4rec": (GRU4Rec, GRU4RecConfig(batch_rows=16, **SIZES)),
+    "caser": (Caser, CaserConfig(vertical=2, horizontal=4, batch_rows=32, **SIZES)),
 }
 
 
@@ -51,8 +51,9 @@ class World:
         return float(ndcg(target_ranks(recommender.recommend(histories, 5).items, targets), 5).mean())
 
     def fit(self, name: str, **changes: object) -> SequentialRecommender:
-        _, fit, config = FITS[name]
-        return fit(self.sequences, WORLD_ITEMS, *self.rows("valid"), config.model_copy(update=changes))
+        model_type, config = FITS[name]
+        data = FitData(self.sequences, WORLD_ITEMS, *self.rows("valid"))
+        return model_type.fit(data, config.model_copy(update=changes))
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +108,12 @@ def test_of_a_longer_history_the_last_items_count(fitted: tuple[str, SequentialR
 
 @pytest.mark.parametrize("name", FITS)
 def test_a_loss_that_diverges_names_the_setting(name: str, world: World) -> None:
-    with pytest.raises(RereError, match=f"lower `{name}.learning_rate`"):
+    with pytest.raises(RereError, match=f"lower the `learning_rate` of {name}"):
         world.fit(name, learning_rate=1e30, weight_decay=0.0)
 
 
 @pytest.mark.parametrize("updates", [1, 2, 9, 10, 11])
 def test_any_number_of_updates_will_do(updates: int) -> None:
     config = GRU4RecConfig(width=8, epochs=1, batch_rows=1, history_items=4)
-    model = fit_gru4rec([np.array([0, 1])] * updates, 3, [[0]], [1], config)
+    model = GRU4Rec.fit(FitData([np.array([0, 1])] * updates, 3, [[0]], [1]), config)
     assert np.isfinite(model.curves[0]["train_loss"])

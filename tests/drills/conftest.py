@@ -9,12 +9,14 @@ import pandas as pd
 import pytest
 
 from rere.catalog.index import CatalogIndex
-from rere.config.recommenders import ItemModelsConfig, SASRecConfig
+from rere.config.recommenders import ItemModelsConfig
 from rere.data.collected import collect
 from rere.data.dataset import Dataset, Windows
 from rere.data.raw import RawData
 from rere.models.backbone import Checkpoint
 from rere.recommenders.fitting import fit_item_models
+from rere.recommenders.item_model import FitData
+from rere.recommenders.sequential.sasrec import SASRecConfig
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 from tests.drills.victims import SFT
@@ -34,9 +36,9 @@ def world_place(
     events = world_dataset.interactions[["user_id", "item_id", "timestamp"]]
     collect(RawData("world", events, world_dataset.items, {})).save(place / "collected")
     sasrec = SASRecConfig(layers=1, width=8, heads=1, feed_forward=8, epochs=1, history_items=4)
-    config = ItemModelsConfig(rivals=("sasrec",), teacher="sasrec", sasrec=sasrec)
+    config = ItemModelsConfig(rivals=(sasrec,), teacher="sasrec")
     walks = [np.arange(first, first + 6) % len(world_catalog.item_ids) for first in range(12)]
-    fit_item_models(walks, len(world_catalog.item_ids), [[0]], [1], config).save(place / "item_models")
+    fit_item_models(FitData(walks, len(world_catalog.item_ids), [[0]], [1]), config).save(place / "item_models")
     return place
 
 

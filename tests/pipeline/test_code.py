@@ -75,7 +75,8 @@ def test_a_rival_and_a_gates_description_leave_ingest_sft_and_rl_cached() -> Non
             "rere/config/promotion.py",
             "rere/config/recommenders.py",
         }
-    assert "rere/recommenders/sequential/caser.py" in code.reachable_files("steps.item_models")
+    item_models = code.reachable_files("steps.item_models", *caching.BY_NAME["item_models"])
+    assert "rere/recommenders/sequential/caser.py" in item_models
 
 
 def test_the_page_on_caching_is_true() -> None:

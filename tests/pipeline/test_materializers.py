@@ -21,11 +21,13 @@ from rere.artifacts.manifest import MANIFEST, seal
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
-from rere.config.recommenders import GRU4RecConfig, ItemModelsConfig, SASRecConfig
+from rere.config.recommenders import ItemModelsConfig
 from rere.data.dataset import Dataset, IngestReport, Windows
 from rere.errors import RereError
 from rere.models.backbone import Checkpoint
 from rere.recommenders.fitting import fit_item_models
+from rere.recommenders.item_model import FitData
+from rere.recommenders.sequential.sasrec import SASRecConfig
 
 
 def a_dataset() -> Dataset:
@@ -97,12 +99,9 @@ def test_checkpoint_comes_back_as_the_same_files(tmp_path: Path, store: Any) -> 
 
 def test_item_models_come_back(tmp_path: Path, store: Any) -> None:
     config = ItemModelsConfig(
-        rivals=("sasrec",),
-        teacher="gru4rec",
-        sasrec=SASRecConfig(layers=1, width=8, heads=1, feed_forward=8, epochs=1, history_items=4),
-        gru4rec=GRU4RecConfig(width=8, epochs=1, history_items=4),
+        rivals=(SASRecConfig(layers=1, width=8, heads=1, feed_forward=8, epochs=1, history_items=4),), teacher="gru4rec"
     )
-    models = fit_item_models([np.array([0, 1, 2, 3]), np.array([1, 2, 3, 4])], 5, [[0]], [1], config)
+    models = fit_item_models(FitData([np.array([0, 1, 2, 3]), np.array([1, 2, 3, 4])], 5, [[0]], [1]), config)
     assert models.models.keys() == {"sasrec", "gru4rec"}  # rivals and teacher, nothing else
     back, saved = keep(ItemModelsMaterializer, models, tmp_path, store)
     for kind, model in models.models.items():

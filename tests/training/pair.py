@@ -20,7 +20,7 @@ from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.models.backbone import Checkpoint
-from rere.recommenders.item_models import model_type
+from rere.recommenders.registry import model_type
 from rere.runtime import distributed
 from rere.runtime.launch import Log
 from rere.runtime.launch import work as take_part

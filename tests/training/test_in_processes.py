@@ -22,15 +22,15 @@ import torch
 from infra.patience import until
 from rere.catalog.index import CatalogIndex
 from rere.catalog.warm_start import continue_index
-from rere.config.recommenders import SASRecConfig
 from rere.config.sft import SFTConfig
 from rere.config.training import LoRA
 from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.models.backbone import Checkpoint
+from rere.recommenders.item_model import FitData
 from rere.recommenders.sequential.base import SequentialRecommender
-from rere.recommenders.sequential.sasrec import fit_sasrec
+from rere.recommenders.sequential.sasrec import SASRec, SASRecConfig
 from rere.runtime import launch
 from rere.training.checkpoint import load_progress
 from rere.training.rl.train import train_rl
@@ -49,7 +49,7 @@ def teacher(world_windows: Windows, world_catalog: CatalogIndex) -> SequentialRe
     histories = [[world_catalog.index_of[item] for item in history] for history in rows["history"]]
     targets = [world_catalog.index_of[item] for item in rows["target"]]
     small = SASRecConfig(layers=1, width=16, heads=1, epochs=1)
-    return fit_sasrec(sequences, WORLD_ITEMS, histories, targets, small)
+    return SASRec.fit(FitData(sequences, WORLD_ITEMS, histories, targets), small)
 
 
 @pytest.fixture(scope="module")

@@ -8,46 +8,34 @@ they read a history.
 from __future__ import annotations
 
 import copy
-import inspect
-import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from rere.artifacts.manifest import seal, sha256, verify
+from rere.config.recommenders import SequentialConfig
 from rere.errors import RereError
-from rere.evaluation.metrics import ndcg, target_ranks
 from rere.models.backbone import default_device
 from rere.recommenders.base import Ranking
+from rere.recommenders.item_model import SCORE, FitData, ItemModel, source_sum
 from rere.recommenders.sequential.networks import Rows, SequentialNetwork
 from rere.runtime.progress import progress
 
-if TYPE_CHECKING:
-    from rere.config.recommenders import CaserConfig, GRU4RecConfig, SASRecConfig
-    from rere.recommenders.sequential.networks import SequentialConfig
-
-SCORE = "valid_ndcg@10"
-ROWS_AT_ONCE = 256  # histories a forward: bounds the (P, I) scores
+ROWS_AT_ONCE = 256  # histories per forward: bounds the (P, I) scores
 
 
-class SequentialRecommender:
-    """A fitted network as a `Recommender`; a model's own class names its network, settings and files.
+class SequentialRecommender(ItemModel):
+    """A fitted network; a model's own class names its network and settings.
 
     Args:
-        curves: a record an epoch: epoch, train_loss (nats a target), valid_ndcg@10.
-        name: the class's `title` unless given.
+        curves: a record per epoch: epoch, train_loss (nats per target), valid_ndcg@10.
     """
 
-    title: ClassVar[str]
-    key: ClassVar[str]  # stem of its files, and its settings' name
     network_type: ClassVar[type[SequentialNetwork]]
-    config_type: ClassVar[type[SASRecConfig] | type[GRU4RecConfig] | type[CaserConfig]]
+    config_type: ClassVar[type[SequentialConfig]]
 
     def __init__(
         self,
@@ -56,13 +44,13 @@ class SequentialRecommender:
         curves: Sequence[dict[str, float]] = (),
         name: str | None = None,
     ) -> None:
-        self.name, self.config, self.curves = name or self.title, config, list(curves)
+        super().__init__(network.padding, config, curves, name)
         self.network = network.eval()
 
-    @property
-    def items(self) -> int:
-        """Size of the catalogue, I."""
-        return self.network.padding
+    @classmethod
+    def fit(cls, data: FitData, config: SequentialConfig) -> Self:
+        """See `fit_sequential`."""
+        return fit_sequential(cls, data, config)
 
     @torch.inference_mode()
     def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
@@ -79,58 +67,26 @@ class SequentialRecommender:
         return Ranking(items, scores)
 
     def code(self) -> str:
-        """SHA-256 of the module that the model is made by."""
-        return sha256(Path(inspect.getfile(type(self))))
+        """SHA-256 of the project's files that the model's and its network's classes are in."""
+        return source_sum(type(self), self.network_type)
 
-    def save(self, directory: Path) -> None:
-        """Weights as safetensors, settings and curves as JSON; sealed."""
-        directory.mkdir(parents=True, exist_ok=True)
-        self.write(directory)
-        seal(directory)
-
-    def write(self, directory: Path) -> None:
-        """Its two files, whose names no other kind of model has.
-
-        The record holds the sum of the module that the model is made by: who asks the model depends on that code too.
-        """
-        weights = {name: weight.cpu().contiguous() for name, weight in self.network.state_dict().items()}
-        save_file(weights, directory / f"{self.key}.safetensors")
-        facts = {
-            "items": self.items,
-            "config": self.config.model_dump(mode="json"),
-            "curves": self.curves,
-            "code": self.code(),
-        }
-        (directory / f"{self.key}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The network's weights."""
+        return self.network.state_dict()
 
     @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Read what `save` wrote; raises RereError when half-written or altered."""
-        verify(directory)
-        return cls.read(directory)
-
-    @classmethod
-    def read(cls, directory: Path) -> Self:
-        """Read what `write` wrote."""
-        facts = json.loads((directory / f"{cls.key}.json").read_text(encoding="utf-8"))
-        config = cls.config_type.model_validate(facts["config"])
-        network = cls.network_type(facts["items"], config).to(default_device())
-        network.load_state_dict(load_file(directory / f"{cls.key}.safetensors", device=str(default_device())))
-        return cls(network, config, facts["curves"])
+    def from_tensors(cls, tensors: dict[str, torch.Tensor], items: int, config: SequentialConfig) -> Self:
+        """The model with these weights, on the device at hand."""
+        network = cls.network_type(items, config).to(default_device())
+        network.load_state_dict(tensors)
+        return cls(network, config)
 
 
 Model = TypeVar("Model", bound=SequentialRecommender)
 
 
-def fit_sequential(
-    model_type: type[Model],
-    sequences: Sequence[np.ndarray],
-    items: int,
-    valid_histories: Sequence[Sequence[int]],
-    valid_targets: Sequence[int],
-    config: SequentialConfig,
-) -> Model:
-    """Train on users' sequences of item indices, oldest first; keep the epoch with the best validation NDCG@10.
+def fit_sequential(model_type: type[Model], data: FitData, config: SequentialConfig) -> Model:
+    """Train on users' sequences; keep the epoch with the best validation NDCG@10.
 
     The same arguments give the same weights on the same machine and thread count; the global random state is left
     as it was.
@@ -138,16 +94,16 @@ def fit_sequential(
     Raises:
         RereError: no sequence of two items, no validation rows, or a loss that diverges.
     """
-    usable = [np.asarray(sequence, dtype=np.int64) for sequence in sequences if len(sequence) > 1]
-    if not usable or not len(valid_targets):
+    usable = [np.asarray(sequence, dtype=np.int64) for sequence in data.sequences if len(sequence) > 1]
+    if not usable or not len(data.valid_targets):
         raise RereError(
             "training sequences of at least two items, and validation rows",
-            f"{len(usable)} sequences and {len(valid_targets)} rows",
+            f"{len(usable)} sequences and {len(data.valid_targets)} rows",
             "use more data, another split or a smaller k-core",
         )
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        model = model_type(model_type.network_type(items, config).to(default_device()), config)
+        model = model_type(model_type.network_type(data.items, config).to(default_device()), config)
         network = model.network
         epochs = [network.rows(usable, config, epoch) for epoch in range(config.epochs)]
         updates = sum(-(-len(rows) // config.batch_rows) for rows in epochs)
@@ -161,10 +117,9 @@ def fit_sequential(
             loss = _train_epoch(network, optimiser, schedule, batches)
             if not np.isfinite(loss):
                 raise RereError(
-                    "a finite training loss", f"{loss} in epoch {epoch}", f"lower `{model.key}.learning_rate`"
+                    "a finite training loss", f"{loss} in epoch {epoch}", f"lower the `learning_rate` of {model.kind()}"
                 )
-            ranks = target_ranks(model.recommend(valid_histories, 10).items, np.asarray(valid_targets))
-            score = float(ndcg(ranks, 10).mean())
+            score = data.score(model)
             model.curves.append({"epoch": epoch, "train_loss": loss, SCORE: score})
             if score > best_score:
                 best, best_score, best_epoch = copy.deepcopy(network.state_dict()), score, epoch
@@ -182,7 +137,7 @@ def _train_epoch(
     schedule: torch.optim.lr_scheduler.OneCycleLR,
     batches: Iterable[Rows],
 ) -> float:
-    """One pass over the rows; returns the mean loss, in nats a target."""
+    """One pass over the rows; returns the mean loss, in nats per target."""
     network.train()
     total, count = 0.0, 0
     for rows in batches:

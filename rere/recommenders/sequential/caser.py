@@ -10,15 +10,28 @@ these departures:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Literal
 
-import numpy as np
 import torch
+from pydantic import Field
 from torch import nn
 
-from rere.config.recommenders import CaserConfig
-from rere.recommenders.sequential.base import SequentialRecommender, fit_sequential
+from rere.config.recommenders import SequentialConfig
+from rere.recommenders.sequential.base import SequentialRecommender
 from rere.recommenders.sequential.networks import WindowNetwork
+
+
+class CaserConfig(SequentialConfig):
+    """Caser (WSDM 2018): convolutions over the last items, softmax over all items, no user embedding."""
+
+    type: Literal["caser"] = "caser"
+    width: int = Field(default=64, ge=8)
+    vertical: int = Field(default=4, ge=1, description="filters over all positions of one dimension")
+    horizontal: int = Field(default=16, ge=1, description="filters of each height, from 1 to `history_items` items")
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    epochs: int = Field(default=8, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    batch_rows: int = Field(default=512, ge=1, description="windows, of one target each, per update")
 
 
 class CaserNetwork(WindowNetwork):
@@ -45,16 +58,5 @@ class CaserNetwork(WindowNetwork):
 class Caser(SequentialRecommender):
     """A fitted Caser, without a user embedding: a history is all it knows of whom it serves."""
 
-    title, key = "Caser", "caser"
+    title = "Caser"
     network_type, config_type = CaserNetwork, CaserConfig
-
-
-def fit_caser(
-    sequences: Sequence[np.ndarray],
-    items: int,
-    valid_histories: Sequence[Sequence[int]],
-    valid_targets: Sequence[int],
-    config: CaserConfig,
-) -> Caser:
-    """Train on the windows of users' sequences of item indices, oldest first: see `fit_sequential`."""
-    return fit_sequential(Caser, sequences, items, valid_histories, valid_targets, config)

@@ -11,15 +11,22 @@ Hidasi, Karatzoglou, Baltrunas and Tikk, "Session-based Recommendations with Rec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Literal
 
-import numpy as np
 import torch
+from pydantic import Field
 from torch import nn
 
-from rere.config.recommenders import GRU4RecConfig
-from rere.recommenders.sequential.base import SequentialRecommender, fit_sequential
+from rere.config.recommenders import SequentialConfig
+from rere.recommenders.sequential.base import SequentialRecommender
 from rere.recommenders.sequential.networks import CausalNetwork
+
+
+class GRU4RecConfig(SequentialConfig):
+    """GRU4Rec (arXiv 1511.06939) with softmax over all items."""
+
+    type: Literal["gru4rec"] = "gru4rec"
+    layers: int = Field(default=1, ge=1)
 
 
 class GRU4RecNetwork(CausalNetwork):
@@ -42,16 +49,5 @@ class GRU4RecNetwork(CausalNetwork):
 class GRU4Rec(SequentialRecommender):
     """A fitted GRU4Rec."""
 
-    title, key = "GRU4Rec", "gru4rec"
+    title = "GRU4Rec"
     network_type, config_type = GRU4RecNetwork, GRU4RecConfig
-
-
-def fit_gru4rec(
-    sequences: Sequence[np.ndarray],
-    items: int,
-    valid_histories: Sequence[Sequence[int]],
-    valid_targets: Sequence[int],
-    config: GRU4RecConfig,
-) -> GRU4Rec:
-    """Train on users' sequences of item indices, oldest first: see `fit_sequential`."""
-    return fit_sequential(GRU4Rec, sequences, items, valid_histories, valid_targets, config)

@@ -5,16 +5,12 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-if TYPE_CHECKING:
-    from rere.config.recommenders import CaserConfig, GRU4RecConfig, SASRecConfig
-
-    SequentialConfig = SASRecConfig | GRU4RecConfig | CaserConfig
+from rere.config.recommenders import SequentialConfig
 
 Rows = Sequence[Sequence[int] | np.ndarray]
 
@@ -25,7 +21,7 @@ class SequentialNetwork(nn.Module, ABC):
     The index one past the last item is padding.
     """
 
-    def __init__(self, items: int, config: Any) -> None:
+    def __init__(self, items: int, config: SequentialConfig) -> None:
         super().__init__()
         self.item = nn.Embedding(items + 1, config.width, padding_idx=items)
 
@@ -39,7 +35,7 @@ class SequentialNetwork(nn.Module, ABC):
         return states @ self.item.weight[:-1].T
 
     @abstractmethod
-    def rows(self, sequences: Sequence[np.ndarray], config: Any, epoch: int) -> list[np.ndarray]:
+    def rows(self, sequences: Sequence[np.ndarray], config: SequentialConfig, epoch: int) -> list[np.ndarray]:
         """An epoch's training rows, shuffled; each at least two items long."""
 
     @abstractmethod
@@ -52,12 +48,12 @@ class SequentialNetwork(nn.Module, ABC):
 
 
 class CausalNetwork(SequentialNetwork):
-    """Its `forward`: (B, T) int64 items, padded after the end -> (B, T, D), a state an item that no later one changes.
+    """Its `forward`: (B, T) int64 items, padded after the end -> (B, T, D), a state per item that no later one changes.
 
     So one row trains all its items, each as the target of those before it.
     """
 
-    def rows(self, sequences: Sequence[np.ndarray], config: Any, epoch: int) -> list[np.ndarray]:
+    def rows(self, sequences: Sequence[np.ndarray], config: SequentialConfig, epoch: int) -> list[np.ndarray]:
         """See `cut_rows`."""
         return cut_rows(sequences, config, epoch)
 
@@ -80,11 +76,11 @@ class WindowNetwork(SequentialNetwork):
     Every item sees every other, so a row trains its last item only.
     """
 
-    def __init__(self, items: int, config: Any) -> None:
+    def __init__(self, items: int, config: SequentialConfig) -> None:
         super().__init__(items, config)
         self.length: int = config.history_items
 
-    def rows(self, sequences: Sequence[np.ndarray], config: Any, epoch: int) -> list[np.ndarray]:
+    def rows(self, sequences: Sequence[np.ndarray], config: SequentialConfig, epoch: int) -> list[np.ndarray]:
         """See `window_rows`."""
         return window_rows(sequences, config, epoch)
 
@@ -100,7 +96,7 @@ class WindowNetwork(SequentialNetwork):
 
 
 def cut_rows(sequences: Sequence[np.ndarray], config: SequentialConfig, epoch: int) -> list[np.ndarray]:
-    """An epoch's rows, shuffled: views of up to `history_items` + 1 items, cut from a random place on.
+    """An epoch's rows, shuffled: views of up to `history_items` + 1 items, cut from a random position on.
 
     Neighbours share an item, so that every item but a sequence's first is a target once.
     """
@@ -110,17 +106,17 @@ def cut_rows(sequences: Sequence[np.ndarray], config: SequentialConfig, epoch: i
         end = len(sequence) - 1
         cuts = [0, *range(int(random.integers(1, step + 1)), end, step), end]
         rows += [sequence[low : high + 1] for low, high in itertools.pairwise(cuts)]
-    return [rows[place] for place in random.permutation(len(rows))]
+    return [rows[index] for index in random.permutation(len(rows))]
 
 
 def window_rows(sequences: Sequence[np.ndarray], config: SequentialConfig, epoch: int) -> list[np.ndarray]:
     """An epoch's rows, shuffled: every item but a sequence's first, with up to `history_items` items before it."""
     rows = [
-        sequence[max(0, place - config.history_items) : place + 1]
+        sequence[max(0, position - config.history_items) : position + 1]
         for sequence in sequences
-        for place in range(1, len(sequence))
+        for position in range(1, len(sequence))
     ]
-    return [rows[place] for place in np.random.default_rng((config.seed, epoch)).permutation(len(rows))]
+    return [rows[index] for index in np.random.default_rng((config.seed, epoch)).permutation(len(rows))]
 
 
 def _padded(rows: Rows, padding: int) -> torch.Tensor:

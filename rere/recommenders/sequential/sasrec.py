@@ -13,15 +13,31 @@ Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, with th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Literal
 
-import numpy as np
 import torch
+from pydantic import Field, model_validator
 from torch import nn
 
-from rere.config.recommenders import SASRecConfig
-from rere.recommenders.sequential.base import SequentialRecommender, fit_sequential
+from rere.config.recommenders import SequentialConfig
+from rere.recommenders.sequential.base import SequentialRecommender
 from rere.recommenders.sequential.networks import CausalNetwork
+
+
+class SASRecConfig(SequentialConfig):
+    """SASRec (ICDM 2018) with softmax over all items."""
+
+    type: Literal["sasrec"] = "sasrec"
+    layers: int = Field(default=2, ge=1)
+    heads: int = Field(default=2, ge=1)
+    feed_forward: int = Field(default=128, ge=8, description="width of the hidden layer between attentions")
+    dropout: float = Field(default=0.4, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> SASRecConfig:
+        if self.width % self.heads:
+            raise ValueError(f"width ({self.width}) must be a multiple of heads ({self.heads})")
+        return self
 
 
 class SASRecNetwork(CausalNetwork):
@@ -57,16 +73,5 @@ class SASRecNetwork(CausalNetwork):
 class SASRec(SequentialRecommender):
     """A fitted SASRec."""
 
-    title, key = "SASRec", "sasrec"
+    title = "SASRec"
     network_type, config_type = SASRecNetwork, SASRecConfig
-
-
-def fit_sasrec(
-    sequences: Sequence[np.ndarray],
-    items: int,
-    valid_histories: Sequence[Sequence[int]],
-    valid_targets: Sequence[int],
-    config: SASRecConfig,
-) -> SASRec:
-    """Train on users' sequences of item indices, oldest first: see `fit_sequential`."""
-    return fit_sequential(SASRec, sequences, items, valid_histories, valid_targets, config)

@@ -11,8 +11,8 @@ from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.models.backbone import Checkpoint
 from rere.recommenders.base import Recommender
-from rere.recommenders.item_models import KINDS, model_type
-from rere.recommenders.sequential.base import SequentialRecommender
+from rere.recommenders.item_model import ItemModel
+from rere.recommenders.registry import ITEM_MODELS, model_type
 from rere.runtime import in_processes
 from rere.runtime.launch import Log
 
@@ -35,13 +35,13 @@ def rl_in_processes(
     spec: dict[str, Any] = {"start": str(start.path.resolve()), "teacher": None}
     inputs: dict[str, in_processes.Saveable] = {"windows": windows, "catalog": catalog}
     if teacher is not None:
-        if not isinstance(teacher, SequentialRecommender):
+        if not isinstance(teacher, ItemModel):
             raise RereError(
-                f"a teacher that several processes can read ({', '.join(KINDS)})",
+                f"a teacher that several processes can read ({', '.join(ITEM_MODELS)})",
                 type(teacher).__name__,
                 "train with `processes: 1`, or with one of these",
             )
-        spec["teacher"] = teacher.key
+        spec["teacher"] = teacher.kind()
         inputs["teacher"] = teacher
     in_processes.run(worker, inputs, config, work, spec, log)
     return Checkpoint(work / "model")
