@@ -34,7 +34,7 @@ class FitData:
     sequences: Sequence[np.ndarray]
     items: int
     valid_histories: Sequence[Sequence[int]]
-    valid_targets: Sequence[int]
+    valid_targets: Sequence[int] | np.ndarray
 
     def score(self, recommender: Recommender) -> float:
         """Mean NDCG@10 on the validation rows."""
