@@ -6,6 +6,7 @@ directories, a line of JSON a training record, one error file. All processes are
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import json
 import os
@@ -14,9 +15,10 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -28,6 +30,7 @@ from rere.runtime.progress import VARIABLE as PROGRESS
 Log = Callable[[dict[str, float], int], None]
 POLL_SECONDS = 0.2
 DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
+SHOWN_LINES, SHOWN_WIDTH = 40, 200  # of the log, in the message of a failure
 LOOPBACK = "lo0" if platform.system() == "Darwin" else "lo"
 
 
@@ -43,7 +46,8 @@ def launch(module: str, spec: Mapping[str, Any], processes: int, work: Path, log
         log: called with the training records of the first process as they come.
 
     Raises:
-        RereError: fewer GPUs than processes, or a process that failed or was killed; the others are ended.
+        RereError: fewer GPUs than processes, or a process that failed or was killed; the others are ended. It shows the
+            log's last lines.
     """
     if torch.cuda.is_available() and torch.cuda.device_count() < processes:
         raise RereError(
@@ -60,6 +64,7 @@ def launch(module: str, spec: Mapping[str, Any], processes: int, work: Path, log
     environment = {
         "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)),
         "GLOO_SOCKET_IFNAME": LOOPBACK,  # whatever the machine's name resolves to
+        "PYTHONFAULTHANDLER": "1",  # a crash in native code leaves its stack in the log
         **os.environ,
         "PYTHONPATH": os.pathsep.join(sys.path),  # a user's reward is found there too
         "RERE_PARENT": str(os.getpid()),
@@ -80,7 +85,7 @@ def launch(module: str, spec: Mapping[str, Any], processes: int, work: Path, log
                 child.terminate()
                 child.wait()
     if child.returncode:
-        raise _failure(_error_file(place), printed, processes)
+        raise _failure(_error_file(place), printed, processes, child.returncode)
 
 
 def _relay(records: Path, seen: int, log: Log | None) -> int:
@@ -107,17 +112,24 @@ def _show(progress: Path, told: int) -> int:
     return len(text)
 
 
-def _failure(reason: Path, printed: Path, processes: int) -> RereError:
+def _failure(reason: Path, printed: Path, processes: int, status: int) -> RereError:
     """What the worker that failed first has to say; a user's mistake in its own words."""
-    said: list[str] = json.loads(reason.read_text(encoding="utf-8")) if reason.exists() else ["no word of why"]
+    said: list[str] = json.loads(reason.read_text(encoding="utf-8")) if reason.exists() else []
     if len(said) == 3:
         return RereError(*said)
+    why = said[0] if said else f"torchrun {_killed_by(-status) if status < 0 else f'ended with exit status {status}'}"
+    lines = [line for line in printed.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    shown = "".join(f"\n  {line[:SHOWN_WIDTH]}" for line in lines[-SHOWN_LINES:]) or " nothing"
     return RereError(
         f"{processes} processes that finish",
-        said[0],
-        f"read the end of {printed}; then run again: a training goes on from its last checkpoint, "
-        "with any number of processes",
+        f"{why}. The last that they printed ({printed}):{shown}\n",
+        "see above; then run again: a training goes on from its last checkpoint, with any number of processes",
     )
+
+
+def _killed_by(number: int) -> str:
+    """Only the kernel, short of memory, and people send SIGKILL; other signals tell of themselves."""
+    return f"killed by {signal.Signals(number).name}" + (" (out of memory?)" if number == signal.SIGKILL else "")
 
 
 def _error_file(spec: Path) -> Path:
@@ -127,7 +139,7 @@ def _error_file(spec: Path) -> Path:
 # ---------------------------------------------------------------- the workers' side
 
 
-def work(worker: Callable[[dict[str, Any], Log], None]) -> None:
+def work(worker: Callable[[dict[str, Any], Log], None]) -> NoReturn:
     """Join the process group, call `worker(spec, log)`, and leave; the first error to happen is kept for the parent."""
     _die_with_parent()
     spec = Path(sys.argv[1])
@@ -139,16 +151,30 @@ def work(worker: Callable[[dict[str, Any], Log], None]) -> None:
     try:
         worker(json.loads(spec.read_text(encoding="utf-8")), _recorder(spec.with_suffix(".jsonl")))
         distributed.barrier()
+        dist.destroy_process_group()
     except Exception as error:
-        plain = (f"{type(error).__name__} in process {distributed.rank()}: {error}",)
-        said = error.parts if isinstance(error, RereError) else plain
+        plain = f"{type(error).__name__} in process {os.environ['RANK']}: {error}"
+        said = error.parts if isinstance(error, RereError) else (plain,)
         try:
             with _error_file(spec).open("x", encoding="utf-8") as file:
                 json.dump(said, file)
+            traceback.print_exc()
         except FileExistsError:  # another process failed before, most likely the cause of this
-            pass
-        raise
-    dist.destroy_process_group()
+            print(plain)
+        _leave(1)
+    _leave(0)
+
+
+def _leave(status: int) -> NoReturn:
+    """Exit without taking the interpreter down.
+
+    Threads of gloo outlive `destroy_process_group` where someone holds a group (FSDP does). One that lets go of a
+    tensor while the interpreter goes down aborts the process (pytorch/pytorch#190489), though its work is done.
+    """
+    atexit._run_exitfuncs()  # temporary directories, logs
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _recorder(records: Path) -> Log:
@@ -182,9 +208,9 @@ def _main() -> None:
         # One that was killed is the cause, whatever the others said when they lost it; SIGTERM is torchrun's own.
         for place, failure in error.failures.items():
             if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:
-                said = f"process {place} killed by {failure.signal_name()} (out of memory?)"
+                said = f"process {place} {_killed_by(-failure.exitcode)}"
                 _error_file(Path(spec)).write_text(json.dumps([said]), encoding="utf-8")
-        raise
+        sys.exit(1)  # the log's last words are the workers'
 
 
 if __name__ == "__main__":

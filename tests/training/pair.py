@@ -6,8 +6,9 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from accelerate.state import AcceleratorState
@@ -18,6 +19,7 @@ from rere.config.evaluation import EvaluationConfig
 from rere.config.rl import CustomReward, RLConfig
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
+from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.models.backbone import Checkpoint
 from rere.recommenders.registry import model_type
@@ -123,6 +125,31 @@ def shards(spec: dict[str, Any], log: Log) -> None:
         train_sft(windows, catalog, TINY, config, place / "shards-two-one", log)
 
 
+class Aborting:
+    """What aborts while the interpreter goes down, as a thread of gloo may that lets go of a tensor then."""
+
+    def __del__(self, abort: Callable[[], NoReturn] = os.abort) -> None:
+        abort()
+
+
+KEPT: list[Aborting] = []
+
+
+def finish(spec: dict[str, Any], log: Log) -> None:
+    KEPT.append(Aborting())
+
+
+def mistake(spec: dict[str, Any], log: Log) -> None:
+    KEPT.append(Aborting())
+    if distributed.rank() == 1:
+        raise RereError("finite rewards", "values that are not finite", "mend the function")
+
+
+def crash(spec: dict[str, Any], log: Log) -> None:
+    if distributed.rank() == 1:
+        os.abort()
+
+
 def bar(spec: dict[str, Any], log: Log) -> None:
     for _ in progress(range(30), desc="work", disable=False):
         pass
@@ -133,5 +160,7 @@ def sleep(spec: dict[str, Any], log: Log) -> None:
     time.sleep(3600)
 
 
+TASKS = (work, shards, bar, finish, mistake, crash, sleep)
+
 if __name__ == "__main__":
-    take_part(lambda spec, log: {"work": work, "shards": shards, "bar": bar, "sleep": sleep}[spec["task"]](spec, log))
+    take_part(lambda spec, log: {task.__name__: task for task in TASKS}[spec["task"]](spec, log))

@@ -6,7 +6,6 @@ Tolerances: sums over rows are made in another order, so float32 values differ b
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -225,7 +224,9 @@ def test_a_killed_process_ends_the_run_and_one_process_takes_over(
 ) -> None:
     _, start, _ = two
     config = pair.DEADLY.model_copy(update={"processes": 2})
-    with pytest.raises(RereError, match=r"process 1 killed by SIGKILL.*goes on from its last checkpoint"):
+    with pytest.raises(
+        RereError, match=r"(?s)process 1 killed by SIGKILL \(out of memory\?\).*goes on from its last checkpoint"
+    ):
         train_rl(start, world_windows, world_catalog, config, tmp_path, pair.nothing, teacher)
     assert load_progress(tmp_path / "progress", torch.device("cpu"))[1]["update"] == 2
     updates = []
@@ -273,11 +274,26 @@ def test_progress_in_processes_is_shown_once(tmp_path: Path, capsys: pytest.Capt
     assert "30/30" in shown[1]
 
 
+def do(task: str, place: Path) -> None:
+    launch.launch("tests.training.pair", {"task": task, "place": str(place)}, 2, place)
+
+
+def test_processes_that_are_done_finish_whatever_happens_while_their_interpreter_goes_down(tmp_path: Path) -> None:
+    do("finish", tmp_path)
+
+
 def test_a_users_mistake_reaches_the_user_in_its_own_words(tmp_path: Path) -> None:
-    error = RereError("finite rewards", "values that are not finite", "mend the function")
-    reason = tmp_path / "processes.error.json"
-    reason.write_text(json.dumps(error.parts))
-    assert str(launch._failure(reason, tmp_path / "processes.log", 2)) == str(error)
+    with pytest.raises(RereError) as caught:
+        do("mistake", tmp_path)
+    assert caught.value.parts == ("finite rewards", "values that are not finite", "mend the function")
+
+
+def test_a_crash_is_shown_with_its_stack_and_not_taken_for_a_lack_of_memory(tmp_path: Path) -> None:
+    with pytest.raises(RereError, match="process 1 killed by SIGABRT") as caught:
+        do("crash", tmp_path)
+    assert "out of memory" not in str(caught.value)
+    assert "Fatal Python error: Aborted" in str(caught.value)
+    assert "in crash" in str(caught.value)
 
 
 def test_shards_hold_the_whole_model(
