@@ -20,13 +20,13 @@ def command(version: str, model: str, who: str | None, reason: str) -> None:
     from rere.errors import RereError
 
     tags = registry.get(model, version).tags
-    if tags.get("gate") != "passed":
+    if tags.gate != "passed":
         raise RereError(
             f"a version of {model} whose gate passed",
-            f"version {version}, gate {tags.get('gate', 'not asked')}",
+            f"version {version}, gate {tags.gate or 'not asked'}",
             "reject it; `rere promote` overrides the gate, with the reason on record",
         )
-    reviewer, against = who or champion.user(), tags.get("judged_against", "")
+    reviewer, against = who or champion.user(), tags.judged_against or ""
     present = registry.champion_version(model) or ""
     if present not in (against, version):
         raise RereError(

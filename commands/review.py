@@ -29,15 +29,15 @@ def command(version: str | None, model: str, to: Path, show: bool) -> None:
             raise RereError(f"a challenger of {model}", "none", "name a version; `rere versions` lists them")
         version = found[0].version
     tags = registry.get(model, version).tags
-    run = tags.get(registry.REVIEW)
+    run = tags.review_run
     if not run:
         raise RereError(f"a review of version {version}", "none on record", "run the pipeline: it judges and reviews")
     page = mlflow.artifacts.load_text(f"runs:/{run}/review.html")
     to.mkdir(parents=True, exist_ok=True)
     path = to / f"review-{model}-{version}.html"
     path.write_text(page, encoding="utf-8")
-    against = tags.get("judged_against")
-    click.echo(f"{model} {version}: gate {tags.get('gate', '?')}, {tags.get('metric', '')} {tags.get('value', '?')}")
+    against = tags.judged_against
+    click.echo(f"{model} {version}: gate {tags.gate or '?'}, {tags.figure()}")
     click.echo(f"judged against: {f'version {against}' if against else 'no champion'}")
     for event in champion.events(model):
         if event.version == version:

@@ -26,8 +26,7 @@ def command(model: str) -> None:
     for version in found:
         tags = version.tags
         registered = datetime.fromtimestamp(version.created / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-        metric = f"{tags.get('metric', '')} {tags.get('value', '-')}".strip()
-        figures = (metric, tags.get("gate", "-"), tags.get(registry.FINGERPRINT, "-")[:12])
+        figures = (tags.figure(), tags.gate or "-", (tags.fingerprint or "-")[:12])
         table.add_row(version.version, registered, ", ".join(version.aliases), *figures)
     console = Console(soft_wrap=True)
     console.print(table)

@@ -10,4 +10,4 @@ from steps.recommend_batch import recommend_batch
 @checked_pipeline
 def batch_pipeline(batch: BatchConfig = BatchConfig()) -> None:
     """Recommend to every user of a table."""
-    recommend_batch(batch)
+    recommend_batch(config=batch)

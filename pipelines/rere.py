@@ -1,18 +1,17 @@
 """The pipeline: ingest, validate, split, index, fine-tune, reinforce, evaluate, promote.
 
 Its parameters are the settings models of `rere/config`; a YAML file gives them under `parameters:`. What a
-step waits for is what it takes: order never comes from anything else.
+step waits for is what it takes: order never comes from anything else. Artifacts pass under their own names.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
-
-from ops.runtime.named import named_content, named_sums
+from ops.runtime.named import named_content
 from pipelines.checked import checked_pipeline
 from pipelines.preflight import preflight
+from pipelines.settings import RunSettings
 from rere.config.catalog import IndexConfig
 from rere.config.data import IngestConfig, SplitConfig, ValidationConfig
 from rere.config.evaluation import EvaluationConfig
@@ -29,8 +28,8 @@ from steps.index_items import index_items
 from steps.ingest import ingest
 from steps.item_models import train_item_models
 from steps.promote import promote
-from steps.report import report
-from steps.review import review
+from steps.report import report as render_report
+from steps.review import review as render_review
 from steps.rl import reinforce
 from steps.sft import fine_tune
 from steps.split import split
@@ -42,6 +41,7 @@ CHECKED = "check_backbone"  # the step that must have passed before there is any
 
 @checked_pipeline
 def rere_pipeline(
+    *,
     data: IngestConfig = IngestConfig(),
     checks: ValidationConfig = ValidationConfig(),
     windows: SplitConfig = SplitConfig(),
@@ -55,47 +55,129 @@ def rere_pipeline(
     """Train, judge and register a generative recommender."""
     chosen = dict(locals())
     preflight(chosen)
-    settings = {stage: one.model_dump(mode="json") for stage, one in chosen.items()}
-    settings |= named_by(catalog, rl)
-
-    check_backbone(catalog, sft, rl, named_content(catalog, rl))
-    dataset = ingest(data, source_fingerprint(data.source))
-    location = source_location(data.source)
-    accepted, profile = validate(dataset, checks, location)
-    rows = split(dataset, accepted, windows)
-    sound = validate_split(dataset, rows, profile, checks, location)
-    index = index_items(dataset, sound, catalog, named_content(catalog), after=CHECKED)
-    tuned = fine_tune(rows, index, sft, named_content(catalog.backbone))
-    judge(dataset, accepted, sound, rows, index, tuned, rl, item_models, evaluation, promotion, settings)
+    train(RunSettings(**chosen))
 
 
-def named_by(*settings: BaseModel) -> dict[str, Any]:
-    """An entry for the record of a run's settings: the sums of what they name, where they name anything."""
-    sums = named_sums(*settings)
-    return {"named": sums} if sums else {}
+def train(given: RunSettings) -> None:
+    """All steps of a first run."""
+    location = source_location(given.data.source)
+    check_backbone(
+        catalog=given.catalog, sft=given.sft, rl=given.rl, named_sha256=named_content(given.catalog, given.rl)
+    )
+    dataset = ingest(config=given.data, source_sha256=source_fingerprint(given.data.source))
+    data_validation, profile = validate(dataset=dataset, config=given.checks, location=location)
+    windows = split(dataset=dataset, data_validation=data_validation, config=given.windows)
+    split_validation = validate_split(
+        dataset=dataset, windows=windows, profile=profile, config=given.checks, location=location
+    )
+    catalog = index_items(
+        dataset=dataset,
+        split_validation=split_validation,
+        config=given.catalog,
+        named_sha256=named_content(given.catalog),
+        after=CHECKED,
+    )
+    sft_model = fine_tune(
+        windows=windows,
+        catalog=catalog,
+        config=given.sft,
+        backbone_sha256=named_content(given.catalog.backbone),
+    )
+    judge(
+        dataset=dataset,
+        data_validation=data_validation,
+        split_validation=split_validation,
+        windows=windows,
+        catalog=catalog,
+        sft_model=sft_model,
+        given=given,
+    )
 
 
 def judge(
+    *,
     dataset: Any,
-    accepted: Any,
-    sound: Any,
-    rows: Any,
-    index: Any,
-    tuned: Any,
-    rl: RLConfig,
-    item_models: ItemModelsConfig,
-    evaluation: EvaluationConfig,
-    promotion: PromotionConfig,
-    settings: dict[str, Any],
+    data_validation: Any,
+    split_validation: Any,
+    windows: Any,
+    catalog: Any,
+    sft_model: Any,
+    given: RunSettings,
 ) -> None:
     """The second half, which retraining shares: reinforce, evaluate, promote; takes the first half's artifacts."""
-    fitted, teacher = train_item_models(dataset, rows, index, item_models)
-    reinforced = reinforce(tuned, rows, index, teacher, rl, named_content(rl))
-    baselines = rank_baselines(dataset, rows, index, fitted, item_models, evaluation)
-    results, metrics = evaluate(dataset, rows, index, baselines, tuned, reinforced, evaluation)
-    decision, rival = gate(reinforced, index, dataset, rows, accepted, sound, results, evaluation, promotion)
-    page = report(dataset, rows, index, tuned, reinforced, results, metrics, decision, evaluation, settings)
-    checked = (dataset, rows, index, accepted, sound)
-    opened = review(*checked, tuned, reinforced, results, rival, decision, evaluation, promotion, settings)
-    registered = promote(reinforced, index, rows, dataset, decision, page, opened, evaluation, promotion, settings)
-    summarise(metrics, decision, page, opened, registered, evaluation)
+    item_models, teacher = train_item_models(
+        dataset=dataset, windows=windows, catalog=catalog, config=given.item_models
+    )
+    rl_model = reinforce(
+        sft_model=sft_model,
+        windows=windows,
+        catalog=catalog,
+        teacher=teacher,
+        config=given.rl,
+        named_sha256=named_content(given.rl),
+    )
+    baselines = rank_baselines(
+        dataset=dataset,
+        windows=windows,
+        catalog=catalog,
+        item_models=item_models,
+        config=given.item_models,
+        evaluation=given.evaluation,
+    )
+    results, metrics = evaluate(
+        dataset=dataset,
+        windows=windows,
+        catalog=catalog,
+        baselines=baselines,
+        sft_model=sft_model,
+        rl_model=rl_model,
+        config=given.evaluation,
+    )
+    judged, champion_results = gate(
+        rl_model=rl_model,
+        catalog=catalog,
+        dataset=dataset,
+        windows=windows,
+        data_validation=data_validation,
+        split_validation=split_validation,
+        results=results,
+        evaluation=given.evaluation,
+        config=given.promotion,
+        settings=given.record(),
+    )
+    report = render_report(
+        dataset=dataset,
+        windows=windows,
+        catalog=catalog,
+        sft_model=sft_model,
+        rl_model=rl_model,
+        results=results,
+        metrics=metrics,
+        judged=judged,
+        evaluation=given.evaluation,
+    )
+    review = render_review(
+        dataset=dataset,
+        windows=windows,
+        catalog=catalog,
+        data_validation=data_validation,
+        split_validation=split_validation,
+        sft_model=sft_model,
+        rl_model=rl_model,
+        results=results,
+        champion_results=champion_results,
+        judged=judged,
+        evaluation=given.evaluation,
+        config=given.promotion.gate,
+    )
+    promotion = promote(
+        dataset=dataset,
+        rl_model=rl_model,
+        catalog=catalog,
+        windows=windows,
+        report=report,
+        review=review,
+        evaluation=given.evaluation,
+        decided_by=given.promotion.decided_by,
+    )
+    summarise(metrics=metrics, report=report, promotion=promotion, evaluation=given.evaluation)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from ops.runtime.named import named_content
 from pipelines.checked import checked_pipeline
 from pipelines.preflight import preflight
-from pipelines.rere import CHECKED, judge, named_by
+from pipelines.rere import CHECKED, judge
+from pipelines.settings import RetrainSettings
 from rere.config.catalog import IndexConfig
 from rere.config.data import IngestConfig, SplitConfig, ValidationConfig
 from rere.config.evaluation import EvaluationConfig
@@ -30,6 +31,7 @@ from steps.validate import validate, validate_split
 
 @checked_pipeline
 def retrain_pipeline(
+    *,
     retrain: RetrainConfig = RetrainConfig(),
     data: IngestConfig = IngestConfig(),
     checks: ValidationConfig = ValidationConfig(),
@@ -44,23 +46,61 @@ def retrain_pipeline(
     """Train on from the champion with new interactions, judge, register."""
     chosen = dict(locals())
     preflight(chosen)
-    settings = {stage: one.model_dump(mode="json") for stage, one in chosen.items()}
-    settings |= named_by(catalog, rl)
+    train_on(RetrainSettings(**chosen))
 
-    check_backbone(catalog, sft, rl, named_content(catalog, rl))
-    base, source = find_base(promotion.model_name), source_fingerprint(data.source)
-    known = base.rows if base is not None and retrain.base == "champion" else None
-    collected = collect_new(known, data, source) if known is not None else collect_all(data, source)
-    dataset = ingest_collected(collected, data)
-    location = source_location(data.source)
-    accepted, profile = validate(dataset, checks, location)
-    rows = split(dataset, accepted, windows)
-    sound = validate_split(dataset, rows, profile, checks, location)
-    named = named_content(catalog)
-    if base is not None and isinstance(retrain.start, FromChampion):
-        index, start = continue_items(dataset, sound, base.catalog, catalog, named, retrain.start, after=CHECKED)
-        tuned = fine_tune_on(base.model, start, rows, index, sft, named_content(catalog.backbone), retrain.start)
+
+def train_on(given: RetrainSettings) -> None:
+    """All steps of a retraining."""
+    location, source = source_location(given.data.source), source_fingerprint(given.data.source)
+    backbone = named_content(given.catalog.backbone)
+    check_backbone(
+        catalog=given.catalog, sft=given.sft, rl=given.rl, named_sha256=named_content(given.catalog, given.rl)
+    )
+    base = find_base(given.promotion.model_name)
+    if base is not None and base.collected is not None and given.retrain.base == "champion":
+        collected = collect_new(champion_collected=base.collected, config=given.data, source_sha256=source)
     else:
-        index = index_items(dataset, sound, catalog, named, after=CHECKED)
-        tuned = fine_tune(rows, index, sft, named_content(catalog.backbone))
-    judge(dataset, accepted, sound, rows, index, tuned, rl, item_models, evaluation, promotion, settings)
+        collected = collect_all(config=given.data, source_sha256=source)
+    dataset = ingest_collected(collected=collected, config=given.data)
+    data_validation, profile = validate(dataset=dataset, config=given.checks, location=location)
+    windows = split(dataset=dataset, data_validation=data_validation, config=given.windows)
+    split_validation = validate_split(
+        dataset=dataset, windows=windows, profile=profile, config=given.checks, location=location
+    )
+    if base is not None and isinstance(given.retrain.start, FromChampion):
+        catalog, start = continue_items(
+            dataset=dataset,
+            split_validation=split_validation,
+            champion_catalog=base.catalog,
+            config=given.catalog,
+            named_sha256=named_content(given.catalog),
+            warm_start=given.retrain.start,
+            after=CHECKED,
+        )
+        sft_model = fine_tune_on(
+            champion_model=base.rl_model,
+            start=start,
+            windows=windows,
+            catalog=catalog,
+            config=given.sft,
+            backbone_sha256=backbone,
+            warm_start=given.retrain.start,
+        )
+    else:
+        catalog = index_items(
+            dataset=dataset,
+            split_validation=split_validation,
+            config=given.catalog,
+            named_sha256=named_content(given.catalog),
+            after=CHECKED,
+        )
+        sft_model = fine_tune(windows=windows, catalog=catalog, config=given.sft, backbone_sha256=backbone)
+    judge(
+        dataset=dataset,
+        data_validation=data_validation,
+        split_validation=split_validation,
+        windows=windows,
+        catalog=catalog,
+        sft_model=sft_model,
+        given=given,
+    )

@@ -13,11 +13,12 @@ from zenml.models import PipelineRunResponse
 
 from ops.registry import champion_log as champion
 from ops.registry import mlflow_registry as registry
+from ops.registry.stages import Promoted
 from ops.runtime.reports import write_report
 from ops.runtime.runs import COMPLETED, wait
 from pipelines.checked import settings_of
-from pipelines.rere import named_by
 from pipelines.retrain import retrain_pipeline
+from pipelines.settings import RetrainSettings
 from rere.errors import RereError
 from rere.project import in_project
 from steps.retraining import find_base, make_plan
@@ -63,13 +64,10 @@ def retrain(config: Path, when: When = "changed", timeout: float = 6 * 3600) -> 
 
 
 def _retrain(config: Path, when: When, timeout: float, began: float) -> Outcome:
-    chosen = settings_of(retrain_pipeline, config)
-    name: str = chosen["promotion"].model_name
+    given = RetrainSettings(**settings_of(retrain_pipeline, config))
+    name = given.promotion.model_name
     champion.repair(name)
-    base = find_base(name)
-    settings = {stage: value.model_dump(mode="json") for stage, value in chosen.items()}
-    settings |= named_by(chosen["catalog"], chosen["rl"])
-    plan = make_plan(chosen["data"], chosen["retrain"], name, settings, base)
+    plan = make_plan(given.data, given.retrain, name, given.record(), find_base(name))
     if plan.type == "skip" and when == "changed":
         return Outcome(
             type="skipped",
@@ -95,16 +93,16 @@ def _retrain(config: Path, when: When, timeout: float, began: float) -> Outcome:
 
 
 def _outcome(run: PipelineRunResponse, name: str, why: str, seconds: float) -> Outcome:
-    decision, promotion = _output(run, "gate", "decision"), _output(run, "promote", "promotion")
-    for page, link in {"report": "latest", "review": "review"}.items():  # a remote step wrote its own elsewhere
-        write_report(str(_output(run, page, page)), page, link, run.name)
-    if decision.is_champion:
+    promotion: Promoted = _output(run, "promote", "promotion")
+    write_report(str(_output(run, "report", "report")), "report", "latest", run.name)  # a remote step's are elsewhere
+    write_report(promotion.page, "review", run=run.name)
+    if promotion.is_champion:
         kind = "unchanged"
     elif registry.CHAMPION in promotion.aliases:
         kind = "promoted"
     else:
-        kind = "waiting" if decision.verdict.passed else "refused"
-    refusals = tuple(f"{check.name}: {check.explanation}" for check in decision.verdict.checks if not check.passed)
+        kind = "waiting" if promotion.verdict.passed else "refused"
+    refusals = tuple(f"{check.name}: {check.explanation}" for check in promotion.verdict.checks if not check.passed)
     warm = "start" in run.steps["index_items"].outputs
     start = _output(run, "index_items", "start") if warm else None
     return Outcome.model_validate(
@@ -117,7 +115,7 @@ def _outcome(run: PipelineRunResponse, name: str, why: str, seconds: float) -> O
             "why": why,
             "start": f"{start.type} ({start.reason})" if start else "backbone",
             "new_interactions": _output(run, "collect", "collected").report.new,
-            "value": decision.value,
+            "value": promotion.value,
             "run": run.name,
             "seconds": round(seconds, 1),
         }

@@ -19,13 +19,14 @@ from rere.recommenders.item_models import ItemModels
 
 @step(name="baselines", cache_policy=cache_policy(__name__), output_materializers=TableMaterializer)
 def rank_baselines(
+    *,
     dataset: Dataset,
     windows: Windows,
     catalog: CatalogIndex,
     item_models: ItemModels,
     config: ItemModelsConfig,
     evaluation: EvaluationConfig,
-) -> Annotated[pd.DataFrame, ArtifactConfig(name="baseline_results")]:
+) -> Annotated[pd.DataFrame, ArtifactConfig(name="baselines")]:
     """Per-row results of each (see `rere.evaluation.evaluator.evaluate`)."""
     from rere.data.sequences import training_sequences
     from rere.evaluation.evaluator import evaluate

@@ -30,23 +30,23 @@ def collect_all(config: IngestConfig, source_sha256: str) -> Annotated[Collected
 
 @step(name="collect", cache_policy=cache_policy(__name__), output_materializers=CollectedMaterializer)
 def collect_new(
-    base: Collected, config: IngestConfig, source_sha256: str
+    champion_collected: Collected, config: IngestConfig, source_sha256: str
 ) -> Annotated[Collected, ArtifactConfig(name="collected")]:
-    """The base, and the source's new rows."""
+    """The champion's rows, and the source's new rows."""
     from rere.data.collected import collect
     from rere.data.sources import load_source
 
-    return collect(load_source(config.source), base)
+    return collect(load_source(config.source), champion_collected)
 
 
 @step(name="ingest", cache_policy=cache_policy(__name__), output_materializers=DatasetMaterializer)
-def ingest_collected(rows: Collected, config: IngestConfig) -> Annotated[Dataset, ArtifactConfig(name="dataset")]:
+def ingest_collected(collected: Collected, config: IngestConfig) -> Annotated[Dataset, ArtifactConfig(name="dataset")]:
     """Ingest collected rows. The data set says which they were, so that the next retraining finds them."""
     from rere.data.ingest import ingest_raw
 
-    dataset = ingest_raw(rows.raw(), config)
+    dataset = ingest_raw(collected.raw(), config)
     print("\n".join(dataset.report.lines()))
-    [artifact] = get_step_context().inputs["rows"]
+    [artifact] = get_step_context().inputs["collected"]
     log_metadata(metadata={ROWS: str(artifact.id)}, artifact_name="dataset", infer_artifact=True)
-    log_metadata({"dropped": dict(dataset.report.dropped), "new_interactions": rows.report.new})
+    log_metadata({"dropped": dict(dataset.report.dropped), "new_interactions": collected.report.new})
     return dataset

@@ -1,4 +1,4 @@
-"""Every test row, by constrained beam search over the whole catalogue, for the tuned and the reinforced model."""
+"""Every test row, by constrained beam search over the whole catalogue: the fine-tuned model, and the one after RL."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from rere.models.backbone import Checkpoint
     output_materializers={"results": TableMaterializer, "metrics": TableMaterializer},
 )
 def evaluate(
+    *,
     dataset: Dataset,
     windows: Windows,
     catalog: CatalogIndex,
     baselines: pd.DataFrame,
-    tuned: Checkpoint,
-    reinforced: Checkpoint,
+    sft_model: Checkpoint,
+    rl_model: Checkpoint,
     config: EvaluationConfig,
 ) -> tuple[
     Annotated[pd.DataFrame, ArtifactConfig(name="results")],
@@ -37,9 +38,10 @@ def evaluate(
     from rere.data.sequences import training_sequences
     from rere.evaluation.checkpoints import evaluate_checkpoints
     from rere.evaluation.evaluator import summarise
+    from rere.recommenders.labels import Label
     from rere.recommenders.popularity import Popularity
 
-    models = {"SFT": tuned, "ReRe": reinforced}
+    models: dict[str, Checkpoint] = {Label.SFT: sft_model, Label.RL: rl_model}
     inputs = (windows.fingerprint, catalogue_fingerprint(catalog), *(repr(model.sums()) for model in models.values()))
     with work_directory("evaluate", config.as_one(), *inputs, code_fingerprint(__name__)) as work:
         generative = evaluate_checkpoints(models, windows, catalog, config, work)

@@ -6,7 +6,7 @@ Always runs: who the champion is, only the registry knows.
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 from mlflow.exceptions import MlflowException
@@ -15,40 +15,48 @@ from zenml import ArtifactConfig, step
 from materializers.table import TableMaterializer
 from ops.registry import champion_log as log
 from ops.registry import mlflow_registry as registry
-from ops.registry.decisions import Decision, DecisionMaterializer
+from ops.registry.stages import Judged, StageMaterializer
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.config.promotion import PromotionConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import ValidationReport
 from rere.errors import RereError
+from rere.evaluation.evaluator import results_of
 from rere.evaluation.gate import CandidateMetrics, Check, GateContext, Verdict, evaluate_gate
 from rere.evaluation.metrics import row_metric
 from rere.models.backbone import Checkpoint
+from rere.recommenders.labels import Label
 
 
 @step(
     enable_cache=False,
     experiment_tracker=True,
-    output_materializers={"decision": DecisionMaterializer, "champion_results": TableMaterializer},
+    output_materializers={"judged": StageMaterializer, "champion_results": TableMaterializer},
 )
 def gate(
-    model: Checkpoint,
+    *,
+    rl_model: Checkpoint,
     catalog: CatalogIndex,
     dataset: Dataset,
     windows: Windows,
-    validation: ValidationReport,
+    data_validation: ValidationReport,
     split_validation: ValidationReport,
     results: pd.DataFrame,
     evaluation: EvaluationConfig,
     config: PromotionConfig,
+    settings: dict[str, Any],
 ) -> tuple[
-    Annotated[Decision, ArtifactConfig(name="decision")],
+    Annotated[Judged, ArtifactConfig(name="judged")],
     Annotated[pd.DataFrame, ArtifactConfig(name="champion_results")],
 ]:
-    """Hold the reinforced model's `results` (per row, of all models) against its rivals'.
+    """Hold the RL model's `results` (per row, of all models) against popularity's and the champion's.
 
-    Returns the decision, and the champion's results on the same rows (no rows where none was judged).
+    Args:
+        settings: the run's, by stage, for the record.
+
+    Returns:
+        The verdict with what it is about, and the champion's results on the same rows (no rows where none was judged).
     """
     from ops.registry.judged_champion import judge_anew, timed
     from rere.data.sequences import training_sequences
@@ -59,9 +67,9 @@ def gate(
     registry.require_tracker()
     name, rows = config.model_name, windows.of("test")
     log.repair(name)
-    content = registry.content_of(model, catalog, registry.serving_settings(windows, evaluation))
+    content = registry.content_of(rl_model, catalog, registry.serving_settings(windows, evaluation))
     candidate, champion = registry.find_version(name, content), registry.champion_version(name)
-    notes, problem, present = _kept_start(model), None, None
+    notes, problem, present = _kept_start(rl_model), None, None
     if champion is not None and champion == candidate:
         notes.append(f"This very model is the champion already, as version {champion}.")
     elif champion is not None:
@@ -70,37 +78,46 @@ def gate(
             notes += about_it
         except (MlflowException, OSError, RereError) as error:
             problem = _lost(champion, error)
-    ours, popularity = (results[results["model"] == label] for label in ("ReRe", "popularity"))
-    times = timed(model, catalog, windows, evaluation, present)
+    ours = results_of(results, Label.RL)
+    times = timed(rl_model, catalog, windows, evaluation, present)
     newest = registry.newest_interaction(dataset)
-    challenger = CandidateMetrics(ours, times["challenger"], mebibytes(model.path), newest, len(catalog.item_ids))
+    challenger = CandidateMetrics(
+        ours, times[Label.CHALLENGER], mebibytes(rl_model.path), newest, len(catalog.item_ids)
+    )
     rival = None
     if present is not None:
-        rival = CandidateMetrics(
-            present.results, times.get("champion"), mebibytes(present.files), present.newest, present.items
-        )
+        latency = times.get(Label.CHAMPION)
+        rival = CandidateMetrics(present.results, latency, mebibytes(present.files), present.newest, present.items)
     given = GateContext(
-        popularity=popularity,
+        popularity=results_of(results, Label.POPULARITY),
         training_counts=Popularity.fit(training_sequences(dataset), len(catalog.item_ids)).counts,
         segments=segments_of(dataset, rows, config.gate),
-        warnings=tuple(check.name for report in (validation, split_validation) for check in report.having("warning")),
+        warnings=tuple(
+            check.name for report in (data_validation, split_validation) for check in report.having("warning")
+        ),
         faulty=_faulty(split_validation, len(windows.table)),
         now=time.time(),
         challengers=_challengers(name, champion, candidate),
-        stand_in=results[results["model"] == "SFT"],
+        stand_in=results_of(results, Label.SFT),
     )
     verdict = evaluate_gate(challenger, rival, given, config.gate)
     if problem is not None:
         verdict = Verdict.of([problem, *(check for check in verdict.checks if check.value is not None)])
-    decision = Decision(
-        verdict=verdict,
+    judged = Judged(
+        model=name,
         content=content,
         champion=champion,
         is_champion=champion is not None and champion == candidate,
+        verdict=verdict,
+        metric=config.gate.metric,
         value=float(row_metric(config.gate.metric, ours["rank"].to_numpy()).mean()),
+        newest=newest,
+        data=dataset.report.source_sha256,
+        windows=windows.fingerprint,
+        settings=settings,
         notes=tuple(notes),
     )
-    return decision, ours.iloc[:0] if rival is None else rival.results
+    return judged, ours.iloc[:0] if rival is None else rival.results
 
 
 def _challengers(name: str, champion: str | None, candidate: str | None) -> int:
@@ -108,7 +125,7 @@ def _challengers(name: str, champion: str | None, candidate: str | None) -> int:
     met = {
         found.version
         for found in registry.versions(name)
-        if champion is not None and found.tags.get("judged_against") == champion
+        if champion is not None and found.tags.judged_against == champion
     }
     return len(met - {candidate}) + 1
 

@@ -19,13 +19,13 @@ from rere.data.validation_report import ValidationReport
 
 @step(cache_policy=cache_policy(__name__), output_materializers=CatalogIndexMaterializer)
 def index_items(
-    dataset: Dataset, validation: ValidationReport, config: IndexConfig, named_sha256: str
+    dataset: Dataset, split_validation: ValidationReport, config: IndexConfig, named_sha256: str
 ) -> Annotated[CatalogIndex, ArtifactConfig(name="catalog")]:
     """Index the catalogue of a data set whose rows passed their checks.
 
     `named_sha256` is the content of what `config` names (see `ops.runtime.named`): a changed model misses the cache.
     """
-    validation.raise_if_failed()
+    split_validation.raise_if_failed()
     return build_index(dataset.items, config)
 
 
@@ -35,16 +35,17 @@ def index_items(
     output_materializers={"catalog": CatalogIndexMaterializer, "start": StartMaterializer},
 )
 def continue_items(
+    *,
     dataset: Dataset,
-    validation: ValidationReport,
-    champion: CatalogIndex,
+    split_validation: ValidationReport,
+    champion_catalog: CatalogIndex,
     config: IndexConfig,
     named_sha256: str,
-    start: FromChampion,
+    warm_start: FromChampion,
 ) -> tuple[
     Annotated[CatalogIndex, ArtifactConfig(name="catalog")], Annotated[StartRecord, ArtifactConfig(name="start")]
 ]:
     """Index the catalogue so that the champion can go on with it; afresh, and why, where that can't be."""
-    validation.raise_if_failed()
-    catalog, record = continued_or_new(champion, dataset.items, config, start.maximum_new_items)
-    return catalog, record
+    split_validation.raise_if_failed()
+    catalog, start = continued_or_new(champion_catalog, dataset.items, config, warm_start.maximum_new_items)
+    return catalog, start

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 from zenml import ArtifactConfig, step
 from zenml.types import HTMLString
 
-from ops.registry.decisions import Decision
+from ops.registry.stages import Judged
 from ops.runtime.cache_keys import cache_policy
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
@@ -18,34 +18,39 @@ from rere.models.backbone import Checkpoint
 
 @step(cache_policy=cache_policy(__name__))
 def report(
+    *,
     dataset: Dataset,
     windows: Windows,
     catalog: CatalogIndex,
-    tuned: Checkpoint,
-    reinforced: Checkpoint,
+    sft_model: Checkpoint,
+    rl_model: Checkpoint,
     results: pd.DataFrame,
     metrics: pd.DataFrame,
-    decision: Decision,
+    judged: Judged,
     evaluation: EvaluationConfig,
-    settings: dict[str, Any],
 ) -> Annotated[HTMLString, ArtifactConfig(name="report")]:
-    """Render it. `settings` are the run's, by stage."""
+    """Render it."""
     from rere.artifacts.provenance import provenance
+    from rere.recommenders.labels import Label
     from rere.reporting.report import ReportInputs, render_report
 
-    seeds = {stage: chosen["seed"] for stage, chosen in settings.items() if "seed" in chosen}
     index = catalog.index_of
     page = render_report(
         ReportInputs(
             results=results,
+            subject=Label.RL,
             summary=metrics,
             config=evaluation,
-            verdict=decision.verdict,
-            curves={"sft": tuned.curves(), "rl": reinforced.curves()},
+            verdict=judged.verdict,
+            curves={"sft": sft_model.curves(), "rl": rl_model.curves()},
             titles=catalog.titles,
             histories=[[index[item] for item in history] for history in windows.of("test")["history"]],
             ingest=dataset.report,
-            lineage={"provenance": provenance(seeds), "windows": windows.fingerprint, "settings": settings},
+            lineage={
+                "provenance": provenance(judged.seeds),
+                "windows": judged.windows,
+                "settings": judged.settings,
+            },
         )
     )
     return HTMLString(page)

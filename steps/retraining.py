@@ -25,7 +25,7 @@ from rere.data.sources import LOADERS, load_source
 from steps.collect import ROWS
 
 FOLDERS = {
-    "rere_model": CheckpointMaterializer.FOLDER,
+    "rl_model": CheckpointMaterializer.FOLDER,
     "catalog": CatalogIndexMaterializer.FOLDER,
     "dataset": DatasetMaterializer.FOLDER,
 }
@@ -33,13 +33,13 @@ FOLDERS = {
 
 @dataclass(frozen=True)
 class Base:
-    """The champion's artifacts. `rows` is None for a model that the plain pipeline made, which keeps none."""
+    """The champion's artifacts. `collected` is None for a model that the plain pipeline made, which keeps none."""
 
     version: str
-    model: ArtifactVersionResponse
+    rl_model: ArtifactVersionResponse
     catalog: ArtifactVersionResponse
     dataset: ArtifactVersionResponse
-    rows: ArtifactVersionResponse | None
+    collected: ArtifactVersionResponse | None
 
 
 class Plan(BaseModel):
@@ -65,7 +65,7 @@ def find_base(name: str) -> Base | None:
             ", ".join(lost),
         )
         return None
-    return Base(version, found["rere_model"], found["catalog"], found["dataset"], _rows_of(found["dataset"]))
+    return Base(version, found["rl_model"], found["catalog"], found["dataset"], _rows_of(found["dataset"]))
 
 
 def make_plan(
@@ -83,7 +83,7 @@ def make_plan(
     sums = _sums(data)
     judged = _judged(name, base.version, sums, settings)
     if judged is not None:
-        gate = judged.tags.get("gate", "not asked")
+        gate = judged.tags.gate or "not asked"
         return Plan(
             type="skip",
             reason=f"version {judged.version} was made of these very data and settings and judged against the "
@@ -93,9 +93,9 @@ def make_plan(
         return Plan(type="run", reason=f"settings changed since version {base.version}: {', '.join(changed)}")
     if sums is not None and sums == _values(theirs.get("data")):
         return Plan(type="skip", reason=f"the source's files are those of the champion, version {base.version}")
-    rows = base.rows.load() if base.rows else None
-    newest = rows.report.newest if rows else int(base.dataset.load().interactions["timestamp"].max())
-    new = count_new(load_source(data.source), newest, rows)
+    collected = base.collected.load() if base.collected else None
+    newest = collected.report.newest if collected else int(base.dataset.load().interactions["timestamp"].max())
+    new = count_new(load_source(data.source), newest, collected)
     said = f"{new:,} interactions are new since {since(newest)}, the newest of version {base.version}"
     if new < retrain.minimum_new_interactions:
         return Plan(type="skip", reason=f"{said}; at least {retrain.minimum_new_interactions:,} are asked")
@@ -105,7 +105,7 @@ def make_plan(
 def _judged(name: str, champion: str, sums: list[str] | None, settings: dict[str, Any]) -> registry.Listed | None:
     """A version that was made of these data and settings and judged against this champion."""
     for version in registry.versions(name):
-        if sums is None or version.version == champion or version.tags.get("judged_against") != champion:
+        if sums is None or version.version == champion or version.tags.judged_against != champion:
             continue
         made = metadata_of(name, version.version)
         if _values(made.get("data")) == sums and made.get("settings") == settings:

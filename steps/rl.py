@@ -25,13 +25,14 @@ from rere.recommenders.item_models import ItemModels
     output_materializers=CheckpointMaterializer,
 )
 def reinforce(
-    start: Checkpoint,
+    *,
+    sft_model: Checkpoint,
     windows: Windows,
     catalog: CatalogIndex,
     teacher: ItemModels,
     config: RLConfig,
     named_sha256: str,
-) -> Annotated[Checkpoint, ArtifactConfig(name="rere_model")]:
+) -> Annotated[Checkpoint, ArtifactConfig(name="rl_model")]:
     """Train on from the fine-tuned model; a killed run resumes.
 
     Args:
@@ -42,6 +43,6 @@ def reinforce(
 
     [(kind, mentor)] = teacher.models.items()
     lessons = fingerprint({str(n): repr(record) for n, record in enumerate(mentor.curves)}) + kind + mentor.code()
-    inputs = (fingerprint(start.sums()), windows.fingerprint, catalogue_fingerprint(catalog), lessons, named_sha256)
+    inputs = (fingerprint(sft_model.sums()), windows.fingerprint, catalogue_fingerprint(catalog), lessons, named_sha256)
     with work_directory("rl", config.as_one(), *inputs, code_fingerprint(__name__)) as work:
-        return train_rl(start, windows, catalog, config, work, mlflow_log("rl", config), mentor)
+        return train_rl(sft_model, windows, catalog, config, work, mlflow_log("rl", config), mentor)

@@ -32,7 +32,7 @@ def fine_tune(
 
     `backbone_sha256` is the content of what the backbone's settings name (see `ops.runtime.named`).
     """
-    return _tuned(windows, catalog, config, backbone_sha256, None)
+    return _train(windows, catalog, config, backbone_sha256, None)
 
 
 @step(
@@ -42,22 +42,23 @@ def fine_tune(
     output_materializers=CheckpointMaterializer,
 )
 def fine_tune_on(
-    champion: Checkpoint,
+    *,
+    champion_model: Checkpoint,
     start: StartRecord,
     windows: Windows,
     catalog: CatalogIndex,
     config: SFTConfig,
     backbone_sha256: str,
-    warm: FromChampion,
+    warm_start: FromChampion,
 ) -> Annotated[Checkpoint, ArtifactConfig(name="sft_model")]:
     """Fine-tune on from the champion's weights, where the catalogue goes on from its; else from the backbone."""
     if start.type == "backbone":
-        return _tuned(windows, catalog, config, backbone_sha256, None)
-    shorter = config.model_copy(update={"epochs": warm.epochs, "learning_rate": warm.learning_rate})
-    return _tuned(windows, catalog, shorter, backbone_sha256, champion)
+        return _train(windows, catalog, config, backbone_sha256, None)
+    shorter = config.model_copy(update={"epochs": warm_start.epochs, "learning_rate": warm_start.learning_rate})
+    return _train(windows, catalog, shorter, backbone_sha256, champion_model)
 
 
-def _tuned(
+def _train(
     windows: Windows, catalog: CatalogIndex, config: SFTConfig, backbone_sha256: str, start: Checkpoint | None
 ) -> Checkpoint:
     from rere.training.sft.train import train_sft

@@ -15,10 +15,10 @@ from rere.data.validation_report import ValidationReport
 
 @step(cache_policy=cache_policy(__name__), output_materializers=WindowsMaterializer)
 def split(
-    dataset: Dataset, validation: ValidationReport, config: SplitConfig
+    dataset: Dataset, data_validation: ValidationReport, config: SplitConfig
 ) -> Annotated[Windows, ArtifactConfig(name="windows")]:
     """Split a data set that passed its checks."""
     from rere.data.windows import make_windows
 
-    validation.raise_if_failed()
+    data_validation.raise_if_failed()
     return make_windows(dataset, config)

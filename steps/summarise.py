@@ -10,8 +10,8 @@ from rich.console import Console
 from zenml import step
 from zenml.types import HTMLString
 
-from ops.registry.decisions import Decision, Promotion
 from ops.registry.mlflow_registry import CHALLENGER, CHAMPION
+from ops.registry.stages import Promoted
 from ops.runtime.reports import write_report
 from rere.config.evaluation import EvaluationConfig
 
@@ -20,26 +20,19 @@ RERE = "source .venv/bin/activate && rere"
 
 
 @step(enable_cache=False)
-def summarise(
-    metrics: pd.DataFrame,
-    decision: Decision,
-    report: HTMLString,
-    review: HTMLString,
-    promotion: Promotion,
-    evaluation: EvaluationConfig,
-) -> None:
+def summarise(metrics: pd.DataFrame, report: HTMLString, promotion: Promoted, evaluation: EvaluationConfig) -> None:
     """Print it and write the report's file, also when all else came from the cache: a run ends with its result."""
     from rere.reporting.report import results_table
 
-    path, review_path = write_report(report, "report", link="latest"), write_report(review, "review")
+    path, review_path = write_report(report, "report", link="latest"), write_report(promotion.page, "review")
     console = Console(width=120, highlight=False, soft_wrap=True)
     console.print()
     console.print(results_table(metrics, evaluation))
-    passed = decision.verdict.passed
+    passed = promotion.verdict.passed
     console.print(f"\nGate: {'passed' if passed else 'did not pass'}", style="bold green" if passed else "bold yellow")
-    for check in decision.verdict.checks:
+    for check in promotion.verdict.checks:
         console.print(f"  {'✓' if check.passed else '✗'} {check.name}: {check.explanation}", markup=False)
-    for note in decision.notes:
+    for note in promotion.notes:
         console.print(f"  {note}", markup=False)
     console.print(
         f"\nRegistered: {promotion.model} version {promotion.version}, alias {' and '.join(promotion.aliases)}"
@@ -47,15 +40,14 @@ def summarise(
     if promotion.waits:
         console.print(f"Not champion: {promotion.waits}", markup=False)
     console.print(f"Report:     {path}\nReview:     {review_path}\n\nNext:", markup=False)
-    for purpose, command in next_commands(promotion, passed):
+    for purpose, command in next_commands(promotion):
         console.print(f"  {purpose:<8} {command}", markup=False)
 
 
-def next_commands(promotion: Promotion, passed: bool) -> list[tuple[str, str]]:
+def next_commands(promotion: Promoted) -> list[tuple[str, str]]:
     """(purpose, command) pairs that work as they stand, from the project's root.
 
-    Args:
-        passed: what the gate said; without it a promotion overrides the gate, and says so.
+    Where the gate said no, a promotion overrides it, and says so.
     """
     alias = CHAMPION if CHAMPION in promotion.aliases else CHALLENGER
     model = shlex.quote(promotion.model)
@@ -69,7 +61,7 @@ def next_commands(promotion: Promotion, passed: bool) -> list[tuple[str, str]]:
     ]
     if alias == CHALLENGER:
         command = f"{RERE} {{}} {promotion.version} --model {model} --reason WHY"
-        if passed:
+        if promotion.verdict.passed:
             commands.append(("approve", command.format("approve")))
         else:
             commands.append(("override", command.format("promote") + "   # in spite of the gate; kept on record"))

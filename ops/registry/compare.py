@@ -9,7 +9,7 @@ from typing import Any
 from ops.registry import mlflow_registry as registry
 from ops.registry.zenml_registry import metadata_of
 
-HIDDEN = ("fingerprint", "review_run")  # tags that say nothing to a reader, or stand elsewhere
+HIDDEN = ("fingerprint", "review_run", "windows")  # tags that say nothing to a reader, or stand elsewhere
 
 
 def differences(name: str, before: str, after: str) -> list[tuple[str, str, str]]:
@@ -20,7 +20,7 @@ def differences(name: str, before: str, after: str) -> list[tuple[str, str, str]
 
 def facts(name: str, version: str) -> dict[str, str]:
     """Dotted name -> value: tags of the MLflow version, metadata of the ZenML one; not the champion's log."""
-    tags = {key: value for key, value in registry.get(name, version).tags.items() if key not in HIDDEN}
+    tags = {key: text for key, text in registry.get(name, version).tags.written().items() if key not in HIDDEN}
     known = {key: value for key, value in metadata_of(name, version).items() if not key.startswith("event.")}
     known.pop("gate", None)  # the checks are in the review; the tag has the verdict
     return tags | dict(_flat(known))

@@ -21,6 +21,7 @@ from rere.models.backbone import Checkpoint
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.cross_catalog import CrossCatalogRecommender
 from rere.recommenders.generative import GenerativeRecommender
+from rere.recommenders.labels import Label
 from rere.serving.config import ServingConfig
 from rere.serving.engine.deployment import Deployment
 
@@ -47,13 +48,13 @@ def timed(
     Asked is what the service runs: its search with lookahead and cached prefixes, both models on the same histories.
     """
     settings = registry.serving_settings(windows, evaluation)
-    served = {"challenger": _served("challenger", model, catalog, settings)}
+    served: dict[str, Deployment] = {Label.CHALLENGER: _served(Label.CHALLENGER, model, catalog, settings)}
     rows = windows.of("test")
     histories = list(rows["history"].iloc[:: max(1, len(rows) // SAMPLE)])
     if present is not None:
         lookup = present.served.snapshot.lookup
         if shared := [history for history in histories if lookup.resolve(history).items]:
-            served["champion"], histories = present.served, shared
+            served[Label.CHAMPION], histories = present.served, shared
 
     def answering(deployment: Deployment) -> Callable[[int], object]:
         def answer(request: int) -> object:
@@ -93,9 +94,9 @@ def judge_anew(
     checkpoint, theirs = registry.read(found)
     alike = evaluation.model_copy(update={"processes": _processes(evaluation)})
     with work_directory("gate", alike.as_one(), name, version, windows.fingerprint) as work:
-        results = evaluate_checkpoints({"champion": checkpoint}, windows, catalog, alike, work, own=theirs)
-    served = _served("champion", checkpoint, theirs, found.settings)
-    recommender = GenerativeRecommender("champion", served.model, theirs)
+        results = evaluate_checkpoints({Label.CHAMPION: checkpoint}, windows, catalog, alike, work, own=theirs)
+    served = _served(Label.CHAMPION, checkpoint, theirs, found.settings)
+    recommender = GenerativeRecommender(Label.CHAMPION, served.model, theirs)
     foreign, rows = CrossCatalogRecommender(recommender, theirs.item_ids, catalog.item_ids), windows.of("test")
     notes = [f"The champion, version {version}, was judged anew on the same {len(results):,} rows."]
     if foreign.lacking:
@@ -109,8 +110,7 @@ def judge_anew(
         notes.append(
             f"It is served with {', '.join(changed)}, but was judged with today's settings, as the challenger is."
         )
-    newest = found.tags.get(registry.NEWEST)
-    return Present(results, served, checkpoint.path, int(newest) if newest else None, len(theirs.item_ids)), notes
+    return Present(results, served, checkpoint.path, found.tags.newest_interaction, len(theirs.item_ids)), notes
 
 
 def _processes(evaluation: EvaluationConfig) -> int:

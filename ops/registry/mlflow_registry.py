@@ -1,6 +1,6 @@
 """The MLflow model registry: log by path, prove that it answers, register last.
 
-A version's tag `fingerprint` names its content; the same content is never registered twice.
+A version's tags (`VersionTags`) name its content; the same content is never registered twice.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array
 
+from ops.registry.tags import VersionTags
 from ops.runtime.cache_keys import ROOT
 from ops.runtime.run_dirs import catalogue_fingerprint
 from rere.artifacts.manifest import fingerprint, writing
@@ -29,9 +30,6 @@ from rere.errors import RereError
 from rere.models.backbone import Checkpoint
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-FINGERPRINT = "fingerprint"
-NEWEST = "newest_interaction"  # seconds since 1970
-REVIEW = "review_run"  # the MLflow run that holds review.html
 
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(Array(DataType.string), "history")]),
@@ -58,7 +56,7 @@ class Registered:
     """A version of a registered model, with its files at hand."""
 
     version: str
-    tags: dict[str, str]
+    tags: VersionTags
     checkpoint: Path
     catalog: Path
     settings: dict[str, Any]  # history_items, beams, normalisation
@@ -142,7 +140,7 @@ def log_model(checkpoint: Path, catalog: Path, settings: dict[str, Any], example
 def find_version(name: str, fingerprint: str) -> str | None:
     """The registered version with this content, if there is one."""
     for version in MlflowClient().search_model_versions(f"name='{name}'"):
-        if version.tags.get(FINGERPRINT) == fingerprint:
+        if VersionTags.read(version.tags).fingerprint == fingerprint:
             return str(version.version)
     return None
 
@@ -160,7 +158,7 @@ class Listed:
     version: str
     created: int
     aliases: tuple[str, ...]
-    tags: dict[str, str]
+    tags: VersionTags
 
 
 def versions(name: str) -> list[Listed]:
@@ -168,7 +166,7 @@ def versions(name: str) -> list[Listed]:
     client = MlflowClient()
     found = sorted(client.search_model_versions(f"name='{name}'"), key=lambda v: int(v.version), reverse=True)
     full = [client.get_model_version(name, v.version) for v in found]  # a search leaves the aliases out
-    return [Listed(str(v.version), v.creation_timestamp, tuple(v.aliases), dict(v.tags)) for v in full]
+    return [Listed(str(v.version), v.creation_timestamp, tuple(v.aliases), VersionTags.read(v.tags)) for v in full]
 
 
 def fetch(name: str, version: str) -> Registered:
@@ -179,7 +177,7 @@ def fetch(name: str, version: str) -> Registered:
     places = {part: directory / function["artifacts"][part]["path"] for part in ("checkpoint", "catalog")}
     return Registered(
         version=version,
-        tags=dict(MlflowClient().get_model_version(name, version).tags),
+        tags=VersionTags.read(MlflowClient().get_model_version(name, version).tags),
         settings=dict(function["config"]),
         **places,
     )
@@ -192,14 +190,14 @@ def read(registered: Registered) -> tuple[Checkpoint, CatalogIndex]:
     return checkpoint, CatalogIndex.load(registered.catalog)
 
 
-def register(uri: str, name: str, tags: dict[str, str]) -> str:
+def register(uri: str, name: str, tags: VersionTags) -> str:
     """Make a logged model a version of `name`; returns the version."""
-    return str(mlflow.register_model(uri, name, tags=tags).version)
+    return str(mlflow.register_model(uri, name, tags=tags.written()).version)
 
 
-def tag(name: str, version: str, tags: dict[str, str]) -> None:
+def tag(name: str, version: str, tags: VersionTags) -> None:
     """Set a version's tags."""
-    for key, value in tags.items():
+    for key, value in tags.written().items():
         MlflowClient().set_model_version_tag(name, version, key, value)
 
 

@@ -58,7 +58,7 @@ def evaluate(
         {
             "row_id": rows["row_id"].to_numpy(np.int64),
             "user_id": rows["user_id"].to_numpy(),
-            "model": recommender.name,
+            "model": str(recommender.name),
             "target": targets,
             "warm": rows["warm"].to_numpy(bool),
             "rank": metrics.target_ranks(items, targets),
@@ -106,7 +106,7 @@ def compare(results: pd.DataFrame, pairs: Iterable[tuple[str, str]], config: Eva
     """
     records = []
     for model, rival in pairs:
-        ours, theirs = paired(_of(results, model), _of(results, rival))
+        ours, theirs = paired(results_of(results, model), results_of(results, rival))
         for subset, part in _subsets(ours):
             gain = row_values(part, config) - row_values(theirs.loc[part.index], config)
             for name, estimate in zip(gain, _estimates(gain, part, config), strict=True):
@@ -160,7 +160,8 @@ def _subsets(results: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [("all", results), *([("warm", warm)] if len(warm) else [])]
 
 
-def _of(results: pd.DataFrame, model: str) -> pd.DataFrame:
+def results_of(results: pd.DataFrame, model: str) -> pd.DataFrame:
+    """One model's rows; RereError where it has none."""
     own = results[results["model"] == model]
     if not len(own):
         known = ", ".join(map(str, results["model"].unique()))

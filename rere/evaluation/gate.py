@@ -26,6 +26,7 @@ from rere.evaluation.bootstrap import Estimate, paired_bootstrap
 from rere.evaluation.evaluator import paired
 from rere.evaluation.power import Power, clustered_error
 from rere.evaluation.segments import segment_gains
+from rere.recommenders.labels import Label
 
 DAY = 86_400
 NOT_WORSE = "not worse than the champion"
@@ -215,7 +216,7 @@ def _beats_popularity(challenger: pd.DataFrame, popularity: pd.DataFrame, config
         value=gain.low,
         threshold=least,
         passed=gain.low > least,
-        explanation=_sentence(config.metric, gain, "popularity", config, f"must exceed {least:+.4f}"),
+        explanation=_sentence(config.metric, gain, Label.POPULARITY, config, f"must exceed {least:+.4f}"),
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from rere.data.sequences import item_counts
 from rere.recommenders.base import Ranking
+from rere.recommenders.labels import Label
 
 
 class Popularity:
@@ -20,7 +21,7 @@ class Popularity:
         counts: (I,) training interactions an item.
     """
 
-    def __init__(self, counts: np.ndarray, name: str = "popularity") -> None:
+    def __init__(self, counts: np.ndarray, name: str = Label.POPULARITY) -> None:
         self.name, self.counts = name, counts
         self._order = np.argsort(-counts, kind="stable")
 

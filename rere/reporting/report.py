@@ -46,7 +46,8 @@ LISTS = {  # metric of `summarise` -> heading, what it means
 class ReportInputs:
     """What a report is made of.
 
-    results: rows of `evaluator.evaluate` of several models; the last model is the one reported on
+    results: rows of `evaluator.evaluate` of several models
+    subject: the model that is reported on
     summary: `evaluator.summarise` of them
     verdict: the gate's, or None where it hasn't been asked
     curves: stage ("sft", "rl") -> training records, each with `update` and the metrics measured there
@@ -56,6 +57,7 @@ class ReportInputs:
     """
 
     results: pd.DataFrame
+    subject: str
     summary: pd.DataFrame
     config: EvaluationConfig
     verdict: Verdict | None
@@ -73,8 +75,8 @@ def render_report(inputs: ReportInputs) -> str:
         RereError: models that weren't judged on the same rows, or not one history a row.
     """
     models = list(inputs.results["model"].unique())
-    subject = models[-1]
-    rivals = models[-2::-1]
+    subject = str(inputs.subject)
+    rivals = [model for model in reversed(models) if model != subject]
     gains = compare(inputs.results, [(subject, rival) for rival in rivals], inputs.config)
     return (
         environment()
@@ -199,7 +201,7 @@ def _plots(inputs: ReportInputs) -> dict[str, list[tuple[str, Markup]]]:
 def _examples(inputs: ReportInputs, models: list[str]) -> list[dict[str, Any]]:
     """Rows where the reported model's first items hold the target, and as many where they don't, evenly spread."""
     tables = {model: inputs.results[inputs.results["model"] == model].reset_index(drop=True) for model in models}
-    subject = tables[models[-1]]
+    subject = tables[str(inputs.subject)]
     if len(inputs.histories) != len(subject):
         raise RereError(f"{len(subject)} histories, one a row", str(len(inputs.histories)), "pass the test rows' own")
     if any(not table["row_id"].equals(subject["row_id"]) for table in tables.values()):

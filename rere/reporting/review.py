@@ -18,6 +18,7 @@ from rere.evaluation.evaluator import compare, paired, summarise
 from rere.evaluation.gate import Verdict
 from rere.evaluation.metrics import row_metric
 from rere.evaluation.segments import segment_gains
+from rere.recommenders.labels import Label
 from rere.reporting import plots
 from rere.reporting.report import (
     FAMILIES,
@@ -31,7 +32,7 @@ from rere.reporting.report import (
 )
 
 USERS, TOP, REGRESSIONS = 20, 5, 10
-CHALLENGER = "challenger"
+CHALLENGER = str(Label.CHALLENGER)
 
 
 @dataclass(frozen=True)

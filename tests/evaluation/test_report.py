@@ -18,6 +18,7 @@ from rere.evaluation.evaluator import summarise
 from rere.evaluation.gate import Check, Verdict
 from rere.evaluation.metrics import target_ranks
 from rere.evaluation.power import Power
+from rere.recommenders.labels import Label
 from rere.reporting.report import EXAMPLES, TOP, ReportInputs, render_report, results_table
 
 MODELS = {"popularity": 0.05, "SASRec": 0.2, "SFT": 0.3, "ReRe": 0.35}  # chance that the target is in a list
@@ -68,6 +69,7 @@ def inputs() -> ReportInputs:
     check = Check(name="better than popularity", value=0.1, threshold=0.0, passed=True, explanation="It is <b>so</b>.")
     return ReportInputs(
         results=results,
+        subject=Label.RL,
         summary=summarise(results, CONFIG, np.arange(ITEMS)),
         config=CONFIG,
         verdict=Verdict(passed=True, checks=(check,), power=Power("ndcg@10", 0.0041, -0.005, 0.95, 934)),

@@ -20,19 +20,32 @@ from zenml import ArtifactConfig, step
 from zenml.client import Client
 
 from commands.main import cli
-from ops.registry.decisions import Promotion, PromotionMaterializer
+from ops.registry.stages import Judged, StageMaterializer
 from pipelines.checked import checked_pipeline, explain_errors
 from rere.errors import RereError
+from rere.evaluation.gate import Verdict
 
 
-@step(output_materializers=PromotionMaterializer)
-def make() -> Annotated[Promotion, ArtifactConfig(name="made")]:
-    return Promotion(model="m", version="1", aliases=(), tracking_uri="here")
+@step(output_materializers=StageMaterializer)
+def make() -> Annotated[Judged, ArtifactConfig(name="made")]:
+    return Judged(
+        model="m",
+        content="1",
+        champion=None,
+        is_champion=False,
+        verdict=Verdict(passed=True, checks=()),
+        metric="hr@1",
+        value=0.0,
+        newest=None,
+        data={},
+        windows="",
+        settings={},
+    )
 
 
 @step(enable_cache=False)
-def use(made: Promotion, patience: float) -> None:
-    print(f"used {made.version}", flush=True)
+def use(made: Judged, patience: float) -> None:
+    print(f"used {made.content}", flush=True)
     time.sleep(patience)
 
 

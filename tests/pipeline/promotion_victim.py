@@ -18,15 +18,12 @@ from zenml import pipeline
 from ops.registry import champion_log as champion
 from ops.registry import mlflow_registry as registry
 from ops.registry import zenml_registry as model_version
-from ops.registry.decisions import Decision
 from rere.config.evaluation import EvaluationConfig
-from rere.config.promotion import PromotionConfig
 from rere.evaluation.gate import Verdict
 from rere.recommenders.generative import GenerativeRecommender  # noqa: F401
 from steps import promote
 
 NAME, CONTENT = "drill", "c0ffee"
-CONFIG = PromotionConfig(model_name=NAME)
 
 
 def die(*_: Any, **__: Any) -> None:
@@ -61,14 +58,14 @@ def run() -> None:
     present, known = registry.champion_version(NAME), registry.find_version(NAME, CONTENT)
     verdict = Verdict(passed=True, checks=())
     is_champion = present is not None and present == known
-    decision = Decision(verdict=verdict, content=CONTENT, champion=present, is_champion=is_champion)
-    names = {"model": "rere_model", "report": "report", "review": "review"}
-    names |= {name: name for name in ("catalog", "windows", "dataset")}
-    artifacts = {name: Client().get_artifact_version(artifact) for name, artifact in names.items()}
+    names = ("dataset", "rl_model", "catalog", "windows", "report", "review")
+    artifacts = {name: Client().get_artifact_version(name) for name in names}
+    known = {"model": NAME, "content": CONTENT, "champion": present, "is_champion": is_champion, "verdict": verdict}
+    artifacts["review"] = artifacts["review"].load().model_copy(update=known)
 
     @pipeline(enable_cache=False)
     def promotion() -> None:
-        promote.promote(**artifacts, decision=decision, evaluation=EvaluationConfig(), config=CONFIG, settings={})
+        promote.promote(**artifacts, evaluation=EvaluationConfig(), decided_by="gate")
 
     promotion()
 

@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from commands.main import cli
 from ops.registry import champion_log as champion
 from ops.registry import mlflow_registry as registry
+from ops.registry.tags import VersionTags
 from rere.errors import RereError
 
 NAME = "model"
@@ -221,8 +222,8 @@ def test_a_command_that_cannot_says_why_and_fails(stage: Stage, arguments: list[
     assert message in done.output
 
 
-def tagged(version: str, **tags: str) -> None:
-    registry.tag(NAME, version, tags)
+def tagged(version: str, **tags: Any) -> None:
+    registry.tag(NAME, version, VersionTags(**tags))
 
 
 def rere(*arguments: str) -> tuple[int, str]:
@@ -316,7 +317,7 @@ def test_a_review_is_written_to_a_file(stage: Stage, tmp_path: Path) -> None:
     mlflow.set_experiment("e")
     with mlflow.start_run() as run:
         mlflow.log_text("<h1>Review</h1>", "review.html")
-    tagged("2", gate="passed", judged_against="", review_run=run.info.run_id, metric="ndcg@10", value="0.0500")
+    tagged("2", gate="passed", judged_against="", review_run=run.info.run_id, metric="ndcg@10", value=0.05)
     registry.set_alias(NAME, registry.CHALLENGER, "2")
     champion.decide(NAME, "2", "reject", "bob", "dull")
     code, output = rere("review", "--to", str(tmp_path / "pages"))

@@ -21,6 +21,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from ops.registry import mlflow_registry as registry
+from ops.registry.tags import VersionTags
 from rere.catalog.index import build_index
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
@@ -163,7 +164,7 @@ def test_mlflows_own_server_answers(logged: SimpleNamespace, tmp_path: Path) -> 
 def test_versions_are_found_by_content_and_alias(logged: SimpleNamespace) -> None:
     assert registry.champion_version("tiny") is None
     assert registry.find_version("tiny", "f00") is None
-    version = registry.register(logged.uri, "tiny", {registry.FINGERPRINT: "f00"})
+    version = registry.register(logged.uri, "tiny", VersionTags(fingerprint="f00"))
     assert registry.champion_version("tiny") is None
     assert registry.find_version("tiny", "f00") == version
     assert registry.find_version("tiny", "other") is None
@@ -172,7 +173,7 @@ def test_versions_are_found_by_content_and_alias(logged: SimpleNamespace) -> Non
 
 
 def test_a_version_brings_its_files_and_settings(logged: SimpleNamespace) -> None:
-    version = registry.register(logged.uri, "files", {registry.FINGERPRINT: "f00"})
+    version = registry.register(logged.uri, "files", VersionTags(fingerprint="f00"))
     fetched = registry.fetch("files", version)
     checkpoint, catalog = registry.read(fetched)
     assert fetched.settings == SETTINGS

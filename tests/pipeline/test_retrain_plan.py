@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from ops.registry.mlflow_registry import Listed
+from ops.registry.tags import VersionTags
 from rere.artifacts.manifest import sha256
 from rere.config.data import IngestConfig, Tables
 from rere.config.retraining import RetrainConfig
@@ -47,7 +48,7 @@ def made_of(data: IngestConfig, settings: dict[str, Any]) -> dict[str, Any]:
 def known(data: IngestConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
     """Records by version; version 1 is the champion, made of the source as it was at first."""
     records = {"1": made_of(data, SETTINGS)}
-    tags = {"judged_against": "1", "gate": "failed"}
+    tags = VersionTags(judged_against="1", gate="failed")
     monkeypatch.setattr(retraining, "metadata_of", lambda name, version: records[version])
     monkeypatch.setattr(
         retraining.registry, "versions", lambda name: [Listed(version, 0, (), tags) for version in records]
@@ -127,7 +128,7 @@ def test_settings_are_read_with_their_defaults_and_mistakes_are_named(tmp_path: 
             settings_of(retrain_pipeline, config)
 
 
-@pytest.mark.parametrize("lost", ["rere_model", "catalog", "dataset"])
+@pytest.mark.parametrize("lost", ["rl_model", "catalog", "dataset"])
 def test_a_champion_whose_files_are_gone_is_no_base(
     lost: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -140,4 +141,4 @@ def test_a_champion_whose_files_are_gone_is_no_base(
     monkeypatch.setattr(retraining, "_whole", lambda artifact, folder: True)
     base = retraining.find_base("rere")
     assert base is not None
-    assert (base.version, base.rows) == ("3", None)  # made by the plain pipeline, which keeps no rows
+    assert (base.version, base.collected) == ("3", None)  # made by the plain pipeline, which keeps no rows

@@ -50,7 +50,7 @@ print(json.dumps([version.stage, sorted(version.data_artifacts) + sorted(version
 """
     stage, artifacts = json.loads(project.ask(code))
     assert stage in ("staging", "production")
-    assert {"rere_model", "catalog", "windows"} <= set(artifacts)
+    assert {"rl_model", "catalog", "windows"} <= set(artifacts)
 
 
 def test_no_artifact_is_a_pickle(smoke_run: Done, project: Project) -> None:

@@ -18,7 +18,8 @@ from zenml.types import HTMLString
 
 from ops.registry import champion_log as champion
 from ops.registry import mlflow_registry as registry
-from ops.registry.decisions import Decision, Promotion
+from ops.registry.stages import Promoted, Reviewed
+from ops.registry.tags import VersionTags
 from ops.runtime import run_dirs as work
 from rere.catalog.index import CatalogIndex
 from rere.catalog.warm_start import StartRecord
@@ -34,6 +35,7 @@ from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.evaluation.gate import Verdict
 from rere.models.backbone import Checkpoint, load_model, save_checkpoint
+from rere.recommenders.labels import Label
 from steps.gate import gate
 from steps.index_items import index_items
 from steps.promote import promote
@@ -104,8 +106,10 @@ def test_fine_tuning_works_in_its_own_directory(
     champion = save_checkpoint(load_model(ScratchModel(layers=1, width=8, heads=1), 300, 0), tmp_path / "old", [], {})
     for kind in ("champion", "backbone"):  # on from the champion where the catalogue goes on from its, else as ever
         start = StartRecord.model_validate({"type": kind, "reason": "", "known_items": 0, "new_items": 0})
-        inputs = (champion, start, world_windows, world_catalog, SFTConfig(), "", FromChampion(epochs=1))
-        fine_tune_on.entrypoint(*inputs)
+        inputs: dict[str, Any] = {"champion_model": champion, "start": start, "windows": world_windows}
+        inputs |= {"catalog": world_catalog, "config": SFTConfig(), "backbone_sha256": ""}
+        inputs["warm_start"] = FromChampion(epochs=1)
+        fine_tune_on.entrypoint(**inputs)
     assert begun[-2:] == [(1, champion), (SFTConfig().epochs, None)]
     assert used[-2] not in used[:3]
     assert used[-1] == used[0]
@@ -124,8 +128,10 @@ def results(world_windows: Windows, world_catalog: CatalogIndex) -> pd.DataFrame
     rows = world_windows.of("test")
     targets = rows["target"].map(world_catalog.index_of).to_numpy()
     tables = []
-    for name, rank in {"popularity": 0, "ReRe": 1}.items():
-        table = pd.DataFrame({"row_id": rows["row_id"], "user_id": rows["user_id"], "model": name, "target": targets})
+    for name, rank in {Label.POPULARITY: 0, Label.RL: 1}.items():
+        table = pd.DataFrame(
+            {"row_id": rows["row_id"], "user_id": rows["user_id"], "model": str(name), "target": targets}
+        )
         lists = [list(np.roll(np.arange(10), -int(target % 10))) for target in targets]
         tables.append(table.assign(warm=rows["warm"], rank=rank, items=lists, scores=lists, invalid=0, duplicate=0))
     return pd.concat(tables, ignore_index=True)
@@ -138,9 +144,20 @@ def world(
     world_dataset: Dataset,
     world_windows: Windows,
     results: pd.DataFrame,
-) -> tuple:
+) -> dict[str, Any]:
     """The gate's inputs."""
-    return (model, world_catalog, world_dataset, world_windows, CHECKED, CHECKED_ROWS, results, JUDGED, EASY)
+    return {
+        "rl_model": model,
+        "catalog": world_catalog,
+        "dataset": world_dataset,
+        "windows": world_windows,
+        "data_validation": CHECKED,
+        "split_validation": CHECKED_ROWS,
+        "results": results,
+        "evaluation": JUDGED,
+        "config": EASY,
+        "settings": {},
+    }
 
 
 @pytest.fixture
@@ -149,17 +166,17 @@ def in_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(champion, "repair", lambda name: False)
 
 
-def test_a_stack_without_a_tracker_is_refused(world: tuple) -> None:
+def test_a_stack_without_a_tracker_is_refused(world: dict[str, Any]) -> None:
     with pytest.raises(RereError, match="make stack"):
-        gate.entrypoint(*world)
+        gate.entrypoint(**world)
 
 
 def test_the_first_model_that_passes_is_promoted(
-    world: tuple, in_mlflow: None, monkeypatch: pytest.MonkeyPatch
+    world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "find_version", lambda name, content: None)
     monkeypatch.setattr(registry, "champion_version", lambda name: None)
-    decision, rival = gate.entrypoint(*world)
+    decision, rival = gate.entrypoint(**world)
     assert decision.promotes
     assert decision.champion is None
     assert decision.value == 1  # every target at rank 1
@@ -167,12 +184,12 @@ def test_the_first_model_that_passes_is_promoted(
 
 
 def test_a_model_whose_prediction_rows_failed_their_checks_is_not_promoted(
-    world: tuple, in_mlflow: None, monkeypatch: pytest.MonkeyPatch
+    world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They may only have warned, as those of window files do."""
     monkeypatch.setattr(registry, "find_version", lambda name, content: None)
     monkeypatch.setattr(registry, "champion_version", lambda name: None)
-    rows = len(world[3].table)
+    rows = len(world["windows"].table)
     gaps = (
         failed_report()
         .checks[0]
@@ -181,20 +198,20 @@ def test_a_model_whose_prediction_rows_failed_their_checks_is_not_promoted(
         )
     )
     split = ValidationReport(subject="windows", checks=(gaps,))
-    decision, _ = gate.entrypoint(*world[:5], split, *world[6:])
+    decision, _ = gate.entrypoint(**world | {"split_validation": split})
     assert not decision.promotes
     assert [check.name for check in decision.verdict.checks if not check.passed] == ["sound prediction rows"]
     few = ValidationReport(subject="windows", checks=(gaps.model_copy(update={"failing": 1}),))
-    assert gate.entrypoint(*world[:5], few, *world[6:])[0].promotes
+    assert gate.entrypoint(**world | {"split_validation": few})[0].promotes
 
 
 def test_a_champion_stays_champion_whatever_the_gate_asks(
-    world: tuple, in_mlflow: None, monkeypatch: pytest.MonkeyPatch
+    world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "find_version", lambda name, content: "4")
     monkeypatch.setattr(registry, "champion_version", lambda name: "4")
     hard = PromotionConfig(model_name="test", gate=GateConfig(minimum_over_popularity=2))
-    decision, rival = gate.entrypoint(*world[:-1], hard)
+    decision, rival = gate.entrypoint(**world | {"config": hard})
     assert not decision.verdict.passed
     assert decision.is_champion
     assert decision.promotes
@@ -202,7 +219,7 @@ def test_a_champion_stays_champion_whatever_the_gate_asks(
 
 
 def test_another_champion_is_judged_anew_on_the_same_rows(
-    world: tuple,
+    world: dict[str, Any],
     model: Checkpoint,
     world_catalog: CatalogIndex,
     in_mlflow: None,
@@ -210,8 +227,8 @@ def test_another_champion_is_judged_anew_on_the_same_rows(
     tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
-    settings = {"history_items": world[3].history_items, "beams": 5, "normalisation": "vocab"}
-    found = SimpleNamespace(settings=settings, tags={registry.NEWEST: "5"})
+    settings = {"history_items": world["windows"].history_items, "beams": 5, "normalisation": "vocab"}
+    found = SimpleNamespace(settings=settings, tags=VersionTags(newest_interaction=5))
     items = world_catalog.items.copy()
     items.loc[0, "item_id"] = "gone"  # their item 0 is none of ours
     fewer = dataclasses.replace(world_catalog, items=items)
@@ -219,8 +236,8 @@ def test_another_champion_is_judged_anew_on_the_same_rows(
     monkeypatch.setattr(registry, "champion_version", lambda name: "4")
     monkeypatch.setattr(registry, "fetch", lambda name, version: found)
     monkeypatch.setattr(registry, "read", lambda registered: (model, fewer))
-    decision, rival = gate.entrypoint(*world)
-    rows = len(world[3].of("test"))
+    decision, rival = gate.entrypoint(**world)
+    rows = len(world["windows"].of("test"))
     assert len(rival) == rows
     assert f"version 4, was judged anew on the same {rows} rows" in decision.notes[0]
     assert "lacks 1 of today's items" in decision.notes[1]
@@ -232,11 +249,11 @@ def test_another_champion_is_judged_anew_on_the_same_rows(
 
 @pytest.mark.parametrize(("gpus", "processes"), [(0, 1), (1, 1), (2, 2), (16, 8)])
 def test_the_champion_is_judged_in_a_process_a_gpu(
-    gpus: int, processes: int, world: tuple, in_mlflow: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    gpus: int, processes: int, world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    model, catalog, _, windows = world[:4]
+    model, catalog, windows = (world[name] for name in ("rl_model", "catalog", "windows"))
     settings = {"history_items": windows.history_items, "beams": 5, "normalisation": "vocab"}
-    champion = SimpleNamespace(settings=settings, tags={})
+    champion = SimpleNamespace(settings=settings, tags=VersionTags())
     judged: list[EvaluationConfig] = []
 
     def alone(
@@ -253,14 +270,14 @@ def test_the_champion_is_judged_in_a_process_a_gpu(
     monkeypatch.setattr("ops.registry.judged_champion.evaluate_checkpoints", alone)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     evaluation = JUDGED.model_copy(update={"processes": 8})
-    _, rival = gate.entrypoint(*world[:-2], evaluation, EASY)
+    _, rival = gate.entrypoint(**world | {"evaluation": evaluation})
     assert len(rival) == len(windows.of("test"))
     assert [(config.processes, config.normalisation) for config in judged] == [(processes, evaluation.normalisation)]
 
 
 @pytest.mark.parametrize("error", [RereError("whole files", "a cut one", "restore it"), OSError("disk gone")])
 def test_a_champion_whose_files_are_gone_stops_the_gate(
-    error: Exception, world: tuple, in_mlflow: None, monkeypatch: pytest.MonkeyPatch
+    error: Exception, world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(name: str, version: str) -> None:
         raise error
@@ -268,7 +285,7 @@ def test_a_champion_whose_files_are_gone_stops_the_gate(
     monkeypatch.setattr(registry, "find_version", lambda name, content: None)
     monkeypatch.setattr(registry, "champion_version", lambda name: "4")
     monkeypatch.setattr(registry, "fetch", fail)
-    decision, rival = gate.entrypoint(*world)
+    decision, rival = gate.entrypoint(**world)
     assert not decision.promotes
     assert rival.empty
     (bad,) = [check for check in decision.verdict.checks if not check.passed]
@@ -277,18 +294,32 @@ def test_a_champion_whose_files_are_gone_stops_the_gate(
     assert "rere rollback" in bad.explanation
 
 
-def promotes_of(world: tuple) -> tuple:
-    """The first inputs of `promote`."""
-    model, catalog, dataset, windows = world[:4]
-    return model, catalog, windows, dataset
+def reviewed(passed: bool = True) -> Reviewed:
+    return Reviewed(
+        model="test",
+        content="c0",
+        champion=None,
+        is_champion=False,
+        verdict=Verdict(passed=passed, checks=()),
+        metric="ndcg@10",
+        value=0.05,
+        newest=7,
+        data={},
+        windows="w0",
+        settings={},
+        page="<p/>",
+    )
 
 
-def decision(passed: bool = True) -> Decision:
-    return Decision(verdict=Verdict(passed=passed, checks=()), content="c0", champion=None, is_champion=False)
+def promoted(world: dict[str, Any], review: Reviewed, decided_by: str = "gate") -> Promoted:
+    """What the step makes of it."""
+    inputs = {name: world[name] for name in ("dataset", "rl_model", "catalog", "windows", "evaluation")}
+    found: Promoted = promote.entrypoint(**inputs, report=PAGE, review=review, decided_by=decided_by)
+    return found
 
 
 def test_a_model_that_fails_its_proof_is_never_registered(
-    world: tuple, in_mlflow: None, monkeypatch: pytest.MonkeyPatch
+    world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: Any) -> str:
         raise RereError("three items", "none", "report this")
@@ -301,7 +332,7 @@ def test_a_model_that_fails_its_proof_is_never_registered(
     monkeypatch.setattr(registry, "register", never)
     monkeypatch.setattr(registry, "set_alias", never)
     with pytest.raises(RereError, match="three items"):
-        promote.entrypoint(*promotes_of(world), decision(), PAGE, PAGE, JUDGED, EASY, {})
+        promoted(world, reviewed())
 
 
 @pytest.mark.parametrize(
@@ -319,16 +350,16 @@ def test_the_same_content_is_found_again_and_named(
     turned_down: bool,
     promotes: bool,
     waits: str,
-    world: tuple,
+    world: dict[str, Any],
     in_mlflow: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     named: list[tuple[str, str]] = []
     recorded: list[str] = []
-    tags: dict[str, str] = {}
+    tags: list[VersionTags] = []
     no = champion.Event(action="reject", version="7", previous=None, who="ada", reason="too dull", time="now")
     monkeypatch.setattr(mlflow, "log_text", lambda text, name: None)
-    monkeypatch.setattr(registry, "tag", lambda name, version, found: tags.update(found))
+    monkeypatch.setattr(registry, "tag", lambda name, version, found: tags.append(found))
     monkeypatch.setattr(registry, "find_version", lambda name, content: {"c0": "7"}[content])
     monkeypatch.setattr(registry, "set_alias", lambda name, alias, version: named.append((alias, version)))
     monkeypatch.setattr(
@@ -340,32 +371,31 @@ def test_the_same_content_is_found_again_and_named(
     monkeypatch.setattr(
         champion, "move", lambda name, version, who, reason, expected=None: moved.append((version, expected))
     )
-    config = EASY.model_copy(update={"decided_by": decided_by})
-    promoted = promote.entrypoint(*promotes_of(world), decision(passed), PAGE, PAGE, JUDGED, config, {})
-    assert promoted.version == "7"
-    assert promoted.aliases == (("challenger", "champion") if promotes else ("challenger",))
+    found = promoted(world, reviewed(passed), decided_by)
+    assert found.version == "7"
+    assert found.aliases == (("challenger", "champion") if promotes else ("challenger",))
     assert named == [("challenger", "7")]
     assert moved == ([("7", "")] if promotes else [])  # "": against no champion
     assert recorded == ["staging"]
-    assert waits in promoted.waits
-    assert bool(waits) == bool(promoted.waits)
-    assert (tags["gate"], tags["judged_against"]) == ("passed" if passed else "failed", "")
-    assert promoted.tracking_uri == mlflow.get_tracking_uri()
+    assert waits in found.waits
+    assert bool(waits) == bool(found.waits)
+    assert (tags[0].gate, tags[0].judged_against) == ("passed" if passed else "failed", "")
+    assert (found.page, found.value) == ("<p/>", 0.05)  # all that was known before
+    assert found.tracking_uri == mlflow.get_tracking_uri()
 
 
 def test_the_next_commands_name_what_was_registered() -> None:
-    challenger = Promotion(
-        model="my shop", version="3", aliases=("challenger",), tracking_uri="sqlite:///x.db", example=("it's", "7")
-    )
-    commands = dict(next_commands(challenger, passed=True))
+    known = dict(reviewed()) | {"model": "my shop", "version": "3", "aliases": ("challenger",)}
+    challenger = Promoted(**known, tracking_uri="sqlite:///x.db", example=("it's", "7"))
+    commands = dict(next_commands(challenger))
     assert "rere serve --model 'my shop' --alias challenger" in commands["serve"]
     assert shlex.split(commands["ask"])[-1] == '{"history": ["it\'s", "7"], "k": 5}'
     assert "rere approve 3 --model 'my shop'" in commands["approve"]
     assert "override" not in commands
-    refused = dict(next_commands(challenger, passed=False))
+    refused = dict(next_commands(challenger.model_copy(update={"verdict": Verdict(passed=False, checks=())})))
     assert "approve" not in refused
     assert "rere promote 3" in refused["override"]
     assert "in spite of the gate" in refused["override"]
     champion = challenger.model_copy(update={"aliases": ("challenger", "champion")})
-    assert "--alias champion" in dict(next_commands(champion, passed=True))["serve"]
-    assert not {"approve", "override"} & set(dict(next_commands(champion, passed=True)))
+    assert "--alias champion" in dict(next_commands(champion))["serve"]
+    assert not {"approve", "override"} & set(dict(next_commands(champion)))

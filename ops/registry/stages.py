@@ -1,0 +1,97 @@
+"""A model on its way to users: judged, then reviewed, then promoted. Each stage is the one before, and what it adds.
+
+Kept as sealed JSON; the dashboard shows the pages.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from materializers.records import RecordMaterializer
+from ops.registry.tags import VersionTags
+from rere.evaluation.gate import Verdict
+
+
+class Judged(BaseModel):
+    """What the gate knows of a model, and its verdict.
+
+    model: the registered model's name
+    content: what the version is known by, see `mlflow_registry.content_of`
+    champion: the version that it was held against; None without one
+    is_champion: it is that very version
+    value: `metric` on the test rows
+    newest: of its training interactions, seconds since 1970; None for data without times
+    data: source file -> SHA-256
+    windows: the prediction rows' fingerprint
+    settings: the run's, by stage
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    content: str
+    champion: str | None
+    is_champion: bool
+    verdict: Verdict
+    metric: str
+    value: float
+    newest: int | None
+    data: dict[str, str]
+    windows: str
+    settings: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def promotes(self) -> bool:
+        """A champion stays one, whatever the gate asks of newcomers today."""
+        return self.verdict.passed or self.is_champion
+
+    @property
+    def seeds(self) -> dict[str, int]:
+        """Of the stages that have one."""
+        return {stage: chosen["seed"] for stage, chosen in self.settings.items() if "seed" in chosen}
+
+    def tags(self, run: str) -> VersionTags:
+        """What its version is known by in lists, and what a reviewer's approval is held against.
+
+        Args:
+            run: the MLflow run that holds the review.
+        """
+        return VersionTags(
+            fingerprint=self.content,
+            gate="passed" if self.verdict.passed else "failed",
+            judged_against=self.champion or "",
+            metric=self.metric,
+            value=round(self.value, 4),
+            newest_interaction=self.newest,
+            review_run=run,
+            windows=self.windows,
+        )
+
+
+class Reviewed(Judged):
+    """With the page for the person who decides."""
+
+    page: str
+
+
+class Promoted(Reviewed):
+    """Registered: the version, the aliases that it holds now, and how to ask it."""
+
+    version: str
+    aliases: tuple[str, ...]
+    tracking_uri: str
+    waits: str = ""  # why a model that passed the gate isn't champion
+    example: tuple[str, ...] = ()  # a history to ask it with, item ids
+
+
+class StageMaterializer(RecordMaterializer):
+    """JSON, and the review's page once there is one."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Judged, Reviewed, Promoted)
+
+    def pictures(self, data: BaseModel) -> dict[str, str]:
+        page = {"review.html": data.page} if isinstance(data, Reviewed) else {}
+        return {**page, "record.json": data.model_dump_json(indent=1, exclude={"page"})}

@@ -1,0 +1,44 @@
+"""A run's settings, one model per stage, as the pipelines hand them to their steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from ops.runtime.named import named_sums
+from rere.config.catalog import IndexConfig
+from rere.config.data import IngestConfig, SplitConfig, ValidationConfig
+from rere.config.evaluation import EvaluationConfig
+from rere.config.promotion import PromotionConfig
+from rere.config.recommenders import ItemModelsConfig
+from rere.config.retraining import RetrainConfig
+from rere.config.rl import RLConfig
+from rere.config.sft import SFTConfig
+
+
+class RunSettings(BaseModel):
+    """Those of `rere_pipeline`, under the names of its parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: IngestConfig
+    checks: ValidationConfig
+    windows: SplitConfig
+    catalog: IndexConfig
+    sft: SFTConfig
+    rl: RLConfig
+    item_models: ItemModelsConfig
+    evaluation: EvaluationConfig
+    promotion: PromotionConfig
+
+    def record(self) -> dict[str, Any]:
+        """What is kept of them with a model: plain values by stage, and the sums of the files that they name."""
+        sums = named_sums(self.catalog, self.rl)
+        return self.model_dump(mode="json") | ({"named": sums} if sums else {})
+
+
+class RetrainSettings(RunSettings):
+    """Those of `retrain_pipeline`."""
+
+    retrain: RetrainConfig
