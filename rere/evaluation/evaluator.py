@@ -165,5 +165,5 @@ def results_of(results: pd.DataFrame, model: str) -> pd.DataFrame:
     own = results[results["model"] == model]
     if not len(own):
         known = ", ".join(map(str, results["model"].unique()))
-        raise RereError(f"results of the model {model!r}", f"only: {known}", "evaluate it, or correct the name")
+        raise RereError(f"results of the model {str(model)!r}", f"only: {known}", "evaluate it, or correct the name")
     return own

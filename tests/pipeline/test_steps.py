@@ -124,11 +124,11 @@ def model(world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def results(world_windows: Windows, world_catalog: CatalogIndex) -> pd.DataFrame:
-    """ReRe always right at rank 1, popularity always wrong."""
+    """SFT and ReRe always right at rank 1, popularity always wrong."""
     rows = world_windows.of("test")
     targets = rows["target"].map(world_catalog.index_of).to_numpy()
     tables = []
-    for name, rank in {Label.POPULARITY: 0, Label.RL: 1}.items():
+    for name, rank in {Label.POPULARITY: 0, Label.SFT: 1, Label.RL: 1}.items():
         table = pd.DataFrame(
             {"row_id": rows["row_id"], "user_id": rows["user_id"], "model": str(name), "target": targets}
         )
