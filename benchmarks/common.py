@@ -47,7 +47,7 @@ def add_sizes(parser: argparse.ArgumentParser) -> None:
 
 
 def sizes(options: argparse.Namespace, quick_prompts: int) -> tuple[int, int, int]:
-    """Prompts, tokens a prompt and candidates a prompt: as asked, else by `--quick`."""
+    """Prompts, tokens per prompt and candidates per prompt: as asked, else by `--quick`."""
     return (
         options.prompts or (quick_prompts if options.quick else 4),
         options.prompt_tokens or (60 if options.quick else 210),

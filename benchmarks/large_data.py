@@ -176,7 +176,7 @@ def measure(interactions: int) -> dict[str, Any]:
 
 
 def table(records: list[dict[str, Any]]) -> str:
-    """Markdown: processor seconds and peak MiB a stage, a row a size."""
+    """Markdown: processor seconds and peak MiB per stage, one row per size."""
     lines = [
         "| interactions | items | " + " | ".join(STAGES) + " | highest peak, MiB |",
         "|" + "---|" * (len(STAGES) + 3),

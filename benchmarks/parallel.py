@@ -1,10 +1,10 @@
-"""SFT and RL in one and in two processes of one thread each: tokens a second, and parallel efficiency.
+"""SFT and RL in one and in two processes of one thread each: tokens per second, and parallel efficiency.
 
     python -m benchmarks.parallel [--quick] [--json PATH]
 
 Each measurement is a training of its own under torchrun (nano, MovieLens-100K, the default settings of a run but for
 its length), also that of one process; start, validation and checkpoints are not in the time. Efficiency is
-tokens a second over those of one process, divided by the number of processes. `exchange` is the sum of the gradient
+tokens per second over those of one process, divided by the number of processes. `exchange` is the sum of the gradient
 over processes alone, as RL does it once an update (gloo over the loopback interface).
 """
 
@@ -150,7 +150,7 @@ def main() -> None:
     show(
         f"Processes of one thread each, nano, {users} users; median of {options.repeats}; the gradient's sum over two "
         f"processes takes {figures['exchange_seconds'] * 1e3:.1f} ms",
-        ["stage", "processes", "tokens/s", "s an update", "processor s", "efficiency", "of processor time"],
+        ["stage", "processes", "tokens/s", "s per update", "processor s", "efficiency", "of processor time"],
         rows,
     )
     save(options.json, figures)

@@ -108,7 +108,7 @@ class Step:
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     add_sizes(parser)
-    parser.add_argument("--at-once", type=int, default=2, help="prompts a forward and backward of ours (default 2)")
+    parser.add_argument("--at-once", type=int, default=2, help="prompts per forward and backward of ours (default 2)")
     parser.add_argument("--modes", nargs="+", choices=("vocab", "trie"), default=None)
     options = parser.parse_args()
     prepare(options)

@@ -1,4 +1,4 @@
-"""SFT by sequence against one row a window: targets a second, and distance to the floor.
+"""SFT by sequence against one row per window: targets per second, and distance to the floor.
 
     python -m benchmarks.sft [--quick] [--backbone smollm2] [--quality] [--json PATH]
 
@@ -41,7 +41,7 @@ Rows = list[dict[str, list[int]]]
 
 
 def batches(rows: Rows, collate: Collator, tokens: int) -> list[dict[str, torch.Tensor]]:
-    """Rows of like length, together about `tokens` tokens a batch."""
+    """Rows of like length, together about `tokens` tokens per batch."""
     ordered = sorted(rows, key=lambda row: len(row["input_ids"]))
     found, part = [], []
     for row in ordered:
@@ -89,7 +89,7 @@ def nano(history_items: int) -> tuple[nn.Module, CatalogIndex, Windows]:
 def quality(
     catalog: CatalogIndex, windows: Windows, epochs: int, seeds: Sequence[int], every: int
 ) -> list[dict[str, Any]]:
-    """Train both ways to the end on every so many users; NDCG@10 on all test rows and the interval, a row a seed."""
+    """Train both ways to the end on every n-th user; NDCG@10 on all test rows with its interval, one row per seed."""
     table = windows.table
     users = sorted(set(table["user_id"]))[::every]
     windows = replace(
@@ -172,7 +172,7 @@ def main() -> None:
             figures["targets_per_second"][way],
             f"{memory[way]:.0f}",
         ]
-        for label, kind, way in (("one row a window", "window", "usual"), ("by sequence", "sequence", "ours"))
+        for label, kind, way in (("one row per window", "window", "usual"), ("by sequence", "sequence", "ours"))
     ]
     show(
         f"SFT, {options.backbone}, {len(chosen)} targets of {users} users, history of 10; median of {options.repeats}: "

@@ -2,7 +2,7 @@
 
     python -m benchmarks.trie [--quick] [--json PATH]
 
-Catalogues are synthetic: 6 to 14 tokens an item, drawn from a Zipf law over the vocabulary of SmolLM2, made
+Catalogues are synthetic: 6 to 14 tokens per item, drawn from a Zipf law over the vocabulary of SmolLM2, made
 distinct by construction. Masking is everything that a search does outside the model's forward, its head, the
 softmax's normaliser and the growth of the key/value store: reading the children's scores (one gather), choosing the
 best 2K, moving the beams.
@@ -91,7 +91,7 @@ class Clock:
 def mask_cost(
     model: TreeModel, trie: TokenTrie, prompts: list[list[int]], beams: int, repeats: int
 ) -> dict[str, float]:
-    """Median milliseconds of masking a step, and its share of the step, over whole searches."""
+    """Median milliseconds of masking per step, and its share of the step, over whole searches."""
     outside, inside, steps = [], [], 0
     for _ in range(repeats + 1):
         search = BeamSearch(model, trie, prompts, beams, "vocab")
@@ -134,7 +134,7 @@ def main() -> None:
         )
     show(
         "Trie by catalogue size; masking of 4 prompts × 16 beams, SmolLM2-135M",
-        ["items", "build s", "build MiB", "masking ms a step", "step ms", "share"],
+        ["items", "build s", "build MiB", "masking ms per step", "step ms", "share"],
         rows,
     )
     save(options.json, {"sizes": figures})

@@ -38,14 +38,14 @@ def seeds_of(root: Path, data: str, cell: Cell) -> list[int]:
 
 
 def read(root: Path, data: str, cell: Cell, seeds: list[int]) -> tuple[list[pd.DataFrame], list[dict[str, Any]]]:
-    """Per-row results and facts, one a seed."""
+    """Per-row results and facts, one per seed."""
     paths = [result_path(root, data, seed, cell.label) for seed in seeds]
     rows = [pd.read_parquet(path).sort_values("row_id", ignore_index=True) for path in paths]
     return rows, [json.loads(path.with_suffix(".json").read_text()) for path in paths]
 
 
 def table(root: Path, data: str, study: str, warm: bool = False) -> pd.DataFrame:
-    """A row a cell: metrics averaged over seeds, then the paired difference to the study's start.
+    """One row per cell: metrics averaged over seeds, then the paired difference to the study's start.
 
     An interval resamples users; a row's value is its mean over the seeds, so it is of the method, not of one run. The
     spread over seeds stands beside it. Cells are compared on the seeds that both have.
@@ -144,7 +144,7 @@ def markdown(found: pd.DataFrame, study: str) -> str:
 
 
 def plot(found: pd.DataFrame, title: str, path: Path) -> None:
-    """NDCG@10 with its interval, a line a model."""
+    """NDCG@10 with its interval, one line per model."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7.5, 0.36 * len(found) + 1.0))

@@ -195,6 +195,6 @@ def _without_trace(record: logging.LogRecord) -> bool:
 def _once(record: logging.LogRecord) -> bool:
     """A step's RereError is what the process ends with: here only the step is named."""
     said = record.getMessage()
-    if said.startswith("Failed to run step") and ". To mend it: " in said:
+    if said.startswith("Failed to run step") and ". Fix: " in said:
         record.msg, record.args = said.partition(": ")[0] + ".", ()
     return True

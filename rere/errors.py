@@ -13,5 +13,5 @@ class RereError(Exception):
     """
 
     def __init__(self, expected: str, got: str, remedy: str) -> None:
-        super().__init__(f"Expected {expected}; got {got}. To mend it: {remedy}")
+        super().__init__(f"Expected {expected}; got {got}. Fix: {remedy}")
         self.parts = (expected, got, remedy)  # a worker process hands them to its parent

@@ -1,1 +1,1 @@
-"""One step a file, each thin: load, call one library function, log metadata, return."""
+"""One step per file, each thin: load, call one library function, log metadata, return."""

@@ -110,7 +110,7 @@ def items_suite(dataset: Dataset, config: ValidationConfig) -> Suite:
         _plain("item"),
         gxe.ExpectColumnValuesToBeUnique(
             column="item_id",
-            **_meta("item ids are unique", "one row an item", "keep one title an item in the items file"),
+            **_meta("item ids are unique", "one row per item", "keep one title per item in the items file"),
         ),
         gxe.ExpectColumnValuesToBeOfType(
             column="title", type_="str", **_meta("type of title", "text", "correct the items file's titles")
@@ -125,7 +125,7 @@ def items_suite(dataset: Dataset, config: ValidationConfig) -> Suite:
             column="title",
             **_meta(
                 "titles are unique",
-                "one item a title",
+                "one item per title",
                 "nothing needs doing: the index tells such items apart by a suffix; better titles would help the model",
                 "warning",
             ),
@@ -172,7 +172,7 @@ def windows_suite(windows: Windows, dataset: Dataset, config: ValidationConfig) 
             value_set=list(PERIODS),
             **_meta("rows in every period", "training, validation and test rows", "give more data, or another split"),
         ),
-        gxe.ExpectColumnValuesToBeUnique(column="row_id", **_meta("row ids are unique", "one row a row id", again)),
+        gxe.ExpectColumnValuesToBeUnique(column="row_id", **_meta("row ids are unique", "one row per row id", again)),
         gxe.ExpectColumnValuesToBeBetween(
             column="history_length",
             min_value=1,

@@ -1,7 +1,7 @@
 """Directories that travel: a manifest of SHA-256 sums, written last, checked before anything is read.
 
-A directory without its manifest was never finished; one whose sums differ was altered. Both are refused. And a place
-that can't be written to (full, read-only) is said to be so.
+A directory without its manifest was never finished; one whose sums differ was altered. Both are refused. A directory
+that can't be written to (full or read-only disk) is an error that says so.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ def fingerprint(sums: dict[str, str]) -> str:
 
 
 @contextmanager
-def writing(place: Path | str) -> Iterator[None]:
-    """Within, something is written below `place`; a full or read-only disk is a RereError that says so.
+def writing(directory: Path | str) -> Iterator[None]:
+    """Within, something is written below `directory`; a full or read-only disk is a RereError that says so.
 
     Libraries wrap the system's error in one of their own, or lose it: then its text is looked for, and at last a small
     file is tried.
@@ -125,17 +125,17 @@ def writing(place: Path | str) -> Iterator[None]:
     except RereError:
         raise
     except Exception as error:
-        if (problem := disk_problem(error, Path(place))) is None:
+        if (problem := disk_problem(error, Path(directory))) is None:
             raise
         raise problem from error
 
 
-def disk_problem(error: BaseException, place: Path) -> RereError | None:
-    """What to tell a person when an error comes from a full or read-only disk at `place`; None for another error."""
-    if (problem := _unwritable(error) or _try(place)) is None:
+def disk_problem(error: BaseException, directory: Path) -> RereError | None:
+    """What to tell a person when an error comes from a full or read-only disk at `directory`; None for others."""
+    if (problem := _unwritable(error) or _try(directory)) is None:
         return None
     return RereError(
-        f"room and permission to write below {place}",
+        f"room and permission to write below {directory}",
         problem,
         "free or enlarge the disk, or make it writable, and run again: finished work is kept",
     )
@@ -157,9 +157,9 @@ def _unwritable(error: BaseException) -> str | None:
     return None
 
 
-def _try(place: Path) -> str | None:
+def _try(directory: Path) -> str | None:
     try:
-        with tempfile.NamedTemporaryFile(dir=place) as probe:
+        with tempfile.NamedTemporaryFile(dir=directory) as probe:
             probe.write(bytes(1 << 16))
             probe.flush()
     except OSError as error:

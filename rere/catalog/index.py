@@ -5,7 +5,7 @@ Four codes:
 
 title     all tokens of the title, then an end token (the paper's)
 prefix    the shortest beginning of that sequence that no other item shares: a trie node with one leaf below.
-          About five times fewer tokens an item on MovieLens-100K, in the history too.
+          About five times fewer tokens per item on MovieLens-100K, in the history too.
 semantic  codewords of the item's vector as new tokens `<s0_17><s1_4>...` (rere/catalog/semantic_ids.py); no end
           token, for no code begins another
 item      one token per item, after all tokens of the tokenizer, which doesn't know them; what they mean is in the

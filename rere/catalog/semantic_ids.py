@@ -23,7 +23,7 @@ def semantic_codes(vectors: np.ndarray, config: SemanticCodes, seed: int) -> lis
 
     Args:
         vectors: (I, D) float, at least one row.
-        config: levels and codewords a level; a level has fewer where fewer distinct residuals are left.
+        config: levels and codewords per level; a level has fewer where fewer distinct residuals are left.
         seed: of the k-means starts.
 
     Returns:

@@ -3,7 +3,7 @@
 Nodes are numbered breadth first with siblings together, so a node's children are the range
 `first_child[n] : first_child[n] + child_count[n]`; leaves are sorted, so the items below a node are the
 range `leaf_low[n] : leaf_high[n]` of `leaf_item`. Built in time linear in the catalogue's tokens (radix
-sort by token columns, then one pass a level), in NumPy, without a Python object an item.
+sort by token columns, then one pass per level), in NumPy, without a Python object per item.
 
 The flat layout follows the idea of STATIC (arXiv 2602.22647): contiguous children instead of pointers.
 """
@@ -29,7 +29,7 @@ class TokenTrie:
     """N nodes over I items; every tensor int64. The root is node 0 and has token and parent -1.
 
     token, parent, depth, first_child, child_count, leaf_low, leaf_high: (N,)
-    run: (N,) nodes from this one down to the next that forks, both counted; less the leaf where the way ends in one
+    run: (N,) nodes from this one to the next branching node, inclusive; a final leaf isn't counted
     leaf_item: (I,) item index of each leaf in sorted order
     item_offsets: (I + 1,), item_tokens: (sum of lengths,) the items' token sequences
     item_leaf: (I,) leaf node of each item
@@ -212,11 +212,11 @@ def _number_nodes(
 def _item_nodes(trie: dict[str, torch.Tensor]) -> torch.Tensor:
     """`TokenTrie.item_nodes`, from the leaves up."""
     nodes = torch.empty_like(trie["item_tokens"])
-    node, place, begin = trie["item_leaf"], trie["item_offsets"][1:] - 1, trie["item_offsets"][:-1]
+    node, position, begin = trie["item_leaf"], trie["item_offsets"][1:] - 1, trie["item_offsets"][:-1]
     while len(node):
-        nodes[place] = node
-        left = place > begin
-        node, place, begin = trie["parent"][node[left]], place[left] - 1, begin[left]
+        nodes[position] = node
+        left = position > begin
+        node, position, begin = trie["parent"][node[left]], position[left] - 1, begin[left]
     return nodes
 
 

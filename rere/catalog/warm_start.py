@@ -63,8 +63,8 @@ def continue_index(catalog: CatalogIndex, items: pd.DataFrame) -> CatalogIndex:
         RereError: as `extend_index`.
     """
     known = _known(catalog, items)
-    places = [catalog.index_of[item] for item in items.loc[known, "item_id"]]
-    kept = catalog if len(places) == len(catalog.item_ids) else _arranged(catalog, sorted(places))
+    indices = [catalog.index_of[item] for item in items.loc[known, "item_id"]]
+    kept = catalog if len(indices) == len(catalog.item_ids) else _arranged(catalog, sorted(indices))
     grown = extend_index(kept, items.loc[~known, ["item_id", "title"]].reset_index(drop=True))
     arranged = _arranged(grown, [grown.index_of[item] for item in items["item_id"]])
     return dataclasses.replace(arranged, columns=further_columns(items))
@@ -76,13 +76,13 @@ def _known(catalog: CatalogIndex, items: pd.DataFrame) -> np.ndarray:
     return (titles == items["title"]).to_numpy(dtype=bool)
 
 
-def _arranged(catalog: CatalogIndex, places: list[int]) -> CatalogIndex:
-    """The items at `places`, in that order, with their codes; itself where that is what it is."""
-    if places == list(range(len(catalog.item_ids))):
+def _arranged(catalog: CatalogIndex, indices: list[int]) -> CatalogIndex:
+    """The items at `indices`, in that order, with their codes; itself where that is what it is."""
+    if indices == list(range(len(catalog.item_ids))):
         return catalog
     return dataclasses.replace(
         catalog,
-        items=catalog.items.iloc[places].reset_index(drop=True),
-        trie=build_trie([catalog.item_tokens[place] for place in places]),
+        items=catalog.items.iloc[indices].reset_index(drop=True),
+        trie=build_trie([catalog.item_tokens[index] for index in indices]),
         columns=pd.DataFrame(),
     )

@@ -32,8 +32,8 @@ class SemanticCodes(Settings):
     """Semantic IDs by residual k-means over item vectors (TIGER, arXiv 2305.05065)."""
 
     embedding: Embedding = TitleEmbedding()
-    levels: int = Field(default=2, ge=1, description="codewords an item, before what resolves collisions")
-    codewords: int = Field(default=256, ge=2, description="clusters a level, at most")
+    levels: int = Field(default=2, ge=1, description="codewords per item, before what resolves collisions")
+    codewords: int = Field(default=256, ge=2, description="clusters per level, at most")
 
 
 class IndexConfig(Settings):

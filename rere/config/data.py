@@ -126,7 +126,7 @@ class Tables(TableColumns):
 
 
 class AmazonReviews(Settings):
-    """Raw Amazon dumps (2014, 2018, 2023): JSON lines or Python literals a line, optionally .gz."""
+    """Raw Amazon dumps (2014, 2018, 2023): one JSON object or Python literal per line, optionally .gz."""
 
     type: Literal["amazon_reviews"] = "amazon_reviews"
     reviews: SourcePath
@@ -136,7 +136,7 @@ class AmazonReviews(Settings):
 
 
 class WindowFiles(Settings):
-    """One CSV row a window, already split: the format of ReRe's and MiniOneRec's data files."""
+    """One CSV row per window, already split: the format of ReRe's and MiniOneRec's data files."""
 
     type: Literal["window_files"] = "window_files"
     train: SourcePath

@@ -1,4 +1,4 @@
-"""Source: raw Amazon review dumps of 2014, 2018 and 2023, one JSON object (or Python literal) a line.
+"""Source: raw Amazon review dumps of 2014, 2018 and 2023, one JSON object (or Python literal) per line.
 
 Lines are streamed: only ids, times and the titles of reviewed items are kept.
 """
@@ -36,7 +36,7 @@ KEYS = (("user_id", "parent_asin", "timestamp", 1_000), ("reviewerID", "asin", "
 
 @dataclass
 class Lines:
-    """A file's objects, one a line; malformed lines are counted, and too many are an error."""
+    """A file's objects, one per line; malformed lines are counted, and too many are an error."""
 
     path: Path
     role: str

@@ -107,12 +107,12 @@ def _check_text(data: bytes, first_line: int, path: Path, setting: str) -> None:
     try:
         data.decode()
     except UnicodeDecodeError as error:
-        place = error.start
-        shown = data[data.rfind(b"\n", 0, place) + 1 : place + 20].decode("latin-1").split("\n")[0]
-        line = first_line + data.count(b"\n", 0, place)
+        position = error.start
+        shown = data[data.rfind(b"\n", 0, position) + 1 : position + 20].decode("latin-1").split("\n")[0]
+        line = first_line + data.count(b"\n", 0, position)
         raise RereError(
             f"text in UTF-8 in {path}",
-            f"byte 0x{data[place]:02x} in line {line} (as Latin-1: {shown[-60:].strip()!r})",
+            f"byte 0x{data[position]:02x} in line {line} (as Latin-1: {shown[-60:].strip()!r})",
             f"save it as UTF-8, or set `{setting}: {{encoding: latin-1}}` (or cp1252, …)",
         ) from error
     if data.count(b"\r") != data.count(b"\r\n"):

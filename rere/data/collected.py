@@ -1,8 +1,8 @@
 """The rows that a retraining learns from: those of the model before, and what the source has gained since.
 
-New is what happened after the newest row of the base, or in its very second and isn't in it. Rows that are older and
-not in the base came late: they are left out and counted; so that nothing is lost for good, `base: none` reads the
-whole source anew.
+New rows: later than the base's newest row, or of the same second and absent from the base. Rows that are older and
+absent from the base came late: they are left out and counted. `base: none` reads the whole source again, late rows
+included.
 """
 
 from __future__ import annotations

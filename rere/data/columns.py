@@ -23,7 +23,7 @@ def require_file(path: Path, role: str) -> Path:
     return path
 
 
-def require_columns(there: Iterable[str], columns: list[str], place: str, remedy: str) -> None:
+def require_columns(there: Iterable[str], columns: list[str], where: str, remedy: str) -> None:
     """RereError naming the first column that is missing or given twice, the ones that are there, and what to do."""
     names = list(there)
     for column in columns:
@@ -32,22 +32,22 @@ def require_columns(there: Iterable[str], columns: list[str], place: str, remedy
             likely = likely or difflib.get_close_matches(column, names, n=1)
             meant = f"; did you mean {likely[0]!r}?" if likely else ""
             raise RereError(
-                f"a column {column!r} in {place}", f"the columns {', '.join(names)[:1000] or '(none)'}{meant}", remedy
+                f"a column {column!r} in {where}", f"the columns {', '.join(names)[:1000] or '(none)'}{meant}", remedy
             )
         if names.count(column) > 1:
-            places = " and ".join(str(number) for number, name in enumerate(names, start=1) if name == column)
+            numbers = " and ".join(str(number) for number, name in enumerate(names, start=1) if name == column)
             raise RereError(
-                f"one column {column!r} in {place}",
-                f"{names.count(column)} of that name (columns {places})",
+                f"one column {column!r} in {where}",
+                f"{names.count(column)} of that name (columns {numbers})",
                 "rename or remove the others",
             )
 
 
-def read_ids(column: pd.Series, place: str, first_row: int = 0) -> pd.Series:
+def read_ids(column: pd.Series, where: str, first_row: int = 0) -> pd.Series:
     """Ids as text: text as it is (stripped), whole numbers without a decimal point, missing ones as ''.
 
     Args:
-        place: column and file, for the message.
+        where: column and file, for the message.
         first_row: the number that the message gives to the first row.
 
     Raises:
@@ -55,18 +55,18 @@ def read_ids(column: pd.Series, place: str, first_row: int = 0) -> pd.Series:
     """
     missing = column.isna()
     if pd.api.types.is_bool_dtype(column):
-        raise _wrong_type(column, ~missing, place, first_row)
+        raise _wrong_type(column, ~missing, where, first_row)
     if pd.api.types.is_integer_dtype(column):
         text = column.astype("str")
     elif pd.api.types.is_float_dtype(column):  # integers with gaps arrive as floats
         fractions = ~missing & (column != column.round())
         if fractions.any():
-            raise _wrong_type(column, fractions, place, first_row)
+            raise _wrong_type(column, fractions, where, first_row)
         limit = _exact_below(column)
         if (large := ~missing & (column.abs() >= limit)).any():
             row = int(np.argmax(large.to_numpy()))
             raise RereError(
-                f"ids in {place} that are told apart: as floats ({column.dtype}), whole numbers are exact below "
+                f"ids in {where} that are told apart: as floats ({column.dtype}), whole numbers are exact below "
                 f"{limit:,} only",
                 f"{shown_value(column, row)} in row {first_row + row} ({int(large.sum())} such rows)",
                 "store the ids as text or as integers",
@@ -75,26 +75,26 @@ def read_ids(column: pd.Series, place: str, first_row: int = 0) -> pd.Series:
     elif pd.api.types.is_string_dtype(column) or _all_text(column[~missing]):
         text = column.astype("str").str.strip()
     else:
-        raise _wrong_type(column, ~missing, place, first_row)
+        raise _wrong_type(column, ~missing, where, first_row)
     return text.mask(missing, "").astype("str")
 
 
-def read_titles(column: pd.Series, place: str, first_row: int = 0) -> pd.Series:
+def read_titles(column: pd.Series, where: str, first_row: int = 0) -> pd.Series:
     """Titles as text, missing ones as ''; RereError for any other type than text."""
     missing = column.isna()
     if not (pd.api.types.is_string_dtype(column) or _all_text(column[~missing])):
-        raise _wrong_type(column, ~missing, place, first_row)
+        raise _wrong_type(column, ~missing, where, first_row)
     return column.astype("str").mask(missing, "").astype("str")
 
 
-def read_values(column: pd.Series, kind: ColumnKind, place: str, first_row: int = 0) -> pd.Series:
+def read_values(column: pd.Series, kind: ColumnKind, where: str, first_row: int = 0) -> pd.Series:
     """A further column: text as ids are read, numbers as float64; what is missing is '' or NaN.
 
     Raises:
         RereError: as `read_ids` of text; what is no finite number.
     """
     if kind == "text":
-        return read_ids(column, place, first_row)
+        return read_ids(column, where, first_row)
     missing = column.isna()
     if pd.api.types.infer_dtype(column) == "boolean":
         column = column.astype("boolean")  # 1 and 0
@@ -110,7 +110,7 @@ def read_values(column: pd.Series, kind: ColumnKind, place: str, first_row: int 
     if wrong.any():
         row = int(np.argmax(wrong))
         raise RereError(
-            f"numbers in {place}, or nothing where there is none",
+            f"numbers in {where}, or nothing where there is none",
             f"{shown_value(column, row)} in row {first_row + row} ({int(wrong.sum())} such rows)",
             "correct them, or keep the column as `text`",
         )
@@ -127,10 +127,10 @@ def _all_text(values: pd.Series) -> bool:
     return all(isinstance(value, str) for value in values)
 
 
-def _wrong_type(column: pd.Series, bad: pd.Series, place: str, first_row: int = 0) -> RereError:
+def _wrong_type(column: pd.Series, bad: pd.Series, where: str, first_row: int = 0) -> RereError:
     row = int(np.argmax(bad.to_numpy()))
     return RereError(
-        f"text or whole numbers in {place}",
+        f"text or whole numbers in {where}",
         f"type {column.dtype}, such as {shown_value(column, row)} in row {first_row + row}",
         "convert the column to text",
     )

@@ -37,7 +37,7 @@ class IngestReport(BaseModel):
     times_read: tuple[int, int] | None = None  # earliest and latest of all rows read, those dropped too (seconds)
     dropped: dict[str, int]  # reason -> interactions (or items, as the reason says)
     noticed: dict[str, int] = {}  # what was changed or ambiguous but not dropped, counted
-    kept: dict[str, int]  # interactions, users, items, and interactions a period
+    kept: dict[str, int]  # interactions, users, items, and interactions per period
 
     def lines(self) -> list[str]:
         """For the terminal: what stayed of what was read, what went and why, what was noticed."""
@@ -57,7 +57,7 @@ class Dataset:
 
     interactions: user_id str, item_id str, timestamp int64 (seconds since 1970), period str (train/valid/test);
         ingest makes the text columns categories, plain text serves as well
-    items: item_id str, title str; one row an item, in a stable order: row number = item index everywhere. Then the
+    items: item_id str, title str; one row per item, in a stable order: row number = item index everywhere. Then the
         columns that the source's `item_columns` names: text, or float64 with NaN for what is missing
     windows: only from sources that bring their own windows, else None; columns as in `Windows`
     origins: table ("interactions", "items", "windows") -> where its rows come from, where the source can say so
@@ -80,7 +80,7 @@ class Dataset:
         segments = {name: [*origin.segments] for name, origin in self.origins.items()}
         (directory / "origins.json").write_text(json.dumps(segments, indent=1) + "\n", encoding="utf-8")
         for name, origin in self.origins.items():
-            np.save(directory / f"origin_{name}.npy", origin.places, allow_pickle=False)
+            np.save(directory / f"origin_{name}.npy", origin.positions, allow_pickle=False)
         seal(directory)
 
     @classmethod
@@ -92,8 +92,8 @@ class Dataset:
         segments = json.loads(written.read_text(encoding="utf-8")) if written.exists() else {}
         origins = {}
         for name, parts in segments.items():
-            places = np.load(directory / f"origin_{name}.npy", mmap_mode="r", allow_pickle=False)
-            origins[name] = Origin(places, [Segment(*part) for part in parts])
+            positions = np.load(directory / f"origin_{name}.npy", mmap_mode="r", allow_pickle=False)
+            origins[name] = Origin(positions, [Segment(*part) for part in parts])
         return cls(
             interactions=read_arrow(directory / "interactions.arrow"),
             items=pd.read_parquet(directory / "items.parquet"),

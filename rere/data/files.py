@@ -29,9 +29,9 @@ def read_arrow(path: Path) -> pd.DataFrame:
         content = pa.ipc.open_file(file).read_all()
     views = [field.name for field in content.schema if pa.types.is_large_list_view(field.type)]
     table = content.drop_columns(views).to_pandas(split_blocks=True)
-    for place, field in enumerate(content.schema):
+    for n, field in enumerate(content.schema):
         if field.name in views:
             column = content.column(field.name)
             whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-            table.insert(place, field.name, Histories.from_arrow(whole))
+            table.insert(n, field.name, Histories.from_arrow(whole))
     return table

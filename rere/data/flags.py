@@ -78,13 +78,13 @@ def flag_windows(windows: Windows, dataset: Dataset) -> pd.DataFrame:
 
     left = {"user": user, "item": target, "timestamp": table["timestamp"].to_numpy()}
     right = {"user": event_user, "item": event_item, "timestamp": events["timestamp"].to_numpy()}
-    places = _places(left, right)
+    positions = _positions(left, right)
     seen, twice = _told_again(left, histories, training)
     in_catalogue, in_training = _members(catalogue, names), _members(event_item[event_period == train], names)
     unknown, wrong, later = (np.zeros(len(table), dtype=bool) for _ in range(3))
     for low in range(0, len(table), BATCH_ROWS):
         rows = slice(low, low + BATCH_ROWS)
-        lengths, of_row = histories.lengths[rows].astype(np.int64), places[rows]
+        lengths, of_row = histories.lengths[rows].astype(np.int64), positions[rows]
         owner = np.repeat(np.arange(len(lengths)), lengths)
         offset = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         item = history_item[histories.starts[rows][owner] + offset]
@@ -98,8 +98,8 @@ def flag_windows(windows: Windows, dataset: Dataset) -> pd.DataFrame:
         history_length=histories.lengths,
         target_in_catalogue=in_catalogue[target],
         history_in_catalogue=~unknown,
-        target_happened=(places >= 0) & (period == event_period[places]),
-        history_precedes=(places >= 0) & ~wrong,
+        target_happened=(positions >= 0) & (period == event_period[positions]),
+        history_precedes=(positions >= 0) & ~wrong,
         trains_on_training=~training | wrong | ~later,
         target_unseen=training | ~seen,
         told_once=~twice,
@@ -115,16 +115,17 @@ def moment(seconds: int) -> str:
         return str(seconds)
 
 
-def _places(keys: dict[str, np.ndarray], events: dict[str, np.ndarray]) -> np.ndarray:
-    """(rows,) int64 place of each key among the events, -1 where there is none; the nth of equal keys is the nth."""
-    places = np.full(len(keys["user"]), -1, dtype=np.int64)
+def _positions(keys: dict[str, np.ndarray], events: dict[str, np.ndarray]) -> np.ndarray:
+    """(rows,) int64 position of each key among the events, -1 where there is none; the nth of equal keys is the nth."""
+    positions = np.full(len(keys["user"]), -1, dtype=np.int64)
     for rows, event_rows in key_batches(keys["user"], events["user"]):
         left = pd.DataFrame({name: column[rows] for name, column in keys.items()})
         right = pd.DataFrame({name: column[event_rows] for name, column in events.items()})
         left["nth"] = left.groupby(KEY, sort=False, dropna=False).cumcount()
-        right = right.assign(nth=right.groupby(KEY, sort=False).cumcount(), place=event_rows)
-        places[rows] = left.merge(right, how="left", on=[*KEY, "nth"])["place"].fillna(-1).to_numpy(dtype=np.int64)
-    return places
+        right = right.assign(nth=right.groupby(KEY, sort=False).cumcount(), position=event_rows)
+        found = left.merge(right, how="left", on=[*KEY, "nth"])["position"]
+        positions[rows] = found.fillna(-1).to_numpy(dtype=np.int64)
+    return positions
 
 
 def _told_again(
@@ -140,11 +141,11 @@ def _told_again(
         alike = np.flatnonzero(table.duplicated(keep=False).to_numpy())
         if not len(alike):
             continue
-        places = rows[alike]
-        table = table.iloc[alike].assign(history=row_sums(pd.DataFrame({"history": histories[places]})))
+        positions = rows[alike]
+        table = table.iloc[alike].assign(history=row_sums(pd.DataFrame({"history": histories[positions]})))
         group = table.groupby([*KEY, "history"], sort=False, dropna=False).ngroup().to_numpy()
-        seen[places] = _members(group[training[places]], group)[group]
-        twice[places] = np.bincount(group)[group] > 1
+        seen[positions] = _members(group[training[positions]], group)[group]
+        twice[positions] = np.bincount(group)[group] > 1
     return seen, twice
 
 
@@ -161,7 +162,7 @@ def _members(codes: np.ndarray, names: pd.Index | np.ndarray) -> np.ndarray:
 
 
 def _ranks(periods: pd.Series) -> np.ndarray:
-    """Places in `PERIODS`; unknown names, which another check refuses, count as the first."""
+    """Indices in `PERIODS`; unknown names, which another check refuses, count as the first."""
     codes, names = coded(periods)
     ranks = np.array([*(PERIODS.index(name) if name in PERIODS else 0 for name in names), 0], dtype=np.int8)
     return ranks[codes]

@@ -68,18 +68,18 @@ def split_files(
     from datasets import DownloadManager, load_dataset_builder
     from huggingface_hub.errors import HfHubHTTPError
 
-    place = f"a data set {name!r} (configuration {config}, split {split!r}) on the Hugging Face hub or as a directory"
+    expected = f"a data set {name!r} (configuration {config}, split {split!r}) on the hub or as a directory"
     try:
         builder = load_dataset_builder(name, config, revision=None if Path(name).is_dir() else revision)
         splits = {str(key): list(paths) for key, paths in (builder.config.data_files or {}).items()}
         names = [part.strip() for part in split.split("+")]
         if not set(names) <= set(splits):
-            raise RereError(place, f"the splits {', '.join(splits)}", "name a split as it is, or several joined by +")
+            raise RereError(expected, f"the splits {', '.join(splits)}", "name one of them, or several joined by +")
         found = DownloadManager().download([path for part in names for path in splits[part]])
     except (OSError, ValueError, RuntimeError, LookupError, HfHubHTTPError) as error:
         # An unknown id, no network, an unknown configuration, nothing to read in a directory, code in a data set.
         raise RereError(
-            place,
+            expected,
             f"{type(error).__name__}: {error}",
             "check the id, the split and the network (HF_HUB_OFFLINE must be unset), or give a local directory",
         ) from error

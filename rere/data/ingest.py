@@ -162,12 +162,14 @@ def _finish(
             **{period: int(periods.get(period, 0)) for period in PERIODS},
         },
     )
-    places = {"items": items.index}
+    positions = {"items": items.index}
     if windows is None:
-        places["interactions"] = raw.interactions.index[events["order"]]
+        positions["interactions"] = raw.interactions.index[events["order"]]
     else:
-        places["windows"] = pd.Index(windows.pop("place"))
-    origins = {name: Origin(places[name].to_numpy(dtype=np.int64), segments) for name, segments in raw.segments.items()}
+        positions["windows"] = pd.Index(windows.pop("position"))
+    origins = {
+        table: Origin(positions[table].to_numpy(dtype=np.int64), segments) for table, segments in raw.segments.items()
+    }
     text = {name: category(events[name]).cat.remove_unused_categories() for name in ("user_id", "item_id")}
     events = events.assign(**text)[["user_id", "item_id", "timestamp", "period"]].reset_index(drop=True)
     return Dataset(events, items.reset_index(drop=True), report, windows, origins)

@@ -29,11 +29,11 @@ def files(source: MovieLens100K) -> list[Path]:
         listed = metadata.files(PACKAGE)
     except metadata.PackageNotFoundError:
         raise RereError(f"MovieLens-100K in the installed package {PACKAGE}", "no such package", INSTALL) from None
-    places = {path.name: Path(str(path.locate())) for path in listed or () if str(path).startswith(FOLDER)}
-    missing = [name for name in SHA256 if name not in places or not places[name].is_file()]
+    paths = {path.name: Path(str(path.locate())) for path in listed or () if str(path).startswith(FOLDER)}
+    missing = [name for name in SHA256 if name not in paths or not paths[name].is_file()]
     if missing:
         raise RereError(f"{FOLDER}{missing[0]} in the package {PACKAGE}", "no such file", INSTALL)
-    return [places[name] for name in SHA256]
+    return [paths[name] for name in SHA256]
 
 
 def load(source: MovieLens100K) -> RawData:

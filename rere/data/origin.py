@@ -14,23 +14,23 @@ import numpy as np
 class Segment(NamedTuple):
     """Rows read one after the other from one file."""
 
-    start: int  # place of the first one among all rows read
+    start: int  # position of the first one among all rows read
     file: str
     first_row: int  # its number in the file: the line of text, the row (from 0) of Parquet
 
 
 @dataclass(frozen=True)
 class Origin:
-    """places: (rows,) place of each row among all rows read; segments: in order of `start`."""
+    """positions: (rows,) position of each row among all rows read; segments: in order of `start`."""
 
-    places: np.ndarray
+    positions: np.ndarray
     segments: Sequence[Segment]
 
     def of(self, row: int) -> tuple[str, int]:
         """File and number of a row."""
-        place = int(self.places[row])
-        segment = self.segments[bisect_right([segment.start for segment in self.segments], place) - 1]
-        return segment.file, segment.first_row + place - segment.start
+        position = int(self.positions[row])
+        segment = self.segments[bisect_right([segment.start for segment in self.segments], position) - 1]
+        return segment.file, segment.first_row + position - segment.start
 
 
 def segments_of(files: Sequence[Path | str], first_rows: Sequence[int], rows: Sequence[int]) -> list[Segment]:

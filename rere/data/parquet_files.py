@@ -35,8 +35,8 @@ def parquet_parts(path: Path, columns: list[str], part_rows: int | None = None) 
 
 def plain_frame(table: pa.Table) -> pd.DataFrame:
     """Whole numbers stay whole where some are missing (as floats, large ids would change), decimals become text."""
-    for place, field in enumerate(table.schema):
-        table = table.set_column(place, field.name, _plain(table.column(place)))
+    for n, field in enumerate(table.schema):
+        table = table.set_column(n, field.name, _plain(table.column(n)))
     integers = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
     nullable = any(column.null_count for column in table.columns)
     return table.to_pandas(types_mapper=integers.get if nullable else None)

@@ -6,16 +6,16 @@ import numpy as np
 
 from rere.config.data import Chronological, LeaveOneOut, SplitRule
 
-TRAIN, VALID, TEST = 0, 1, 2  # places in `PERIODS`
+TRAIN, VALID, TEST = 0, 1, 2  # indices in `PERIODS`
 
 
 def assign_periods(users: np.ndarray, times: np.ndarray, order: np.ndarray, rule: SplitRule) -> np.ndarray:
-    """(rows,) int8 places in `PERIODS`.
+    """(rows,) int8 indices in `PERIODS`.
 
     Args:
         users: (rows,) int codes 0…U-1; a user's rows are adjacent, in order of time.
         times: (rows,) int64 seconds.
-        order: (rows,) int, place in the source's file: decides between equal times.
+        order: (rows,) int, position in the source's file: decides between equal times.
     """
     if isinstance(rule, LeaveOneOut):
         return leave_one_out(users)
@@ -34,7 +34,7 @@ def leave_one_out(users: np.ndarray) -> np.ndarray:
 def chronological(users: np.ndarray, times: np.ndarray, order: np.ndarray, rule: Chronological) -> np.ndarray:
     """The paper's 8:1:1: a window for each row after a user's first, all in order of time, cut into shares.
 
-    The two cuts are moments (a time, and a place in the file among equal times). Every row, a user's first
+    The two cuts are moments (a time, and a position in the file among equal times). Every row, a user's first
     too, takes the period that its own moment falls in.
     """
     ranked = np.lexsort((order, times))

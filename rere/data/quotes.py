@@ -1,4 +1,4 @@
-"""Quotes and escapes in delimited text: where records end, and whether each quote is in its place."""
+"""Quotes and escapes in delimited text: where records end, and whether each quote is where it may be."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def line_ends(rule: Rule, data: bytes) -> np.ndarray:
 
 
 def ends_of_records(rule: Rule, data: bytes) -> np.ndarray:
-    """Places where the records end that hold anything."""
+    """Positions where the records that hold anything end."""
     ends = np.flatnonzero(line_ends(rule, data))
     ends = ends if data.endswith(b"\n") else np.append(ends, len(data))
     lengths = np.diff(ends, prepend=-1) - 1
@@ -74,7 +74,7 @@ def _without_escapes(rule: Rule, data: bytes) -> bytes:
 
 
 def check_quotes(rule: Rule, block: Block) -> None:
-    """RereError for the first line whose quotes (or escapes) are not in place."""
+    """RereError for the first line whose quotes (or escapes) are misplaced."""
     quoted = rule.quotes != "characters" and b'"' in block.data
     escaped = rule.escape == "backslash" and b"\\" in block.data
     if rule.quotes == "several_lines" and quoted:
@@ -95,7 +95,7 @@ def _check_lines(rule: Rule, block: Block) -> None:
 
 
 def _line_pattern(rule: Rule) -> str:
-    """A whole line of fields whose quotes are in place."""
+    """A whole line of fields whose quotes are well placed."""
     mark = f"\\x{{{rule.mark[0]:02x}}}"
     slash, pair = (r"\\", r"|\\[^\r]") if rule.escape == "backslash" else ("", "")
     plain, first, inner = f"[^{slash}{mark}]", f'[^{slash}{mark}"]', f'[^{slash}"]'
@@ -115,9 +115,9 @@ def _check_records(rule: Rule, block: Block) -> None:
     bad = ~np.isin(after, [rule.mark[0], NEWLINE, RETURN, QUOTE])
     bad[::2] = ~np.isin(before, [rule.mark[0], NEWLINE, QUOTE])[::2]
     if bad.any():
-        place = int(quotes[np.argmax(bad)])
-        low, high = block.data.rfind(b"\n", 0, place) + 1, block.data.find(b"\n", place)
-        line = block.first_line + block.data.count(b"\n", 0, place)
+        position = int(quotes[np.argmax(bad)])
+        low, high = block.data.rfind(b"\n", 0, position) + 1, block.data.find(b"\n", position)
+        line = block.first_line + block.data.count(b"\n", 0, position)
         raise bad_quotes(rule, line, block.data[low : high if high >= 0 else None])
 
 

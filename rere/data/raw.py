@@ -28,7 +28,7 @@ class RawData:
     interactions: user_id str, item_id str (both categories), timestamp int64 (seconds since 1970), in file order
     items: item_id str, title str, in file order; then the columns that `item_columns` names, text or float64
     segments: table ("interactions", "items", "windows") -> the files of its rows, for sources that can name them; then
-        the index of `interactions` and `items`, and the column `place` of `windows`, are places among all rows read
+        the index of `interactions` and `items`, and `position` in `windows`, are positions among all rows read
     sha256: file name -> SHA-256 of its bytes
     dropped: reason -> rows left out by the source itself
     noticed: what a reader should know, counted; nothing was left out for it
@@ -58,7 +58,7 @@ def interactions_frame(users: pd.Series, items: pd.Series, microseconds: np.ndar
     """user_id, item_id (categories), timestamp (whole seconds); text or categories come in.
 
     Rows whose times differ within a second only would lose their order, so then the rows are put in
-    order of time (stably) before the fractions go. The index keeps each row's place in the file.
+    order of time (stably) before the fractions go. The index keeps each row's position in the file.
     """
     text = {"user_id": category(users).array, "item_id": category(items).array}
     frame = pd.DataFrame({**text, "timestamp": microseconds // SECOND})
@@ -70,7 +70,7 @@ def interactions_frame(users: pd.Series, items: pd.Series, microseconds: np.ndar
 def items_frame(ids: pd.Series, titles: pd.Series) -> tuple[pd.DataFrame, int]:
     """item_id, title without exact repetitions, and how many rows those were.
 
-    One id with two titles stays, for validation to refuse. The index keeps each row's place in the file.
+    One id with two titles stays, for validation to refuse. The index keeps each row's position in the file.
     """
     frame = pd.DataFrame({"item_id": ids.to_numpy(), "title": titles.to_numpy()}).astype("str")
     repeated = frame.duplicated()
@@ -121,5 +121,5 @@ def raw_from_tables(
         sha256=sha256,
         dropped={"repeated item rows": int(repeated.sum())},
         noticed={OTHERWISE: otherwise} if source.item_columns else {},
-        segments={table: segments_of(*zip(*places, strict=True)) for table, places in read.items()},
+        segments={table: segments_of(*zip(*parts, strict=True)) for table, parts in read.items()},
     )

@@ -18,7 +18,7 @@ Items = tuple[str, ...]
 
 
 class Rows(NamedTuple):
-    """Window rows, one place each: codes of users, places of periods, times; histories oldest first; targets."""
+    """Window rows: codes of users, indices of periods, times; histories oldest first; targets."""
 
     users: np.ndarray
     periods: np.ndarray

@@ -61,5 +61,5 @@ def source_location(source: Source) -> str:
 def _place(value: object) -> object:
     if not isinstance(value, Path):
         return value
-    place = value.resolve()
-    return place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place
+    path = value.resolve()
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -116,7 +116,7 @@ def read_parts(path: Path, wanted: Wanted) -> Iterator[Part]:
     return read_files(table_files(path, wanted.role), path, wanted)
 
 
-def read_files(files: list[File], place: Path | str, wanted: Wanted) -> Iterator[Part]:
+def read_files(files: list[File], where: Path | str, wanted: Wanted) -> Iterator[Part]:
     """The wanted columns of a table's files, in parts.
 
     Text comes as text, and no text stands for a missing value: "NA" and "Null" are titles and names.
@@ -126,7 +126,7 @@ def read_files(files: list[File], place: Path | str, wanted: Wanted) -> Iterator
     """
     kinds = {kind_of(file.path, wanted): file.path for file in files}
     if len(kinds) > 1:
-        raise RereError(f"files of one kind in {place}", ", ".join(map(str, kinds.values())), "keep one kind there")
+        raise RereError(f"files of one kind in {where}", ", ".join(map(str, kinds.values())), "keep one kind there")
     rows = 0
     for file in files:
         try:
@@ -139,7 +139,7 @@ def read_files(files: list[File], place: Path | str, wanted: Wanted) -> Iterator
                 f"a readable {wanted.role} table in {file.path}", f"{type(error).__name__}: {said}", "repair it"
             ) from error
     if not rows:
-        raise RereError(f"rows in {place}", "a header only", f"give a file with {wanted.role}")
+        raise RereError(f"rows in {where}", "a header only", f"give a file with {wanted.role}")
 
 
 def _parts_of_file(file: File, wanted: Wanted) -> Iterator[Part]:
@@ -160,8 +160,8 @@ def _reader(path: Path, wanted: Wanted, own: list[str]) -> tuple[list[str], Read
     if kind == "parquet":
         return parquet_files.column_names(path), lambda chosen: parquet_files.parquet_parts(path, chosen)
     if kind == "json_lines":
-        place = path, format.encoding, wanted.setting
-        return json_lines.column_names(*place), lambda chosen: json_lines.json_parts(chosen, *place)
+        file = path, format.encoding, wanted.setting
+        return json_lines.column_names(*file), lambda chosen: json_lines.json_parts(chosen, *file)
     rule = delimited.rule_of(path, format, DELIMITERS.get(_suffix(path), ","), wanted.setting)
     there = delimited.column_names(rule)
     delimited.require_text_columns(rule, there, own, wanted.remedy)

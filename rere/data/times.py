@@ -30,18 +30,18 @@ NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
 WITH_OFFSET = r".*\d[T ]\d.*(?:Z|z|[+-]\d{2}(?::?\d{2})?)"
 
 
-def read_times(column: pd.Series, place: str, first_row: int = 0, zone: str = "UTC") -> np.ndarray:
+def read_times(column: pd.Series, where: str, first_row: int = 0, zone: str = "UTC") -> np.ndarray:
     """(rows,) int64 microseconds since 1970, by the one rule above.
 
     Args:
-        place: column and file, for the message.
+        where: column and file, for the message.
         first_row: the number that the message gives to the first row (2 for a CSV file's line).
         zone: IANA name; where ISO times without an offset are local.
 
     Raises:
         RereError: a missing or unreadable time, or units mixed, with an example row.
     """
-    return _read_times(column, place, first_row, zone)[0]
+    return _read_times(column, where, first_row, zone)[0]
 
 
 class TimeParts:
@@ -52,16 +52,16 @@ class TimeParts:
         self.kind, self.example = "", ""
         self.parts = [np.zeros(0, dtype=np.int64)]
 
-    def add(self, part: pd.Series, place: str, first_row: int) -> None:
+    def add(self, part: pd.Series, where: str, first_row: int) -> None:
         """RereError as `read_times`, and for a part of another kind."""
         if not len(part):
             return
-        microseconds, kind = _read_times(part, place, first_row, self.zone)
+        microseconds, kind = _read_times(part, where, first_row, self.zone)
         example = f"{shown_value(part, 0)} in row {first_row} ({kind})"
         self.kind, self.example = self.kind or kind, self.example or example
         if kind != self.kind:
             raise RereError(
-                f"one kind of time in {place}: {TIME_RULE}",
+                f"one kind of time in {where}: {TIME_RULE}",
                 f"{self.example} and {example}",
                 "convert the column to one kind",
             )
@@ -83,39 +83,39 @@ def iso_seconds(text: str, setting: str) -> int:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
-def _read_times(column: pd.Series, place: str, first_row: int, zone: str) -> tuple[np.ndarray, str]:
+def _read_times(column: pd.Series, where: str, first_row: int, zone: str) -> tuple[np.ndarray, str]:
     """(rows,) microseconds, and the kind that they came in."""
     if pd.api.types.is_datetime64_any_dtype(column):
-        _refuse(column, column.isna(), place, first_row)
+        _refuse(column, column.isna(), where, first_row)
         aware = getattr(column.dtype, "tz", None) is not None
         return _microseconds(column if aware else _local(column, zone)), "dates"
     if pd.api.types.is_bool_dtype(column):
-        raise RereError(f"times in {place}: {TIME_RULE}", f"type {column.dtype}", "name the column of times")
+        raise RereError(f"times in {where}: {TIME_RULE}", f"type {column.dtype}", "name the column of times")
     if pd.api.types.is_numeric_dtype(column):
-        return _from_numbers(column, column, place, first_row)
+        return _from_numbers(column, column, where, first_row)
     text = (column.map(str) if column.dtype == object else column).astype("str").str.strip()
     numeric = text.str.fullmatch(NUMBER).fillna(False).astype(bool)
     if not numeric.any():
-        return _from_dates(column, text, place, first_row, zone), "dates"
-    _refuse(column, ~numeric, place, first_row)
+        return _from_dates(column, text, where, first_row, zone), "dates"
+    _refuse(column, ~numeric, where, first_row)
     if text.str.fullmatch(WHOLE).all():  # exactly: doubles have no room for nanoseconds
         whole = text.str.replace(r"\.0*$", "", regex=True)
-        _refuse(column, whole.astype(np.float64).abs() >= LARGEST, place, first_row)
-        return _from_numbers(column, whole.astype("int64"), place, first_row)
-    return _from_numbers(column, text.astype(np.float64), place, first_row)
+        _refuse(column, whole.astype(np.float64).abs() >= LARGEST, where, first_row)
+        return _from_numbers(column, whole.astype("int64"), where, first_row)
+    return _from_numbers(column, text.astype(np.float64), where, first_row)
 
 
-def _from_numbers(column: pd.Series, numbers: pd.Series, place: str, first_row: int) -> tuple[np.ndarray, str]:
+def _from_numbers(column: pd.Series, numbers: pd.Series, where: str, first_row: int) -> tuple[np.ndarray, str]:
     missing = numbers.isna()
     size = numbers.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
-    _refuse(column, pd.Series(missing.to_numpy() | ~(np.abs(size) < LARGEST)), place, first_row)
+    _refuse(column, pd.Series(missing.to_numpy() | ~(np.abs(size) < LARGEST)), where, first_row)
     if str(numbers.dtype) in COARSE:  # moments of today are two minutes apart there
-        raise RereError(f"times exact to the second in {place}", f"type {numbers.dtype}", "store them as float64")
+        raise RereError(f"times exact to the second in {where}", f"type {numbers.dtype}", "store them as float64")
     unit = np.searchsorted(UNIT_EDGES, np.abs(size), side="right")
     if (other := unit != unit[0]).any():
         row = int(np.argmax(other))
         raise RereError(
-            f"one unit of time in {place}: {TIME_RULE}",
+            f"one unit of time in {where}: {TIME_RULE}",
             f"{UNITS[unit[0]]} and {UNITS[unit[row]]} mixed: row {first_row} has {numbers.iloc[0]}, "
             f"row {first_row + row} has {numbers.iloc[row]}",
             "convert the column to one unit",
@@ -128,10 +128,10 @@ def _from_numbers(column: pd.Series, numbers: pd.Series, place: str, first_row: 
     return np.round(size * times if times else size / 1_000).astype(np.int64), kind
 
 
-def _from_dates(column: pd.Series, text: pd.Series, place: str, first_row: int, zone: str) -> np.ndarray:
+def _from_dates(column: pd.Series, text: pd.Series, where: str, first_row: int, zone: str) -> np.ndarray:
     """Of ISO 8601 texts; those with an offset stand for themselves."""
     moments = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
-    _refuse(column, moments.isna(), place, first_row)
+    _refuse(column, moments.isna(), where, first_row)
     if zone != "UTC":
         naive = ~text.str.fullmatch(WITH_OFFSET).fillna(False).astype(bool)
         moments[naive] = _local(moments[naive].dt.tz_localize(None), zone).dt.tz_convert("UTC")
@@ -148,11 +148,11 @@ def _microseconds(moments: pd.Series) -> np.ndarray:
     return moments.dt.tz_convert("UTC").dt.tz_localize(None).astype("datetime64[us]").astype("int64").to_numpy()
 
 
-def _refuse(column: pd.Series, bad: pd.Series, place: str, first_row: int) -> None:
+def _refuse(column: pd.Series, bad: pd.Series, where: str, first_row: int) -> None:
     if bad.any():
         row = int(np.argmax(bad.to_numpy()))
         raise RereError(
-            f"a time in every row of {place}: {TIME_RULE}",
+            f"a time in every row of {where}: {TIME_RULE}",
             f"{shown_value(column, row)} in row {first_row + row} ({int(bad.sum())} such rows)",
             "correct or remove those rows",
         )

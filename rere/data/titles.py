@@ -68,7 +68,7 @@ def is_plain(text: str) -> bool:
 
 def require_plain(items: Mapping[str, str]) -> None:
     """RereError for items (id -> title) that ingest would refuse or change; for those that come another way."""
-    titles = pd.Series(list(items.values()), dtype=object)  # a lone surrogate has no place in text proper
+    titles = pd.Series(list(items.values()), dtype=object)  # a lone surrogate is no proper text
     cleaned = normalise_titles(titles, 1 << 30)[0]
     odd = [item for item in items if not is_plain(item)]
     odd += [title for title, clean in zip(titles, cleaned, strict=True) if title != clean]
@@ -87,7 +87,7 @@ def _decoded(entity: re.Match[str]) -> str:
 
 
 def _seen(title: str) -> str:
-    """Without what no one sees; of nothing else, nothing is left."""
+    """Without invisible characters; a title of joiners only becomes empty."""
     kept = UNWANTED.sub("", title)
     return kept if (alone := JOINERS.sub("", kept)).strip() else alone
 

@@ -28,8 +28,8 @@ class FailingRow(BaseModel):
     file: str = ""
 
     def __str__(self) -> str:
-        place = f"row {self.row} of {Path(self.file).name}" if self.file else f"row {self.row}"
-        return f"{place} ({', '.join(f'{name}={value}' for name, value in self.values.items())})"
+        where = f"row {self.row} of {Path(self.file).name}" if self.file else f"row {self.row}"
+        return f"{where} ({', '.join(f'{name}={value}' for name, value in self.values.items())})"
 
 
 class Check(BaseModel):

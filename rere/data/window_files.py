@@ -1,4 +1,4 @@
-"""Source: one CSV row a window, already split (the files of ReRe's reference code and of MiniOneRec).
+"""Source: one CSV row per window, already split (the files of ReRe's reference code and of MiniOneRec).
 
 Columns used: history_item_id and item_id; user_id, timestamp, history_timestamp, item_title and
 history_item_title where they are there. Lists are literals (`rere.data.literal_lists`). The interactions are rebuilt
@@ -56,7 +56,7 @@ def load(source: WindowFiles) -> RawData:
     rows = pd.concat(parts, ignore_index=True)
     first_rows = [first_row_of(path, source.format) for path in (source.train, source.valid, source.test)]
     empty = rows["history"].str.len() == 0
-    rows = rows[~empty].assign(place=np.flatnonzero(~empty)).reset_index(drop=True)
+    rows = rows[~empty].assign(position=np.flatnonzero(~empty)).reset_index(drop=True)
     noticed = {
         "window rows without a user (each is a user of its own)": int((rows["user_id"] == "").sum()),
         "window rows with semantic IDs (item_sid), not used: `catalog.code` gives items their codes": int(
@@ -79,7 +79,9 @@ def load(source: WindowFiles) -> RawData:
         dropped={"window rows with an empty history": int(empty.sum()), "repeated item rows": repeated},
         noticed=noticed | counts,
         segments={"windows": segments_of([source.train, source.valid, source.test], first_rows, [*map(len, parts)])},
-        windows=rows[["user_id", "history", "target", "timestamp", "period", "place"]].astype({"timestamp": "int64"}),
+        windows=rows[["user_id", "history", "target", "timestamp", "period", "position"]].astype(
+            {"timestamp": "int64"}
+        ),
     )
 
 
@@ -95,15 +97,15 @@ def read_rows(path: Path, period: str, format: TableFormat) -> pd.DataFrame:
     remedy = "give files in the row-per-window format"
     table = read_table(path, f"{period} windows", REQUIRED, remedy, OPTIONAL, format)
     first_row = first_row_of(path, format)
-    places = {name: f"column {name!r} of {path}" for name in table}
+    where = {name: f"column {name!r} of {path}" for name in table}
     rows = pd.DataFrame({"user_id": ""}, index=table.index)
     if "user_id" in table:
-        rows["user_id"] = read_ids(table["user_id"], places["user_id"], first_row)
+        rows["user_id"] = read_ids(table["user_id"], where["user_id"], first_row)
     rows["history"] = read_id_lists(table["history_item_id"], path, first_row)
-    rows["target"] = read_ids(table["item_id"], places["item_id"], first_row)
+    rows["target"] = read_ids(table["item_id"], where["item_id"], first_row)
     rows["timestamp"] = pd.Series(pd.NA, index=rows.index, dtype="Int64")
     if "timestamp" in table:
-        times = read_times(table["timestamp"], places["timestamp"], first_row)
+        times = read_times(table["timestamp"], where["timestamp"], first_row)
         rows["timestamp"] = pd.array(times // SECOND, dtype="Int64")
     for name, column in (("history_times", "history_timestamp"), ("history_titles", "history_item_title")):
         rows[name] = read_lists(table[column], path, first_row) if column in table else None
@@ -115,8 +117,8 @@ def read_rows(path: Path, period: str, format: TableFormat) -> pd.DataFrame:
                 "repair that line",
             )
     if "history_timestamp" in table:
-        rows["history_times"] = _seconds(rows["history_times"], places["history_timestamp"])
-    rows["title"] = read_titles(table["item_title"], places["item_title"]) if "item_title" in table else None
+        rows["history_times"] = _seconds(rows["history_times"], where["history_timestamp"])
+    rows["title"] = read_titles(table["item_title"], where["item_title"]) if "item_title" in table else None
     return rows.assign(has_sid="item_sid" in table or "history_item_sid" in table, period=period)
 
 
@@ -133,12 +135,12 @@ def read_id_lists(column: pd.Series, path: Path, first_row: int) -> pd.Series:
     return lists
 
 
-def _seconds(lists: pd.Series, place: str) -> pd.Series:
+def _seconds(lists: pd.Series, where: str) -> pd.Series:
     """Lists of times as lists of seconds."""
     flat = pd.Series([time for times in lists for time in times])
     if not len(flat):
         return lists
-    seconds = (read_times(flat, f"{place} (entries counted from its first)") // SECOND).tolist()
+    seconds = (read_times(flat, f"{where} (entries counted from its first)") // SECOND).tolist()
     ends = np.cumsum([len(times) for times in lists]).tolist()
     parts = [seconds[end - len(times) : end] for times, end in zip(lists, ends, strict=True)]
     return pd.Series(parts, index=lists.index, dtype=object)
@@ -166,7 +168,7 @@ def rebuild_interactions(rows: pd.DataFrame, made_up: bool) -> tuple[pd.DataFram
     as_given = np.lexsort((np.arange(len(rows)), users))
     moved = np.unique(users[order[order != as_given]]).size if made_up else 0
     true_order = np.empty_like(order)
-    true_order[as_given] = order  # each user's rows change places among themselves
+    true_order[as_given] = order  # each user's rows are reordered among themselves
     rows, users = rows.iloc[true_order].reset_index(drop=True), users[true_order]
 
     events: list[tuple[str, str, int, str, int]] = []

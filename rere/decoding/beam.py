@@ -143,7 +143,7 @@ class BeamSearch:
         if not over.any():
             return False
         rest = self.tree.rest()
-        if self.item_prior is not None:  # it has no opinion where there is one item
+        if self.item_prior is not None:  # the prior's log-share of a single-item subtree is 0
             rest = rest * (1 - self.item_prior.weight)
         score = (live.score + rest).masked_fill_(~over, NEG_INF)
         self.tree.count_rest(live.node[score > self.found_score[:, -1:]])

@@ -1,6 +1,6 @@
 """Items that a search must not return: removed from the catalogue, out of stock, or unwanted by one prompt.
 
-A node is shut when every item below it is excluded. Excluded items are kept as sorted places among the trie's
+A node is shut when every item below it is excluded. Excluded items are kept as sorted positions among the trie's
 leaves, so the number below a node is the difference of two binary searches: no mask of the catalogue's size is
 made, whatever the number of prompts.
 
@@ -22,8 +22,8 @@ from rere.catalog.trie import TokenTrie
 class Exclusions:
     """For P prompts over a trie of I items, all int64 and sorted.
 
-    shared: (R,) leaf places that no prompt may reach
-    own: (X,) prompt * I + leaf place, for one prompt each; none of them is shared
+    shared: (R,) leaf positions that no prompt may reach
+    own: (X,) prompt * I + leaf position, for one prompt each; none of them is shared
     """
 
     shared: torch.Tensor
@@ -36,13 +36,13 @@ class Exclusions:
         """Exclude each prompt's `own` items (indices, any order, repeats allowed) and everybody's `shared`.
 
         Args:
-            shared: from `leaf_places`.
+            shared: from `leaf_positions`.
         """
         pairs = {(prompt, item) for prompt, items in enumerate(own) for item in items}
         table = torch.tensor(sorted(pairs), dtype=torch.int64, device=shared.device).view(-1, 2)
-        places = trie.leaf_low[trie.item_leaf[table[:, 1]]]
-        alone = ~torch.isin(places, shared)
-        keys = (table[:, 0] * trie.items + places)[alone].sort().values
+        positions = trie.leaf_low[trie.item_leaf[table[:, 1]]]
+        alone = ~torch.isin(positions, shared)
+        keys = (table[:, 0] * trie.items + positions)[alone].sort().values
         return cls(shared, keys, trie.items, len(own))
 
     def shuts(self, trie: TokenTrie, row: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
@@ -65,7 +65,7 @@ class Exclusions:
         return count
 
 
-def leaf_places(trie: TokenTrie, items: Iterable[int]) -> torch.Tensor:
-    """(R,) sorted leaf places of distinct items, on the trie's device."""
+def leaf_positions(trie: TokenTrie, items: Iterable[int]) -> torch.Tensor:
+    """(R,) sorted leaf positions of distinct items, on the trie's device."""
     index = torch.tensor(sorted(set(items)), dtype=torch.int64, device=trie.item_leaf.device)
     return trie.leaf_low[trie.item_leaf[index]].sort().values

@@ -1,4 +1,4 @@
-"""A second opinion at every node of the trie: an item-level model guides a token-level search.
+"""Item-level prior mixed into each edge of the trie (D3).
 
 An item model's probability of a node is the mass of the items below it. A child's share of its parent's mass is the
 probability of that step, and the shares along an item's path multiply to the item's own probability. D3 (Bao et al.,

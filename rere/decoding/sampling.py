@@ -38,14 +38,14 @@ def sample_items(
 
     Args:
         prompts: P token sequences, or branches of trunks.
-        draws: G, items a prompt.
+        draws: G, items per prompt.
         generator: a CPU generator; the same state gives the same draws on any device.
     """
     tree = TreeDecoder(model, trie, prompts, SearchSettings(beams=draws, normalisation="trie"))
     count, device = len(prompts), model.device
     waiting = torch.zeros((count, draws), dtype=torch.int64, device=device)  # draws that are at each live branch
     waiting[:, 0] = draws
-    done: list[tuple[torch.Tensor, torch.Tensor]] = []  # (prompt, item), one entry a draw
+    done: list[tuple[torch.Tensor, torch.Tensor]] = []  # (prompt, item), one entry per draw
     while True:
         edges, branches = tree.edges(), tree.live.node.shape[1]
         times = _draw(edges.source, waiting.view(-1)[edges.source], edges.log_prob, generator)

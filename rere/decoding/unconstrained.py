@@ -5,7 +5,7 @@ token or cut at the length of the longest item; then it is looked up. Repeats an
 the list: their share is what the ablation measures.
 
 The distinct sequences of a batch make a trie of their own, in which candidates are indices as items are in the
-catalogue's. So `rere.models.tree_log_probs.group_tree` scores them by one token tree a prompt, under `vocab`
+catalogue's. So `rere.models.tree_log_probs.group_tree` scores them by one token tree per prompt, under `vocab`
 normalisation (`trie` has no meaning without the constraint).
 """
 
@@ -76,7 +76,7 @@ def generate_freely(
     sampling: Beam | Multinomial,
     seed: int,
 ) -> FreeGeneration:
-    """Let the model write G candidates a prompt. The model must be in evaluation mode.
+    """Let the model write G candidates per prompt. The model must be in evaluation mode.
 
     Args:
         trie: the catalogue's, on the model's device.

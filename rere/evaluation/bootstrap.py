@@ -1,7 +1,7 @@
 """How sure a mean is: percentile bootstrap, over users where a user has several rows.
 
 Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 13 and 16. Rows of one user are not
-independent, so users are what is drawn (the cluster bootstrap); with one row a user that is the plain bootstrap.
+independent, so users are what is drawn (the cluster bootstrap); with one row per user that is the plain bootstrap.
 The same seed and units draw the same resamples, so columns bootstrapped together stay paired.
 """
 
@@ -37,7 +37,7 @@ def bootstrap_means(
     """An estimate for the mean of each column.
 
     Args:
-        values: (R, M) float, a column a quantity.
+        values: (R, M) float, one column per quantity.
         samples: number of resamples, B.
         confidence: between 0 and 1, e.g. 0.95.
         units: (R,) what is drawn, e.g. user ids; None draws rows. A unit brings all its rows, and a resampled mean

@@ -21,12 +21,12 @@ def target_ranks(items: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def hit_rate(ranks: np.ndarray, k: int) -> np.ndarray:
-    """HR@K a row: 1 when the target is in the first K, else 0 (Recall@K, with one relevant item)."""
+    """HR@K per row: 1 when the target is in the first K, else 0 (Recall@K, with one relevant item)."""
     return ((ranks > 0) & (ranks <= k)).astype(np.float64)
 
 
 def ndcg(ranks: np.ndarray, k: int) -> np.ndarray:
-    """NDCG@K a row: 1/log2(rank + 1) within the first K, else 0; the ideal list has DCG 1.
+    """NDCG@K per row: 1/log2(rank + 1) within the first K, else 0; the ideal list has DCG 1.
 
     Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002.
     """
@@ -75,7 +75,7 @@ def popularity_bias(items: np.ndarray, training_counts: np.ndarray) -> float:
     popularity of Abdollahpouri, Burke and Mobasher, "Managing popularity bias", FLAIRS 2019.
 
     Args:
-        training_counts: (I,) training interactions an item.
+        training_counts: (I,) training interactions per item.
     """
     ordered = np.sort(training_counts)
     below, upto = (np.searchsorted(ordered, training_counts, side) for side in ("left", "right"))

@@ -25,7 +25,7 @@ def segments(
         user_counts, item_counts: training interactions, by id; those without any may be left out.
 
     Returns:
-        Indexed by row_id, a bool column a segment.
+        Indexed by row_id, one bool column per segment.
     """
     activity = rows["user_id"].map(user_counts).fillna(0).to_numpy()
     popularity = rows["target"].map(item_counts).fillna(0).to_numpy()

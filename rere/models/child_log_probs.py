@@ -36,7 +36,7 @@ def child_log_probs(
     Args:
         hidden: (R, width) hidden state that each row's edges continue.
         edge_tokens: (E,) tokens, row after row.
-        edge_counts: (R,) edges a row; sums to E.
+        edge_counts: (R,) edges per row; sums to E.
 
     Returns:
         (E,) natural-log probabilities.

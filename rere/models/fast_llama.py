@@ -1,6 +1,6 @@
 """Qwen2's and Llama's forward without what a search doesn't need: one call a tensor operation.
 
-transformers' own forward spends about a millisecond a call on modules, masks and keyword arguments: most of a small
+transformers' own forward spends about a millisecond per call on modules, masks and keyword arguments: most of a small
 model's step. Here are the same weights and the same formulas, for inference only. `TreeModel` compares it with the
 model itself at first use, and everything else (other architectures, adapters, training, autocast) takes the model's own
 forward.

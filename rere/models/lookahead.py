@@ -1,4 +1,4 @@
-"""What a forward runs along with the live branches: ways without forks, and small subtrees.
+"""Nodes that are evaluated early: unary chains and small subtrees below live beams.
 
 Axes: F branches, T nodes.
 """

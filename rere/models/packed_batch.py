@@ -25,7 +25,7 @@ class KVCache:
         self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def reserve(self, slots: int) -> None:
-        """Make room for `slots` slots a row."""
+        """Make room for `slots` slots per row."""
         if slots > self.capacity:
             self.capacity = slots + slots // 2  # seldom again
             self.layers = {n: (self._grown(key), self._grown(value)) for n, (key, value) in self.layers.items()}

@@ -9,7 +9,7 @@
 - where a forward has room, it also runs the next depths of the small subtrees below the live branches
   (`lookahead`): a lone request waits for fewer forwards.
 
-Axes: P prompts, K live branches a prompt, B = P · K, E edges, T new tokens, W most new tokens of a prompt, S slots of
+Axes: P prompts, K live branches per prompt, B = P · K, E edges, T new tokens, W most new tokens of a prompt, S slots of
 a prompt so far.
 """
 
@@ -107,8 +107,8 @@ class TreeDecoder:
         device, count = self.model.device, len(prompts)
         hidden = self._run_trunks(prompts) if isinstance(prompts, Trunks) else self._run(prompts)
 
-        # Leaves below the node of each slot, [low, high): a token sees the slots before it that have its own leaves
-        # among theirs. A prompt's tokens have all and one more, so that padding sees something; padding has none.
+        # Leaves below the node of each slot, [low, high): a query attends to a slot if its first leaf is in the slot's
+        # interval. A prompt's tokens have all leaves and one more, so that padding sees something; padding has none.
         items = self.trie.items
         absent = torch.arange(self.longest, device=device) >= self.lengths[:, None]
         self.leaves = torch.stack([items * absent, (items + 1) * ~absent])  # (2, P, S)
@@ -197,7 +197,7 @@ class TreeDecoder:
             self.required += int((self.trie.run[node] - 1).sum())
 
     def _forward(self, chosen: torch.Tensor) -> None:
-        """Feed the chosen branches (F,), with what is below them as far as it is run along; score all edges there."""
+        """Run the chosen branches (F,) with their lookahead nodes; score all outgoing edges."""
         trie, prompts, width = self.trie, *self.live.node.shape
         node = self.live.node.view(-1)[chosen]
         row = chosen if width == 1 else chosen.div(width, rounding_mode="floor")

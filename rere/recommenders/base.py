@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Ranking:
-    """Ranked items a row, best first.
+    """Ranked items per row, best first.
 
     items: (P, k) int64 item indices, -1 where a list is exhausted (fewer than k items exist), or, with a finite score,
         where a model that writes freely wrote no item

@@ -28,7 +28,7 @@ class GenerativeRecommender:
         name: how results are labelled.
         model: a checkpoint directory, or a model at hand.
         beams: width of the search; at least the list length asked for is always used.
-        batch_prompts: prompts a forward.
+        batch_prompts: prompts per forward.
         work: shared by all processes, which then ask with the same histories and get the whole answer; or alone.
     """
 

@@ -27,9 +27,9 @@ class UnconstrainedRecommender:
     Args:
         name: how results are labelled.
         model: a checkpoint directory, or a model at hand.
-        beams: candidates a prompt; at least the list length asked for is always written.
+        beams: candidates per prompt; at least the list length asked for is always written.
         sampling: beam search, or independent draws (seeded).
-        batch_prompts: prompts a forward; stock `generate` repeats each for every candidate.
+        batch_prompts: prompts per forward; stock `generate` repeats each for every candidate.
 
     Raises:
         RereError: the catalogue's items have no end token.

@@ -43,7 +43,7 @@ def barrier() -> None:
 
 def part(rows: int) -> slice:
     """This process's share of rows in order: shares are contiguous, and differ by one row at most."""
-    bounds = [rows * place // world() for place in (rank(), rank() + 1)]
+    bounds = [rows * process // world() for process in (rank(), rank() + 1)]
     return slice(*bounds)
 
 

@@ -51,7 +51,7 @@ def launch(module: str, spec: Mapping[str, Any], processes: int, work: Path, log
     """
     if torch.cuda.is_available() and torch.cuda.device_count() < processes:
         raise RereError(
-            f"{processes} GPUs, one a process",
+            f"{processes} GPUs, one per process",
             f"{torch.cuda.device_count()}",
             "lower `processes`, or use a larger machine",
         )

@@ -1,7 +1,7 @@
 """Progress bars: live on a terminal; without one (CI, a pod's log) whole lines, one every half minute.
 
-A bar that stays shows its start and its end in a log too; one that would leave (`leave=False`) shows nothing there
-unless it takes longer than that.
+In a log, a bar that stays shows its start and its end; a transient one (`leave=False`) shows only if it takes longer
+than that.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def progress(items: Iterable[T] | None = None, **options: Any) -> tqdm[T]:
 
 
 def tame_transformers() -> None:
-    """The bars of transformers, which tell that weights are loaded and saved, leave."""
+    """Make transformers' bars (weights loaded, weights saved) transient."""
     from transformers.utils.logging import set_tqdm_hook
 
     set_tqdm_hook(lambda bar, arguments, options: _made(bar, arguments, {**options, "leave": False}))

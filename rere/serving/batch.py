@@ -60,28 +60,28 @@ def recommend_users(deployment: Deployment, users: pd.DataFrame, config: BatchCo
     resolved: list[Resolved] = []
     problems: dict[int, tuple[str, str]] = {}
     columns = zip(users["history"], users["problem"], users["detail"], strict=True)
-    for place, (history, problem, detail) in enumerate(columns):
+    for row, (history, problem, detail) in enumerate(columns):
         read = deployment.snapshot.lookup.resolve(history)
         resolved.append(read)
         if problem:
-            problems[place] = (problem, detail)
+            problems[row] = (problem, detail)
             continue
         try:
             read.require_any()
         except RereError as error:
-            problems[place] = (NO_KNOWN_ITEM, str(error))
+            problems[row] = (NO_KNOWN_ITEM, str(error))
             continue
         barred = frozenset(read.items) if config.seen == "exclude" else frozenset()
         query = deployment.query(read.items, config.k, barred)
         try:
             deployment.require_room(query.history)
         except RereError as error:
-            problems[place] = (TOO_LONG, str(error))
+            problems[row] = (TOO_LONG, str(error))
             continue
-        queries[place] = query
+        queries[row] = query
     ranked = _ranked(deployment, queries, config.batch_users)
-    for place in [place for place, found in ranked.items() if not found.items]:
-        problems[place] = (NOTHING_LEFT, "all items are in the history or removed")
+    for row in [row for row, found in ranked.items() if not found.items]:
+        problems[row] = (NOTHING_LEFT, "all items are in the history or removed")
     unknown = [[entry for entry, _ in read.unknown] for read in resolved]
     return BatchResult(
         recommendations=_recommendations(deployment, users, ranked, unknown),
@@ -91,24 +91,24 @@ def recommend_users(deployment: Deployment, users: pd.DataFrame, config: BatchCo
 
 
 def _ranked(deployment: Deployment, queries: dict[int, Query], batch_users: int) -> dict[int, Ranked]:
-    order = sorted(queries, key=lambda place: len(queries[place].history))  # histories of like length share a batch
+    order = sorted(queries, key=lambda row: len(queries[row].history))  # histories of like length share a batch
     ranked: dict[int, Ranked] = {}
     starts = range(0, len(order), batch_users)
     for start in progress(starts, desc="users", unit="batch", leave=False, disable=len(starts) < 4):
-        places = order[start : start + batch_users]
-        found = deployment.rank([queries[place] for place in places])
+        rows = order[start : start + batch_users]
+        found = deployment.rank([queries[row] for row in rows])
         assert found is not None  # nothing asks to give up
-        ranked.update(zip(places, found, strict=True))
+        ranked.update(zip(rows, found, strict=True))
     return ranked
 
 
 def _recommendations(
     deployment: Deployment, users: pd.DataFrame, ranked: dict[int, Ranked], unknown: list[list[str]]
 ) -> pd.DataFrame:
-    places = sorted(ranked)
-    counts = [len(ranked[place].items) for place in places]
-    owners = np.repeat(np.array(places, dtype=np.int64), counts)
-    items = np.array([item for place in places for item in ranked[place].items], dtype=np.int64)
+    rows = sorted(ranked)
+    counts = [len(ranked[row].items) for row in rows]
+    owners = np.repeat(np.array(rows, dtype=np.int64), counts)
+    items = np.array([item for row in rows for item in ranked[row].items], dtype=np.int64)
     catalog = deployment.snapshot.catalog.items
     return pd.DataFrame(
         {
@@ -116,7 +116,7 @@ def _recommendations(
             "rank": np.array([rank for count in counts for rank in range(1, count + 1)], dtype=np.int64),
             "item_id": catalog["item_id"].to_numpy()[items],
             "title": catalog["title"].to_numpy()[items],
-            "score": np.array([score for place in places for score in ranked[place].scores], dtype=np.float32),
+            "score": np.array([score for row in rows for score in ranked[row].scores], dtype=np.float32),
             "model_version": deployment.version,
             "unknown": pd.Series([unknown[owner] for owner in owners], dtype=object),
         }
@@ -124,12 +124,12 @@ def _recommendations(
 
 
 def _unanswered(users: pd.DataFrame, problems: dict[int, tuple[str, str]], unknown: list[list[str]]) -> pd.DataFrame:
-    places = sorted(problems)
-    table = users.iloc[places][["row", "user_id"]].reset_index(drop=True)
+    rows = sorted(problems)
+    table = users.iloc[rows][["row", "user_id"]].reset_index(drop=True)
     return table.assign(
-        reason=pd.Series([problems[place][0] for place in places], dtype=object),
-        detail=pd.Series([problems[place][1] for place in places], dtype=object),
-        unknown=pd.Series([unknown[place] for place in places], dtype=object),
+        reason=pd.Series([problems[row][0] for row in rows], dtype=object),
+        detail=pd.Series([problems[row][1] for row in rows], dtype=object),
+        unknown=pd.Series([unknown[row] for row in rows], dtype=object),
     )
 
 

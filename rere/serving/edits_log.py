@@ -187,7 +187,7 @@ class EditsLog:
             return b""
 
     def _keep_what_was_lost(self, size: int) -> None:
-        """A file that is shorter than what was read from it was put in another's place: no removal may be forgotten."""
+        """A file that is shorter than what was read from it replaced another: no removal may be forgotten."""
         if size >= self._read:
             return
         self.problem = f"{self.path} was removed or replaced; the changes known here are written to it again"
@@ -252,8 +252,8 @@ def _locked(path: Path) -> int:
         RereError: another service holds the lock for longer than any change takes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    place, deadline = path.with_name(path.name + ".lock"), time.monotonic() + LOCK_SECONDS
-    descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o644)
+    lock, deadline = path.with_name(path.name + ".lock"), time.monotonic() + LOCK_SECONDS
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -262,7 +262,7 @@ def _locked(path: Path) -> int:
             if time.monotonic() > deadline:
                 os.close(descriptor)
                 raise RereError(
-                    f"the lock {place}", f"another service that holds it for {LOCK_SECONDS:g} s", "see what hangs"
+                    f"the lock {lock}", f"another service that holds it for {LOCK_SECONDS:g} s", "see what hangs"
                 ) from None
             time.sleep(LOCK_PAUSE)
         except OSError:

@@ -1,7 +1,7 @@
 """The catalogue while it is served: snapshots that never change, replaced whole.
 
-A batch reads one snapshot from its start to its end. A change makes the next snapshot aside and puts it in place
-with one assignment, so no request ever sees half a change.
+A batch reads one snapshot from its start to its end. A change builds the next snapshot, then replaces the present one
+by one assignment, so no request ever sees half a change.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from rere.catalog.extend import extend_index
 from rere.catalog.index import CatalogIndex
 from rere.catalog.trie import TokenTrie
-from rere.decoding.exclusion import leaf_places
+from rere.decoding.exclusion import leaf_positions
 from rere.errors import RereError
 from rere.serving.item_resolver import ItemLookup
 from rere.serving.titles import TitleSearch
@@ -29,7 +29,7 @@ class Snapshot:
     ids, titles: of each item
     trie: on the model's device
     removed: item indices that are never recommended; a history may still name them
-    gone: their leaf places, for `Exclusions`
+    gone: their leaf positions, for `Exclusions`
     skipped: (id, title) of added items that this model can't take, with the reason
     """
 
@@ -47,12 +47,14 @@ class Snapshot:
     def of(cls, catalog: CatalogIndex, device: torch.device | str = "cpu") -> Snapshot:
         trie = catalog.trie.to(device)
         ids, titles = catalog.item_ids, catalog.titles
-        gone = leaf_places(trie, ())
+        gone = leaf_positions(trie, ())
         return cls(catalog, ids, titles, trie, ItemLookup.of(catalog), TitleSearch(titles), frozenset(), gone)
 
     def without(self, removed: frozenset[int]) -> Snapshot:
         """The same items, of which exactly `removed` are out."""
-        return self if removed == self.removed else replace(self, removed=removed, gone=leaf_places(self.trie, removed))
+        if removed == self.removed:
+            return self
+        return replace(self, removed=removed, gone=leaf_positions(self.trie, removed))
 
     def extended(self, added: Mapping[str, str]) -> Snapshot:
         """With the items `added` (id -> title); raises RereError as `extend_index` does."""
@@ -67,7 +69,7 @@ class Snapshot:
             lookup=self.lookup.extended(ids, titles),
             search=TitleSearch(self.titles + titles),
             removed=self.removed,
-            gone=leaf_places(trie, self.removed),
+            gone=leaf_positions(trie, self.removed),
             skipped=self.skipped,
         )
 

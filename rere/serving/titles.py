@@ -33,10 +33,10 @@ class TitleSearch:
         """Indices of matching titles, each once, in the order described."""
         wanted, seen = folded(query), set()
         for pattern in (LINE + wanted, wanted) if wanted else ():
-            place = self._text.find(pattern)
-            while 0 <= place < len(self._text) - 1:
-                index = int(np.searchsorted(self._starts, place + (pattern[0] == LINE), side="right")) - 1
+            position = self._text.find(pattern)
+            while 0 <= position < len(self._text) - 1:
+                index = int(np.searchsorted(self._starts, position + (pattern[0] == LINE), side="right")) - 1
                 if index not in seen:
                     seen.add(index)
                     yield index
-                place = self._text.find(pattern, int(self._starts[index + 1]) - 1)
+                position = self._text.find(pattern, int(self._starts[index + 1]) - 1)

@@ -121,5 +121,5 @@ def test_impossible_catalogues_are_refused(items: dict[str, list[Any]], message:
     ],
 )
 def test_a_backbone_that_cannot_be_found_is_one_clear_error(world_items: pd.DataFrame, backbone: Backbone) -> None:
-    with pytest.raises(RereError, match="To mend it"):
+    with pytest.raises(RereError, match="Fix: "):
         build_index(world_items, IndexConfig(backbone=backbone))

@@ -82,7 +82,7 @@ def test_what_cannot_be_mended_is_stopped_with_its_rows(tmp_path: Path) -> None:
     named = [row["item_id"] for row in failed.pop("item ids hide nothing")]
     assert named == [repr(item) if len(item) < 80 else f"{item[:80]!r}... (10,000 characters)" for item in HIDING]
     assert failed == {}
-    with pytest.raises(RereError, match="To mend it: ") as caught:
+    with pytest.raises(RereError, match="Fix: ") as caught:
         report.raise_if_failed()
     assert str(caught.value).isprintable()  # a poison in a message is shown, not at work
 

@@ -1,4 +1,4 @@
-"""Interactions as one sequence a user."""
+"""Interactions as one sequence per user."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import torch
 from rere.catalog.trie import build_trie
 from rere.config.decoding import Normalisation, SearchSettings
 from rere.decoding.beam import beam_search
-from rere.decoding.exclusion import Exclusions, leaf_places
+from rere.decoding.exclusion import Exclusions, leaf_positions
 from rere.models.tree_attention import TreeModel
 from tests.decoding.test_beam import END, random_items, random_prompts, tiny_model
 from tests.oracles import all_sequences, best_allowed, score_all_items, stock_beam_search
@@ -24,7 +24,7 @@ def test_wide_beam_is_the_full_ranking_with_excluded_items_struck_out(normalisat
     shared = torch.randperm(39, generator=generator)[:6].tolist()
     own = [torch.randperm(39, generator=generator)[:n].tolist() for n in (0, 1, 12, 30, 39)]
     own[1] += own[1] + shared[:2]  # repeats, and items that are gone for everybody
-    exclusions = Exclusions.of(trie, leaf_places(trie, shared), own)
+    exclusions = Exclusions.of(trie, leaf_positions(trie, shared), own)
     found = beam_search(
         TreeModel(model), trie, prompts, SearchSettings(beams=39, normalisation=normalisation), exclusions=exclusions
     )
@@ -44,7 +44,7 @@ def test_narrow_beam_is_that_of_a_catalogue_without_the_items(seed: int) -> None
     trie, prompts = build_trie(items), random_prompts(4, generator)
     gone = torch.randperm(60, generator=generator)[:40].tolist()
     kept = [item for item in range(60) if item not in gone]
-    exclusions = Exclusions.of(trie, leaf_places(trie, gone[:25]), [gone[25:]] * 4)
+    exclusions = Exclusions.of(trie, leaf_positions(trie, gone[:25]), [gone[25:]] * 4)
     found = beam_search(TreeModel(model), trie, prompts, SearchSettings(beams=4), exclusions=exclusions)
     for row, prompt in enumerate(prompts):
         expected = stock_beam_search(model, [items[item] for item in kept], prompt, 4, "vocab")
@@ -53,7 +53,7 @@ def test_narrow_beam_is_that_of_a_catalogue_without_the_items(seed: int) -> None
 
 def test_a_node_is_shut_only_when_all_below_it_is_excluded() -> None:
     trie = build_trie([[5, 6, END], [5, 7, END], [8, END]])
-    exclusions = Exclusions.of(trie, leaf_places(trie, [0]), [[1], [2]])
+    exclusions = Exclusions.of(trie, leaf_positions(trie, [0]), [[1], [2]])
     five, eight = trie.walk([5]), trie.walk([8])
     shut = exclusions.shuts(trie, torch.tensor([0, 1, 0, 1]), torch.tensor([five, five, eight, eight]))
     assert shut.tolist() == [True, False, False, True]

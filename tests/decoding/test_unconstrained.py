@@ -132,7 +132,7 @@ def test_one_token_tree_scores_the_candidates(sampling: Sampling) -> None:
 def test_every_token_that_runs_is_counted() -> None:
     model, trie = TreeModel(tiny_model("llama")), build_trie([[5, 6, 7, END]])
     prompts = [[4, 5, 6], [9]]
-    # 2 prompts, padded to 3, 5 copies each, then one token a step and copy; the last of the 4 is never run
+    # 2 prompts, padded to 3, 5 copies each, then one token per step and copy; the last of the 4 is never run
     found = generate_freely(model, trie, END, prompts, 5, Multinomial(), seed=0)
     assert found.trie.max_length == 4
     assert found.forwarded == 2 * 5 * (3 + 3)

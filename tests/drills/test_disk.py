@@ -26,7 +26,7 @@ from tests.drills.store import local_store
 from tests.drills.victims import SFT
 
 Mount = Callable[[str], None]
-SAID = r"Expected room and permission to write below {}.*got {}.*To mend it: free or enlarge the disk"
+SAID = r"Expected room and permission to write below {}.*got {}.*Fix: free or enlarge the disk"
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_batches_change_nothing() -> None:
     rows = pd.concat([ROWS.assign(row_id=ROWS["row_id"] + 10 * n) for n in range(20)], ignore_index=True)
     model = good()
     results = evaluate(model, rows, INDEX, CONFIG)
-    assert model.calls == 4  # 60 rows, 16 batches of one prompt a call
+    assert model.calls == 4  # 60 rows, 16 batches of one prompt per call
     assert results["rank"].tolist() == [1, 2, 0] * 20
 
 

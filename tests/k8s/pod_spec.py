@@ -30,7 +30,7 @@ class PodSpec:
         self.namespace, self.name = pod["metadata"]["namespace"], pod["metadata"]["name"]
         containers = pod["spec"]["containers"]
         if len(containers) != 1 or pod["spec"].get("initContainers"):
-            raise Waiting("CreateContainerConfigError", "the simulated kubelet runs one container a pod")
+            raise Waiting("CreateContainerConfigError", "the simulated kubelet runs one container per pod")
         self.container = containers[0]
         self.account = pod["spec"].get("serviceAccountName") or "default"
 

@@ -40,7 +40,7 @@ def message(error: RereError) -> str:
     said = str(error)
     assert said.startswith("Expected ")
     assert "; got " in said
-    assert ". To mend it: " in said
+    assert ". Fix: " in said
     assert "Traceback" not in said
     return said
 

@@ -52,8 +52,7 @@ def test_a_command_from_elsewhere_asks_its_projects_registry(project: Project, e
     status, said = call(project.root, elsewhere, "commands.main", "versions", "--model", "nobody")
     assert status == 1
     assert said.splitlines()[-1] == (
-        "Error: Expected registered versions of nobody; got none. To mend it: run `make demo`, or name another by "
-        "--model"
+        "Error: Expected registered versions of nobody; got none. Fix: run `make demo`, or name another by --model"
     )
 
 
@@ -146,8 +145,7 @@ def test_a_run_that_stays_here_finds_too_few_gpus_before_it_begins(project: Proj
     )
     here, there = ast.literal_eval(project.ask(GPUS))
     assert here == (
-        "Expected 2 GPUs, one per process, for `rl.processes`; got 1. To mend it: lower `processes`, or use a larger "
-        "machine"
+        "Expected 2 GPUs, one per process, for `rl.processes`; got 1. Fix: lower `processes`, or use a larger machine"
     )
     assert "the interactions file" in there  # of a cluster's GPUs this machine knows nothing
 

@@ -1,4 +1,4 @@
-"""A table of users against one request a user; what isn't answered is counted."""
+"""A table of users against one request per user; what isn't answered is counted."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_the_losses_by_hand() -> None:
 
 @pytest.mark.parametrize("negatives", [1, 3])
 def test_loss_and_gradients_equal_the_plain_ones(negatives: int) -> None:
-    """A forward a candidate, with the loss as the paper writes it, in float64."""
+    """One forward per candidate, with the loss as the paper writes it, in float64."""
     generator = torch.Generator().manual_seed(7)
     model = tiny_model("qwen2").double()
     start = copy.deepcopy(model)

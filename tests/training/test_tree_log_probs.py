@@ -1,4 +1,4 @@
-"""Token-tree log-probabilities and gradients against one plain forward a candidate, in float64."""
+"""Token-tree log-probabilities and gradients against one plain forward per candidate, in float64."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class QueueFull(Exception):
-    """As many requests wait as may."""
+    """The queue is full."""
 
 
 class EngineStopped(Exception):
@@ -82,7 +82,7 @@ class Engine:
         """Queue a job; its future gets the result.
 
         Raises:
-            QueueFull: as many requests wait as may.
+            QueueFull: `queue_requests` wait already.
             EngineStopped: the service is stopping.
         """
         with self._changed:
@@ -148,7 +148,7 @@ class Engine:
 
 
 class Waker:
-    """Wakes those that wait on the event loop, from the engine's thread: one call a batch.
+    """Wakes those that wait on the event loop, from the engine's thread: one call per batch.
 
     A call for each answer would wake the loop, and make the two threads contend for the interpreter, as often.
     """

@@ -22,17 +22,17 @@ class Source(Protocol):
     """Where model versions come from. Both methods may take long and may fail."""
 
     def current(self) -> str | None:
-        """The version to serve now; None: nothing is said."""
+        """The version to serve now; None where the alias names none."""
 
     def load(self, version: str) -> Deployment:
         """Fetch and load a version."""
 
 
 class Follower:
-    """Looks every `seconds`, and loads what is new. What goes wrong is logged and counted, and the old model goes on.
+    """Polls the alias every `seconds` and swaps in the version it names. On an error the old model keeps serving.
 
-    A version that can't be loaded is tried again within seconds, and less often the longer that goes on, but the alias
-    is looked at all the time: it may be turned back meanwhile.
+    Errors are logged and counted. Loading a version that failed is retried with growing pauses; the alias is polled
+    all the while, since it may be set back.
 
     wanted: the version that the alias named when it was last read
     """

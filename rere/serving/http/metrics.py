@@ -29,7 +29,9 @@ class Metrics:
         self.batch_size = Histogram(
             "rere_batch_requests", "Requests searched together", buckets=SIZES, registry=self.registry
         )
-        self.batch_seconds = Histogram("rere_batch_seconds", "Seconds a batch", buckets=SECONDS, registry=self.registry)
+        self.batch_seconds = Histogram(
+            "rere_batch_seconds", "Seconds per batch", buckets=SECONDS, registry=self.registry
+        )
         self.prefix = Gauge("rere_prefix_tokens_found", "Share of prompt tokens not run again", registry=self.registry)
         self.answers = Counter("rere_answers_cached", "Requests answered without a search", registry=self.registry)
         self.unknown = Counter("rere_unknown_entries", "Entries of requests that name no item", registry=self.registry)

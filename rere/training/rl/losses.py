@@ -1,7 +1,7 @@
 """Policy losses: one function and one registry line each.
 
 Shapes: log-probabilities (P, G, R) float, mask (P, G, R) bool, advantages (P, G), penalty (P, G, R): beta times
-the KL a token, 0 outside the mask.
+the KL per token, 0 outside the mask.
 
 The batch is sampled from the very policy that is updated, once, so every ratio is 1 in value and carries the
 gradient; clipping (also DAPO's and GSPO's) never binds and is left out.
@@ -61,7 +61,7 @@ def dapo(
 def gspo(
     policy: torch.Tensor, mask: torch.Tensor, advantages: torch.Tensor, penalty: torch.Tensor, counts: Counts
 ) -> torch.Tensor:
-    """GSPO (arXiv 2507.18071): one ratio a sequence, the geometric mean of its tokens'; a scalar."""
+    """GSPO (arXiv 2507.18071): one ratio per sequence, the geometric mean of its tokens'; a scalar."""
     lengths = mask.sum(2)
     mean = (policy * mask).sum(2) / lengths.clamp(min=1)
     objective = torch.exp(mean - mean.detach()) * advantages - (penalty * mask).sum(2) / lengths.clamp(min=1)

@@ -1,10 +1,10 @@
 """ReRe: reinforcement learning on the model's own constrained beams (arXiv 2510.12211).
 
-An update: G items a prompt by constrained beam search; rewards by what they are and by the rank of their score;
+An update: G items per prompt by constrained beam search; rewards by what they are and by the rank of their score;
 group advantages; a policy gradient with a k3 penalty to a reference that is synced now and then. Targets travel with
 their row as item ids, so no label is looked up by text and no validation label can leak in.
 
-Departs from the paper's code: candidates are scored as one token tree a prompt (same numbers); training
+Departs from the paper's code: candidates are scored as one token tree per prompt (same numbers); training
 prompts are seen once an epoch in a seeded order that depends on nothing else, so a resumed run and any
 number of devices see the same; the best validation NDCG@10 is kept, and the start counts as a candidate.
 """
@@ -61,7 +61,7 @@ def train_rl(
 
     Args:
         teacher: the item model whose probabilities a collaborative reward is; its scores are log-probabilities up
-            to a constant a row.
+            to a constant per row.
 
     Returns:
         The kept policy (see `RLConfig.keep`), adapters merged, sealed; `curves` has a record an update.

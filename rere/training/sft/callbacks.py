@@ -56,7 +56,7 @@ class Divergence(TrainerCallback):
             hopeless = name.endswith("loss") and value > HOPELESS * self.guessing
             if not math.isfinite(value) or hopeless:
                 raise RereError(
-                    f"a loss that falls (guessing among all tokens has {self.guessing:.1f} nats a token)",
+                    f"a loss that falls (guessing among all tokens has {self.guessing:.1f} nats per token)",
                     f"{name} {value:.3g} at update {state.global_step}",
                     "lower `sft.learning_rate`, or lengthen `sft.warmup_share`",
                 )

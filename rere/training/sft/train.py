@@ -2,7 +2,7 @@
 
 Departs from the paper in two defaults, both by config: all targets of a user's sequence train in one
 forward (`rows: sequence`), and the small default model trains from scratch at a higher learning rate.
-Validation is always on windows, one row a target, so losses compare across row formats.
+Validation is always on windows, one row per target, so losses compare across row formats.
 
 Several processes (`processes`) call `train_sft` alike, each on its share of every batch: rere/training/sft/trainer.py.
 """
@@ -57,7 +57,8 @@ def train_sft(
         start: an earlier model of this backbone and tokenizer to go on from, in place of the backbone's weights.
 
     Returns:
-        The model with the lowest validation loss (nats a token), adapters merged, sealed; with no epochs the backbone.
+        The model with the lowest validation loss (nats per token), adapters merged, sealed; the backbone where there
+        are no epochs.
 
     Raises:
         RereError: no training or validation rows; a backbone that can't be found, whose context is too short, that the
