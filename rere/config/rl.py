@@ -106,4 +106,6 @@ class RLConfig(InProcesses, UpdateSettings):
                 "unconstrained generation goes with normalisation: vocab, ground_truth: off, and beam or multinomial "
                 "sampling: the others take what is generated for items"
             )
+        if self.generation == "unconstrained" and self.prefill.type != "window":
+            raise ValueError("unconstrained generation goes with prefill: {type: window}: stock `generate` runs it")
         return self

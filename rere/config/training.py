@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from rere.config.base import Seed, Settings
 
@@ -39,6 +39,23 @@ class OptimiserSettings(Settings):
     seed: Seed = 0
 
 
+class WindowPrefill(Settings):
+    """Each prompt's history is run by itself."""
+
+    type: Literal["window"] = "window"
+
+
+class SequencePrefill(Settings):
+    """A user's next prompts share one run of their histories, each seeing `windows.history_items` back (as SFT's rows
+    by sequence). Several times fewer tokens, and prompts of fewer users in an update."""
+
+    type: Literal["sequence"] = "sequence"
+    prompts: int = Field(default=16, ge=1, description="of one user that share a run, at most")
+
+
+Prefill = Annotated[WindowPrefill | SequencePrefill, Field(discriminator="type")]
+
+
 class UpdateSettings(OptimiserSettings):
     """Training in updates of so many prompts, with validations and checkpoints in between."""
 
@@ -50,10 +67,21 @@ class UpdateSettings(OptimiserSettings):
     device_batch_prompts: int = Field(
         default=32, ge=1, description="prompts per forward, of all processes; accumulation makes up the rest"
     )
+    prefill: Prefill = Field(default=WindowPrefill(), description="how the histories of prompts are run")
     max_grad_norm: float = Field(default=1.0, gt=0)
     validate_every: int = Field(default=100, ge=1, description="updates between validations")
     validation_rows: int = Field(default=2000, ge=1, description="validation rows judged, at most")
     checkpoint_every: int = Field(default=50, ge=1, description="updates between checkpoints")
+
+    @model_validator(mode="after")
+    def _a_run_fits_a_forward(self) -> Self:
+        most = min(self.prompts, self.device_batch_prompts)
+        if isinstance(self.prefill, SequencePrefill) and self.prefill.prompts > most:
+            raise ValueError(
+                f"prefill.prompts ({self.prefill.prompts}) must be at most prompts ({self.prompts}) and "
+                f"device_batch_prompts ({self.device_batch_prompts})"
+            )
+        return self
 
 
 class InProcesses(Settings):

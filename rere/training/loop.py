@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -30,17 +30,19 @@ from rere.data.sequences import indexed_rows
 from rere.errors import RereError
 from rere.evaluation.metrics import ndcg, target_ranks
 from rere.models.backbone import Checkpoint, save_checkpoint
-from rere.models.context import longest_prompt
+from rere.models.context import REMEDY, longest_prompt, require_room
 from rere.models.item_tokens import train_by_titles
 from rere.models.probe import probe
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs
+from rere.models.trunks import Prompts
 from rere.recommenders.generative import GenerativeRecommender
 from rere.runtime import distributed
 from rere.runtime.launch import Log
 from rere.runtime.progress import progress
 from rere.training.adaptation import adapt, merged
 from rere.training.checkpoint import Reference, Weights, load_progress, restore, save_progress, snapshot, trainable
+from rere.training.prefill import PrefillGroups
 
 SCORE = "valid_ndcg@10"
 Config = TypeVar("Config", bound=UpdateSettings)
@@ -67,6 +69,7 @@ class PolicyRun(ABC, Generic[Config]):
         self.config: Config = config
         self.progress, self.log = progress, log
         self.histories, self.targets = indexed(windows.of("train"), catalog, "training")
+        self.groups = PrefillGroups(windows, catalog, self.histories, self.targets.numpy(), config.prefill)
         valid = windows.of("valid")
         self.valid_rows = indexed(
             valid.sample(min(len(valid), config.validation_rows), random_state=0), catalog, "validation"
@@ -79,6 +82,7 @@ class PolicyRun(ABC, Generic[Config]):
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
         self.tree_model = TreeModel(self.model)
         self.tree_model.require_room(longest_prompt(windows, catalog))
+        require_room(self.tree_model.context, self.groups.longest(), f"fewer `prefill.prompts`, {REMEDY}")
         self.scorer = TreeLogProbs(self.tree_model)
         self.trie = catalog.trie.to(self.tree_model.device)
         weights = list(trainable(self.model).values())
@@ -152,9 +156,9 @@ class PolicyRun(ABC, Generic[Config]):
         distributed.barrier()
         return Checkpoint(result)
 
-    def prompts(self, rows: Sequence[int] | np.ndarray) -> list[list[int]]:
+    def prompts(self, rows: np.ndarray) -> Prompts:
         """The prompts of training rows."""
-        return [self.catalog.prompt(self.histories[row]) for row in rows]
+        return self.groups.prompts(rows, self.tree_model.device)
 
     def precision(self) -> torch.autocast:
         return torch.autocast(
@@ -165,7 +169,7 @@ class PolicyRun(ABC, Generic[Config]):
         """Rows of each update still to do."""
         done = 0
         for epoch in range(self.config.epochs):
-            order = np.random.default_rng((self.config.seed, epoch)).permutation(len(self.histories))
+            order = self.groups.epoch(self.config.seed, epoch)
             for first in range(0, len(order), self.config.prompts):
                 if done == self.total:
                     return
@@ -176,9 +180,8 @@ class PolicyRun(ABC, Generic[Config]):
     def _step(self, rows: np.ndarray) -> dict[str, float]:
         """One update: the gradient a micro-batch, then the optimiser's step."""
         started, tally = time.perf_counter(), Tally(float)
-        for first in range(0, len(rows), self.config.device_batch_prompts):
-            micro = rows[first : first + self.config.device_batch_prompts]
-            self.micro_step(micro[distributed.part(len(micro))], len(rows), tally)
+        for micro in self.groups.micro_batches(rows, self.config.device_batch_prompts):
+            self.micro_step(self.groups.share(micro), len(rows), tally)
         distributed.sum_gradients(trainable(self.model).values())
         tally = distributed.total_of(tally)
         norm = torch.nn.utils.clip_grad_norm_(trainable(self.model).values(), self.config.max_grad_norm)

@@ -9,13 +9,16 @@ sequence  one row a stretch of a user's history: every next item in it is a targ
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
 from rere.catalog.index import CatalogIndex
+from rere.data.stretches import follows
 from rere.models.trunks import HEAD, PADDING, item_mask
 
 IGNORED = -100  # the label that no loss counts
@@ -43,18 +46,10 @@ def sequence_rows(
 
 def _stretches(rows: pd.DataFrame, history_items: int) -> Iterator[tuple[list[str], list[str]]]:
     """(context, targets) of runs of windows whose histories follow from one another, so none is altered."""
-    context: list[str] = []
-    targets: list[str] = []
-    user = None
-    for this_user, history, target in zip(rows["user_id"], rows["history"], rows["target"], strict=True):
-        follows = this_user == user and list(history) == (context + targets)[-history_items:]
-        if not follows:
-            if targets:
-                yield context, targets
-            user, context, targets = this_user, list(history), []
-        targets.append(target)
-    if targets:
-        yield context, targets
+    begins = np.flatnonzero(~follows(rows, history_items))
+    histories, targets = rows["history"], rows["target"].tolist()
+    for first, end in itertools.pairwise([*begins.tolist(), len(rows)]):
+        yield list(histories.iloc[first]), targets[first:end]
 
 
 def _sequence_row(items: Sequence[str], untrained: int, catalog: CatalogIndex) -> dict[str, list[int]]:

@@ -18,6 +18,7 @@ from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.config.rl import CustomReward, RLConfig
 from rere.config.sft import SFTConfig
+from rere.config.training import SequencePrefill
 from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
@@ -43,6 +44,7 @@ RL = RLConfig(
     validate_every=3,
     checkpoint_every=2,
 )
+BY_SEQUENCE = RL.model_copy(update={"prefill": SequencePrefill(prompts=3)})
 EVALUATION = EvaluationConfig(beams=10, batch_prompts=9)
 
 
@@ -90,6 +92,7 @@ def work(spec: dict[str, Any], log: Log) -> None:
     distributed.barrier()
     for loss in ("mpo", "grpo", "dapo", "gspo"):
         train_rl(start, windows, catalog, RL.model_copy(update={"loss": loss}), place / loss, nothing, teacher)
+    train_rl(start, windows, catalog, BY_SEQUENCE, place / "by-sequence", nothing, teacher)
     train_rl(start, windows, catalog, RL, place / "rl-one-two", nothing, teacher)
     with contextlib.suppress(Killed):
         train_rl(start, windows, catalog, RL, place / "rl-two-one", killed_in_update_five, teacher)

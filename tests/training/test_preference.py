@@ -14,7 +14,7 @@ import torch
 from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.trie import TokenTrie, build_trie
 from rere.config.catalog import IndexConfig
-from rere.config.decoding import Normalisation, SearchSettings
+from rere.config.decoding import SearchSettings
 from rere.config.preference import PreferenceConfig
 from rere.config.sft import SFTConfig
 from rere.config.training import LoRA
@@ -24,6 +24,7 @@ from rere.errors import RereError
 from rere.models.backbone import Checkpoint
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs, group_tree
+from rere.models.trunks import Prompts
 from rere.training.loop import SCORE
 from rere.training.preference.train import preference_losses, random_negatives, train_preference, without_target
 from rere.training.sft.train import train_sft
@@ -143,13 +144,10 @@ def test_the_starts_own_beams_are_the_negatives(
     """The policy moves, its negatives stay the start's."""
     asked = []
 
-    def watch(
-        model: TreeModel, trie: TokenTrie, prompts: list[list[int]], beams: int, normalisation: Normalisation
-    ) -> BeamResult:
+    def watch(model: TreeModel, trie: TokenTrie, prompts: Prompts, settings: SearchSettings) -> BeamResult:
         weights = {name: weight.detach().clone() for name, weight in model.model.named_parameters()}
-        found = beam_search(model, trie, prompts, SearchSettings(beams=beams, normalisation=normalisation))
-        asked.append((weights, beams))
-        return found
+        asked.append((weights, settings.beams))
+        return beam_search(model, trie, prompts, settings)
 
     monkeypatch.setattr("rere.training.preference.train.beam_search", watch)
     config = QUICK.model_copy(update={"source": "beam", "updates": 2})

@@ -28,6 +28,7 @@ from rere.decoding.beam import beam_search
 from rere.errors import RereError
 from rere.models.backbone import Checkpoint
 from rere.models.tree_log_probs import group_tree
+from rere.models.trunks import Prompts
 from rere.runtime.launch import Log
 from rere.training.loop import PolicyRun, Tally
 
@@ -123,7 +124,7 @@ class _Run(PolicyRun[PreferenceConfig]):
             "target_log_prob": tally["target"] / count,
         }
 
-    def _negatives(self, rows: np.ndarray, prompts: list[list[int]], targets: torch.Tensor) -> tuple[torch.Tensor, int]:
+    def _negatives(self, rows: np.ndarray, prompts: Prompts, targets: torch.Tensor) -> tuple[torch.Tensor, int]:
         """(P, N) negatives, fewer than asked where the catalogue is small; and the tokens that were run for them."""
         count = min(self.config.negatives, self.trie.items - 1)
         if self.config.source == "random":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +14,7 @@ from rere.decoding.beam import beam_search
 from rere.decoding.sampling import dynamic_group, sample_items
 from rere.decoding.unconstrained import generate_freely
 from rere.models.tree_attention import TreeModel
+from rere.models.trunks import Prompts, Trunks
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Rollout:
 def rollout(
     model: TreeModel,
     trie: TokenTrie,
-    prompts: Sequence[Sequence[int]],
+    prompts: Prompts,
     targets: torch.Tensor,
     config: RLConfig,
     seed: int,
@@ -51,7 +51,8 @@ def rollout(
     """
     if config.generation == "unconstrained":
         assert end is not None
-        assert not isinstance(config.sampling, Dynamic)  # the settings refuse it
+        assert not isinstance(config.sampling, Dynamic)  # the settings refuse it, and trunks
+        assert not isinstance(prompts, Trunks)
         free = generate_freely(model, trie, end, prompts, config.num_generations, config.sampling, seed)
         return Rollout(free.candidates, free.items, free.trie, free.forwarded)
     if isinstance(config.sampling, Beam):
