@@ -39,7 +39,8 @@ def main() -> None:
     trie = catalog.trie.to(model.device)
     prompts = random_prompts(catalog, count, length, options.seed)
 
-    rows, figures = [], {}
+    rows: list[list[Any]] = []
+    figures: dict[str, Any] = {}
     for mode in ("vocab", "trie"):
         found: dict[str, BeamResult] = {}
 
@@ -119,10 +120,10 @@ def sweep(model: TreeModel, catalog: Any, trie: Any, seed: int) -> list[dict[str
         prompts = random_prompts(catalog, 4, length, seed)
         record: dict[str, Any] = {"prompt_tokens": length, "group": beams}
         for mode in ("vocab", "trie"):
-            search = SearchSettings(beams=beams, normalisation=mode)  # type: ignore[arg-type]
+            search = SearchSettings(beams=beams, normalisation=mode)
             found = beam_search(model, trie, prompts, search)
             heads = 4 + (found.required - sum(map(len, prompts)) if mode == "vocab" else 0)
-            ways = {
+            ways: dict[str, Any] = {
                 "ours": lambda p=prompts, s=search: beam_search(model, trie, p, s),
                 "floor": lambda r=found.required, h=heads: bare_forward(model, 4, r, h),
             }

@@ -70,7 +70,7 @@ class StockDeployment(Deployment):
             self.constraint = EndsForFree(snapshot.catalog.item_tokens, 0, end)
             self.place = {tuple(tokens): item for item, tokens in enumerate(snapshot.catalog.item_tokens)}
         self.constraint.prompt_length = prompt.shape[1]
-        out = self.model.model.generate(
+        out = self.model.model.generate(  # type: ignore[operator]
             prompt,
             attention_mask=torch.ones_like(prompt),
             num_beams=self.width(query),
@@ -221,8 +221,7 @@ def under_load(options: argparse.Namespace) -> dict[str, Any]:
     )
     rows = []
     for key, loads in rounds.items():
-        clients = key.split(", ")[-1]
-        base = rounds.get(f"usual, {clients}", rounds["usual, 1"])
+        base = rounds.get(f"usual, {key.split(', ')[-1]}", rounds["usual, 1"])
         load = {name: statistics.median(each[name] for each in loads) for name in ("per_second", "p50_ms", "p99_ms")}
         load["failed"] = sum(each["failed"] for each in loads)
         load["throughput"] = statistics.median(

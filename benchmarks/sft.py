@@ -100,7 +100,7 @@ def quality(
         results, losses = {}, {}
         for rows in ("window", "sequence"):
             with tempfile.TemporaryDirectory() as work:
-                config = SFTConfig(rows=rows, epochs=epochs, seed=seed)  # type: ignore[arg-type]
+                config = SFTConfig(rows=rows, epochs=epochs, seed=seed)
                 done = train_sft(windows, catalog, ScratchModel(), config, Path(work), lambda *_: None)
                 losses[rows] = done.facts()["best_valid_loss"]
                 recommender = GenerativeRecommender(rows, done.path, catalog)

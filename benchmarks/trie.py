@@ -21,6 +21,7 @@ import torch
 
 from benchmarks.common import arguments, prepare, save, show, subject
 from rere.catalog.trie import TokenTrie, build_trie
+from rere.config.decoding import SearchSettings
 from rere.decoding.beam import BeamSearch
 from rere.models import child_log_probs as edges
 from rere.models.packed_batch import KVCache
@@ -62,7 +63,7 @@ class Clock:
 
     def __init__(self, model: TreeModel) -> None:
         self.model, self.seconds = model, 0.0
-        self._hidden, self._head, self._normaliser = model.hidden, model.head.forward, edges.log_softmax
+        self._hidden, self._head, self._normaliser = model.hidden, model.head.forward, torch.log_softmax
         self._reserve = KVCache.reserve
 
     def __enter__(self) -> Clock:
@@ -94,7 +95,7 @@ def mask_cost(
     """Median milliseconds of masking per step, and its share of the step, over whole searches."""
     outside, inside, steps = [], [], 0
     for _ in range(repeats + 1):
-        search = BeamSearch(model, trie, prompts, beams, "vocab")
+        search = BeamSearch(model, trie, prompts, SearchSettings(beams=beams, normalisation="vocab"))
         steps, going, spent, forward = 0, True, 0.0, 0.0
         while going:
             with Clock(model) as clock:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from peft import PeftModel
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 
@@ -40,7 +41,7 @@ def left_padded(prompts: Sequence[Sequence[int]], pad: int, device: torch.device
 
 @torch.no_grad()
 def beam_search(
-    model: PreTrainedModel,
+    model: PreTrainedModel | PeftModel,
     items: Sequence[Sequence[int]],
     prompts: Sequence[Sequence[int]],
     beams: int,
@@ -49,7 +50,7 @@ def beam_search(
     """The beams (P, G token tuples) and scores (P, G) of stock `generate`."""
     end = items[0][-1]
     ids, mask = left_padded(prompts, end, model.device)
-    out = model.generate(
+    out = model.generate(  # type: ignore[operator]
         ids,
         attention_mask=mask,
         num_beams=beams,
@@ -71,7 +72,7 @@ def beam_search(
 
 
 def candidate_log_probs(
-    model: PreTrainedModel, prompt: Sequence[int], candidates: Sequence[Sequence[int]], pad: int
+    model: PreTrainedModel | PeftModel, prompt: Sequence[int], candidates: Sequence[Sequence[int]], pad: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(G, R) log-probabilities and mask of one prompt's candidates: G rows of prompt + candidate."""
     longest = max(map(len, candidates))

@@ -16,7 +16,7 @@ from experiments.run import EVALUATION, ROOT, is_finished, result_path
 from experiments.worlds import NAMES, available, load
 from rere.data.sequences import training_counts
 from rere.evaluation import metrics
-from rere.evaluation.bootstrap import bootstrap_means
+from rere.evaluation.bootstrap import Estimate, bootstrap_means
 from rere.evaluation.evaluator import row_values
 
 matplotlib.use("svg")
@@ -74,7 +74,7 @@ def table(root: Path, data: str, study: str, warm: bool = False) -> pd.DataFrame
     return pd.DataFrame(records)
 
 
-def _bootstrap(values: np.ndarray, users: np.ndarray) -> list:
+def _bootstrap(values: np.ndarray, users: np.ndarray) -> list[Estimate]:
     return bootstrap_means(values, EVALUATION.bootstrap_samples, EVALUATION.confidence, EVALUATION.seed, users)
 
 

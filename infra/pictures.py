@@ -68,7 +68,7 @@ def serving(alias: str) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [Path(sys.executable).with_name("rere"), "serve", "--alias", alias, "--port", str(port)]
+    command = [str(Path(sys.executable).with_name("rere")), "serve", "--alias", alias, "--port", str(port)]
     child = subprocess.Popen(command, cwd=ROOT)
     try:
         until(lambda: child.poll() is not None or _answers(port))

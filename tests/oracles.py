@@ -30,7 +30,7 @@ def stock_beam_search(
         # A beam that `generate` fills up with junk (score -1e9) has no continuation: let it end.
         return allowed.get(tuple(tokens[len(prompt) :].tolist()), [end])
 
-    out = model.generate(
+    out = model.generate(  # type: ignore[operator]
         torch.tensor([list(prompt)], device=model.device),
         attention_mask=torch.ones((1, len(prompt)), dtype=torch.int64, device=model.device),
         num_beams=beams,

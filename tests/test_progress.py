@@ -16,7 +16,7 @@ from rere.runtime import progress as module
 from rere.runtime.progress import progress
 from tests.conftest import TINY
 
-SHOWN = {"disable": False}  # whatever TQDM_DISABLE says
+SHOWN: dict[str, Any] = {"disable": False}  # whatever TQDM_DISABLE says
 
 
 def counts(log: str) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from rere.config.evaluation import EvaluationConfig
 from rere.data.sequences import indexed_rows
 from rere.errors import RereError
 from rere.evaluation import metrics
-from rere.evaluation.bootstrap import bootstrap_means
+from rere.evaluation.bootstrap import Estimate, bootstrap_means
 from rere.recommenders.base import Recommender
 from rere.runtime.progress import progress
 
@@ -81,7 +82,7 @@ def summarise(results: pd.DataFrame, config: EvaluationConfig, training_counts: 
         model, rows ("all", "warm"), metric ("hr@1", ..., "coverage@10", "invalid", ...), mean, low, high, n (rows).
         Means over rows have a bootstrap interval over users; list metrics have none (NaN).
     """
-    records = []
+    records: list[dict[str, Any]] = []
     for model, own in results.groupby("model", sort=False):
         for subset, part in _subsets(own):
             facts = {"model": model, "rows": subset, "n": len(part)}
@@ -104,7 +105,7 @@ def compare(results: pd.DataFrame, pairs: Iterable[tuple[str, str]], config: Eva
     Raises:
         RereError: a model without results, or two that were not judged on the same rows.
     """
-    records = []
+    records: list[dict[str, Any]] = []
     for model, rival in pairs:
         ours, theirs = paired(results_of(results, model), results_of(results, rival))
         for subset, part in _subsets(ours):
@@ -136,7 +137,7 @@ def row_values(results: pd.DataFrame, config: EvaluationConfig) -> pd.DataFrame:
     return pd.DataFrame({name: metrics.row_metric(name, ranks) for name in names}, index=results.index)
 
 
-def _estimates(values: pd.DataFrame, rows: pd.DataFrame, config: EvaluationConfig) -> list:
+def _estimates(values: pd.DataFrame, rows: pd.DataFrame, config: EvaluationConfig) -> list[Estimate]:
     return bootstrap_means(
         values.to_numpy(), config.bootstrap_samples, config.confidence, config.seed, rows["user_id"].to_numpy()
     )

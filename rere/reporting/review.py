@@ -145,7 +145,9 @@ def _lists(summary: pd.DataFrame, inputs: ReviewInputs) -> list[tuple[str, float
     return found
 
 
-def _regressions(ours: pd.DataFrame, theirs: pd.DataFrame, change: np.ndarray, titles: list[str]) -> list[dict]:
+def _regressions(
+    ours: pd.DataFrame, theirs: pd.DataFrame, change: np.ndarray, titles: list[str]
+) -> list[dict[str, Any]]:
     order = np.argsort(change, kind="stable")[:REGRESSIONS]
     return [
         {

@@ -49,7 +49,7 @@ def caser_by_hand(model: CaserNetwork, history: list[int]) -> torch.Tensor:
         image[4 - len(history) + place] = model.item.weight[item]
     found = []
     for height, filters in enumerate(model.horizontal, 1):
-        for kernel, bias in zip(filters.weight, filters.bias, strict=True):  # kernel: (D, height)
+        for kernel, bias in zip(filters.weight, filters.bias, strict=True):  # type: ignore[arg-type]  # kernel: (D, height)
             places = [(image[top : top + height] * kernel.T).sum() + bias for top in range(4 - height + 1)]
             found.append(max(max(places), torch.tensor(0.0)))
     for column in range(8):
@@ -106,5 +106,5 @@ def test_padding_says_nothing_and_learns_nothing() -> None:
     states, _ = model.examples([np.array([1, 2])])
     model.scores(states).sum().backward()
     assert (model.item.weight[ITEMS] == 0).all()
-    assert (model.item.weight.grad[ITEMS] == 0).all()
-    assert model.item.weight.grad[1].abs().sum() > 0
+    assert (model.item.weight.grad[ITEMS] == 0).all()  # type: ignore[index]
+    assert model.item.weight.grad[1].abs().sum() > 0  # type: ignore[index]

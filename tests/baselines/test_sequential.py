@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from rere.recommenders.sequential.gru4rec import GRU4Rec, GRU4RecConfig
 from rere.recommenders.sequential.sasrec import SASRec, SASRecConfig
 from tests.conftest import WORLD_ITEMS
 
-SIZES = {"width": 16, "history_items": 4, "epochs": 15, "learning_rate": 1e-2, "dropout": 0.0}
+SIZES: dict[str, Any] = {"width": 16, "history_items": 4, "epochs": 15, "learning_rate": 1e-2, "dropout": 0.0}
 FITS: dict[str, tuple[type[SequentialRecommender], SequentialConfig]] = {
     "sasrec": (SASRec, SASRecConfig(layers=1, feed_forward=16, batch_rows=16, **SIZES)),
     "gru4rec": (GRU4Rec, GRU4RecConfig(batch_rows=16, **SIZES)),

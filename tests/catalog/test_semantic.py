@@ -145,12 +145,12 @@ def test_new_tokens_of_a_pretrained_model_are_drawn_like_its_own(
     model = load_model(pretrained, vocabulary, seed=0)
     after = model.get_input_embeddings().weight
     assert model.get_output_embeddings().weight is after  # still tied
-    assert model.config.vocab_size == len(after) == vocabulary > own == len(before)
+    assert model.config.vocab_size == len(after) == vocabulary > own == len(before)  # type: ignore[arg-type]
     assert {token for code in catalog.item_tokens for token in code} == set(range(own, vocabulary))
     torch.testing.assert_close(after[:own], before)
     new = after[own:]
-    assert torch.pdist(new).min() > 0.1 * torch.pdist(before).mean()
-    assert 0.5 < (new - before.mean(0)).std() / (before - before.mean(0)).std() < 2
+    assert torch.pdist(new).min() > 0.1 * torch.pdist(before).mean()  # type: ignore[arg-type]
+    assert 0.5 < (new - before.mean(0)).std() / (before - before.mean(0)).std() < 2  # type: ignore[operator]
     torch.testing.assert_close(load_model(pretrained, vocabulary, seed=0).get_input_embeddings().weight, after)
 
 
@@ -160,12 +160,12 @@ def test_an_embedding_may_lack_a_token_or_have_spare_rows(pretrained: LocalModel
     load_tokenizer(pretrained, ()).save_pretrained(tmp_path)
     load_model(MODEL, own + rows, seed=1).save_pretrained(tmp_path)
     found, kept = load_model(LocalModel(path=tmp_path), own + 5, seed=0), load_model(MODEL, own + rows, seed=1)
-    found, kept = (model.get_input_embeddings().weight.detach() for model in (found, kept))
-    assert len(found) == max(own + 5, own + rows)
+    found, kept = (model.get_input_embeddings().weight.detach() for model in (found, kept))  # type: ignore[assignment, operator]
+    assert len(found) == max(own + 5, own + rows)  # type: ignore[arg-type]
     first = min(own, own + rows)
-    torch.testing.assert_close(found[:first], kept[:first])
-    assert torch.pdist(found[first : own + 5]).min() > 0.01
-    torch.testing.assert_close(found[own + 5 :], kept[own + 5 :])
+    torch.testing.assert_close(found[:first], kept[:first])  # type: ignore[index]
+    assert torch.pdist(found[first : own + 5]).min() > 0.01  # type: ignore[index]
+    torch.testing.assert_close(found[own + 5 :], kept[own + 5 :])  # type: ignore[index]
 
 
 def test_a_head_of_its_own_gets_rows_for_the_new_tokens_too(pretrained: LocalModel, tmp_path: Path) -> None:

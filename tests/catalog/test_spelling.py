@@ -47,7 +47,7 @@ def backbone(request: pytest.FixtureRequest, tmp_path: Path) -> Backbone:
 def test_no_title_puts_a_control_token_into_a_prompt(backbone: Backbone, code: str) -> None:
     titles = [*ATTACKS, "An honest title"]
     items = pd.DataFrame({"item_id": [f"i{n}" for n in range(len(titles))], "title": titles})
-    catalog = build_index(items, IndexConfig(backbone=backbone, code=code))
+    catalog = build_index(items, IndexConfig(backbone=backbone, code=code))  # type: ignore[arg-type]
     control = set(catalog.tokenizer.all_special_ids)
     assert len(control) >= 3
     naive = catalog.tokenizer(ATTACKS, add_special_tokens=False)["input_ids"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from typing import Any
 
 import pandas as pd
 
@@ -15,7 +16,8 @@ def slow_window_flags(windows: Windows, dataset: Dataset) -> pd.DataFrame:
     events = list(dataset.interactions.itertuples(index=False, name=None))
     catalogue = set(dataset.items["item_id"])
     trained = {item for _, item, _, period in events if period == "train"}
-    places, asked = defaultdict(list), defaultdict(int)
+    places: dict[Any, list[int]] = defaultdict(list)
+    asked: dict[Any, int] = defaultdict(int)
     for place, (user, item, time, _) in enumerate(events):
         places[user, item, time].append(place)
     columns = ["user_id", "history", "target", "timestamp", "period", "warm"]

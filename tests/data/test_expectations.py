@@ -7,6 +7,7 @@ import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -27,7 +28,7 @@ def judge(dataset: Dataset, config: ValidationConfig = SMALL) -> ValidationRepor
     return validate_dataset(dataset, config, None, make_profile(random_dataset(0)))
 
 
-def events_with(row: int, **values: object) -> Dataset:
+def events_with(row: int, **values: Any) -> Dataset:
     dataset = random_dataset(0)
     events = dataset.interactions.copy()
     for column, value in values.items():
@@ -167,7 +168,7 @@ def test_gaps_of_window_files_refuse_above_a_share(spoiled: int, status: str) ->
     assert table is not None
     assert 80 < len(table) < 190  # 8 rows are under a tenth, 20 above
     for row in range(spoiled):
-        table.at[row, "history"] = ["i0", *table.at[row, "history"], "i1"]
+        table.at[row, "history"] = ["i0", *table.at[row, "history"], "i1"]  # type: ignore[assignment, misc]
     report = validate_windows(make_windows(dataset, SplitConfig(history_items=9)), dataset, SMALL)
     assert report.status == status
     found = next(check for check in report.checks if check.name == "histories come before targets")

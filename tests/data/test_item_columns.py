@@ -43,7 +43,7 @@ def plain(frame: pd.DataFrame) -> dict[str, list[Any]]:
 def test_text_and_numbers_arrive_by_item(tmp_path: Path) -> None:
     dataset = ingest(IngestConfig(source=source(tmp_path, ITEMS.replace("x,d", "-3,d")), k_core=1))
     dataset.save(tmp_path / "kept")
-    expected = {
+    expected: dict[str, list[object]] = {
         "item_id": ["a", "b", "c", "d"],
         "title": ["A & B", "B", "C", "D"],
         "brand": ["Acme", "", "007", "NA"],

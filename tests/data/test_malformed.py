@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def window_files(folder: Path, lists: bool = True) -> WindowFiles:
-    paths = {period: folder / f"{period}.csv" for period in ("train", "valid", "test")}
+    paths: dict[str, Any] = {period: folder / f"{period}.csv" for period in ("train", "valid", "test")}
     return WindowFiles(**paths, items=folder / "items.txt" if lists else None)
 
 
@@ -122,7 +122,7 @@ def test_parquet_window_files_of_other_types(kind: str, column: str, folder: Pat
     good: dict[str, Any] = {name: [value] * 2 for name, value in zip(COLUMNS, GOOD, strict=True)}
     for period in ("train", "valid", "test"):
         pd.DataFrame(good | {column: PARQUET_VALUES[kind]()}).to_parquet(folder / f"{period}.parquet")
-    paths = {period: folder / f"{period}.parquet" for period in ("train", "valid", "test")}
+    paths: dict[str, Any] = {period: folder / f"{period}.parquet" for period in ("train", "valid", "test")}
     read_through(IngestConfig(source=WindowFiles(**paths)))
 
 

@@ -71,7 +71,7 @@ def test_what_cannot_be_mended_is_stopped_with_its_rows(tmp_path: Path) -> None:
     events.loc[events["user_id"] == "u1", "user_id"] = "u\u202e1"
     places = [(0, "timestamp", TOMORROW), (20, "timestamp", -1), (40, "item_id", "i99")]
     for row, column, value in places:
-        events.loc[row, column] = value
+        events.loc[row, column] = value  # type: ignore[call-overload]
     report = validate_dataset(found := read(events, items, tmp_path), CHECKS, None, make_profile(found))
     failed = {check.name: [row.values for row in check.rows] for check in report.having("failed")}
     assert sorted(row["timestamp"] for row in failed.pop("times in range")) == ["-1", str(TOMORROW)]
@@ -109,7 +109,7 @@ def test_failing_rows_are_numbered_as_in_the_files(tmp_path: Path) -> None:
 
 def test_filters_hide_no_time_out_of_range(tmp_path: Path) -> None:
     events, items = clean()
-    events.loc[len(events)] = ["rare", "i3", TOMORROW]  # below the 2-core
+    events.loc[len(events)] = ["rare", "i3", TOMORROW]  # type: ignore[assignment]  # below the 2-core
     source = write(events, items, tmp_path)
     dataset = ingest(IngestConfig(source=source, k_core=2))
     assert "rare" not in set(dataset.interactions["user_id"])
@@ -134,7 +134,7 @@ def test_repeated_and_shuffled_rows_change_nothing(poison: str, tmp_path: Path) 
     for table in (events, spoiled):
         dataset = read(table, items, tmp_path)
         tables.append(dataset.interactions.astype(str).sort_values(["user_id", "timestamp"], ignore_index=True))
-    pd.testing.assert_frame_equal(*tables)
+    pd.testing.assert_frame_equal(*tables)  # type: ignore[arg-type]
     said = "interactions repeated exactly (user, item, time)"
     assert dataset.report.dropped.get(said, 0) == (len(events) if poison == "repeated" else 0)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -72,7 +74,7 @@ def test_parquet_with_other_names_and_times_within_a_second(tmp_path: Path) -> N
     moments = pd.to_datetime(["2001-09-09 01:46:40.9", "2001-09-09 01:46:40.1"])
     pd.DataFrame({"who": [1, 2], "what": [5, 6], "when": moments}).to_parquet(tmp_path / "e.parquet")
     pd.DataFrame({"what": [5, 6], "name": ["A", "B"]}).to_parquet(tmp_path / "i.parquet")
-    names = {"user_column": "who", "item_column": "what", "time_column": "when", "title_column": "name"}
+    names: dict[str, Any] = {"user_column": "who", "item_column": "what", "time_column": "when", "title_column": "name"}
     raw = load_source(Tables(interactions=tmp_path / "e.parquet", items=tmp_path / "i.parquet", **names))
     assert raw.interactions["item_id"].tolist() == ["6", "5"]  # the fraction decides before it goes
     assert raw.interactions["timestamp"].tolist() == [START, START]
@@ -119,7 +121,7 @@ def test_fingerprint_follows_content(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- Amazon reviews
 
 
-def amazon(folder: Path, reviews: list[object], items: list[object], **settings: str) -> AmazonReviews:
+def amazon(folder: Path, reviews: Sequence[object], items: Sequence[object], **settings: Any) -> AmazonReviews:
     """Lines: text as it is, anything else as JSON."""
     for name, lines in (("reviews", reviews), ("meta", items)):
         text = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)

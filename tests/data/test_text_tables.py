@@ -6,6 +6,7 @@ import bz2
 import gzip
 import lzma
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -21,9 +22,9 @@ from rere.errors import RereError
 EVENTS = "user_id\titem_id\tnote\ttimestamp\n" + "".join(f"u{n}\ti{n % 3}\tfine\t{10**9 + n}\n" for n in range(240))
 
 
-def read(path: Path, columns: tuple[str, ...] = ("id", "title"), **format: object) -> dict[str, list[str]]:
+def read(path: Path, columns: tuple[str, ...] = ("id", "title"), **format: Any) -> dict[str, list[str]]:
     wanted = Wanted("items", list(columns), "", format=TableFormat(**format), setting="items_format")
-    return pd.concat([part.frame for part in read_parts(path, wanted)]).to_dict("list")
+    return pd.concat([part.frame for part in read_parts(path, wanted)]).to_dict("list")  # type: ignore[return-value]
 
 
 def write(folder: Path, text: str, name: str = "t.csv", encoding: str = "utf-8") -> Path:
@@ -116,8 +117,8 @@ def test_files_like_those_of_movielens_1m(tmp_path: Path) -> None:
     (tmp_path / "movies.dat").write_bytes(
         '7::"Great" Café (1995)::Drama\n12::B: The Movie::Comedy|Drama\n'.encode("latin-1")
     )
-    titles = {"delimiter": "::", "columns": ("movie", "title", "genres"), "encoding": "latin-1"}
-    given = {
+    titles: dict[str, Any] = {"delimiter": "::", "columns": ("movie", "title", "genres"), "encoding": "latin-1"}
+    given: dict[str, Any] = {
         "interactions": tmp_path / "ratings.dat",
         "items": tmp_path / "movies.dat",
         "interactions_format": TableFormat(delimiter="::", columns=("user_id", "item_id", "rating", "timestamp")),
@@ -173,7 +174,7 @@ def test_a_column_twice(tmp_path: Path) -> None:
     "given",
     [{"encoding": "utf-9"}, {"encoding": "rot13"}, {"delimiter": '"'}, {"columns": ("a", "a")}, {"header": "none"}],
 )
-def test_bad_formats_are_refused(given: dict[str, object]) -> None:
+def test_bad_formats_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         TableFormat(**given)
 
@@ -205,7 +206,7 @@ def test_home_and_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         frame.to_parquet(tmp_path / f"e/country={country}/x/part.parquet")
     (tmp_path / "e/_SUCCESS").touch()
     write(tmp_path, "item_id,title\n7,A\n8,B\n", "i.csv")
-    source = Tables(interactions="~/e", items="~/i.csv", user_column="country")
+    source = Tables(interactions="~/e", items="~/i.csv", user_column="country")  # type: ignore[arg-type]
     raw = load_source(source)
     assert raw.interactions["user_id"].tolist() == ["de", "de", "fr", "fr"]
     assert [Path(name).name for name in raw.sha256] == ["part.parquet", "part.parquet", "i.csv"]
@@ -213,7 +214,7 @@ def test_home_and_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(RereError, match="files of one kind in"):
         load_source(source)
     with pytest.raises(ValidationError, match="nobody_of_that_name"):
-        Tables(interactions="~nobody_of_that_name/e", items="~/i.csv")
+        Tables(interactions="~nobody_of_that_name/e", items="~/i.csv")  # type: ignore[arg-type]
     (tmp_path / "none").mkdir()
     with pytest.raises(RereError, match=r"interactions in the directory .*no files"):
         load_source(source.model_copy(update={"interactions": tmp_path / "none"}))

@@ -78,7 +78,7 @@ def test_repetitions_against_pandas(keep: str | bool, monkeypatch: pytest.Monkey
     random = np.random.default_rng(0)
     frame = pd.DataFrame({"u": random.integers(0, 9, 200), "i": random.integers(0, 4, 200)}).astype("str")
     frame["t"] = random.integers(0, 3, 200)
-    expected = frame.duplicated(keep=keep).tolist()
+    expected = frame.duplicated(keep=keep).tolist()  # type: ignore[arg-type]
     assert 0 < sum(expected) < len(expected)
     assert repeated(frame, ["u", "i", "t"], keep).tolist() == expected
     coded = frame.assign(u=category(frame["u"]), i=category(frame["i"]))
@@ -104,7 +104,7 @@ def test_histories_are_lists_to_pandas() -> None:
 def test_a_changed_history_changes_alone() -> None:
     column = pd.Series(Histories.of(pd.Series(LISTS, dtype=object)))
     other = column.copy()
-    other.at[1] = ["z", "b"]
+    other.at[1] = ["z", "b"]  # type: ignore[assignment]
     assert other.tolist() == [["a", "b"], ["z", "b"], [], ["c", "a", "c"], ["b"]]
     assert column.tolist() == LISTS
 
@@ -154,7 +154,7 @@ def spoiled(windows: Windows, seed: int) -> Windows:
             ("timestamp", int(table["timestamp"].iloc[random.integers(len(table))])),
             ("warm", False),
         ][random.integers(6)]
-        table.at[row, column] = value
+        table.at[row, column] = value  # type: ignore[assignment]
     leaks = windows.table.index[windows.table["period"] == "test"][:1]  # as it was, but for training
     table.loc[leaks] = windows.table.loc[leaks].assign(period="train")
     again = table.iloc[random.choice(np.flatnonzero(table["period"] == "train"), 10)].copy()

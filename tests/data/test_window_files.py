@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import random
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -48,7 +49,7 @@ def write(folder: Path, layout: str, rows: dict[str, list[tuple[str, str, str, i
             writer = csv.DictWriter(file, list(lines[0]))
             writer.writeheader()
             writer.writerows(lines)
-    return WindowFiles(**{period: folder / f"{period}.csv" for period in rows})
+    return WindowFiles(**{str(period): folder / f"{period}.csv" for period in rows})  # type: ignore[arg-type]
 
 
 def read(source: WindowFiles) -> Dataset:
@@ -161,7 +162,7 @@ def test_window_rows_are_known_by_file_and_line(tmp_path: Path) -> None:
         assert Path(file).name == f"{window.period}.csv"
         text = Path(file).read_text().splitlines()[line - 1]
         assert text.startswith(f"{window.user_id},")
-        assert str([int(item) for item in window.history]) in text
+        assert str([int(item) for item in window.history]) in text  # type: ignore[union-attr]
 
 
 def test_rows_of_one_moment_are_ordered_by_their_histories(tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ def test_window_files_as_parquet(tmp_path: Path) -> None:
         table["history_item_id"] = table.pop("history").map(lambda items: [int(item) for item in items])
         table.astype({"item_id": int}).to_parquet(tmp_path / f"{period}.parquet")
     (tmp_path / "info.txt").write_text("".join(f"{title}\t{item}\n" for item, title in TITLES.items()))
-    paths = {period: tmp_path / f"{period}.parquet" for period in ROWS}
+    paths: dict[str, Any] = {period: tmp_path / f"{period}.parquet" for period in ROWS}
     dataset = read(WindowFiles(**paths, items=tmp_path / "info.txt"))
     assert sequences(dataset) == {"a": "1234", "b": "214"}
     table = pd.read_parquet(tmp_path / "train.parquet")

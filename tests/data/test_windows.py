@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -47,7 +48,7 @@ def small() -> tuple[Dataset, Windows]:
     return dataset, make_windows(dataset, SplitConfig())
 
 
-def altered(windows: Windows, row: int, **values: object) -> Windows:
+def altered(windows: Windows, row: int, **values: Any) -> Windows:
     table = windows.table.copy()
     for column, value in values.items():
         table.at[row, column] = value

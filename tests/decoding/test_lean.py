@@ -16,7 +16,7 @@ from rere.models.tree_attention import TreeModel
 from tests.decoding.test_beam import tiny_model
 
 
-def grouped(config: type, **options: object) -> TreeModel:
+def grouped(config: Any, **options: object) -> TreeModel:
     """Two layers whose key heads serve two query heads each; biases and norms drawn, so that none can be forgotten."""
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
     torch.manual_seed(0)
@@ -47,7 +47,7 @@ def packed(lengths: list[int], generator: torch.Generator) -> tuple[torch.Tensor
 @torch.no_grad()
 def test_same_hidden_states_as_the_models_own_forward(config: Any, options: Any, dtype: torch.dtype) -> None:
     model = grouped(config, **options)
-    model.model.to(dtype)
+    model.model.to(dtype)  # type: ignore[arg-type]
     assert model.lean is not None
     generator = torch.Generator().manual_seed(1)
     for lengths in ([5, 1, 9], [4, 4], [30]):  # ragged, even, and further than any position before
@@ -75,7 +75,7 @@ def test_only_inference_of_plain_models_takes_it(monkeypatch: pytest.MonkeyPatch
     assert TreeModel(adapted).lean is None
     dynamic = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
     assert grouped(LlamaConfig, rope_parameters=dynamic).lean is None
-    windowed = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0}
+    windowed: dict[str, Any] = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0}
     assert FastLlama.of(AutoModelForCausalLM.from_config(Qwen2Config(**windowed, **SMALL)).get_decoder()) is None
 
     model, asked = TreeModel(tiny_model("qwen2")), []
@@ -93,7 +93,13 @@ def test_only_inference_of_plain_models_takes_it(monkeypatch: pytest.MonkeyPatch
     assert asked == [True]
 
 
-SMALL = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+SMALL: dict[str, Any] = {
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
 
 
 def test_a_forward_that_differs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,11 +23,11 @@ NO_DROPOUT = dict.fromkeys(("dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop"
 PLACES = [[2, 4, 5, 8, 9], [1], [1, 2, 3]]  # items before each prompt
 
 
-def trunks(items, walks, places):
+def trunks(items, walks, places):  # type: ignore[no-untyped-def]
     return Trunks.of(HEAD_TOKENS, [[items[item] for item in walk] for walk in walks], places, HISTORY_ITEMS)
 
 
-def windows(items, walks, places):
+def windows(items, walks, places):  # type: ignore[no-untyped-def]
     """The prompts by themselves."""
     return [
         [*HEAD_TOKENS, *(token for item in walk[max(0, place - HISTORY_ITEMS) : place] for token in items[item])]
@@ -36,7 +36,7 @@ def windows(items, walks, places):
     ]
 
 
-def alone(model, items, walk, place, item, normalisation):
+def alone(model, items, walk, place, item, normalisation):  # type: ignore[no-untyped-def]
     """(length,) log-probabilities of an item's tokens after `place` items of a walk, from one stock forward of these.
 
     The mask and the positions are those of supervised fine-tuning by sequence.
@@ -57,24 +57,24 @@ def alone(model, items, walk, place, item, normalisation):
     return torch.log_softmax(logits, -1)[torch.arange(length), torch.tensor(items[item])]
 
 
-def all_alone(model, items, groups, normalisation):
+def all_alone(model, items, groups, normalisation):  # type: ignore[no-untyped-def]
     """(P, G) summed log-probabilities of candidates, each prompt and candidate by itself."""
     prompts = [(walk, place) for walk, own in zip(WALKS, PLACES, strict=True) for place in own]
     return torch.stack(
         [
-            torch.stack([alone(model, items, *prompt, item, normalisation).sum() for item in group])
+            torch.stack([alone(model, items, *prompt, item, normalisation).sum() for item in group])  # type: ignore[no-untyped-call]
             for prompt, group in zip(prompts, groups.tolist(), strict=True)
         ]
     )
 
 
-def gradients_of(model, value):
+def gradients_of(model, value):  # type: ignore[no-untyped-def]
     model.zero_grad()
     value.backward()
     return {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
 
 
-def assert_same_gradients(found, expected):
+def assert_same_gradients(found, expected):  # type: ignore[no-untyped-def]
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
         # Relative to the tensor's largest entry: the models' own norms work in float32 whatever the weights are.
@@ -83,13 +83,13 @@ def assert_same_gradients(found, expected):
 
 @pytest.mark.parametrize("normalisation", ["vocab", "trie"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_one_prompt_per_trunk_is_its_window(name, normalisation):
+def test_one_prompt_per_trunk_is_its_window(name, normalisation):  # type: ignore[no-untyped-def]
     generator = torch.Generator().manual_seed(3)
     model, items = tiny(*ARCHITECTURES[name]).double(), random_items(32, generator)
     trie, tree_model = build_trie(items), TreeModel(model)
     walks = [[3, 9], [13], [5, 6, 25], [30, 1, 2]]
     places = [[len(walk)] for walk in walks]
-    plain, shared = windows(items, walks, places), trunks(items, walks, places)
+    plain, shared = windows(items, walks, places), trunks(items, walks, places)  # type: ignore[no-untyped-call]
     expected, found = (
         beam_search(tree_model, trie, prompts, SearchSettings(beams=5, normalisation=normalisation))
         for prompts in (plain, shared)
@@ -105,21 +105,21 @@ def test_one_prompt_per_trunk_is_its_window(name, normalisation):
     for prompts in (plain, shared):
         tree = group_tree(trie, prompts, expected.items, normalisation, torch.float64)
         log_probs.append(TreeLogProbs(tree_model)(tree))
-        gradients.append(gradients_of(model, (log_probs[-1].sum(2) * weights).sum()))
+        gradients.append(gradients_of(model, (log_probs[-1].sum(2) * weights).sum()))  # type: ignore[no-untyped-call]
     torch.testing.assert_close(log_probs[1], log_probs[0], atol=1e-5, rtol=0)
-    assert_same_gradients(*gradients)
+    assert_same_gradients(*gradients)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("normalisation", ["vocab", "trie"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_each_prompt_has_the_items_and_scores_that_it_has_alone(name, normalisation):
+def test_each_prompt_has_the_items_and_scores_that_it_has_alone(name, normalisation):  # type: ignore[no-untyped-def]
     generator = torch.Generator().manual_seed(4)
     model, items = tiny(*ARCHITECTURES[name]), random_items(32, generator)
-    prompts = trunks(items, WALKS, PLACES)
+    prompts = trunks(items, WALKS, PLACES)  # type: ignore[no-untyped-call]
     tree_model, exact = TreeModel(model), SearchSettings(beams=len(items), normalisation=normalisation)
     found = beam_search(tree_model, build_trie(items), prompts, exact)
     with torch.no_grad():
-        everything = all_alone(model, items, torch.arange(len(items)).expand(len(prompts), -1), normalisation)
+        everything = all_alone(model, items, torch.arange(len(items)).expand(len(prompts), -1), normalisation)  # type: ignore[no-untyped-call]
     scores, _ = everything.sort(descending=True)
     torch.testing.assert_close(found.scores, scores, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(everything.gather(1, found.items), scores, atol=1e-4, rtol=1e-5)
@@ -128,37 +128,37 @@ def test_each_prompt_has_the_items_and_scores_that_it_has_alone(name, normalisat
 @pytest.mark.parametrize("normalisation", ["vocab", "trie"])
 @pytest.mark.parametrize("checkpointing", ["off", "on"])
 @pytest.mark.parametrize("name", ["llama", "qwen2, windows", "gemma2", "gpt2", "opt"])
-def test_log_probs_and_gradients_are_those_of_each_prompt_alone(name, checkpointing, normalisation):
+def test_log_probs_and_gradients_are_those_of_each_prompt_alone(name, checkpointing, normalisation):  # type: ignore[no-untyped-def]
     generator = torch.Generator().manual_seed(5)
     kind, options = ARCHITECTURES[name]
     model, items = tiny(kind, options | NO_DROPOUT).double(), random_items(32, generator)
-    prompts, tree_model = trunks(items, WALKS, PLACES), TreeModel(model)
+    prompts, tree_model = trunks(items, WALKS, PLACES), TreeModel(model)  # type: ignore[no-untyped-call]
     groups = torch.stack([torch.randperm(len(items), generator=generator)[:6] for _ in range(len(prompts))])
     weights = torch.randn(groups.shape, generator=generator, dtype=torch.float64)
-    expected = all_alone(model, items, groups, normalisation)
-    gradients = gradients_of(model, (expected * weights).sum())
+    expected = all_alone(model, items, groups, normalisation)  # type: ignore[no-untyped-call]
+    gradients = gradients_of(model, (expected * weights).sum())  # type: ignore[no-untyped-call]
     if checkpointing == "on":
         model.train()
         model.gradient_checkpointing_enable({"use_reentrant": False})
     tree = group_tree(build_trie(items), prompts, groups, normalisation, torch.float64)
     found = TreeLogProbs(tree_model)(tree).sum(2)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    assert_same_gradients(gradients_of(model, (found * weights).sum()), gradients)
+    assert_same_gradients(gradients_of(model, (found * weights).sum()), gradients)  # type: ignore[no-untyped-call]
 
 
-def test_the_tokens_of_prompts_are_their_windows():
+def test_the_tokens_of_prompts_are_their_windows():  # type: ignore[no-untyped-def]
     items = random_items(32, torch.Generator().manual_seed(4))
-    prompts = trunks(items, WALKS, PLACES)
+    prompts = trunks(items, WALKS, PLACES)  # type: ignore[no-untyped-call]
     found = [
         prompts.tokens[source[:length]].tolist()
         for source, length in zip(prompts.source, prompts.lengths.tolist(), strict=True)
     ]
-    assert found == windows(items, WALKS, PLACES)
+    assert found == windows(items, WALKS, PLACES)  # type: ignore[no-untyped-call]
 
 
-def test_an_item_is_run_once():
+def test_an_item_is_run_once():  # type: ignore[no-untyped-def]
     items = random_items(32, torch.Generator().manual_seed(4))
-    prompts, plain = trunks(items, WALKS, PLACES), windows(items, WALKS, PLACES)
+    prompts, plain = trunks(items, WALKS, PLACES), windows(items, WALKS, PLACES)  # type: ignore[no-untyped-call]
     held = len(WALKS) * len(HEAD_TOKENS) + sum(len(items[item]) for walk in WALKS for item in walk)
     assert len(prompts.tokens) == held < sum(map(len, plain))
     groups = torch.arange(4).expand(len(prompts), -1)
@@ -168,11 +168,11 @@ def test_an_item_is_run_once():
     assert single - shared == sum(map(len, plain)) - held  # the nodes are as many
 
 
-def test_one_token_per_item_needs_no_branches():
+def test_one_token_per_item_needs_no_branches():  # type: ignore[no-untyped-def]
     """Nothing is run after the trunks."""
     items = [[n] for n in range(3, 12)]
     model = TreeModel(tiny(*ARCHITECTURES["llama"]))
-    prompts = trunks(items, [[1, 2, 3, 4, 5]], [[2, 4, 5]])
+    prompts = trunks(items, [[1, 2, 3, 4, 5]], [[2, 4, 5]])  # type: ignore[no-untyped-call]
     trie = build_trie(items)
     found = beam_search(model, trie, prompts, SearchSettings(beams=9))
     tree = group_tree(trie, prompts, found.items, "vocab", torch.float32)
@@ -180,11 +180,11 @@ def test_one_token_per_item_needs_no_branches():
     torch.testing.assert_close(TreeLogProbs(model)(tree).sum(2), found.scores)
 
 
-def test_a_trunk_longer_than_the_context_is_refused():
+def test_a_trunk_longer_than_the_context_is_refused():  # type: ignore[no-untyped-def]
     options = {**ARCHITECTURES["gpt2"][1], "n_positions": 16}
     model, items = TreeModel(tiny("gpt2", options)), [[n] for n in range(3, 30)]
     walk = list(range(14))
     trie = build_trie(items)
-    beam_search(model, trie, trunks(items, [walk[:13]], [[13]]), SearchSettings(beams=2))  # 2 + 13 tokens, and one more
+    beam_search(model, trie, trunks(items, [walk[:13]], [[13]]), SearchSettings(beams=2))  # type: ignore[no-untyped-call]  # 2 + 13 tokens, and one more
     with pytest.raises(RereError, match="16 tokens"):
-        beam_search(model, trie, trunks(items, [walk], [[3, 14]]), SearchSettings(beams=2))
+        beam_search(model, trie, trunks(items, [walk], [[3, 14]]), SearchSettings(beams=2))  # type: ignore[no-untyped-call]

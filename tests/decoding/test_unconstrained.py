@@ -61,7 +61,7 @@ def test_wide_beams_find_the_likeliest_of_everything_that_can_be_written() -> No
         assert len(set(written)) == len(written)
         assert [scores[s] for s in written] == pytest.approx([scores[s] for s in best], abs=1e-4)
         items = {(5, END): 0, (6, END): 1}
-        assert found.items[row].tolist() == [items.get(sequence, -1) for sequence in written]
+        assert found.items[row].tolist() == [items.get(sequence, -1) for sequence in written]  # type: ignore[arg-type]
     assert not found.duplicate.any()
 
 
@@ -119,11 +119,11 @@ def test_items_are_found_as_a_dictionary_finds_them() -> None:
 @pytest.mark.parametrize("sampling", [Beam(), Multinomial()])
 def test_one_token_tree_scores_the_candidates(sampling: Sampling) -> None:
     model, prompts = tiny_model("llama"), random_prompts(4, torch.Generator().manual_seed(3))
-    found = generate_freely(TreeModel(model), build_trie(ITEMS), END, prompts, 6, sampling, seed=5)
+    found = generate_freely(TreeModel(model), build_trie(ITEMS), END, prompts, 6, sampling, seed=5)  # type: ignore[arg-type]
     tree = group_tree(found.trie, prompts, found.candidates, "vocab", torch.float32)
     scores = TreeLogProbs(TreeModel(model))(tree).sum(2)
     for row, prompt in enumerate(prompts):
-        expected = [sequence_log_prob(model, prompt, found.trie.item(n)) for n in found.candidates[row].tolist()]
+        expected = [sequence_log_prob(model, prompt, found.trie.item(n)) for n in found.candidates[row].tolist()]  # type: ignore[arg-type]
         assert scores[row].tolist() == pytest.approx(expected, abs=1e-4)
         if isinstance(sampling, Beam):
             assert (scores[row].diff() < 1e-4).all()

@@ -92,7 +92,7 @@ def commands(text: str) -> list[list[str]]:
 
 def inline_commands() -> list[tuple[str, list[str]]]:
     """(where, words) of the commands within sentences."""
-    found = []
+    found: list[tuple[str, list[str]]] = []
     for page in PAGES:
         for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), start=1):
             for command in INLINE.findall(line):

@@ -83,9 +83,9 @@ def _group(program: str) -> click.Command:
     if program == "rere":
         from commands.main import cli
     elif program == "zenml":
-        from zenml.cli.cli import cli
+        from zenml.cli.cli import cli  # type: ignore[assignment]
     else:
-        from mlflow.cli import cli
+        from mlflow.cli import cli  # type: ignore[assignment]
     assert isinstance(cli, click.Command)
     return cli
 

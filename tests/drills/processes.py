@@ -38,5 +38,5 @@ def kill_once_there(process: BaseProcess, place: Path, pattern: str) -> None:
 
 def ended_by(process: BaseProcess) -> int | None:
     """Exit status; minus the signal's number for a process that a signal ended."""
-    until(lambda: process.join(1) or process.exitcode is not None, "the end of the process")
+    until(lambda: process.join(1) or process.exitcode is not None, "the end of the process")  # type: ignore[func-returns-value]
     return process.exitcode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import sqlite3
@@ -54,7 +55,7 @@ def test_training_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
 ) -> None:
     place, mount = disk
     monkeypatch.setenv("RERE_WORK_DIR", str(place))
-    monkeypatch.setattr(work.atexit, "register", lambda *_, **__: None)
+    monkeypatch.setattr(atexit, "register", lambda *_, **__: None)
 
     def train() -> Checkpoint:
         with work.work_directory("sft", SFT) as directory:

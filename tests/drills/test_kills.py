@@ -61,7 +61,7 @@ def test_reinforcement_goes_on_after_each_kill(
     arguments = (tuned, world_windows, world_catalog, victims.RL)
     teacher, seen = victims.teacher(world_place), []
     made = train_rl(*arguments, tmp_path, lambda _, update: seen.append(update), teacher)
-    assert seen == list(range(first + 1, victims.RL.updates + 1))
+    assert seen == list(range(first + 1, victims.RL.updates + 1))  # type: ignore[operator]
     whole = train_rl(*arguments, tmp_path / "undisturbed", lambda *_: None, teacher)
     same_weights(whole, made)
     measured = ["update", "reward", "kl", "groups_with_hit"]

@@ -63,7 +63,7 @@ def fine_tune(place: Path, work: Path) -> None:
 
 def fine_tune_until_sealing(place: Path, work: Path) -> None:
     """Killed when the weights are written and their manifest isn't."""
-    language_model.seal = die
+    language_model.seal = die  # type: ignore[assignment, attr-defined]
     train_sft(*world(place), TINY, SFT, work, lambda *_: None)
 
 
@@ -77,7 +77,7 @@ def teacher(place: Path) -> Any:
 
 def store_dataset(place: Path, uri: str, copies: int) -> None:
     """Killed after so many files have reached the artifact store."""
-    copy, done = materializing.fileio.copy, []
+    copy, done = materializing.fileio.copy, []  # type: ignore[attr-defined, var-annotated]
 
     def copy_or_die(*arguments: Any, **options: Any) -> None:
         if len(done) == copies:
@@ -85,7 +85,7 @@ def store_dataset(place: Path, uri: str, copies: int) -> None:
         copy(*arguments, **options)
         done.append(None)
 
-    materializing.fileio.copy = copy_or_die
+    materializing.fileio.copy = copy_or_die  # type: ignore[attr-defined]
     DatasetMaterializer(uri, local_store(Path(uri).parent)).save(Dataset.load(place / "dataset"))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -201,7 +203,7 @@ def test_the_worst_segment_speaks_and_small_ones_are_named_but_silent() -> None:
         ({"items": 17}, "catalogue kept"),  # 90 % of 20 are asked
     ],
 )
-def test_budgets(measured: dict, name: str) -> None:
+def test_budgets(measured: dict[str, Any], name: str) -> None:
     champion = side(results("champion", 0.3))
     assert failed(verdict_of(side(results("ReRe", 0.3), **measured), champion)) == [name]
     assert not failed(verdict_of(side(results("ReRe", 0.3)), champion))

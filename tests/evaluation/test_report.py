@@ -144,7 +144,7 @@ def test_nothing_is_loaded_from_anywhere(page: str) -> None:
         if name.split(":")[-1] in ("href", "src", "srcset", "action", "data")
     ]
     assert places  # the plots' own markers
-    assert all(place.startswith("#") for place in places)
+    assert all(place.startswith("#") for place in places)  # type: ignore[union-attr]
     assert "@import" not in page
     assert all(place.startswith("#") for place in re.findall(r"url\(['\"]?([^)]*)", page))
 

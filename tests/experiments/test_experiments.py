@@ -74,7 +74,7 @@ def test_equal_settings_share_a_training_and_others_do_not(world: ExperimentData
     written = (first.path / "manifest.json").stat().st_mtime_ns
     assert lab.tuned(INDEX, SFT).path == first.path
     assert (first.path / "manifest.json").stat().st_mtime_ns == written
-    rl = RLConfig(updates=1, prompts=4, num_generations=2, rewards=({"type": "rule"},))
+    rl = RLConfig(updates=1, prompts=4, num_generations=2, rewards=({"type": "rule"},))  # type: ignore[arg-type]
     assert lab.reinforced(INDEX, SFT, rl, "sasrec").path != first.path
     assert name_of("rl", rl) != name_of("rl", rl.model_copy(update={"beta": 0.5}))
 
@@ -97,7 +97,7 @@ def test_the_table_averages_seeds_and_compares_row_by_row(
     assert found.loc["SFT", "ndcg@10"] == pytest.approx((share[0] + share[1]) / 2)
     assert found.loc["other", "vs SFT"] == pytest.approx((share[2] + share[3] - share[0] - share[1]) / 2)
     assert found.loc["SFT", "ndcg@10 seeds"] == pytest.approx(np.std(share[:2], ddof=1))
-    assert found.loc["other", "vs SFT low"] <= found.loc["other", "vs SFT"] <= found.loc["other", "vs SFT high"]
+    assert found.loc["other", "vs SFT low"] <= found.loc["other", "vs SFT"] <= found.loc["other", "vs SFT high"]  # type: ignore[arg-type, operator]
     text = report.markdown(found.reset_index(), "main")
     assert "| other |" in text
 
@@ -108,13 +108,13 @@ def test_a_table_holds_one_normalisation(
     """Whatever a model was trained under: equal weights must get equal numbers."""
     for study in cells.STUDIES.values():
         assert len({cell.judged for cell in study}) == 1
-    lab, rl = Runner(world, 0, tmp_path), RLConfig(updates=1, prompts=4, num_generations=2, rewards=({"type": "rule"},))
+    lab, rl = Runner(world, 0, tmp_path), RLConfig(updates=1, prompts=4, num_generations=2, rewards=({"type": "rule"},))  # type: ignore[arg-type]
     made = [
         cells.tuned(INDEX, SFT)(lab, "trie"),
         cells.reinforced(rl, INDEX, SFT, normalisation="vocab")(lab, "trie"),
         cells.reinforced(rl, INDEX, SFT, normalisation="trie")(lab, "trie"),
     ]
-    assert {each.recommender.normalisation for each in made} == {"trie"}
+    assert {each.recommender.normalisation for each in made} == {"trie"}  # type: ignore[attr-defined]
     monkeypatch.setitem(cells.STUDIES, "main", [Cell("SFT", lambda lab, _: TrainedModel(Always(0)))])
     run.run_cell(lab, Cell("SFT", lambda lab, _: TrainedModel(Always(0)), judged="vocab"), tmp_path)
     monkeypatch.setattr(report, "load", lambda name: world)

@@ -78,12 +78,12 @@ def jobs(config: str) -> dict[str, Any]:
     orchestrator: Any = client.active_stack.orchestrator
     run, image = orchestrator.get_settings(snapshot), snapshot.pipeline_configuration.docker_settings.parent_image
     account = run.service_account_name
-    made = {"": job(run, run.orchestrator_pod_settings, account, image, run.orchestrator_job_backoff_limit)}
+    made = {"": job(run, run.orchestrator_pod_settings, account, image, run.orchestrator_job_backoff_limit)}  # type: ignore[arg-type]
     for name, step in snapshot.step_configurations.items():
         settings, retry = orchestrator.get_settings(step), step.config.retry
         account, image = settings.step_pod_service_account_name, step.config.docker_settings.parent_image
         backoff = (retry.max_retries if retry else 0) + settings.backoff_limit_margin
-        made[name] = job(settings, settings.pod_settings, account, image, backoff)
+        made[name] = job(settings, settings.pod_settings, account, image, backoff)  # type: ignore[arg-type]
     heartbeat = any(step.spec.enable_heartbeat for step in snapshot.step_configurations.values())
     return {"made": made, "heartbeat": heartbeat, "uncached": run.prevent_orchestrator_pod_caching}
 

@@ -60,7 +60,7 @@ def test_the_check_of_pods_can_fail() -> None:
         (lambda spec: spec["containers"][0]["securityContext"].update(privileged=True), "may gain privileges"),
     ):
         bad: Any = copy.deepcopy(good)
-        change(bad["spec"])
+        change(bad["spec"])  # type: ignore[no-untyped-call]
         assert problem in pod_problems(bad)
 
 

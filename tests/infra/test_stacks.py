@@ -74,7 +74,7 @@ def test_what_zenml_holds_secret_is_a_reference(drill: dict[str, Any]) -> None:
             if flavor not in kinds or kind == "model_registry":
                 continue
             for field, value in configuration.items():
-                if is_secret_field(kinds[flavor].model_fields[field]) and value is not None:
+                if is_secret_field(kinds[flavor].model_fields[field]) and value is not None:  # type: ignore[attr-defined]
                     assert is_secret_reference(value), f"{name}: {kind}.{field}"
                     seen.add(field)
     assert seen == {"key", "secret", "tracking_token"}

@@ -35,7 +35,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedClust
 
 def job(name: str, script: str, limit: int = 0, **pod: object) -> Object:
     container = {"name": "main", "image": "any", "command": ["bash", "-c"], "args": [script]}
-    container |= pod.pop("container", {})  # type: ignore[arg-type, operator]
+    container |= pod.pop("container", {})  # type: ignore[call-overload]
     spec = {"containers": [container], "restartPolicy": "Never", **pod}
     return {"metadata": {"name": name}, "spec": {"backoffLimit": limit, "template": {"metadata": {}, "spec": spec}}}
 
@@ -130,7 +130,7 @@ def test_the_first_matching_rule_of_a_failure_policy_decides() -> None:
     pod: Object = {"status": {"containerStatuses": [{"state": {"terminated": {"exitCode": 42}}}]}}
     assert [verdict(rules, pod) for rules in ([stop, count], [count, stop], [])] == ["FailJob", "Count", "Count"]
     pod["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True"}]
-    assert [verdict(rules, pod) for rules in ([ignore, count], [count, ignore])] == ["Ignore", "Count"]
+    assert [verdict(rules, pod) for rules in ([ignore, count], [count, ignore])] == ["Ignore", "Count"]  # type: ignore[arg-type]
 
 
 @needs_isolation

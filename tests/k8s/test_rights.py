@@ -80,7 +80,7 @@ def run(platform: Platform, roles: dict[str, Any]) -> tuple[subprocess.Completed
     config |= {"run_name": "tiny_of_ada", "parameters": {"by": 1}, "steps": {}}
     accounts = {"service_account_name": "rere-orchestrator", "step_pod_service_account_name": "rere-step"}
     config["settings"]["orchestrator"] |= accounts | {"job_monitoring_interval": 0.5}
-    access.check = written_down  # type: ignore[method-assign]
+    access.check = written_down  # type: ignore[assignment, method-assign]
     try:
         done = ada.run("zenml", "pipeline", "run", "tiny.tiny", "-c", ada.config("tiny_of_ada", yaml.safe_dump(config)))
     finally:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,9 +52,9 @@ def started(project: Project) -> subprocess.Popen[str]:
     raise AssertionError("it ended")
 
 
-def last(done: subprocess.CompletedProcess[str]) -> list:
+def last(done: subprocess.CompletedProcess[str]) -> list[Any]:
     assert done.returncode == 0, done.stdout
-    found: list = json.loads(done.stdout.strip().splitlines()[-1])
+    found: list[Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
 
 

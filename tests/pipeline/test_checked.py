@@ -129,6 +129,6 @@ def test_the_configurations_that_come_along_are_sound() -> None:
         ({"evaluation": {"ks": [50], "beams": 20}}, r"beams \(20\) must be at least the largest k \(50\)"),
     ],
 )
-def test_wrong_values_are_named_with_their_place(settings: dict, message: str) -> None:
+def test_wrong_values_are_named_with_their_place(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(RereError, match=message):
         rere_pipeline.copy().prepare(**settings)

@@ -33,7 +33,7 @@ print(json.dumps([versions, aliases, sorted(theirs), log, copies]))
 """
 
 
-def state(project: Project, name: str) -> list:
+def state(project: Project, name: str) -> list[Any]:
     """MLflow's versions and aliases, ZenML's versions with their stages, the log and its copies."""
     return json.loads(project.ask(STATE.replace("NAME", name)))
 

@@ -64,7 +64,7 @@ def keep(kind: type[DirectoryMaterializer], data: Any, tmp_path: Path, store: An
     saving = kind(uri, store)
     saving.save(data)
     saving.save_visualizations(data)
-    assert saving.extract_metadata(data)["files"] >= 1
+    assert saving.extract_metadata(data)["files"] >= 1  # type: ignore[operator]
     assert saving.compute_content_hash(data) == saving.extract_metadata(data)["sha256"]
     return kind(uri, store).load(data_type=type(data)), saving
 
@@ -173,7 +173,7 @@ def test_a_model_is_summed_up_once_where_it_enters_however_many_steps_take_it(
     weights = tmp_path / "store" / "model" / "checkpoint" / "model.safetensors"
     os.utime(weights, (1, 1))  # a file that was written just now is read again, for it may still change
     read: list[Path] = []
-    monkeypatch.setattr(manifest, "sha256", lambda path, real=manifest.sha256: read.append(path) or real(path))
+    monkeypatch.setattr(manifest, "sha256", lambda path, real=manifest.sha256: read.append(path) or real(path))  # type: ignore[func-returns-value]
     for _ in range(4):  # steps
         model = CheckpointMaterializer(uri, store).load(data_type=Checkpoint)
         model.verify()

@@ -103,7 +103,7 @@ def test_a_file_with_something_put_into_it(name: str, data: st.DataObject, tmp_p
 
 def commands() -> list[str]:
     """All of them, as `rere --help` lists them: those of `commands/`, new ones too."""
-    return cli.list_commands(click.Context(cli))  # type: ignore[attr-defined]
+    return cli.list_commands(click.Context(cli))
 
 
 @pytest.fixture

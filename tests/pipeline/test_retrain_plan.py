@@ -51,7 +51,9 @@ def known(data: IngestConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict
     tags = VersionTags(judged_against="1", gate="failed")
     monkeypatch.setattr(retraining, "metadata_of", lambda name, version: records[version])
     monkeypatch.setattr(
-        retraining.registry, "versions", lambda name: [Listed(version, 0, (), tags) for version in records]
+        retraining.registry,  # type: ignore[attr-defined]
+        "versions",
+        lambda name: [Listed(version, 0, (), tags) for version in records],
     )
     return records
 
@@ -133,7 +135,7 @@ def test_a_champion_whose_files_are_gone_is_no_base(
     lost: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     found = {name: SimpleNamespace(uri=name, run_metadata={}) for name in retraining.FOLDERS}
-    monkeypatch.setattr(retraining.registry, "champion_version", lambda name: "3")
+    monkeypatch.setattr(retraining.registry, "champion_version", lambda name: "3")  # type: ignore[attr-defined]
     monkeypatch.setattr(retraining, "_linked", lambda name, version: found)
     monkeypatch.setattr(retraining, "_whole", lambda artifact, folder: artifact.uri != lost)
     assert retraining.find_base("rere") is None

@@ -47,7 +47,7 @@ def service(served: str, project: Project) -> Iterator[str]:
     )
     said = ""
     try:
-        for line in process.stdout:
+        for line in process.stdout:  # type: ignore[union-attr]
             said += line
             if found := re.search(r"running on (http://\S+)", line):
                 yield found[1]
@@ -56,7 +56,7 @@ def service(served: str, project: Project) -> Iterator[str]:
             pytest.fail(said)
     finally:
         process.terminate()
-        rest = process.stdout.read()
+        rest = process.stdout.read()  # type: ignore[union-attr]
         process.wait()
         assert "Application shutdown complete" in rest
 
@@ -73,7 +73,7 @@ def test_rere_serve_follows_the_alias(service: str, project: Project) -> None:
     for other in ("2", "1"):  # a promotion, then a rollback
         code = "import mlflow; mlflow.MlflowClient().set_registered_model_alias('served', 'champion', '{}'); print(1)"
         project.ask(code.format(other))
-        until(lambda other=other: version() == other)
+        until(lambda other=other: version() == other)  # type: ignore[misc]
 
 
 @pytest.mark.pipeline

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from rere.errors import RereError
 def at_exit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
     planned: list[Path] = []
-    monkeypatch.setattr(work.atexit, "register", lambda function, path, **options: planned.append(path))
+    monkeypatch.setattr(atexit, "register", lambda function, path, **options: planned.append(path))
     return planned
 
 

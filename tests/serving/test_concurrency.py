@@ -92,7 +92,7 @@ def test_a_removed_item_never_comes_again_under_load() -> None:
             before = len(answers)
             for _ in range(3):  # each begins after the removal was confirmed
                 assert not set(order[:count]) & set(ids(client.post("/recommend", json=any_history())))
-            until(lambda before=before: len(answers) > before + 12)
+            until(lambda before=before: len(answers) > before + 12)  # type: ignore[misc]
             assert all(item not in ids(answer) for answer in answers[before + 6 :])  # six may have been on their way
     assert {answer.status_code for answer in answers} == {200}
 
@@ -108,7 +108,7 @@ def test_an_item_removed_while_its_search_runs_is_not_in_the_answer() -> None:
             assert go.wait(PATIENCE)
             return found
 
-        service.deployment.rank = held
+        service.deployment.rank = held  # type: ignore[assignment, method-assign]
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(client.post, "/recommend", json={"history": ["i1"], "k": 5})
             assert started.wait(PATIENCE)
@@ -129,7 +129,7 @@ def test_promotion_and_rollback_drop_no_request_and_mix_no_versions() -> None:
             registry.version = version
             until(lambda: service.deployment.version == registry.version)
             before = len(answers)
-            until(lambda before=before: len(answers) > before + 12)
+            until(lambda before=before: len(answers) > before + 12)  # type: ignore[misc]
             assert "i5" not in ids(client.post("/recommend", json={"history": ["i1"], "k": 50}))
         registry.version = "3"  # can't be loaded: the old one goes on
         until(lambda: 'rere_model_swaps_total{outcome="failed"} 0' not in client.get("/metrics").text)
@@ -146,13 +146,14 @@ def test_promotion_and_rollback_drop_no_request_and_mix_no_versions() -> None:
 
 def test_a_request_that_comes_again_is_searched_once_until_the_catalogue_changes() -> None:
     with running(ServingConfig(cached_answers=2)) as (client, service):
-        searched, rank = [], service.deployment.rank
+        searched: list[int] = []
+        rank = service.deployment.rank
 
         def counted(queries: list[Query], *arguments: Any) -> list[Ranked] | None:
             searched.extend(query.history[0] for query in queries)
             return rank(queries, *arguments)
 
-        service.deployment.rank = counted
+        service.deployment.rank = counted  # type: ignore[assignment, method-assign]
         first = [client.post("/recommend", json={"history": [item]}).json() for item in ("i1", "i2", "i1")]
         assert first[0] == first[2]
         assert searched == [1, 2]
@@ -171,11 +172,12 @@ class Held:
     """A deployment's search that waits, and remembers whom it searched for."""
 
     def __init__(self, service: RecommendationService) -> None:
-        self.go, self.searched, self.rank = threading.Event(), [], service.deployment.rank
-        service.deployment.rank = self
+        self.go, self.rank = threading.Event(), service.deployment.rank
+        self.searched: list[int] = []
+        service.deployment.rank = self  # type: ignore[assignment, method-assign]
 
     def __call__(self, queries: list[Query], unwanted: Callable[[], bool]) -> list[Ranked] | None:
-        self.searched.append([query.history[0] for query in queries])
+        self.searched.append([query.history[0] for query in queries])  # type: ignore[arg-type]
         assert self.go.wait(PATIENCE)
         return self.rank(queries, unwanted)
 
@@ -184,7 +186,7 @@ def test_a_client_that_leaves_is_not_searched_for() -> None:
     with running() as (client, service), ThreadPoolExecutor(1) as pool:
         held = Held(service)
         first = pool.submit(client.post, "/recommend", json={"history": ["i1"]})
-        until(lambda: held.searched == [[1]])
+        until(lambda: held.searched == [[1]])  # type: ignore[comparison-overlap]
         body = b'{"history": ["i2"]}'
         with socket.create_connection((client.base_url.host, client.base_url.port)) as leaving:
             leaving.sendall(b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
@@ -194,7 +196,7 @@ def test_a_client_that_leaves_is_not_searched_for() -> None:
         held.go.set()
         assert first.result().status_code == 200
         client.post("/recommend", json={"history": ["i3"]})
-        assert held.searched == [[1], [3]]
+        assert held.searched == [[1], [3]]  # type: ignore[comparison-overlap]
 
 
 def test_a_full_queue_is_429_and_a_shutdown_finishes_what_is_open() -> None:

@@ -36,7 +36,7 @@ from tests.oracles import all_sequences, score_all_items
 
 @pytest.fixture
 def recommender(world_catalog: CatalogIndex) -> Recommender:
-    return DebiasedRecommender(generative(world_catalog), sasrec(world_catalog), weight=0.4)
+    return DebiasedRecommender(generative(world_catalog), sasrec(world_catalog), weight=0.4)  # type: ignore[arg-type]
 
 
 def teacher_log_probs(prompts: int, items: int, seed: int = 0) -> torch.Tensor:
@@ -77,7 +77,7 @@ class Mixed(LogitsProcessor):
     def mass(self, prefix: list[int]) -> float:
         return sum(p for p, item in zip(self.probability, self.items, strict=True) if item[: len(prefix)] == prefix)
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         mixed = torch.full_like(scores, -torch.inf)
         for beam, tokens in enumerate(input_ids.tolist()):
             prefix = tokens[len(self.prompt) :]
@@ -102,7 +102,7 @@ def test_a_narrow_beam_is_guided_as_stock_generate_would_be(normalisation: Norma
     settings = SearchSettings(beams=beams, normalisation=normalisation)
     expected = []
     for row, prompt in enumerate(prompts):
-        out = model.generate(
+        out = model.generate(  # type: ignore[operator]
             torch.tensor([prompt]),
             attention_mask=torch.ones((1, len(prompt)), dtype=torch.int64),
             num_beams=beams,
@@ -152,7 +152,7 @@ def test_scores_become_probabilities_and_what_is_left_out_is_never_recommended(w
     found = item_log_probs(Scored(scores), [[1], [2]], 24)
     assert found.exp().sum(1).tolist() == pytest.approx([1, 1])
     assert (found[0, 23] - found[0, 0]).item() == pytest.approx(2)
-    ranking = DebiasedRecommender(generative(world_catalog), Scored(scores), 0.5).recommend([[1], [2, 3]], 24)
+    ranking = DebiasedRecommender(generative(world_catalog), Scored(scores), 0.5).recommend([[1], [2, 3]], 24)  # type: ignore[arg-type]
     for row in ranking.items.tolist():
         assert sorted(row) == [-1, *range(22), 23]
 
@@ -161,17 +161,17 @@ def test_weights_0_and_1_are_the_two_models(world_catalog: CatalogIndex) -> None
     alone, assistant = generative(world_catalog), sasrec(world_catalog)
     histories = [[0, 1], [7]]
     plain = alone.recommend(histories, 24)
-    assert DebiasedRecommender(alone, assistant, 0).recommend(histories, 24).items.tolist() == plain.items.tolist()
+    assert DebiasedRecommender(alone, assistant, 0).recommend(histories, 24).items.tolist() == plain.items.tolist()  # type: ignore[arg-type]
     expected = assistant.recommend(histories, 24)
-    found = DebiasedRecommender(alone, assistant, 1).recommend(histories, 24)
+    found = DebiasedRecommender(alone, assistant, 1).recommend(histories, 24)  # type: ignore[arg-type]
     assert found.items.tolist() == expected.items.tolist()
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
 
 
 def test_wrong_weights_and_assistants_are_clear_errors(world_catalog: CatalogIndex) -> None:
     with pytest.raises(RereError, match="weight from 0 to 1"):
-        DebiasedRecommender(generative(world_catalog), Popularity(np.ones(24)), 1.5)
+        DebiasedRecommender(generative(world_catalog), Popularity(np.ones(24)), 1.5)  # type: ignore[arg-type]
     with pytest.raises(RereError, match="same catalogue"):
-        DebiasedRecommender(generative(world_catalog), Scored([0.0] * 23 + [1.0] * 9), 0.5).recommend([[1]], 3)
+        DebiasedRecommender(generative(world_catalog), Scored([0.0] * 23 + [1.0] * 9), 0.5).recommend([[1]], 3)  # type: ignore[arg-type]
     with pytest.raises(RereError, match="a finite score"):
-        DebiasedRecommender(generative(world_catalog), Scored([-np.inf] * 24), 0.5).recommend([[1]], 3)
+        DebiasedRecommender(generative(world_catalog), Scored([-np.inf] * 24), 0.5).recommend([[1]], 3)  # type: ignore[arg-type]

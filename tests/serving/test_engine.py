@@ -23,7 +23,7 @@ class Held:
     snapshot = SimpleNamespace(catalog=SimpleNamespace(trie=SimpleNamespace(max_length=2)))
 
     def __init__(self) -> None:
-        self.may, self.batches, self.given_up = threading.Semaphore(0), [], 0
+        self.may, self.batches, self.given_up = threading.Semaphore(0), [], 0  # type: ignore[var-annotated]
 
     def width(self, query: Query) -> int:
         return max(query.k, self.beams)
@@ -36,7 +36,7 @@ class Held:
         self.batches.append([query.history[0] for query in queries])
         if any(query.history[0] == 13 for query in queries):
             raise ValueError("unlucky")
-        return [Ranked([query.history[0]], [0.0], self.snapshot) for query in queries]
+        return [Ranked([query.history[0]], [0.0], self.snapshot) for query in queries]  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def engine(model: Held) -> Iterator[Engine]:
 
 
 def ask(engine: Engine, model: Held, item: int, k: int = 2, seconds: float = 600, length: int = 1) -> Job:
-    job = Job(model, Query((item,) * length, k), time.monotonic() + seconds)
+    job = Job(model, Query((item,) * length, k), time.monotonic() + seconds)  # type: ignore[arg-type]
     engine.submit(job)
     return job
 
@@ -146,12 +146,12 @@ def test_stopping_finishes_what_waits_and_takes_no_more(engine: Engine, model: H
 
 
 def test_the_answers_of_a_batch_wake_the_loop_once() -> None:
-    calls, waker, answers = [], Waker(), [asyncio.Event() for _ in range(4)]
+    calls, waker, answers = [], Waker(), [asyncio.Event() for _ in range(4)]  # type: ignore[var-annotated]
     loop = SimpleNamespace(call_soon_threadsafe=calls.append)
     for answered in answers[:3]:
-        waker.wake(answered, loop)
+        waker.wake(answered, loop)  # type: ignore[arg-type]
     assert len(calls) == 1
     calls[0]()
     assert [answered.is_set() for answered in answers] == [True, True, True, False]
-    waker.wake(answers[3], loop)  # the next batch calls again
+    waker.wake(answers[3], loop)  # type: ignore[arg-type]  # the next batch calls again
     assert len(calls) == 2

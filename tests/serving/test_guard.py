@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from infra.patience import until
 from rere.errors import RereError
 from rere.serving.config import ServingConfig
 from rere.serving.engine import follow
@@ -24,7 +25,6 @@ from rere.serving.http.access import Tokens, default_hosts
 from rere.serving.http.logs import set_up_logging
 from rere.serving.titles import TitleSearch
 from tests.serving.helpers import ADMIN, running, tiny_deployment
-from tests.serving.test_concurrency import until
 
 ASK = {"history": ["i1"]}
 

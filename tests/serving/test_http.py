@@ -130,11 +130,11 @@ def test_a_deadline_that_passes(client: httpx.Client, server: Running) -> None:
         time.sleep(0.2)
         return rank(*arguments)
 
-    service.deployment.rank = slow
+    service.deployment.rank = slow  # type: ignore[assignment, method-assign]
     try:
         answer = client.post("/recommend", json={"history": ["i1"], "deadline_ms": 50})
     finally:
-        service.deployment.rank = rank
+        service.deployment.rank = rank  # type: ignore[method-assign]
     assert answer.status_code == 408
     assert recommended(client, history=["i1"], deadline_ms=5_000)
 
@@ -259,7 +259,9 @@ def test_tokens() -> None:
         assert client.get("/items?query=a").status_code == 401
         assert client.get("/metrics", headers={"authorization": "Bearer wrong"}).status_code == 401
         refused = client.post(
-            "/recommend", json={"history": ["i1"]}, headers={"authorization": "Bearer s\xe9cret".encode("latin-1")}
+            "/recommend",
+            json={"history": ["i1"]},
+            headers={"authorization": "Bearer s\xe9cret".encode("latin-1")},  # type: ignore[arg-type]
         )
         assert refused.status_code == 401
         assert refused.headers["www-authenticate"] == "Bearer"
@@ -295,11 +297,11 @@ def test_a_failure_inside_is_a_plain_500_and_the_next_request_is_served(client: 
     def broken(*_: Any) -> NoReturn:
         raise IndexError("secret detail")
 
-    service.deployment.rank = broken
+    service.deployment.rank = broken  # type: ignore[assignment, method-assign]
     try:
         answer = client.post("/recommend", json={"history": ["i1"]})
     finally:
-        service.deployment.rank = rank
+        service.deployment.rank = rank  # type: ignore[method-assign]
     assert answer.status_code == 500
     assert answer.json()["detail"] == "the service failed; its log says why"
     assert recommended(client, history=["i1"])

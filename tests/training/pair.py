@@ -68,13 +68,13 @@ def nothing(metrics: dict[str, float], update: int) -> None:
 
 def deadly(group: Group) -> torch.Tensor:
     """A reward at which the second process is killed, in the third update."""
-    deadly.calls += group.row_ids != [0, 1]  # the trial before training is no update
-    if distributed.rank() == 1 and deadly.calls > 2:
+    deadly.calls += group.row_ids != [0, 1]  # type: ignore[attr-defined]  # the trial before training is no update
+    if distributed.rank() == 1 and deadly.calls > 2:  # type: ignore[attr-defined]
         os.kill(os.getpid(), signal.SIGKILL)
     return group.hits.float()
 
 
-deadly.calls = 0
+deadly.calls = 0  # type: ignore[attr-defined]
 DEADLY = RL.model_copy(
     update={"rewards": (CustomReward(path="tests.training.pair:deadly"),), "device_batch_prompts": 16}
 )
@@ -109,7 +109,7 @@ def shards(spec: dict[str, Any], log: Log) -> None:
     """
     plain = AcceleratorState.__init__
 
-    def with_fsdp(self, *args: Any, fsdp_plugin: Any = None, **options: Any) -> None:
+    def with_fsdp(self, *args: Any, fsdp_plugin: Any = None, **options: Any) -> None:  # type: ignore[no-untyped-def]
         plain(self, *args, fsdp_plugin=fsdp_plugin, **options)
         if fsdp_plugin is not None:
             self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin

@@ -37,8 +37,8 @@ from rere.training.sft.train import train_sft
 from tests.conftest import TINY, WORLD_ITEMS
 from tests.training import pair
 
-CURVE = {"rtol": 2e-4, "atol": 2e-5}
-WEIGHTS = {"rtol": 1e-3, "atol": 1e-4}
+CURVE: dict[str, Any] = {"rtol": 2e-4, "atol": 2e-5}
+WEIGHTS: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-4}
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +188,7 @@ def test_evaluation_gives_the_rows_of_one_process(
     plain = [name for name in one if name not in ("items", "scores")]
     pd.testing.assert_frame_equal(found[plain], one[plain])
     assert [items.tolist() for items in found["items"]] == one["items"].tolist()
-    np.testing.assert_allclose(np.stack(found["scores"]), np.stack(one["scores"]), rtol=1e-6)
+    np.testing.assert_allclose(np.stack(found["scores"]), np.stack(one["scores"]), rtol=1e-6)  # type: ignore[call-overload]
 
 
 def test_the_setting_starts_the_processes(
@@ -234,7 +234,7 @@ def test_a_killed_process_ends_the_run_and_one_process_takes_over(
         RereError, match=r"(?s)process 1 killed by SIGKILL \(out of memory\?\).*goes on from its last checkpoint"
     ):
         train_rl(start, world_windows, world_catalog, config, tmp_path, pair.nothing, teacher)
-    assert load_progress(tmp_path / "progress", torch.device("cpu"))[1]["update"] == 2
+    assert load_progress(tmp_path / "progress", torch.device("cpu"))[1]["update"] == 2  # type: ignore[index]
     updates = []
     train_rl(
         start,

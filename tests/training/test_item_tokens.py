@@ -41,17 +41,17 @@ def frame(**titles: str) -> pd.DataFrame:
     return pd.DataFrame({"item_id": list(titles), "title": list(titles.values())})
 
 
-def title_mean(model, catalog: CatalogIndex, title: str) -> torch.Tensor:
+def title_mean(model, catalog: CatalogIndex, title: str) -> torch.Tensor:  # type: ignore[no-untyped-def]
     [pieces] = spell(catalog.tokenizer, [title])
     return model.get_input_embeddings().weight[pieces].mean(0)
 
 
-def row(model, catalog: CatalogIndex, item: str) -> torch.Tensor:
+def row(model, catalog: CatalogIndex, item: str) -> torch.Tensor:  # type: ignore[no-untyped-def]
     [token] = catalog.item_tokens[catalog.index_of[item]]
     return model.get_input_embeddings().weight[token]
 
 
-def test_each_item_has_one_token_after_the_tokenizers(catalog, tmp_path):
+def test_each_item_has_one_token_after_the_tokenizers(catalog, tmp_path):  # type: ignore[no-untyped-def]
     own = len(catalog.tokenizer)
     assert catalog.item_tokens == [[own + n] for n in range(24)]
     assert catalog.vocabulary == own + 24
@@ -61,7 +61,7 @@ def test_each_item_has_one_token_after_the_tokenizers(catalog, tmp_path):
     assert (loaded.item_tokens, loaded.vocabulary) == (catalog.item_tokens, catalog.vocabulary)
 
 
-def test_a_token_is_never_given_to_a_second_item(catalog):
+def test_a_token_is_never_given_to_a_second_item(catalog):  # type: ignore[no-untyped-def]
     own = len(catalog.tokenizer)
     grown = extend_index(catalog, frame(new="Moon Trip again"))
     assert grown.item_tokens[24] == [own + 24]
@@ -74,7 +74,7 @@ def test_a_token_is_never_given_to_a_second_item(catalog):
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_an_items_row_begins_as_the_mean_of_its_titles_tokens(catalog, tied):
+def test_an_items_row_begins_as_the_mean_of_its_titles_tokens(catalog, tied):  # type: ignore[no-untyped-def]
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     spare = catalog.vocabulary + 9  # rows that the tokenizer doesn't use, as many pretrained models have
     config = AutoConfig.for_model("llama", vocab_size=spare, tie_word_embeddings=tied, **sizes)
@@ -91,7 +91,7 @@ def test_an_items_row_begins_as_the_mean_of_its_titles_tokens(catalog, tied):
     TreeModel(model)  # its logits are still the model's own
 
 
-def test_training_equals_that_of_title_tokens_and_own_vectors(catalog):
+def test_training_equals_that_of_title_tokens_and_own_vectors(catalog):  # type: ignore[no-untyped-def]
     """Against the formula written out: an embedding that is computed from two tables, both trained by AdamW."""
     model = load_model(TINY, len(catalog.tokenizer), seed=0).double()
     embed_items(model, catalog, first=0)
@@ -101,27 +101,27 @@ def test_training_equals_that_of_title_tokens_and_own_vectors(catalog):
     for item, pieces in enumerate(spell(catalog.tokenizer, catalog.titles)):
         for piece in pieces:
             mean[item, piece] += 1 / len(pieces)
-    tokens = torch.nn.Parameter(weight.detach()[:text].clone())
-    own = torch.nn.Parameter(torch.zeros(24, weight.shape[1], dtype=torch.float64))
+    tokens = torch.nn.Parameter(weight.detach()[:text].clone())  # type: ignore[operator]
+    own = torch.nn.Parameter(torch.zeros(24, weight.shape[1], dtype=torch.float64))  # type: ignore[arg-type, index]
     options = {"lr": 0.01, "weight_decay": 0.1}
-    ours, theirs = torch.optim.AdamW([weight], **options), torch.optim.AdamW([tokens, own], **options)
+    ours, theirs = torch.optim.AdamW([weight], **options), torch.optim.AdamW([tokens, own], **options)  # type: ignore[arg-type]
     train_by_titles(model, catalog, ours)
     for step in range(3):
-        noise = torch.randn(text + 24, weight.shape[1], generator=torch.Generator().manual_seed(step)).double()
+        noise = torch.randn(text + 24, weight.shape[1], generator=torch.Generator().manual_seed(step)).double()  # type: ignore[arg-type, index]
         composed = torch.cat([tokens, mean @ tokens + own])
         for optimiser, table in ((ours, weight), (theirs, composed)):
             optimiser.zero_grad()
-            (table.tanh() * noise).sum().backward()
+            (table.tanh() * noise).sum().backward()  # type: ignore[operator]
             optimiser.step()
     torch.testing.assert_close(weight, torch.cat([tokens, mean @ tokens + own]))
     assert (own.abs() > 0).all()
 
 
-def test_from_sft_through_rl_a_checkpoint_is_a_plain_one(world_windows, catalog, tmp_path):
+def test_from_sft_through_rl_a_checkpoint_is_a_plain_one(world_windows, catalog, tmp_path):  # type: ignore[no-untyped-def]
     longer = QUICK.model_copy(update={"epochs": 20})
     sft = train_sft(world_windows, catalog, TINY, longer, tmp_path / "sft", lambda *_: None)
     plain = AutoModelForCausalLM.from_pretrained(sft.path)
-    assert len(plain.get_input_embeddings().weight) == catalog.vocabulary
+    assert len(plain.get_input_embeddings().weight) == catalog.vocabulary  # type: ignore[arg-type]
     test = world_windows.of("test")
     histories = [[catalog.index_of[item] for item in history] for history in test["history"]]
     targets = [catalog.index_of[item] for item in test["target"]]
@@ -133,11 +133,11 @@ def test_from_sft_through_rl_a_checkpoint_is_a_plain_one(world_windows, catalog,
         assert hits > 30  # of 60; chance makes 5
 
 
-def test_a_killed_training_ends_where_it_would_have(world_windows, catalog, tmp_path):
+def test_a_killed_training_ends_where_it_would_have(world_windows, catalog, tmp_path):  # type: ignore[no-untyped-def]
     class Killed(Exception):
         pass
 
-    def kill(metrics, update):
+    def kill(metrics, update):  # type: ignore[no-untyped-def]
         if "valid_loss" in metrics and metrics["epoch"] >= 2:
             raise Killed
 
@@ -150,7 +150,7 @@ def test_a_killed_training_ends_where_it_would_have(world_windows, catalog, tmp_
 
 
 @pytest.mark.parametrize("normalisation", ["vocab", "trie"])
-def test_decoding_runs_nothing_but_the_prompts(catalog, normalisation):
+def test_decoding_runs_nothing_but_the_prompts(catalog, normalisation):  # type: ignore[no-untyped-def]
     model = load_model(TINY, len(catalog.tokenizer), seed=0)
     embed_items(model, catalog, first=0)
     prompts = [catalog.prompt([1, 2, 3]), catalog.prompt([4])]
@@ -161,7 +161,7 @@ def test_decoding_runs_nothing_but_the_prompts(catalog, normalisation):
     assert sorted(found.items[0].tolist()) == list(range(24))
 
 
-def test_a_pretrained_backbone_gets_rows_that_mean_titles(catalog, world_items, tmp_path):
+def test_a_pretrained_backbone_gets_rows_that_mean_titles(catalog, world_items, tmp_path):  # type: ignore[no-untyped-def]
     place = saved(tmp_path)
     index = build_index(world_items, CONFIG.model_copy(update={"backbone": LocalModel(path=place)}))
     model = load_model(LocalModel(path=place), len(index.tokenizer), seed=0)
@@ -170,28 +170,28 @@ def test_a_pretrained_backbone_gets_rows_that_mean_titles(catalog, world_items, 
     torch.testing.assert_close(row(model, index, "i5"), row(model, index, "i3"))  # one title: told apart by training
 
 
-def test_an_item_added_while_serving_ranks_by_its_title(world_windows, catalog, tmp_path):
+def test_an_item_added_while_serving_ranks_by_its_title(world_windows, catalog, tmp_path):  # type: ignore[no-untyped-def]
     checkpoint = train_sft(world_windows, catalog, TINY, QUICK, tmp_path, lambda *_: None)
     model = TreeModel(Checkpoint(checkpoint.path).load_model())
     deployment = Deployment("1", model, catalog, 4, SearchSettings(beams=4, normalisation="trie", prefix_tokens=100))
-    [before] = deployment.rank([Query((1, 2), 24)])
+    [before] = deployment.rank([Query((1, 2), 24)])  # type: ignore[misc]
     deployment.edited(CatalogEdits({"lost": "Port"}))  # a change that is not put in place after all
     deployment.snapshot = deployment.edited(CatalogEdits({"twin": catalog.titles[4], "blank": " "}))
     assert [item for item, _ in deployment.snapshot.skipped] == ["blank"]
     grown = deployment.snapshot.catalog
     mean = title_mean(model.base, catalog, catalog.titles[4])
     torch.testing.assert_close(row(model.base, grown, "twin"), mean)
-    [after] = deployment.rank([Query((1, 2), 25)])
+    [after] = deployment.rank([Query((1, 2), 25)])  # type: ignore[misc]
     assert [item for item in after.items if item != 24] == before.items
-    [named] = deployment.rank([Query((1, 24), 25)])  # its token can be in a history, too
+    [named] = deployment.rank([Query((1, 24), 25)])  # type: ignore[misc]  # its token can be in a history, too
     assert len(named.items) == 25
 
 
-def test_going_on_with_a_champion_keeps_its_rows(world_windows, world_items, catalog, tmp_path):
+def test_going_on_with_a_champion_keeps_its_rows(world_windows, world_items, catalog, tmp_path):  # type: ignore[no-untyped-def]
     champion = train_sft(world_windows, catalog, TINY, QUICK, tmp_path / "first", lambda *_: None)
     grown = continue_index(catalog, pd.concat([world_items, frame(new="Moon Port 77")], ignore_index=True))
     base = QUICK.model_copy(update={"epochs": 0})
     model = train_sft(world_windows, grown, TINY, base, tmp_path / "on", lambda *_: None, start=champion).load_model()
     old = champion.load_model().get_input_embeddings().weight
-    torch.testing.assert_close(model.get_input_embeddings().weight[: len(old)], old)
+    torch.testing.assert_close(model.get_input_embeddings().weight[: len(old)], old)  # type: ignore[arg-type, index]
     torch.testing.assert_close(row(model, grown, "new"), title_mean(model, grown, "Moon Port 77"))

@@ -81,10 +81,10 @@ def test_loss_and_gradients_equal_the_plain_ones(negatives: int) -> None:
         if negatives == 1:
             inside = 0.5 * (ratio(prompt, target) - ratio(prompt, rejected[0]))
         else:
-            inside = -torch.log(sum(torch.exp(0.5 * (ratio(prompt, n) - ratio(prompt, target))) for n in rejected))
+            inside = -torch.log(sum(torch.exp(0.5 * (ratio(prompt, n) - ratio(prompt, target))) for n in rejected))  # type: ignore[arg-type]
         expected = expected - torch.log(torch.sigmoid(inside))
     expected.backward()
-    gradients = {name: weight.grad.clone() for name, weight in model.named_parameters()}
+    gradients = {name: weight.grad.clone() for name, weight in model.named_parameters()}  # type: ignore[union-attr]
     model.zero_grad()
 
     tree = group_tree(build_trie(items), prompts, candidates, "vocab", torch.float64)
@@ -94,7 +94,7 @@ def test_loss_and_gradients_equal_the_plain_ones(negatives: int) -> None:
     losses.sum().backward()
     torch.testing.assert_close(losses.sum(), expected, rtol=1e-9, atol=1e-9)
     for name, weight in model.named_parameters():
-        difference = (weight.grad - gradients[name]).abs().max()
+        difference = (weight.grad - gradients[name]).abs().max()  # type: ignore[operator]
         assert difference <= 1e-5 * gradients[name].abs().max(), name  # the models' own norms work in float32
 
 
@@ -262,4 +262,4 @@ def test_adapters_of_tied_embeddings_are_stored_as_they_were_trained(
     kept = train_preference(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
     model, before = kept.load_model(), start.load_model()
     assert model.get_output_embeddings().weight is not model.get_input_embeddings().weight
-    assert torch.equal(before.get_output_embeddings().weight, before.get_input_embeddings().weight)
+    assert torch.equal(before.get_output_embeddings().weight, before.get_input_embeddings().weight)  # type: ignore[arg-type]

@@ -292,9 +292,9 @@ def test_an_optimiser_comes_back_from_plain_files(tmp_path: Path) -> None:
     state = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "random": torch.get_rng_state()}
     save_progress(tmp_path / "progress", {"policy": snapshot(model)}, {"update": 1}, state)
     assert {path.suffix for path in (tmp_path / "progress").iterdir()} == {".safetensors", ".json"}
-    weights, _, back = load_progress(tmp_path / "progress", torch.device("cpu"))
+    weights, _, back = load_progress(tmp_path / "progress", torch.device("cpu"))  # type: ignore[misc]
     assert weights.keys() == {"policy"}
-    assert torch.equal(back["random"], state["random"])
+    assert torch.equal(back["random"], state["random"])  # type: ignore[arg-type]
     again = torch.optim.AdamW(model.parameters(), lr=9.0)
     again.load_state_dict(back["optimiser"])
     assert again.param_groups[0]["lr"] == 0.05
@@ -312,12 +312,12 @@ def test_progress_survives_a_kill_between_the_renames(tmp_path: Path) -> None:
     for update in (1, 2):
         save_progress(place, {"policy": {"w": torch.full((2,), float(update))}}, {"update": update}, {})
     place.rename(tmp_path / "progress.old")  # the kill came after the old one was moved away
-    weights, facts, _ = load_progress(place, torch.device("cpu"))
+    weights, facts, _ = load_progress(place, torch.device("cpu"))  # type: ignore[misc]
     assert facts["update"] == 2
     assert weights["policy"]["w"].tolist() == [2.0, 2.0]
 
 
-SEEN = []
+SEEN = []  # type: ignore[var-annotated]
 
 
 def looks_around(group: Group) -> torch.Tensor:
@@ -357,5 +357,5 @@ def test_adapters_of_tied_embeddings_are_stored_as_they_were_trained(
     kept = train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
     model, before = kept.load_model(), start.load_model()
     assert model.get_output_embeddings().weight is not model.get_input_embeddings().weight
-    assert not torch.equal(model.get_output_embeddings().weight, model.get_input_embeddings().weight)
-    assert torch.equal(before.get_output_embeddings().weight, before.get_input_embeddings().weight)
+    assert not torch.equal(model.get_output_embeddings().weight, model.get_input_embeddings().weight)  # type: ignore[arg-type]
+    assert torch.equal(before.get_output_embeddings().weight, before.get_input_embeddings().weight)  # type: ignore[arg-type]

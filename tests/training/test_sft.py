@@ -6,6 +6,7 @@ import json
 import math
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from tests.training.test_check import saved
 QUICK = SFTConfig(epochs=3, learning_rate=1e-2, batch_tokens=64, sequence_items=8)
 
 
-def trained_targets(rows: list[dict[str, list[int]]]) -> list[int]:
+def trained_targets(rows: Iterable[dict[str, list[int]]]) -> list[int]:
     """How often each token sequence of consecutive labels is trained, as a flat count of tokens."""
     return sorted(label for row in rows for label in row["labels"] if label != IGNORED)
 

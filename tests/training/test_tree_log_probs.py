@@ -48,7 +48,7 @@ def test_log_probs_and_gradients_equal_the_plain_ones(
 
     expected = plain(model, items, prompts, groups, normalisation)
     (expected * weights).sum().backward()
-    gradients = {name: weight.grad.clone() for name, weight in model.named_parameters()}
+    gradients = {name: weight.grad.clone() for name, weight in model.named_parameters()}  # type: ignore[union-attr]
     model.zero_grad()
     scorer = TreeLogProbs(TreeModel(model))
     tree = group_tree(trie, prompts, groups, normalisation, torch.float64)
@@ -58,7 +58,7 @@ def test_log_probs_and_gradients_equal_the_plain_ones(
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
     for name, weight in model.named_parameters():
         # Relative to the tensor's largest entry: the models' own norms work in float32 whatever the weights are.
-        difference = (weight.grad - gradients[name]).abs().max()
+        difference = (weight.grad - gradients[name]).abs().max()  # type: ignore[operator]
         assert difference <= 1e-5 * gradients[name].abs().max(), name
 
 

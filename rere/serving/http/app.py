@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import Depends, FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -73,7 +74,7 @@ def _add_probes(app: FastAPI, service: RecommendationService, follower: Follower
         return Readiness(status="ready" if up else "stopping", model_version=served, wanted_version=wanted)
 
 
-def _add_metrics(app: FastAPI, service: RecommendationService, security: list) -> None:
+def _add_metrics(app: FastAPI, service: RecommendationService, security: list[Any]) -> None:
     described = {200: {"content": {CONTENT_TYPE_LATEST: {}}}, **documented(401)}
 
     @app.get("/metrics", response_class=Response, responses=described, dependencies=security)

@@ -78,7 +78,7 @@ class Bars(ProgressCallback):
     ) -> None:
         if state.is_world_process_zero and self.prediction_bar is None:
             self.prediction_bar = progress(total=len(eval_dataloader), desc="validation", unit="batch", leave=False)
-        super().on_prediction_step(args, state, control, eval_dataloader, **kwargs)
+        super().on_prediction_step(args, state, control, eval_dataloader, **kwargs)  # type: ignore[no-untyped-call]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if self.training_bar is not None and (found := record({**(logs or {}), "step": state.global_step})):

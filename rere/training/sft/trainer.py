@@ -54,7 +54,7 @@ class SharedTrainer(SFTTrainer):
             train_by_titles(cast(PreTrainedModel, self.accelerator.unwrap_model(self.model)), self.catalog, optimiser)
         return optimiser
 
-    def get_train_dataloader(self) -> DataLoader:
+    def get_train_dataloader(self) -> DataLoader[Any]:
         if distributed.world() == 1:
             return super().get_train_dataloader()
         rows, args = cast(datasets.Dataset, self.train_dataset), self.args
@@ -63,7 +63,7 @@ class SharedTrainer(SFTTrainer):
         return _Loader(cast(Any, rows), batch_sampler=shares, collate_fn=self.data_collator, pin_memory=pinned)
 
     def evaluation_loop(
-        self, dataloader: DataLoader, description: str, *args: Any, metric_key_prefix: str = "eval", **options: Any
+        self, dataloader: DataLoader[Any], description: str, *args: Any, metric_key_prefix: str = "eval", **options: Any
     ) -> EvalLoopOutput:
         """The mean over rows of their batch's mean loss, as the stock loop has it."""
         if distributed.world() == 1:
@@ -134,6 +134,6 @@ class Shares(BatchSampler):
         return len(self.batches)
 
 
-class _Loader(DataLoader):
+class _Loader(DataLoader[Any]):
     def set_epoch(self, epoch: int) -> None:
         cast(Shares, self.batch_sampler).order.set_epoch(epoch)
