@@ -60,12 +60,12 @@ def run() -> None:
     is_champion = present is not None and present == known
     names = ("dataset", "rl_model", "catalog", "windows", "report", "review")
     artifacts = {name: Client().get_artifact_version(name) for name in names}
-    known = {"model": NAME, "content": CONTENT, "champion": present, "is_champion": is_champion, "verdict": verdict}
+    known = {"model": NAME, "content": CONTENT, "champion": present, "is_champion": is_champion, "verdict": verdict}  # type: ignore[assignment]
     artifacts["review"] = artifacts["review"].load().model_copy(update=known)
 
     @pipeline(enable_cache=False)
     def promotion() -> None:
-        promote.promote(**artifacts, evaluation=EvaluationConfig(), decided_by="gate")
+        promote.promote(**artifacts, evaluation=EvaluationConfig(), decided_by="gate")  # type: ignore[arg-type]
 
     promotion()
 

@@ -94,7 +94,7 @@ def test_fine_tuning_works_in_its_own_directory(
 
     monkeypatch.setattr("rere.training.sft.train.train_sft", train)
     monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
-    monkeypatch.setattr(work.atexit, "register", lambda *planned, **options: None)
+    monkeypatch.setattr(work.atexit, "register", lambda *planned, **options: None)  # type: ignore[attr-defined]
     fine_tune.entrypoint(world_windows, world_catalog, SFTConfig(), "another backbone under the same name")
     other = used.pop()
     for config in (SFTConfig(), SFTConfig(), SFTConfig(epochs=9)):
@@ -133,7 +133,7 @@ def results(world_windows: Windows, world_catalog: CatalogIndex) -> pd.DataFrame
             {"row_id": rows["row_id"], "user_id": rows["user_id"], "model": str(name), "target": targets}
         )
         lists = [list(np.roll(np.arange(10), -int(target % 10))) for target in targets]
-        tables.append(table.assign(warm=rows["warm"], rank=rank, items=lists, scores=lists, invalid=0, duplicate=0))
+        tables.append(table.assign(warm=rows["warm"], rank=rank, items=lists, scores=lists, invalid=0, duplicate=0))  # type: ignore[arg-type]
     return pd.concat(tables, ignore_index=True)
 
 

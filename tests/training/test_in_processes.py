@@ -146,7 +146,7 @@ def test_rl_has_the_curve_and_weights_of_one_process(
     same(type(one)(place / loss / "model"), one, RL_NAMES)
 
 
-def test_rl_by_sequence_has_the_curve_and_weights_of_one_process(two, teacher, world_windows, world_catalog, tmp_path):
+def test_rl_by_sequence_has_the_curve_and_weights_of_one_process(two, teacher, world_windows, world_catalog, tmp_path):  # type: ignore[no-untyped-def]
     place, start, _ = two
     one = train_rl(start, world_windows, world_catalog, pair.BY_SEQUENCE, tmp_path, pair.nothing, teacher)
     same(type(one)(place / "by-sequence" / "model"), one, RL_NAMES)

@@ -81,7 +81,7 @@ def token_lists(prompts: Trunks) -> list[list[int]]:
 def assert_same_weights(found: Checkpoint, expected: Checkpoint, **tolerances: float) -> None:
     weights = expected.load_model().state_dict()
     for name, weight in found.load_model().state_dict().items():
-        torch.testing.assert_close(weight, weights[name], **tolerances)
+        torch.testing.assert_close(weight, weights[name], **tolerances)  # type: ignore[arg-type]
 
 
 def test_an_epoch_by_windows_is_a_permutation_of_the_rows(world_windows: Windows, world_catalog: CatalogIndex) -> None:
