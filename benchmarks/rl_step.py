@@ -1,29 +1,36 @@
-"""A whole RL step (rollout, reference, policy forward and backward, update): ours, the usual way, the floor.
+"""A whole RL step (rollout, reference, policy forward and backward, update): by window, by sequence, the usual way.
 
-    python -m benchmarks.rl_step [--quick] [--json PATH]
+    python -m benchmarks.rl_step [--quick] [--ways window sequence] [--json PATH]
 
-The floor is bare: one forward of the tokens that the rollout must run, one forward (reference) and one
-forward and backward (policy) of prompt + unique nodes in plain causal rows, the head where a probability
-counts, and the optimiser's step. The usual way accumulates gradients prompt by prompt: all rows at once need
-more memory than 24 GiB. Ours accumulates them two prompts at a time (`--at-once`; in the pipeline
-`device_batch_prompts`).
+Prompts are those of users who each have several in a row (`--per-user`): by window each is run by itself, by sequence
+they share a run of the user's items. The floors are bare, one for each: one forward of the tokens that the rollout must
+run, one forward (reference) and one forward and backward (policy) of prompts or trunks and unique nodes in plain causal
+rows, as many as there are prompts, the head where a probability counts, and the optimiser's step.
+
+The usual way accumulates gradients prompt by prompt: all rows at once need more memory than 24 GiB. By window they are
+accumulated `--at-once` prompts at a time (in the pipeline `device_batch_prompts`), by sequence a user at a time.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from benchmarks import usual
-from benchmarks.common import add_sizes, arguments, interleaved, prepare, random_prompts, save, show, sizes, subject
+from benchmarks.common import add_sizes, arguments, interleaved, prepare, save, show, sizes, subject
 from benchmarks.decoding import bare_forward
-from rere.config.decoding import SearchSettings
+from rere.catalog.index import CatalogIndex
+from rere.config.decoding import Normalisation, SearchSettings
 from rere.config.rl import RankingReward, RuleReward
 from rere.decoding.beam import beam_search
+from rere.models.backbone import default_device
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs, group_tree
+from rere.models.trunks import Prompts, Trunks
 from rere.training.checkpoint import Reference
 from rere.training.rl.group import Group
 from rere.training.rl.losses import Counts, grpo, k3
@@ -39,31 +46,74 @@ def advantages_of(hits: torch.Tensor) -> torch.Tensor:
     return group_advantages(total_reward(REWARDS, group), group.valid)
 
 
+@dataclass(frozen=True)
+class Layout:
+    """The same prompts, as windows by themselves or as branches of trunks.
+
+    windows: P token sequences; whole: all P, for the rollout; parts: for a forward and backward each
+    """
+
+    windows: list[list[int]]
+    whole: Prompts
+    parts: Sequence[Prompts]
+
+    @property
+    def tokens(self) -> int:
+        """Of prompts, as they are run."""
+        return len(self.whole.tokens) if isinstance(self.whole, Trunks) else sum(map(len, self.windows))
+
+
+def layouts(catalog: CatalogIndex, options: argparse.Namespace, prompts: int, tokens: int) -> dict[str, Layout]:
+    """Random users' prompts of about `tokens` tokens, by window and by sequence."""
+    generator = torch.Generator().manual_seed(options.seed)
+    mean = len(catalog.trie.item_tokens) / catalog.trie.items
+    history_items, per_user = max(1, round(tokens / mean)), min(options.per_user, prompts)
+    walks, places, windows, parts = [], [], [], []
+    for first in range(0, prompts, per_user):
+        own = [history_items + n for n in range(min(per_user, prompts - first))]
+        drawn = torch.randint(len(catalog.item_tokens), (own[-1],), generator=generator).tolist()
+        walk = [catalog.item_tokens[item] for item in drawn]
+        windows += [catalog.prompt(drawn[place - history_items : place]) for place in own]
+        parts.append(trunks_of(catalog, [walk], [own], history_items))
+        walks.append(walk)
+        places.append(own)
+    slices = [windows[first : first + options.at_once] for first in range(0, prompts, options.at_once)]
+    return {
+        "window": Layout(windows, windows, slices),
+        "sequence": Layout(windows, trunks_of(catalog, walks, places, history_items), parts),
+    }
+
+
+def trunks_of(
+    catalog: CatalogIndex, walks: list[list[list[int]]], places: list[list[int]], history_items: int
+) -> Trunks:
+    return Trunks.of(catalog.prompt_head, walks, places, history_items, default_device())
+
+
 class Step:
     """One model, its optimiser (SGD: no state to fill the first time), and the prompts with their targets."""
 
     def __init__(
-        self, model: TreeModel, catalog: Any, prompts: Sequence[Sequence[int]], group: int, mode: Any, at_once: int
+        self, model: TreeModel, catalog: CatalogIndex, layout: Layout, group: int, mode: Normalisation
     ) -> None:
-        self.at_once = at_once
-        self.model, self.catalog, self.prompts, self.group, self.mode = model, catalog, prompts, group, mode
+        self.model, self.catalog, self.layout, self.mode = model, catalog, layout, mode
+        self.search = SearchSettings(beams=group, normalisation=mode)
         self.trie = catalog.trie.to(model.device)
         # The third beam is the target, so that every group has a hit and a gradient.
-        found = beam_search(model, self.trie, prompts, SearchSettings(beams=group, normalisation=mode))
+        found = beam_search(model, self.trie, layout.whole, self.search)
         self.targets, self.required = found.items[:, 2].clone(), found.required
-        self.tree = group_tree(self.trie, prompts, found.items, mode, model.dtype)
+        self.tree = group_tree(self.trie, layout.whole, found.items, mode, model.dtype)
         self.reference = Reference(model.model)
         self.optimiser = torch.optim.SGD(model.model.parameters(), lr=0.0)
         self.scorer = TreeLogProbs(model)
 
     def ours(self) -> float:
-        found = beam_search(
-            self.model, self.trie, self.prompts, SearchSettings(beams=self.group, normalisation=self.mode)
-        )
-        hits = found.items == self.targets[:, None]
-        for first in range(0, len(self.prompts), self.at_once):  # as `device_batch_prompts` does
-            part = slice(first, first + self.at_once)
-            tree = group_tree(self.trie, self.prompts[part], found.items[part], self.mode, self.model.dtype)
+        found = beam_search(self.model, self.trie, self.layout.whole, self.search)
+        hits, first = found.items == self.targets[:, None], 0
+        for prompts in self.layout.parts:
+            part = slice(first, first + len(prompts))
+            first += len(prompts)
+            tree = group_tree(self.trie, prompts, found.items[part], self.mode, self.model.dtype)
             with self.reference.in_place():
                 reference = self.scorer(tree)
             policy = self.scorer(tree)
@@ -74,22 +124,23 @@ class Step:
 
     def usual(self) -> float:
         items = self.catalog.item_tokens
-        groups, _ = usual.beam_search(self.model.model, items, self.prompts, self.group, self.mode)
-        for prompt, candidates, target in zip(self.prompts, groups, self.targets.tolist(), strict=True):
+        prompts = self.layout.windows
+        groups, _ = usual.beam_search(self.model.model, items, prompts, self.search.beams, self.mode)
+        for prompt, candidates, target in zip(prompts, groups, self.targets.tolist(), strict=True):
             hits = torch.tensor([[c == tuple(items[target]) for c in candidates]], device=self.model.device)
             with self.reference.in_place():
                 reference, _ = usual.candidate_log_probs(self.model.model, prompt, candidates, items[0][-1])
             policy, mask = usual.candidate_log_probs(self.model.model, prompt, candidates, items[0][-1])
             penalty = BETA * k3(policy, reference) * mask
             one = Counts.of(mask[None])
-            loss = grpo(policy[None], mask[None], advantages_of(hits), penalty[None], one) / len(self.prompts)
+            loss = grpo(policy[None], mask[None], advantages_of(hits), penalty[None], one) / len(prompts)
             loss.backward()
         return self._update()
 
     def floor(self) -> None:
-        nodes = self.required - sum(map(len, self.prompts))
-        bare_forward(self.model, len(self.prompts), self.required, len(self.prompts) + nodes * (self.mode == "vocab"))
-        count, tokens, heads = len(self.prompts), len(self.tree.tokens), len(self.tree.hidden_at)
+        count, tokens, heads = len(self.layout.windows), len(self.tree.tokens), len(self.tree.hidden_at)
+        nodes = self.required - self.layout.tokens
+        bare_forward(self.model, count, self.required, count + nodes * (self.mode == "vocab"))
         with self.reference.in_place():
             bare_forward(self.model, count, tokens, heads)
         ids = torch.arange(count * (tokens // count), device=self.model.device).view(count, -1) % 1000 + 5
@@ -108,55 +159,95 @@ class Step:
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     add_sizes(parser)
-    parser.add_argument("--at-once", type=int, default=2, help="prompts per forward and backward of ours (default 2)")
+    parser.add_argument("--per-user", type=int, default=16, help="consecutive prompts of a user (default 16)")
+    parser.add_argument(
+        "--at-once", type=int, default=2, help="by window: prompts per forward and backward (default 2)"
+    )
     parser.add_argument("--modes", nargs="+", choices=("vocab", "trie"), default=None)
+    parser.add_argument("--ways", nargs="+", choices=("usual", "window", "sequence"), default=None)
     options = parser.parse_args()
     prepare(options)
-    count, length, group = sizes(options, quick_prompts=1)
+    count, length, group = sizes(options, quick_prompts=2)
+    if options.prompts is None and not options.quick:
+        count = 16
     model, catalog = subject(options.backbone, options.dtype)
-    prompts = random_prompts(catalog, count, length, options.seed)
+    by = layouts(catalog, options, count, length)
 
-    rows, figures = [], {}
-    for mode in options.modes or (("vocab",) if options.quick else ("vocab", "trie")):
-        step = Step(model, catalog, prompts, group, mode, options.at_once)
-        norms: dict[str, float] = {}
-
-        def ours(step: Step = step, norms: dict[str, float] = norms) -> None:
-            norms["ours"] = step.ours()
-
-        def usual_way(step: Step = step, norms: dict[str, float] = norms) -> None:
-            norms["usual"] = step.usual()
-
-        ways: dict[str, Callable[[], None]] = {"usual": usual_way, "ours": ours, "floor": step.floor}
-        measured = interleaved(ways, options.repeats)
-        seconds = {name: way.seconds for name, way in measured.items()}
-        memory = {name: measured[name].peak_mib for name in ("usual", "ours")}
-        figures[mode] = {
-            "seconds": seconds,
-            "ratio_vs_usual": seconds["usual"] / seconds["ours"],
-            "ratio_to_floor": seconds["ours"] / seconds["floor"],
-            "peak_memory_mib": memory,
-            "peak_memory_ratio": memory["ours"] / memory["usual"],
-            "gradient_norm_usual": norms["usual"],
-            "gradient_norm_ours": norms["ours"],
-        }
-        rows.append(
-            [
-                mode,
-                *(seconds[name] for name in ("usual", "ours", "floor")),
-                f"{figures[mode]['ratio_vs_usual']:.1f}x",
-                f"{figures[mode]['ratio_to_floor']:.2f}x",
-                f"{memory['ours']:.0f} / {memory['usual']:.0f}",
-                f"{abs(norms['ours'] - norms['usual']):.1e}",
-            ]
-        )
+    rows: list[list[Any]] = []
+    figures: dict[str, Any] = {"prompts": count, "per_user": options.per_user, "at_once": options.at_once}
+    modes: Sequence[Normalisation] = options.modes or (("vocab",) if options.quick else ("vocab", "trie"))
+    for mode in modes:
+        figures[mode], found = measured(model, catalog, by, group, mode, options)
+        rows += found
     show(
-        f"RL step, {options.backbone} {options.dtype}, {count} prompts of about {length} tokens, G = {group}; "
-        f"median of {options.repeats} (under `trie` the usual loss is still over the full vocabulary)",
-        ["log-probabilities", "usual s", "ours s", "floor s", "faster", "to floor", "peak MiB", "gradient norm gap"],
+        f"RL step, {options.backbone} {options.dtype}, {count} prompts of about {length} tokens, "
+        f"{options.per_user} per user, G = {group}; median of {options.repeats} "
+        "(under `trie` the usual loss is still over the full vocabulary)",
+        [
+            "log-probabilities",
+            "way",
+            "seconds",
+            "faster than usual",
+            "than window",
+            "to floor",
+            "peak MiB",
+            "tokens per prompt",
+        ],
         rows,
     )
     save(options.json, figures)
+
+
+def measured(
+    model: TreeModel,
+    catalog: CatalogIndex,
+    by: dict[str, Layout],
+    group: int,
+    mode: Normalisation,
+    options: argparse.Namespace,
+) -> tuple[dict[str, Any], list[list[Any]]]:
+    """Figures and table rows under one normalisation; all ways and floors in turn."""
+    steps = {way: Step(model, catalog, layout, group, mode) for way, layout in by.items()}
+    works = {"usual": steps["window"].usual, "window": steps["window"].ours, "sequence": steps["sequence"].ours}
+    wanted = options.ways or list(works)
+    norms: dict[str, float] = {}
+
+    def noted(way: str) -> Callable[[], None]:
+        def work() -> None:
+            norms[way] = works[way]()
+
+        return work
+
+    ways: dict[str, Callable[[], Any]] = {way: noted(way) for way in works if way in wanted}
+    ways |= {f"floor of {way}": step.floor for way, step in steps.items() if way in wanted}
+    runs = interleaved(ways, options.repeats)
+    figures: dict[str, Any] = {
+        "seconds": {way: run.seconds for way, run in runs.items()},
+        "peak_memory_mib": {way: runs[way].peak_mib for way in wanted},
+        "gradient_norm": norms,
+        "tokens_per_prompt": {way: len(step.tree.tokens) / len(step.layout.windows) for way, step in steps.items()},
+    }
+    rows = []
+    for way in works:
+        if way not in wanted:
+            continue
+        ratios = [runs[base].seconds / runs[way].seconds if base in runs else None for base in ("usual", "window")]
+        floor = runs.get(f"floor of {way}")
+        to_floor = None if floor is None else runs[way].seconds / floor.seconds
+        figures[f"{way}_ratios"] = dict(zip(("vs_usual", "vs_window", "to_floor"), [*ratios, to_floor], strict=True))
+        tokens = figures["tokens_per_prompt"].get(way)
+        cells = ["-" if ratio is None else f"{ratio:.2f}x" for ratio in (*ratios, to_floor)]
+        rows.append(
+            [
+                mode,
+                way,
+                runs[way].seconds,
+                *cells,
+                f"{runs[way].peak_mib:.0f}",
+                "-" if tokens is None else f"{tokens:.0f}",
+            ]
+        )
+    return figures, rows
 
 
 if __name__ == "__main__":
