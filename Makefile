@@ -16,7 +16,7 @@ DOCS_STAMP := $(VENV)/.docs-installed
 # Images: `make image`, `make image TORCH=cuda`, with docker or what stands in for it.
 DOCKER ?= docker
 REGISTRY ?= registry.example.com/rere
-TAG ?= 0.1.0
+TAG ?= $(shell sed -n 's/^version = "\(.*\)".*/\1/p' pyproject.toml)
 TORCH ?= cpu
 TORCH_INDEX_cpu := https://download.pytorch.org/whl/cpu
 TORCH_INDEX_cuda := https://pypi.org/simple

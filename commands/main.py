@@ -85,7 +85,23 @@ def _require_plain(name: str, value: object) -> None:
             raise RereError(f"the name of a model for {shown}: {said}", repr(value), "correct it") from None
 
 
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from rere.artifacts.provenance import describe_version
+
+        click.echo(describe_version())
+        context.exit()
+
+
 @click.command(cls=LazyGroup)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the versions of rere (with its commit), Python and torch, and exit.",
+)
 @click.option(
     "--project",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

@@ -217,6 +217,7 @@ def get(name: str, version: str) -> Listed:
 
 
 def set_alias(name: str, alias: str, version: str) -> None:
+    """Let the alias of a registered model name this version."""
     MlflowClient().set_registered_model_alias(name, alias, version)
 
 

@@ -46,6 +46,18 @@ def provenance(seeds: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
+def own_version() -> str:
+    """This software's version, as pyproject.toml gives it; "unknown" where the code runs without being installed."""
+    return _version("rere-pipelines") or "unknown"
+
+
+def describe_version() -> str:
+    """One line for bug reports: this software's version, its commit (in a checkout), Python's and torch's version."""
+    git = git_state(HERE)
+    commit = f" (commit {git['commit'][:12]}{', with changes' if git['dirty'] else ''})" if git else ""
+    return f"rere {own_version()}{commit}, Python {platform.python_version()}, torch {_version('torch') or 'missing'}"
+
+
 def git_state(file: Path) -> dict[str, Any] | None:
     """Commit and dirtiness of the repository that tracks `file`; None where none does.
 

@@ -88,6 +88,7 @@ class Codes:
 
 
 def files(source: AmazonReviews) -> list[Path]:
+    """The files that the source reads: reviews, then metadata."""
     return [source.reviews, source.metadata]
 
 

@@ -32,7 +32,7 @@ class Block(NamedTuple):
 
 
 def line_blocks(path: Path, encoding: str, setting: str, size: int | None = None) -> Iterator[Block]:
-    """The file's lines in blocks of about `size` bytes; line breaks are \\n or \\r\\n.
+    r"""The file's lines in blocks of about `size` bytes; line breaks are \n or \r\n.
 
     Args:
         setting: the one that holds the file's `encoding`, for messages.

@@ -17,6 +17,7 @@ PART_ROWS = 500_000  # of a file at a time
 
 
 def column_names(path: Path) -> list[str]:
+    """The file's columns, in its order."""
     return list(parquet.read_schema(path).names)
 
 

@@ -44,6 +44,7 @@ class Rule(NamedTuple):
 
 
 def closed(rule: Rule, data: bytes) -> bool:
+    """Whether every quoted field that begins in `data` ends in it: the number of quotes is even."""
     return _without_escapes(rule, data).count(b'"') % 2 == 0
 
 
@@ -122,6 +123,7 @@ def _check_records(rule: Rule, block: Block) -> None:
 
 
 def bad_quotes(rule: Rule, line: int, content: bytes | str) -> RereError:
+    """The error for a line whose quotes do not fit the format; `line` counts from 1."""
     text = content if isinstance(content, str) else content.decode()
     text = text.replace(rule.mark.decode(), rule.delimiter.decode())
     remedies = [

@@ -37,6 +37,7 @@ NO_TIMES_START = 946_684_800  # 2000-01-01: where made-up times begin when the f
 
 
 def files(source: WindowFiles) -> list[Path]:
+    """The files that the source reads: those of the periods, then the items where there is such a file."""
     return [path for path in (source.train, source.valid, source.test, source.items) if path is not None]
 
 

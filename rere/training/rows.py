@@ -77,7 +77,6 @@ class Collator:
 
         Sequences have position_ids (B, T) too: some models (OPT) would take them from the mask.
         """
-
         if not rows:
             pad = torch.tensor([[self.pad]])
             return {"input_ids": pad, "labels": torch.full_like(pad, IGNORED), "attention_mask": torch.ones_like(pad)}

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Depends, FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from rere import __version__
+from rere.artifacts.provenance import own_version
 from rere.serving.config import ServingConfig
 from rere.serving.engine.follow import Follower
 from rere.serving.engine.service import RecommendationService
@@ -43,7 +43,7 @@ def create_app(
 
     app = FastAPI(
         title="ReRe recommender",
-        version=__version__,
+        version=own_version(),
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
