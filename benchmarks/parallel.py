@@ -77,7 +77,7 @@ class Clock:
 def sft(windows: Windows, catalog: CatalogIndex, work: Path) -> dict[str, float]:
     """An epoch by the default settings."""
     clock, config = Clock("train_loss"), SFTConfig(epochs=1, validation_rows=16)
-    done = train_sft(windows, catalog, ScratchModel(), config, work / "sft", clock)
+    done = train_sft(windows, catalog, ScratchModel(), config, work / "sft", log=clock)
     rows = sequence_rows(windows.of("train"), catalog, windows.history_items, config.sequence_items)
     return clock.figures(sum(len(row["input_ids"]) for row in rows) / done.facts()["updates"], -1)
 
@@ -86,7 +86,7 @@ def rl(windows: Windows, catalog: CatalogIndex, inputs: Path, work: Path, update
     """Some updates by the default settings, but without a teacher to ask."""
     clock, rewards = Clock("reward"), (RuleReward(), RankingReward())
     config = RLConfig(updates=updates, validate_every=10_000, validation_rows=16, rewards=rewards)
-    done = train_rl(Checkpoint(inputs / "start" / "model"), windows, catalog, config, work / "rl", clock)
+    done = train_rl(Checkpoint(inputs / "start" / "model"), windows, catalog, config, work / "rl", log=clock)
     return clock.figures(done.facts()["tokens"] / updates, -2)  # the last update validates
 
 
@@ -129,7 +129,7 @@ def main() -> None:
         windows = Windows(windows.table[chosen].reset_index(drop=True), windows.history_items)
         windows.save(inputs / "windows")
         catalog.save(inputs / "catalog")
-        train_sft(windows, catalog, ScratchModel(), SFTConfig(epochs=0), inputs / "start", lambda *_: None)
+        train_sft(windows, catalog, ScratchModel(), SFTConfig(epochs=0), inputs / "start", log=lambda *_: None)
         for _ in range(options.repeats):
             for count in PROCESSES:
                 runs[count].append(measure(inputs, count, updates))

@@ -177,7 +177,7 @@ def main() -> None:
     figures: dict[str, Any] = {"prompts": count, "per_user": options.per_user, "at_once": options.at_once}
     modes: Sequence[Normalisation] = options.modes or (("vocab",) if options.quick else ("vocab", "trie"))
     for mode in modes:
-        figures[mode], found = measured(model, catalog, by, group, mode, options)
+        figures[mode], found = measured(model, catalog, by, group, mode, options=options)
         rows += found
     show(
         f"RL step, {options.backbone} {options.dtype}, {count} prompts of about {length} tokens, "
@@ -204,6 +204,7 @@ def measured(
     by: dict[str, Layout],
     group: int,
     mode: Normalisation,
+    *,
     options: argparse.Namespace,
 ) -> tuple[dict[str, Any], list[list[Any]]]:
     """Figures and table rows under one normalisation; all ways and floors in turn."""

@@ -122,7 +122,7 @@ def tuned(catalog: CatalogIndex) -> Checkpoint:
     """nano after one epoch of SFT on MovieLens-100K; trained at first use (about a minute), found later."""
     work = Path(".rere") / "benchmarks" / "nano"
     rows = make_windows(ingest(IngestConfig()), SplitConfig())
-    return train_sft(rows, catalog, catalog.config.backbone, SFTConfig(epochs=1), work, lambda *_: None)
+    return train_sft(rows, catalog, catalog.config.backbone, SFTConfig(epochs=1), work, log=lambda *_: None)
 
 
 def serve(options: argparse.Namespace) -> None:

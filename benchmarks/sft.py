@@ -101,7 +101,7 @@ def quality(
         for rows in ("window", "sequence"):
             with tempfile.TemporaryDirectory() as work:
                 config = SFTConfig(rows=rows, epochs=epochs, seed=seed)
-                done = train_sft(windows, catalog, ScratchModel(), config, Path(work), lambda *_: None)
+                done = train_sft(windows, catalog, ScratchModel(), config, Path(work), log=lambda *_: None)
                 losses[rows] = done.facts()["best_valid_loss"]
                 recommender = GenerativeRecommender(rows, done.path, catalog)
                 results[rows] = evaluate(recommender, windows.of("test"), catalog.index_of, EvaluationConfig())

@@ -32,18 +32,18 @@ import click
     help="YAML file with limits and times (docs/serving.md).",
 )
 def command(
-    model: str, alias: str, host: str, port: int, threads: int | None, edits: Path | None, settings: Path | None
+    model: str, alias: str, host: str, port: int, threads: int | None, *, edits: Path | None, settings: Path | None
 ) -> None:
     """Serve recommendations over HTTP.
 
     RERE_SERVE_TOKEN, where set, is the bearer token that clients need. RERE_ADMIN_TOKEN is the one for changes of
     the catalogue; without it they are off.
     """
-    serve(model, alias, host, port, threads, edits, settings)
+    serve(model, alias, host, port, threads, edits=edits, settings=settings)
 
 
 def serve(
-    model: str, alias: str, host: str, port: int, threads: int | None, edits: Path | None, settings: Path | None
+    model: str, alias: str, host: str, port: int, threads: int | None, *, edits: Path | None, settings: Path | None
 ) -> None:
     """Load the alias's version and answer until told to stop."""
     import torch

@@ -46,7 +46,7 @@ class Runner:
         """The fine-tuned model."""
         config = config.model_copy(update={"seed": self.seed})
         work = self.root / name_of("sft", index, config)
-        return train_sft(self.world.windows, self.index(index), index.backbone, config, work, _silent)
+        return train_sft(self.world.windows, self.index(index), index.backbone, config, work, log=_silent)
 
     def reinforced(self, index: IndexConfig, sft: SFTConfig, config: RLConfig, teacher: str) -> Checkpoint:
         """The fine-tuned model after reinforcement learning; the teacher is an item model's kind, or `best`."""
@@ -55,7 +55,7 @@ class Runner:
         work = self.root / name_of("rl", index, sft, config, teacher if config.asks_teacher else "")
         start = self.tuned(index, sft)
         opinion = self.item_model(teacher) if config.asks_teacher else None
-        return train_rl(start, self.world.windows, self.index(index), config, work, _silent, opinion)
+        return train_rl(start, self.world.windows, self.index(index), config, work, log=_silent, teacher=opinion)
 
     def teacher(self, choice: str) -> str:
         """See `ItemModels.teacher`; the best is one of the default rivals."""
@@ -68,7 +68,9 @@ class Runner:
         """The fine-tuned model after DPO or S-DPO."""
         config = config.model_copy(update={"seed": self.seed})
         work = self.root / name_of("preference", index, sft, config)
-        return train_preference(self.tuned(index, sft), self.world.windows, self.index(index), config, work, _silent)
+        return train_preference(
+            self.tuned(index, sft), self.world.windows, self.index(index), config, work, log=_silent
+        )
 
     def item_model(self, kind: str) -> ItemModel:
         """The item model of a kind, with its defaults."""

@@ -68,7 +68,7 @@ def table(root: Path, data: str, study: str, warm: bool = False) -> pd.DataFrame
         per_seed = [own["ndcg@10"].mean() for own in each]
         record["ndcg@10 seeds"] = float(np.std(per_seed, ddof=1)) if len(seeds) > 1 else np.nan
         for rival in {base.label, *RIVALS}:
-            record |= _against(root, data, study, cell, rival, warm, users, keep)
+            record |= _against(root, data, study, cell, rival, warm=warm, users=users, keep=keep)
         record |= _lists(rows, keep, counts) | _costs(facts)
         records.append(record)
     return pd.DataFrame(records)
@@ -79,7 +79,7 @@ def _bootstrap(values: np.ndarray, users: np.ndarray) -> list[Estimate]:
 
 
 def _against(
-    root: Path, data: str, study: str, cell: Cell, rival: str, warm: bool, users: np.ndarray, keep: np.ndarray
+    root: Path, data: str, study: str, cell: Cell, rival: str, *, warm: bool, users: np.ndarray, keep: np.ndarray
 ) -> dict[str, float]:
     other = next((known for known in STUDIES[study] if known.label == rival), None)
     if other is None or other.label == cell.label:

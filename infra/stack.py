@@ -86,7 +86,7 @@ def register(definition: Definition) -> None:
 
 
 def _component(
-    client: Any, kind: Any, stack: str, flavor: str = "", name: str = "", configuration: dict[str, Any] | None = None
+    client: Any, kind: Any, stack: str, flavor: str = "", name: str = "", *, configuration: dict[str, Any] | None = None
 ) -> Any:
     """The component's id. One without a flavour is there already; one without a name has the stack's."""
     name, configuration = name or stack, configuration or {}

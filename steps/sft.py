@@ -67,4 +67,4 @@ def _train(
     parent = fingerprint(start.sums()) if start else "none"
     inputs = (windows.fingerprint, catalogue_fingerprint(catalog), backbone_sha256, parent)
     with work_directory("sft", config.as_one(), backbone, *inputs, code_fingerprint(__name__)) as work:
-        return train_sft(windows, catalog, backbone, config, work, mlflow_log("sft", config), start=start)
+        return train_sft(windows, catalog, backbone, config, work, log=mlflow_log("sft", config), start=start)

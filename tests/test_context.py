@@ -76,11 +76,11 @@ def test_training_is_refused_before_it_begins(
     config = SFT.model_copy(update={"rows": "window"})
     refused = rf"context of {needed - 1} tokens; got {needed}\..*fewer `windows.history_items`"
     with pytest.raises(RereError, match=refused):
-        train_sft(world_windows, world_catalog, TINY, config, tmp_path / "short", never, start=short)
-    train_sft(world_windows, world_catalog, TINY, config, tmp_path / "enough", nothing, start=enough)
+        train_sft(world_windows, world_catalog, TINY, config, tmp_path / "short", log=never, start=short)
+    train_sft(world_windows, world_catalog, TINY, config, tmp_path / "enough", log=nothing, start=enough)
     with pytest.raises(RereError, match=refused):
-        train_rl(short, world_windows, world_catalog, RL, tmp_path / "rl-short", never)
-    train_rl(enough, world_windows, world_catalog, RL, tmp_path / "rl-enough", nothing)
+        train_rl(short, world_windows, world_catalog, RL, tmp_path / "rl-short", log=never)
+    train_rl(enough, world_windows, world_catalog, RL, tmp_path / "rl-enough", log=nothing)
 
 
 def test_a_row_of_a_whole_sequence_must_fit_too(
@@ -90,8 +90,8 @@ def test_a_row_of_a_whole_sequence_must_fit_too(
     longest = max(len(row["input_ids"]) for row in rows)
     assert longest > longest_prompt(world_windows, world_catalog)
     with pytest.raises(RereError, match=r"fewer `sft\.sequence_items`"):
-        train_sft(world_windows, world_catalog, TINY, SFT, tmp_path, never, start=reading(longest - 1))
-    train_sft(world_windows, world_catalog, TINY, SFT, tmp_path, nothing, start=reading(longest))
+        train_sft(world_windows, world_catalog, TINY, SFT, tmp_path, log=never, start=reading(longest - 1))
+    train_sft(world_windows, world_catalog, TINY, SFT, tmp_path, log=nothing, start=reading(longest))
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "qwen2"])
@@ -102,7 +102,7 @@ def test_a_scratch_model_reads_whatever_it_may_be_asked(
     usual = context_of(load_model(backbone, len(world_catalog.tokenizer), seed=0).config)
     assert usual is not None
     long = Windows(world_windows.table, history_items=usual)
-    model = train_sft(long, world_catalog, backbone, SFT.model_copy(update={"epochs": 0}), tmp_path, nothing)
+    model = train_sft(long, world_catalog, backbone, SFT.model_copy(update={"epochs": 0}), tmp_path, log=nothing)
     assert context_of(model.load_model().config) == longest_possible(world_catalog, usual) > usual
 
 

@@ -54,7 +54,7 @@ def events(name: str) -> list[Event]:
 
 
 def move(
-    name: str, version: str, who: str, reason: str, expected: str | None = None, action: str = "promote"
+    name: str, version: str, who: str, reason: str, expected: str | None = None, *, action: str = "promote"
 ) -> Event | None:
     """Make a version champion in both registries; None when it is already.
 
@@ -77,7 +77,7 @@ def move(
             )
         if present == version:
             return None
-        event = _append(name, action, version, present, who, reason)
+        event = _append(name, action, version, present, who, reason=reason)
         _follow(name, event)
         return event
 
@@ -87,7 +87,7 @@ def decide(name: str, version: str, action: Literal["approve", "reject"], who: s
     with _alone(name):
         repair(name)
         _require_in_both(name, version)
-        return _append(name, action, version, registry.champion_version(name), who, reason)
+        return _append(name, action, version, registry.champion_version(name), who, reason=reason)
 
 
 def withdrawn(name: str, version: str) -> Event | None:
@@ -166,7 +166,7 @@ def _log(name: str) -> dict[str, Event]:
     return {key: Event.model_validate_json(tags[key]) for key in first.values()}
 
 
-def _append(name: str, action: str, version: str, previous: str | None, who: str, reason: str) -> Event:
+def _append(name: str, action: str, version: str, previous: str | None, who: str, *, reason: str) -> Event:
     event = Event.model_validate(
         {"action": action, "version": version, "previous": previous, "who": who, "reason": reason}
         | {"time": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -59,7 +59,7 @@ def run_suites(suites: list[Suite], failing_rows: int) -> tuple[list[Check], lis
     for suite in suites:
         results: dict[str, list[Any]] = defaultdict(list)
         for number, (part, expectations) in enumerate(_parts(suite)):
-            run = _run(context, f"{suite.name} {number}", part, expectations, suite.keys, failing_rows)
+            run = _run(context, f"{suite.name} {number}", part, expectations, suite.keys, failing_rows=failing_rows)
             raw.append(run.describe_dict())
             for validation in run.run_results.values():
                 for result in validation.results:
@@ -111,7 +111,7 @@ def _repeated_rows(table: pd.DataFrame, columns: list[str]) -> Iterator[pd.DataF
 
 
 def _run(
-    context: Any, name: str, table: pd.DataFrame, expectations: list[Expectation], keys: list[str], failing_rows: int
+    context: Any, name: str, table: pd.DataFrame, expectations: list[Expectation], keys: list[str], *, failing_rows: int
 ) -> Any:
     import great_expectations as gx
 

@@ -131,7 +131,7 @@ def build_trie(sequences: Sequence[Sequence[int]] | tuple[np.ndarray, np.ndarray
             f"and {matrix[second][: lengths[second]].tolist()}",
             "end each sequence with an end token and disambiguate equal titles",
         )
-    return _number_nodes(rows, lengths_sorted, shared, order, flat, offsets)
+    return _number_nodes(rows, lengths_sorted, shared, order, flat, offsets=offsets)
 
 
 def _radix_order(matrix: np.ndarray) -> np.ndarray:
@@ -161,6 +161,7 @@ def _number_nodes(
     shared: np.ndarray,
     order: np.ndarray,
     flat: np.ndarray,
+    *,
     offsets: np.ndarray,
 ) -> TokenTrie:
     """One pass a level over the sorted rows: a row starts a node where it stops sharing its prefix."""

@@ -53,7 +53,12 @@ class Collected:
         report = self.report
         noticed = report.noticed | {"interactions new since the base": report.new}
         return RawData(
-            report.source, self.interactions, self.items, report.source_sha256, dict(report.dropped), noticed
+            name=report.source,
+            interactions=self.interactions,
+            items=self.items,
+            sha256=report.source_sha256,
+            dropped=dict(report.dropped),
+            noticed=noticed,
         )
 
     def save(self, directory: Path) -> None:

@@ -29,7 +29,15 @@ HEADER_BYTES = 1 << 16
 def rule_of(path: Path, format: TableFormat, default: str, setting: str) -> Rule:
     """How the file is split into fields: what its format says, with `default` as the delimiter where it says none."""
     delimiter = (format.delimiter or default).encode()
-    return Rule(path, setting, format.encoding, delimiter, format.columns, format.quotes, format.escape)
+    return Rule(
+        path=path,
+        setting=setting,
+        encoding=format.encoding,
+        delimiter=delimiter,
+        names=format.columns,
+        quotes=format.quotes,
+        escape=format.escape,
+    )
 
 
 def column_names(rule: Rule) -> list[str]:

@@ -72,7 +72,7 @@ def ingest_raw(raw: RawData, config: IngestConfig) -> Dataset:
     if config.unseen == "drop":
         events, items, unseen = _seen_in_training(events, items)
         dropped |= unseen
-    return _finish(raw, events, items, dropped, noticed, config.split.type)
+    return _finish(raw, events, items, dropped, noticed, split=config.split.type)
 
 
 def _core(
@@ -122,7 +122,7 @@ def _own_windows(raw: RawData, items: pd.DataFrame, noticed: dict[str, int]) -> 
     trained = events.loc[events["period"] == "train", "item_id"].unique()
     windows = raw.windows.assign(warm=raw.windows["target"].isin(trained)).reset_index(drop=True)
     windows.insert(0, "row_id", np.arange(len(windows), dtype=np.int64))
-    return _finish(raw, events, items, dict(raw.dropped), noticed, "the files' own, unfiltered", windows)
+    return _finish(raw, events, items, dict(raw.dropped), noticed, split="the files' own, unfiltered", windows=windows)
 
 
 def _finish(
@@ -131,6 +131,7 @@ def _finish(
     items: pd.DataFrame,
     dropped: dict[str, int],
     noticed: dict[str, int],
+    *,
     split: str,
     windows: pd.DataFrame | None = None,
 ) -> Dataset:

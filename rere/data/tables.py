@@ -75,8 +75,17 @@ def wanted_of(source: Tables | HubDataset) -> tuple[Wanted, Wanted]:
     columns = [source.user_column, source.item_column, source.time_column]
     titled = [source.items_id_column or source.item_column, source.title_column, *source.item_columns]
     return (
-        Wanted("interactions", columns, remedy, (), source.interactions_format, "interactions_format"),
-        Wanted("items", titled, remedy, (), source.items_format, "items_format"),
+        Wanted(
+            role="interactions",
+            columns=columns,
+            remedy=remedy,
+            optional=(),
+            format=source.interactions_format,
+            setting="interactions_format",
+        ),
+        Wanted(
+            role="items", columns=titled, remedy=remedy, optional=(), format=source.items_format, setting="items_format"
+        ),
     )
 
 
@@ -104,6 +113,7 @@ def read_table(
     columns: list[str],
     remedy: str,
     optional: Sequence[str] = (),
+    *,
     format: TableFormat = TableFormat(),  # noqa: B008 - frozen
 ) -> pd.DataFrame:
     """`read_parts`, joined."""

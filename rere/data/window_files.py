@@ -96,7 +96,7 @@ def first_row_of(path: Path, format: TableFormat) -> int:
 def read_rows(path: Path, period: str, format: TableFormat) -> pd.DataFrame:
     """user_id, history, target, timestamp (seconds or missing), history_times, the rows' titles, has_sid, period."""
     remedy = "give files in the row-per-window format"
-    table = read_table(path, f"{period} windows", REQUIRED, remedy, OPTIONAL, format)
+    table = read_table(path, f"{period} windows", REQUIRED, remedy, OPTIONAL, format=format)
     first_row = first_row_of(path, format)
     where = {name: f"column {name!r} of {path}" for name in table}
     rows = pd.DataFrame({"user_id": ""}, index=table.index)

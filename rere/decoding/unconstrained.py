@@ -73,6 +73,7 @@ def generate_freely(
     end: int,
     prompts: Sequence[Sequence[int]],
     group: int,
+    *,
     sampling: Beam | Multinomial,
     seed: int,
 ) -> FreeGeneration:

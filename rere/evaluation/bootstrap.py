@@ -87,6 +87,7 @@ def paired_bootstrap(
     samples: int,
     confidence: float,
     seed: int,
+    *,
     units: np.ndarray | None = None,
 ) -> Estimate:
     """The mean of values - rival, (R,) each, on the same rows in the same order; p_value is for no difference."""

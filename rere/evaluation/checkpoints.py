@@ -28,6 +28,7 @@ def evaluate_checkpoints(
     catalog: CatalogIndex,
     config: EvaluationConfig,
     work: Path,
+    *,
     own: CatalogIndex | None = None,
 ) -> pd.DataFrame:
     """`evaluate` on the test rows for models by name, by constrained beam search, in `config.processes` processes.
@@ -37,11 +38,17 @@ def evaluate_checkpoints(
         own: the catalogue that the models were trained on, where it is another (see `CrossCatalogRecommender`).
     """
     if config.processes > 1 and not distributed.is_worker():
-        return _in_processes(models, windows, catalog, config, work, own)
+        return _in_processes(models, windows, catalog, config, work, own=own)
     tables = []
     for name, model in models.items():
         recommender = GenerativeRecommender(
-            name, model.path, own or catalog, config.beams, config.normalisation, config.batch_prompts, work="shared"
+            name,
+            model.path,
+            own or catalog,
+            beams=config.beams,
+            normalisation=config.normalisation,
+            batch_prompts=config.batch_prompts,
+            work="shared",
         )
         asked = recommender if own is None else CrossCatalogRecommender(recommender, own.item_ids, catalog.item_ids)
         tables.append(evaluate(asked, windows.of("test"), catalog.index_of, config))
@@ -54,6 +61,7 @@ def _in_processes(
     catalog: CatalogIndex,
     config: EvaluationConfig,
     work: Path,
+    *,
     own: CatalogIndex | None,
 ) -> pd.DataFrame:
     places = {name: str(model.path.resolve()) for name, model in models.items()}
@@ -73,6 +81,6 @@ def worker(spec: dict[str, Any], log: Log) -> None:
     inputs = in_processes.inputs_of(spec)
     windows, catalog = Windows.load(inputs / "windows"), CatalogIndex.load(inputs / "catalog")
     own = CatalogIndex.load(inputs / "own") if spec["foreign"] else None
-    table = evaluate_checkpoints(models, windows, catalog, config, work, own)
+    table = evaluate_checkpoints(models, windows, catalog, config, work, own=own)
     if distributed.is_main():
         table.to_parquet(work / "results.parquet", index=False)

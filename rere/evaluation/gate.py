@@ -157,7 +157,10 @@ def _against(
     ours, theirs = challenger.results, champion.results
     checks = [
         _tested(ours, theirs, given.challengers, config),
-        *(_holds(f"{guard} not worse", guard, ours, theirs, -config.guard_margin, config) for guard in config.guards),
+        *(
+            _holds(f"{guard} not worse", guard, ours, theirs, -config.guard_margin, config=config)
+            for guard in config.guards
+        ),
         _catalog_kept(challenger.items, champion.items, config),
     ]
     counts = given.training_counts
@@ -271,7 +274,7 @@ def _catalog_kept(own: int, champions: int, config: GateConfig) -> Check:
 
 
 def _holds(
-    name: str, metric: str, challenger: pd.DataFrame, champion: pd.DataFrame, least: float, config: GateConfig
+    name: str, metric: str, challenger: pd.DataFrame, champion: pd.DataFrame, least: float, *, config: GateConfig
 ) -> Check:
     gain = _gain(metric, challenger, champion, config)
     return Check(
@@ -407,7 +410,7 @@ def _gain(metric: str, challenger: pd.DataFrame, rival: pd.DataFrame, config: Ga
         raise RereError(f"lists of {k} items for {metric}", f"{length}", "raise `evaluation.beams`")
     values, others = (metrics.row_metric(metric, frame["rank"].to_numpy()) for frame in (ours, theirs))
     units = ours["user_id"].to_numpy()
-    return paired_bootstrap(values, others, config.bootstrap_samples, config.confidence, config.seed, units)
+    return paired_bootstrap(values, others, config.bootstrap_samples, config.confidence, config.seed, units=units)
 
 
 def _sentence(metric: str, gain: Estimate, rival: str, config: GateConfig, rule: str) -> str:

@@ -99,6 +99,7 @@ def simulated(
     power: Power,
     true_differences: Sequence[float],
     rows: int | None = None,
+    *,
     trials: int = 2000,
     seed: int = 0,
 ) -> np.ndarray:

@@ -80,6 +80,6 @@ def segment_gains(
             found.append(SegmentGain(str(name), 0, float("nan"), float("nan"), None))
             continue
         mine, other = values[inside], others[inside]
-        gain = paired_bootstrap(mine, other, config.bootstrap_samples, confidence, config.seed, users[inside])
+        gain = paired_bootstrap(mine, other, config.bootstrap_samples, confidence, config.seed, units=users[inside])
         found.append(SegmentGain(str(name), int(inside.sum()), float(mine.mean()), float(other.mean()), gain))
     return found

@@ -37,6 +37,7 @@ def tree_attention(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
+    *,
     dropout: float = 0.0,
     scaling: float | None = None,
     packed_batch: Batch | None = None,
@@ -58,14 +59,16 @@ def tree_attention(
     if packed_batch is not None:
         packed_q, packed_k, packed_v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (N, H, D)
         layer = cast(int, module.layer_idx)
-        mixed = packed_batch.attend(layer, packed_q, packed_k, packed_v, scaling, dropout, softcap, sliding_window)
+        mixed = packed_batch.attend(
+            layer, packed_q, packed_k, packed_v, scaling, dropout=dropout, softcap=softcap, window=sliding_window
+        )
         return mixed[None], None
     attention_mask = _banded(attention_mask, query.shape[2], key.shape[2], sliding_window, query.device)
     if softcap is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
-    mixed = capped_attention(query, key, value, attention_mask, scaling, dropout, softcap)
+    mixed = capped_attention(query, key, value, attention_mask, scaling, dropout=dropout, softcap=softcap)
     return mixed.transpose(1, 2).contiguous(), None
 
 

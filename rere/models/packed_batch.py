@@ -63,6 +63,7 @@ class Batch(Protocol):
         key: torch.Tensor,
         value: torch.Tensor,
         scaling: float | None,
+        *,
         dropout: float = 0.0,
         softcap: float | None = None,
         window: int | None = None,
@@ -121,6 +122,7 @@ class PackedBatch:
         key: torch.Tensor,
         value: torch.Tensor,
         scaling: float | None,
+        *,
         dropout: float = 0.0,
         softcap: float | None = None,
         window: int | None = None,
@@ -144,7 +146,9 @@ class PackedBatch:
         if mask is not None:
             mask = mask.to(grid_q.dtype)  # autocast may lower the queries
         if softcap is not None:
-            return self.from_grid(capped_attention(grid_q, grid_k, grid_v, mask, scaling, dropout, softcap))
+            return self.from_grid(
+                capped_attention(grid_q, grid_k, grid_v, mask, scaling, dropout=dropout, softcap=softcap)
+            )
         out = scaled_dot_product_attention(
             grid_q,
             grid_k,
@@ -184,6 +188,7 @@ def capped_attention(
     value: torch.Tensor,
     mask: torch.Tensor | None,
     scaling: float | None,
+    *,
     dropout: float,
     softcap: float,
 ) -> torch.Tensor:

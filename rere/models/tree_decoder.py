@@ -134,7 +134,16 @@ class TreeDecoder:
             mask = torch.where(torch.arange(self.longest, device=device) > ends[:, :, None], self.unseen, self.seen)
             mask = mask[:, None]
         place = row * self.store.capacity + slot
-        packed_batch = PackedBatch(row, column, count, int(column.max()) + 1, mask, self.store, place, self.longest)
+        packed_batch = PackedBatch(
+            row=row,
+            column=column,
+            prompts=count,
+            queries=int(column.max()) + 1,
+            mask=mask,
+            store=self.store,
+            place=place,
+            slots=self.longest,
+        )
         self.slot_positions = torch.arange(self.longest, device=device).expand(count, -1)  # of every slot so far
         hidden = self.model.hidden(tokens, slot, packed_batch, self.slot_positions)
         if self.prefixes is not None:
@@ -222,7 +231,16 @@ class TreeDecoder:
 
         self.store.reserve(used + most)
         place = (row * self.store.capacity).add_(column).add_(used)
-        packed_batch = PackedBatch(row, column, prompts, most, mask, self.store, place, used + most)
+        packed_batch = PackedBatch(
+            row=row,
+            column=column,
+            prompts=prompts,
+            queries=most,
+            mask=mask,
+            store=self.store,
+            place=place,
+            slots=used + most,
+        )
         positions = self.next_positions[row].add_(trie.depth[node]).sub_(1)
         if self.model.windowed:
             fresh = positions.new_zeros((prompts, most)).index_put((row, column), positions)

@@ -91,16 +91,16 @@ def group_tree(
     by_candidate = torch.full_like(path, -1)
     by_candidate[path >= 0] = position[place]
     return GroupTree(
-        packing.packed_batch,
-        packing.tokens,
-        packing.positions,
-        hidden_at,
-        edge_tokens,
-        edge_counts,
-        picked,
-        by_candidate.clamp(min=0),
-        by_candidate >= 0,
-        normalisation,
+        packed_batch=packing.packed_batch,
+        tokens=packing.tokens,
+        positions=packing.positions,
+        hidden_at=hidden_at,
+        edge_tokens=edge_tokens,
+        edge_counts=edge_counts,
+        edge_picked=picked,
+        path=by_candidate.clamp(min=0),
+        mask=by_candidate >= 0,
+        normalisation=normalisation,
     )
 
 

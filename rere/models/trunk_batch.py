@@ -10,6 +10,7 @@ Axes: N tokens of trunks, M of branches, H heads, D head size.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -37,14 +38,15 @@ class TrunkBatch:
         key: torch.Tensor,
         value: torch.Tensor,
         scaling: float | None,
+        *,
         dropout: float = 0.0,
         softcap: float | None = None,
         window: int | None = None,
     ) -> torch.Tensor:
         """Attention of packed queries (N + M, H, D) over what each may see: (N + M, H, D)."""
-        how = (scaling, dropout, softcap, window)
+        options: dict[str, Any] = {"dropout": dropout, "softcap": softcap, "window": window}
         cut = len(self.trunks.row)
-        mixed = self.trunks.attend(layer, query[:cut], key[:cut], value[:cut], *how)
+        mixed = self.trunks.attend(layer, query[:cut], key[:cut], value[:cut], scaling, **options)
         if self.branches is None:
             return mixed
-        return torch.cat([mixed, self.branches.attend(layer, query[cut:], key, value, *how)])
+        return torch.cat([mixed, self.branches.attend(layer, query[cut:], key, value, scaling, **options)])

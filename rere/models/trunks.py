@@ -115,7 +115,16 @@ class Trunks:
         hidden = torch.zeros(self.mask.shape, dtype=dtype, device=self.mask.device).masked_fill(~self.mask, -torch.inf)
         count, width = self.mask.shape[:2]
         place = None if store is None else self.trunk * store.capacity + self.column
-        return PackedBatch(self.trunk, self.column, count, width, hidden[:, None], store, place, width)
+        return PackedBatch(
+            row=self.trunk,
+            column=self.column,
+            prompts=count,
+            queries=width,
+            mask=hidden[:, None],
+            store=store,
+            place=place,
+            slots=width,
+        )
 
     def prefill(self, model: TreeModel, store: KVCache) -> torch.Tensor:
         """Run the trunks, and give each prompt's row of `store` the keys and values of its own tokens.

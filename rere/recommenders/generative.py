@@ -39,6 +39,7 @@ class GenerativeRecommender:
         catalog: CatalogIndex,
         beams: int = 20,
         normalisation: Normalisation = "vocab",
+        *,
         batch_prompts: int = 64,
         work: Work = "alone",
     ) -> None:
@@ -62,7 +63,7 @@ class GenerativeRecommender:
             found = beam_search(self.model, self.trie, own, settings)
             return found.items, found.scores
 
-        return rank_in_batches(f"{self.name}: beam search", prompts, k, self.batch_prompts, search, self.work)
+        return rank_in_batches(f"{self.name}: beam search", prompts, k, self.batch_prompts, search, work=self.work)
 
 
 def rank_in_batches(
@@ -71,6 +72,7 @@ def rank_in_batches(
     k: int,
     batch_prompts: int,
     search: Callable[[list[int]], tuple[torch.Tensor, torch.Tensor]],
+    *,
     work: Work = "alone",
 ) -> Ranking:
     """Rank prompts in batches of like length; the result is in the order given.

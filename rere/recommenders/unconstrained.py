@@ -42,6 +42,7 @@ class UnconstrainedRecommender:
         catalog: CatalogIndex,
         beams: int = 20,
         sampling: Beam | Multinomial | None = None,
+        *,
         batch_prompts: int = 16,
         seed: int = 0,
     ) -> None:
@@ -59,7 +60,7 @@ class UnconstrainedRecommender:
 
         def search(places: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
             own, seed = [prompts[place] for place in places], self.seed * 1_000_003 + places[0]
-            found = generate_freely(self.model, self.trie, self.end, own, group, self.sampling, seed)
+            found = generate_freely(self.model, self.trie, self.end, own, group, sampling=self.sampling, seed=seed)
             tree = group_tree(found.trie, own, found.candidates, "vocab", self.model.dtype)
             scores, order = scorer(tree).sum(2).sort(dim=1, descending=True, stable=True)
             return found.items.gather(1, order), scores

@@ -30,6 +30,7 @@ def run(
     config: InProcesses,
     work: Path,
     spec: dict[str, Any],
+    *,
     log: Log | None = None,
 ) -> None:
     """Call a worker in `config.processes` processes, and wait.

@@ -48,7 +48,16 @@ class Snapshot:
         trie = catalog.trie.to(device)
         ids, titles = catalog.item_ids, catalog.titles
         gone = leaf_positions(trie, ())
-        return cls(catalog, ids, titles, trie, ItemLookup.of(catalog), TitleSearch(titles), frozenset(), gone)
+        return cls(
+            catalog=catalog,
+            ids=ids,
+            titles=titles,
+            trie=trie,
+            lookup=ItemLookup.of(catalog),
+            search=TitleSearch(titles),
+            removed=frozenset(),
+            gone=gone,
+        )
 
     def without(self, removed: frozenset[int]) -> Snapshot:
         """The same items, of which exactly `removed` are out."""

@@ -27,7 +27,7 @@ def read_users(users: UserTable | UserEvents) -> pd.DataFrame:
 
 
 def _from_table(users: UserTable) -> pd.DataFrame:
-    table = read_table(users.path, "users", ["user_id", "history"], "rename the columns", (), users.format)
+    table = read_table(users.path, "users", ["user_id", "history"], "rename the columns", (), format=users.format)
     first = 0 if users.path.suffix in PARQUET else FIRST_LINE
     ids = read_ids(table["user_id"], f"column 'user_id' of {users.path}", first)
     _require_one_row_each(ids, users.path)

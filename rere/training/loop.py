@@ -63,7 +63,7 @@ class PolicyRun(ABC, Generic[Config]):
     normalisation: Normalisation = "vocab"  # of the validation lists
 
     def __init__(
-        self, start: Checkpoint, windows: Windows, catalog: CatalogIndex, config: Config, progress: Path, log: Log
+        self, start: Checkpoint, windows: Windows, catalog: CatalogIndex, config: Config, progress: Path, *, log: Log
     ) -> None:
         self.start, self.windows, self.catalog = start, windows, catalog
         self.config: Config = config

@@ -243,9 +243,9 @@ def test_training_learns_the_next_item_and_rl_goes_on_from_it(
 ) -> None:
     if backbone == "directory":
         catalog = build_index(world_items, catalog.config.model_copy(update={"backbone": pretrained}))
-    start = train_sft(world_windows, catalog, catalog.config.backbone, QUICK, tmp_path / "sft", lambda *_: None)
+    start = train_sft(world_windows, catalog, catalog.config.backbone, QUICK, tmp_path / "sft", log=lambda *_: None)
     losses = [record["valid_loss"] for record in start.curves() if "valid_loss" in record]
     assert losses[-1] < 0.7 * losses[0]
     assert hits(start, catalog, world_windows) > 20
-    tuned = train_rl(start, world_windows, catalog, RL, tmp_path / "rl", lambda *_: None)
+    tuned = train_rl(start, world_windows, catalog, RL, tmp_path / "rl", log=lambda *_: None)
     assert hits(tuned, catalog, world_windows) > 20

@@ -53,7 +53,7 @@ def all_log_probs(model: PreTrainedModel, prompt: list[int]) -> dict[tuple[int, 
 def test_wide_beams_find_the_likeliest_of_everything_that_can_be_written() -> None:
     model, prompts = tiny_model("qwen2", seed=3), random_prompts(3, torch.Generator().manual_seed(2))
     trie = build_trie([[5, END], [6, END]])  # two tokens at most
-    found = generate_freely(TreeModel(model), trie, END, prompts, VOCABULARY - 1, Beam(), seed=0)
+    found = generate_freely(TreeModel(model), trie, END, prompts, VOCABULARY - 1, sampling=Beam(), seed=0)
     for row, prompt in enumerate(prompts):
         scores = all_log_probs(model, prompt)
         best = sorted(scores, key=lambda sequence: -scores[sequence])[: VOCABULARY - 1]
@@ -68,9 +68,9 @@ def test_wide_beams_find_the_likeliest_of_everything_that_can_be_written() -> No
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
 def test_a_prompt_is_not_disturbed_by_padding(architecture: str) -> None:
     model, prompts = TreeModel(tiny_model(architecture)), random_prompts(5, torch.Generator().manual_seed(1))
-    together = generate_freely(model, build_trie(ITEMS), END, prompts, 4, Beam(), seed=0)
+    together = generate_freely(model, build_trie(ITEMS), END, prompts, 4, sampling=Beam(), seed=0)
     for row, prompt in enumerate(prompts):
-        alone = generate_freely(model, build_trie(ITEMS), END, [prompt], 4, Beam(), seed=0)
+        alone = generate_freely(model, build_trie(ITEMS), END, [prompt], 4, sampling=Beam(), seed=0)
         expected = [alone.trie.item(index) for index in alone.candidates[0].tolist()]
         assert [together.trie.item(index) for index in together.candidates[row].tolist()] == expected
 
@@ -78,7 +78,7 @@ def test_a_prompt_is_not_disturbed_by_padding(architecture: str) -> None:
 def test_draws_follow_the_models_own_distribution() -> None:
     model, prompt = tiny_model("llama"), [4, 11]
     trie, draws = build_trie([[5, END], [6, END]]), 4_000
-    found = generate_freely(TreeModel(model), trie, END, [prompt], draws, Multinomial(), seed=1)
+    found = generate_freely(TreeModel(model), trie, END, [prompt], draws, sampling=Multinomial(), seed=1)
     scores = all_log_probs(model, prompt)
     assert sum(torch.tensor(score).exp().item() for score in scores.values()) == pytest.approx(1, abs=1e-4)
     counts = torch.bincount(found.candidates[0], minlength=found.trie.items) / draws
@@ -95,7 +95,8 @@ def test_draws_follow_the_models_own_distribution() -> None:
 def test_draws_are_seeded_and_leave_the_random_state_alone() -> None:
     model, state = TreeModel(tiny_model("qwen2")), torch.get_rng_state()
     first, again, other = (
-        generate_freely(model, build_trie(ITEMS), END, [[4], [5, 6]], 8, Multinomial(), seed) for seed in (1, 1, 2)
+        generate_freely(model, build_trie(ITEMS), END, [[4], [5, 6]], 8, sampling=Multinomial(), seed=seed)
+        for seed in (1, 1, 2)
     )
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(first.trie.item_tokens, again.trie.item_tokens)
@@ -119,7 +120,7 @@ def test_items_are_found_as_a_dictionary_finds_them() -> None:
 @pytest.mark.parametrize("sampling", [Beam(), Multinomial()])
 def test_one_token_tree_scores_the_candidates(sampling: Sampling) -> None:
     model, prompts = tiny_model("llama"), random_prompts(4, torch.Generator().manual_seed(3))
-    found = generate_freely(TreeModel(model), build_trie(ITEMS), END, prompts, 6, sampling, seed=5)  # type: ignore[arg-type]
+    found = generate_freely(TreeModel(model), build_trie(ITEMS), END, prompts, 6, sampling=sampling, seed=5)  # type: ignore[arg-type]
     tree = group_tree(found.trie, prompts, found.candidates, "vocab", torch.float32)
     scores = TreeLogProbs(TreeModel(model))(tree).sum(2)
     for row, prompt in enumerate(prompts):
@@ -133,7 +134,7 @@ def test_every_token_that_runs_is_counted() -> None:
     model, trie = TreeModel(tiny_model("llama")), build_trie([[5, 6, 7, END]])
     prompts = [[4, 5, 6], [9]]
     # 2 prompts, padded to 3, 5 copies each, then one token per step and copy; the last of the 4 is never run
-    found = generate_freely(model, trie, END, prompts, 5, Multinomial(), seed=0)
+    found = generate_freely(model, trie, END, prompts, 5, sampling=Multinomial(), seed=0)
     assert found.trie.max_length == 4
     assert found.forwarded == 2 * 5 * (3 + 3)
 

@@ -45,7 +45,7 @@ def world_place(
 @pytest.fixture(scope="session")
 def tuned(world_place: Path, world_windows: Windows, world_catalog: CatalogIndex) -> Checkpoint:
     """Fine-tuned without any accident: where RL starts, and what an accident must not change."""
-    made = train_sft(world_windows, world_catalog, TINY, SFT, world_place / "undisturbed", lambda *_: None)
+    made = train_sft(world_windows, world_catalog, TINY, SFT, world_place / "undisturbed", log=lambda *_: None)
     made.path.rename(world_place / "tuned")
     return Checkpoint(world_place / "tuned")
 

@@ -59,7 +59,7 @@ def test_training_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
 
     def train() -> Checkpoint:
         with work.work_directory("sft", SFT) as directory:
-            return train_sft(world_windows, world_catalog, TINY, SFT, directory, lambda *_: None)
+            return train_sft(world_windows, world_catalog, TINY, SFT, directory, log=lambda *_: None)
 
     with pytest.raises(RereError, match=SAID.format(place, "No space left on device")):
         train()

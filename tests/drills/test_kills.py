@@ -42,7 +42,9 @@ def test_fine_tuning_goes_on_after_each_kill(
     with pytest.raises(RereError, match="half-written"):
         Checkpoint(result).verify()
     seen: list[int] = []
-    made = train_sft(world_windows, world_catalog, TINY, victims.SFT, tmp_path, lambda _, update: seen.append(update))
+    made = train_sft(
+        world_windows, world_catalog, TINY, victims.SFT, tmp_path, log=lambda _, update: seen.append(update)
+    )
     assert all(update > done for update in seen)
     same_weights(tuned, made)
     losses = ["update", "valid_loss"]
@@ -60,9 +62,9 @@ def test_reinforcement_goes_on_after_each_kill(
     assert first >= 2
     arguments = (tuned, world_windows, world_catalog, victims.RL)
     teacher, seen = victims.teacher(world_place), []
-    made = train_rl(*arguments, tmp_path, lambda _, update: seen.append(update), teacher)
+    made = train_rl(*arguments, tmp_path, log=lambda _, update: seen.append(update), teacher=teacher)
     assert seen == list(range(first + 1, victims.RL.updates + 1))  # type: ignore[operator]
-    whole = train_rl(*arguments, tmp_path / "undisturbed", lambda *_: None, teacher)
+    whole = train_rl(*arguments, tmp_path / "undisturbed", log=lambda *_: None, teacher=teacher)
     same_weights(whole, made)
     measured = ["update", "reward", "kl", "groups_with_hit"]
     pd.testing.assert_frame_equal(curves(made, *measured), curves(whole, *measured))

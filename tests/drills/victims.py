@@ -58,17 +58,17 @@ def world(place: Path) -> tuple[Windows, CatalogIndex]:
 
 
 def fine_tune(place: Path, work: Path) -> None:
-    train_sft(*world(place), TINY, SFT, work, breathe)
+    train_sft(*world(place), TINY, SFT, work, log=breathe)
 
 
 def fine_tune_until_sealing(place: Path, work: Path) -> None:
     """Killed when the weights are written and their manifest isn't."""
     language_model.seal = die  # type: ignore[assignment, attr-defined]
-    train_sft(*world(place), TINY, SFT, work, lambda *_: None)
+    train_sft(*world(place), TINY, SFT, work, log=lambda *_: None)
 
 
 def reinforce(place: Path, work: Path) -> None:
-    train_rl(Checkpoint(place / "tuned"), *world(place), RL, work, breathe, teacher(place))
+    train_rl(Checkpoint(place / "tuned"), *world(place), RL, work, log=breathe, teacher=teacher(place))
 
 
 def teacher(place: Path) -> Any:
@@ -120,12 +120,12 @@ def watch_loading(place: Path, work: Path, report: Path) -> None:
     load_deployment("1", *served, history_items=4, search=SearchSettings(beams=4))
     assert load_progress(work / "rl" / "progress", torch.device("cpu")) is not None
     mentor = item_models.models["sasrec"]
-    train_rl(Checkpoint(place / "tuned"), windows, catalog, RL, work / "rl", lambda *_: None, mentor)
+    train_rl(Checkpoint(place / "tuned"), windows, catalog, RL, work / "rl", log=lambda *_: None, teacher=mentor)
     # The trainer of transformers keeps its optimiser by torch.save and reads it back restricted to tensors
     # (weights_only): no name is ever looked up, which the hook would see.
     for (module, name), function in zip(opened, kept, strict=True):
         setattr(module, name, function)
-    train_sft(windows, catalog, TINY, SFT, work / "sft", lambda *_: None)
+    train_sft(windows, catalog, TINY, SFT, work / "sft", log=lambda *_: None)
     report.write_text(json.dumps({"proof": proof, "found": found}), encoding="utf-8")
 
 

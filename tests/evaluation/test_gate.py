@@ -72,7 +72,15 @@ def verdict_of(
     places = {name: np.isin(np.arange(ROWS), rows) for name, rows in (marked or {}).items()}
     segments = pd.DataFrame(places, index=pd.Index(np.arange(ROWS), name="row_id"))
     given = GateContext(
-        popularity, np.arange(1, 21), segments, warnings, faulty or {}, NOW, anchor, challengers, stand_in
+        popularity=popularity,
+        training_counts=np.arange(1, 21),
+        segments=segments,
+        warnings=warnings,
+        faulty=faulty or {},
+        now=NOW,
+        anchor=anchor,
+        challengers=challengers,
+        stand_in=stand_in,
     )
     return gate.evaluate_gate(challenger, champion, given, config)
 

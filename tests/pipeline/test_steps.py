@@ -260,7 +260,7 @@ def test_the_champion_is_judged_in_a_process_a_gpu(
         models: Any, windows: Windows, catalog: CatalogIndex, config: EvaluationConfig, place: Path, own: CatalogIndex
     ) -> pd.DataFrame:
         judged.append(config)
-        return evaluate_checkpoints(models, windows, catalog, config.as_one(), place, own)
+        return evaluate_checkpoints(models, windows, catalog, config.as_one(), place, own=own)
 
     monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
     monkeypatch.setattr(registry, "find_version", lambda name, content: None)

@@ -85,17 +85,19 @@ def work(spec: dict[str, Any], log: Log) -> None:
     place = Path(spec["place"])
     windows, catalog = Windows.load(place / "windows"), CatalogIndex.load(place / "catalog")
     teacher, start = model_type("sasrec").load(place / "teacher"), Checkpoint(place / "start")
-    train_sft(windows, catalog, TINY, SFT, place / "sft", log)
-    train_sft(windows, catalog, TINY, SFT, place / "sft-one-two", nothing)  # goes on from one process's checkpoint
+    train_sft(windows, catalog, TINY, SFT, place / "sft", log=log)
+    train_sft(windows, catalog, TINY, SFT, place / "sft-one-two", log=nothing)  # goes on from one process's checkpoint
     with contextlib.suppress(Killed):
-        train_sft(windows, catalog, TINY, SFT, place / "sft-two-one", killed_after_epoch_two)
+        train_sft(windows, catalog, TINY, SFT, place / "sft-two-one", log=killed_after_epoch_two)
     distributed.barrier()
     for loss in ("mpo", "grpo", "dapo", "gspo"):
-        train_rl(start, windows, catalog, RL.model_copy(update={"loss": loss}), place / loss, nothing, teacher)
-    train_rl(start, windows, catalog, BY_SEQUENCE, place / "by-sequence", nothing, teacher)
-    train_rl(start, windows, catalog, RL, place / "rl-one-two", nothing, teacher)
+        train_rl(
+            start, windows, catalog, RL.model_copy(update={"loss": loss}), place / loss, log=nothing, teacher=teacher
+        )
+    train_rl(start, windows, catalog, BY_SEQUENCE, place / "by-sequence", log=nothing, teacher=teacher)
+    train_rl(start, windows, catalog, RL, place / "rl-one-two", log=nothing, teacher=teacher)
     with contextlib.suppress(Killed):
-        train_rl(start, windows, catalog, RL, place / "rl-two-one", killed_in_update_five, teacher)
+        train_rl(start, windows, catalog, RL, place / "rl-two-one", log=killed_in_update_five, teacher=teacher)
     distributed.barrier()
     table = evaluate_checkpoints({"start": start}, windows, catalog, EVALUATION, place)
     if distributed.is_main():
@@ -120,12 +122,12 @@ def shards(spec: dict[str, Any], log: Log) -> None:
     windows, catalog = Windows.load(place / "windows"), CatalogIndex.load(place / "catalog")
     config = SFT.model_copy(update={"sharding": "fsdp", "gradient_checkpointing": "on"})
     if distributed.world() == 2:
-        train_sft(windows, catalog, TINY, config, place / "shards", log)
+        train_sft(windows, catalog, TINY, config, place / "shards", log=log)
         with contextlib.suppress(Killed):
-            train_sft(windows, catalog, TINY, config, place / "shards-two-one", killed_after_epoch_two)
+            train_sft(windows, catalog, TINY, config, place / "shards-two-one", log=killed_after_epoch_two)
         distributed.barrier()
     else:
-        train_sft(windows, catalog, TINY, config, place / "shards-two-one", log)
+        train_sft(windows, catalog, TINY, config, place / "shards-two-one", log=log)
 
 
 class Aborting:

@@ -64,14 +64,20 @@ def two(
     world_catalog.save(place / "catalog")
     teacher.save(place / "teacher")
     config = SFTConfig(epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8)
-    start = train_sft(world_windows, world_catalog, TINY, config, place / "first", pair.nothing)
+    start = train_sft(world_windows, world_catalog, TINY, config, place / "first", log=pair.nothing)
     start.path.rename(place / "start")
     with pytest.raises(pair.Killed):
-        train_sft(world_windows, world_catalog, TINY, pair.SFT, place / "sft-one-two", pair.killed_after_epoch_two)
+        train_sft(world_windows, world_catalog, TINY, pair.SFT, place / "sft-one-two", log=pair.killed_after_epoch_two)
     start = type(start)(place / "start")
     with pytest.raises(pair.Killed):
         train_rl(
-            start, world_windows, world_catalog, pair.RL, place / "rl-one-two", pair.killed_in_update_five, teacher
+            start,
+            world_windows,
+            world_catalog,
+            pair.RL,
+            place / "rl-one-two",
+            log=pair.killed_in_update_five,
+            teacher=teacher,
         )
     records = []
     launch.launch(
@@ -103,7 +109,7 @@ RL_NAMES = ("loss", "reward", "kl", "groups_with_hit", "diversity", "gradient_no
 def one_sft(
     world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory
 ) -> Checkpoint:
-    return train_sft(world_windows, world_catalog, TINY, pair.SFT, tmp_path_factory.mktemp("one"), pair.nothing)
+    return train_sft(world_windows, world_catalog, TINY, pair.SFT, tmp_path_factory.mktemp("one"), log=pair.nothing)
 
 
 def test_sft_has_the_curve_and_weights_of_one_process(
@@ -125,7 +131,12 @@ def test_sft_goes_on_with_another_number_of_processes(
     same(type(one_sft)(place / "sft-one-two" / "model"), one_sft, SFT_NAMES)
     updates = []
     again = train_sft(
-        world_windows, world_catalog, TINY, pair.SFT, place / "sft-two-one", lambda _, update: updates.append(update)
+        world_windows,
+        world_catalog,
+        TINY,
+        pair.SFT,
+        place / "sft-two-one",
+        log=lambda _, update: updates.append(update),
     )
     assert min(updates) > max(r["update"] for r in one_sft.curves()) // 3  # from the checkpoint of the first epoch
     same(again, one_sft, SFT_NAMES)
@@ -142,13 +153,13 @@ def test_rl_has_the_curve_and_weights_of_one_process(
 ) -> None:
     place, start, _ = two
     config = pair.RL.model_copy(update={"loss": loss})
-    one = train_rl(start, world_windows, world_catalog, config, tmp_path, pair.nothing, teacher)
+    one = train_rl(start, world_windows, world_catalog, config, tmp_path, log=pair.nothing, teacher=teacher)
     same(type(one)(place / loss / "model"), one, RL_NAMES)
 
 
 def test_rl_by_sequence_has_the_curve_and_weights_of_one_process(two, teacher, world_windows, world_catalog, tmp_path):  # type: ignore[no-untyped-def]
     place, start, _ = two
-    one = train_rl(start, world_windows, world_catalog, pair.BY_SEQUENCE, tmp_path, pair.nothing, teacher)
+    one = train_rl(start, world_windows, world_catalog, pair.BY_SEQUENCE, tmp_path, log=pair.nothing, teacher=teacher)
     same(type(one)(place / "by-sequence" / "model"), one, RL_NAMES)
 
 
@@ -160,7 +171,7 @@ def test_rl_goes_on_with_another_number_of_processes(
     tmp_path: Path,
 ) -> None:
     place, start, _ = two
-    one = train_rl(start, world_windows, world_catalog, pair.RL, tmp_path, pair.nothing, teacher)
+    one = train_rl(start, world_windows, world_catalog, pair.RL, tmp_path, log=pair.nothing, teacher=teacher)
     same(type(one)(place / "rl-one-two" / "model"), one, RL_NAMES)
     updates = []
     again = train_rl(
@@ -169,8 +180,8 @@ def test_rl_goes_on_with_another_number_of_processes(
         world_catalog,
         pair.RL,
         place / "rl-two-one",
-        lambda _, update: updates.append(update),
-        teacher,
+        log=lambda _, update: updates.append(update),
+        teacher=teacher,
     )
     assert updates == [5, 6]  # from the checkpoint of update 4
     same(again, one, RL_NAMES)
@@ -202,7 +213,7 @@ def test_the_setting_starts_the_processes(
     config = pair.SFT.model_copy(update={"processes": 2})
     records = []
     tuned = train_sft(
-        world_windows, world_catalog, TINY, config, tmp_path / "sft", lambda record, update: records.append(record)
+        world_windows, world_catalog, TINY, config, tmp_path / "sft", log=lambda record, update: records.append(record)
     )
     same(tuned, one_sft, SFT_NAMES)
     assert [record["valid_loss"] for record in records if "valid_loss" in record] == [
@@ -215,8 +226,8 @@ def test_the_setting_starts_the_processes(
     pd.testing.assert_frame_equal(found, one, rtol=1e-6)
     own = continue_index(world_catalog, world_catalog.items.iloc[:1:-1])  # two items less, another order
     asked = ({"start": start}, world_windows, world_catalog)
-    found = evaluate_checkpoints(*asked, evaluation, tmp_path / "foreign", own)
-    one = evaluate_checkpoints(*asked, pair.EVALUATION, tmp_path, own)
+    found = evaluate_checkpoints(*asked, evaluation, tmp_path / "foreign", own=own)
+    one = evaluate_checkpoints(*asked, pair.EVALUATION, tmp_path, own=own)
     pd.testing.assert_frame_equal(found, one, rtol=1e-6)
     assert not {0, 1} & {item for items in found["items"] for item in items}
 
@@ -233,7 +244,7 @@ def test_a_killed_process_ends_the_run_and_one_process_takes_over(
     with pytest.raises(
         RereError, match=r"(?s)process 1 killed by SIGKILL \(out of memory\?\).*goes on from its last checkpoint"
     ):
-        train_rl(start, world_windows, world_catalog, config, tmp_path, pair.nothing, teacher)
+        train_rl(start, world_windows, world_catalog, config, tmp_path, log=pair.nothing, teacher=teacher)
     assert load_progress(tmp_path / "progress", torch.device("cpu"))[1]["update"] == 2  # type: ignore[index]
     updates = []
     train_rl(
@@ -242,8 +253,8 @@ def test_a_killed_process_ends_the_run_and_one_process_takes_over(
         world_catalog,
         config.as_one(),
         tmp_path,
-        lambda _, update: updates.append(update),
-        teacher,
+        log=lambda _, update: updates.append(update),
+        teacher=teacher,
     )
     assert updates == [3, 4, 5, 6]
 
@@ -316,7 +327,7 @@ def test_shards_hold_the_whole_model(
 def test_shards_are_refused_without_gpus(world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path) -> None:
     config = pair.SFT.model_copy(update={"sharding": "fsdp", "processes": 2})
     with pytest.raises(RereError, match="GPUs for `sharding: fsdp`"):
-        train_sft(world_windows, world_catalog, TINY, config, tmp_path, pair.nothing)
+        train_sft(world_windows, world_catalog, TINY, config, tmp_path, log=pair.nothing)
 
 
 def test_shards_are_refused_for_adapters() -> None:

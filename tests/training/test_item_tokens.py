@@ -119,14 +119,14 @@ def test_training_equals_that_of_title_tokens_and_own_vectors(catalog):  # type:
 
 def test_from_sft_through_rl_a_checkpoint_is_a_plain_one(world_windows, catalog, tmp_path):  # type: ignore[no-untyped-def]
     longer = QUICK.model_copy(update={"epochs": 20})
-    sft = train_sft(world_windows, catalog, TINY, longer, tmp_path / "sft", lambda *_: None)
+    sft = train_sft(world_windows, catalog, TINY, longer, tmp_path / "sft", log=lambda *_: None)
     plain = AutoModelForCausalLM.from_pretrained(sft.path)
     assert len(plain.get_input_embeddings().weight) == catalog.vocabulary  # type: ignore[arg-type]
     test = world_windows.of("test")
     histories = [[catalog.index_of[item] for item in history] for history in test["history"]]
     targets = [catalog.index_of[item] for item in test["target"]]
     settings = RLConfig(num_generations=4, updates=3, prompts=8, rewards=(RuleReward(),), validate_every=3)
-    reinforced = train_rl(sft, world_windows, catalog, settings, tmp_path / "rl", lambda *_: None)
+    reinforced = train_rl(sft, world_windows, catalog, settings, tmp_path / "rl", log=lambda *_: None)
     for checkpoint in (sft, reinforced):
         ranking = GenerativeRecommender("model", checkpoint.path, catalog, normalisation="trie").recommend(histories, 2)
         hits = sum(target in row for target, row in zip(targets, ranking.items.tolist(), strict=True))
@@ -141,10 +141,10 @@ def test_a_killed_training_ends_where_it_would_have(world_windows, catalog, tmp_
         if "valid_loss" in metrics and metrics["epoch"] >= 2:
             raise Killed
 
-    whole = train_sft(world_windows, catalog, TINY, QUICK, tmp_path / "whole", lambda *_: None)
+    whole = train_sft(world_windows, catalog, TINY, QUICK, tmp_path / "whole", log=lambda *_: None)
     with pytest.raises(Killed):
-        train_sft(world_windows, catalog, TINY, QUICK, tmp_path / "killed", kill)
-    again = train_sft(world_windows, catalog, TINY, QUICK, tmp_path / "killed", lambda *_: None)
+        train_sft(world_windows, catalog, TINY, QUICK, tmp_path / "killed", log=kill)
+    again = train_sft(world_windows, catalog, TINY, QUICK, tmp_path / "killed", log=lambda *_: None)
     for name, weight in whole.load_model().state_dict().items():
         torch.testing.assert_close(again.load_model().state_dict()[name], weight)
 
@@ -171,7 +171,7 @@ def test_a_pretrained_backbone_gets_rows_that_mean_titles(catalog, world_items, 
 
 
 def test_an_item_added_while_serving_ranks_by_its_title(world_windows, catalog, tmp_path):  # type: ignore[no-untyped-def]
-    checkpoint = train_sft(world_windows, catalog, TINY, QUICK, tmp_path, lambda *_: None)
+    checkpoint = train_sft(world_windows, catalog, TINY, QUICK, tmp_path, log=lambda *_: None)
     model = TreeModel(Checkpoint(checkpoint.path).load_model())
     deployment = Deployment("1", model, catalog, 4, SearchSettings(beams=4, normalisation="trie", prefix_tokens=100))
     [before] = deployment.rank([Query((1, 2), 24)])  # type: ignore[misc]
@@ -188,10 +188,12 @@ def test_an_item_added_while_serving_ranks_by_its_title(world_windows, catalog, 
 
 
 def test_going_on_with_a_champion_keeps_its_rows(world_windows, world_items, catalog, tmp_path):  # type: ignore[no-untyped-def]
-    champion = train_sft(world_windows, catalog, TINY, QUICK, tmp_path / "first", lambda *_: None)
+    champion = train_sft(world_windows, catalog, TINY, QUICK, tmp_path / "first", log=lambda *_: None)
     grown = continue_index(catalog, pd.concat([world_items, frame(new="Moon Port 77")], ignore_index=True))
     base = QUICK.model_copy(update={"epochs": 0})
-    model = train_sft(world_windows, grown, TINY, base, tmp_path / "on", lambda *_: None, start=champion).load_model()
+    model = train_sft(
+        world_windows, grown, TINY, base, tmp_path / "on", log=lambda *_: None, start=champion
+    ).load_model()
     old = champion.load_model().get_input_embeddings().weight
     torch.testing.assert_close(model.get_input_embeddings().weight[: len(old)], old)  # type: ignore[arg-type, index]
     torch.testing.assert_close(row(model, grown, "new"), title_mean(model, grown, "Moon Port 77"))

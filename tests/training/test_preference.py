@@ -40,14 +40,14 @@ QUICK = PreferenceConfig(
 @pytest.fixture(scope="module")
 def start(world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     config = SFTConfig(epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8)
-    return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("sft"), lambda *_: None)
+    return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("sft"), log=lambda *_: None)
 
 
 @pytest.fixture(scope="module")
 def adept(world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A model with much to lose."""
     config = SFTConfig(epochs=6, learning_rate=1e-2, batch_tokens=64, sequence_items=8)
-    return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("adept"), lambda *_: None)
+    return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("adept"), log=lambda *_: None)
 
 
 def test_the_losses_by_hand() -> None:
@@ -124,7 +124,7 @@ def test_the_target_comes_to_be_preferred(
     config = QUICK.model_copy(
         update={"negatives": negatives, "source": source, "updates": 40, "validate_every": 20, "learning_rate": 5e-3}
     )
-    checkpoint = train_preference(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+    checkpoint = train_preference(start, world_windows, world_catalog, config, tmp_path, log=lambda *_: None)
     checkpoint.verify()
     curves = [record for record in checkpoint.curves() if "loss" in record]
     assert len(curves) == 40
@@ -151,7 +151,7 @@ def test_the_starts_own_beams_are_the_negatives(
 
     monkeypatch.setattr("rere.training.preference.train.beam_search", watch)
     config = QUICK.model_copy(update={"source": "beam", "updates": 2})
-    train_preference(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+    train_preference(start, world_windows, world_catalog, config, tmp_path, log=lambda *_: None)
     original = dict(start.load_model().named_parameters())
     assert [beams for _, beams in asked] == [4] * 4  # two micro-batches in each of two updates
     for weights, _ in asked:
@@ -162,7 +162,7 @@ def test_a_policy_that_only_gets_worse_leaves_the_start(
     adept: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
 ) -> None:
     config = QUICK.model_copy(update={"learning_rate": 1.0, "warmup_share": 0.0})  # ruins the model at once
-    checkpoint = train_preference(adept, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+    checkpoint = train_preference(adept, world_windows, world_catalog, config, tmp_path, log=lambda *_: None)
     facts = checkpoint.facts()
     assert (facts["stage"], facts["best_update"]) == ("preference", 0)
     for name, weight in adept.load_model().state_dict().items():
@@ -174,7 +174,7 @@ def test_divergence_is_a_clear_error(
 ) -> None:
     config = QUICK.model_copy(update={"learning_rate": 1e30, "warmup_share": 0.0})
     with pytest.raises(RereError, match="lower the learning rate"):
-        train_preference(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+        train_preference(start, world_windows, world_catalog, config, tmp_path, log=lambda *_: None)
 
 
 @pytest.mark.parametrize("source", ["random", "beam"])
@@ -189,12 +189,12 @@ def test_a_killed_run_resumes_and_ends_where_it_would_have(
             raise Killed
 
     config = QUICK.model_copy(update={"source": source})
-    whole = train_preference(start, world_windows, world_catalog, config, tmp_path / "whole", lambda *_: None)
+    whole = train_preference(start, world_windows, world_catalog, config, tmp_path / "whole", log=lambda *_: None)
     with pytest.raises(Killed):
-        train_preference(start, world_windows, world_catalog, config, tmp_path / "killed", kill)
+        train_preference(start, world_windows, world_catalog, config, tmp_path / "killed", log=kill)
     updates = []
     again = train_preference(
-        start, world_windows, world_catalog, config, tmp_path / "killed", lambda _, update: updates.append(update)
+        start, world_windows, world_catalog, config, tmp_path / "killed", log=lambda _, update: updates.append(update)
     )
     assert updates == [5, 6]  # from the checkpoint of update 4
     for name, weight in whole.load_model().state_dict().items():
@@ -202,7 +202,7 @@ def test_a_killed_run_resumes_and_ends_where_it_would_have(
     keys = ("update", "loss", "margin", "preferred", SCORE)
     assert [[r.get(k) for k in keys] for r in whole.curves()] == [[r.get(k) for k in keys] for r in again.curves()]
     once_more = train_preference(
-        start, world_windows, world_catalog, config, tmp_path / "killed", lambda *_: pytest.fail("trained again")
+        start, world_windows, world_catalog, config, tmp_path / "killed", log=lambda *_: pytest.fail("trained again")
     )
     assert once_more == again
 
@@ -218,7 +218,7 @@ def test_micro_batches_change_nothing(
             world_catalog,
             QUICK.model_copy(update=settings | {"device_batch_prompts": size}),
             tmp_path / str(size),
-            lambda *_: None,
+            log=lambda *_: None,
         ).curves()[1]
         for size in (16, 5)
     )
@@ -230,7 +230,7 @@ def test_lora_starts_at_the_reference_and_merges(
     start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
 ) -> None:
     config = QUICK.model_copy(update={"adaptation": LoRA(rank=2, dropout=0.0), "updates": 40, "learning_rate": 5e-3})
-    checkpoint = train_preference(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+    checkpoint = train_preference(start, world_windows, world_catalog, config, tmp_path, log=lambda *_: None)
     assert checkpoint.curves()[1]["loss"] == pytest.approx(math.log(4), abs=1e-4)
     assert np.mean([record["loss"] for record in checkpoint.curves()[-10:]]) < math.log(4)
     assert checkpoint.load_model().state_dict().keys() == start.load_model().state_dict().keys()
@@ -240,7 +240,7 @@ def test_more_negatives_than_items_take_all_of_them(
     start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
 ) -> None:
     config = QUICK.model_copy(update={"negatives": 99, "updates": 1})
-    checkpoint = train_preference(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+    checkpoint = train_preference(start, world_windows, world_catalog, config, tmp_path, log=lambda *_: None)
     assert checkpoint.curves()[1]["loss"] == pytest.approx(math.log(len(world_catalog.item_ids)), abs=1e-4)
 
 
@@ -249,7 +249,7 @@ def test_one_item_has_nothing_to_prefer_it_to(
 ) -> None:
     catalog = build_index(world_items[:1], IndexConfig(backbone=TINY))
     with pytest.raises(RereError, match="at least two items"):
-        train_preference(start, world_windows, catalog, QUICK, tmp_path, lambda *_: None)
+        train_preference(start, world_windows, catalog, QUICK, tmp_path, log=lambda *_: None)
 
 
 @pytest.mark.parametrize("targets", [["embed_tokens"], ["lm_head"]])
@@ -259,7 +259,7 @@ def test_adapters_of_tied_embeddings_are_stored_as_they_were_trained(
     """Saving holds the stored model against the trained one; here, that head and embedding are two."""
     lora = LoRA(rank=2, dropout=0.0, targets=targets)
     config = QUICK.model_copy(update={"adaptation": lora, "updates": 4, "learning_rate": 1e-2})
-    kept = train_preference(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+    kept = train_preference(start, world_windows, world_catalog, config, tmp_path, log=lambda *_: None)
     model, before = kept.load_model(), start.load_model()
     assert model.get_output_embeddings().weight is not model.get_input_embeddings().weight
     assert torch.equal(before.get_output_embeddings().weight, before.get_input_embeddings().weight)  # type: ignore[arg-type]

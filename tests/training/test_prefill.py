@@ -65,7 +65,7 @@ def nothing(metrics: dict[str, float], update: int) -> None:
 @pytest.fixture(scope="module")
 def start(world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     config = SFTConfig(epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8)
-    return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("sft"), nothing)
+    return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("sft"), log=nothing)
 
 
 def groups_of(windows: Windows, catalog: CatalogIndex, prefill: Prefill) -> PrefillGroups:
@@ -167,7 +167,7 @@ def test_rl_with_one_prompt_per_trunk_is_rl_by_windows(
             world_catalog,
             RL.model_copy(update={"normalisation": normalisation, "prefill": prefill}),
             tmp_path / prefill.type,
-            nothing,
+            log=nothing,
         )
         for prefill in (WindowPrefill(), SequencePrefill(prompts=1))
     )
@@ -185,13 +185,13 @@ Train = Callable[[Checkpoint, Windows, CatalogIndex, Path, dict[str, Any]], Chec
 def train_by_rl(
     start: Checkpoint, windows: Windows, catalog: CatalogIndex, run_dir: Path, changes: dict[str, Any]
 ) -> Checkpoint:
-    return train_rl(start, windows, catalog, RL.model_copy(update=changes), run_dir, nothing)
+    return train_rl(start, windows, catalog, RL.model_copy(update=changes), run_dir, log=nothing)
 
 
 def train_by_preference(
     start: Checkpoint, windows: Windows, catalog: CatalogIndex, run_dir: Path, changes: dict[str, Any]
 ) -> Checkpoint:
-    return train_preference(start, windows, catalog, PREFERENCE.model_copy(update=changes), run_dir, nothing)
+    return train_preference(start, windows, catalog, PREFERENCE.model_copy(update=changes), run_dir, log=nothing)
 
 
 @pytest.mark.parametrize(
@@ -258,10 +258,10 @@ def test_a_killed_run_resumes_and_ends_where_it_would_have(
 
     whole = train_by_rl(start, world_windows, world_catalog, tmp_path / "whole", {})
     with pytest.raises(Killed):
-        train_rl(start, world_windows, world_catalog, RL, tmp_path / "killed", kill)
+        train_rl(start, world_windows, world_catalog, RL, tmp_path / "killed", log=kill)
     updates: list[int] = []
     again = train_rl(
-        start, world_windows, world_catalog, RL, tmp_path / "killed", lambda metrics, update: updates.append(update)
+        start, world_windows, world_catalog, RL, tmp_path / "killed", log=lambda metrics, update: updates.append(update)
     )
     assert updates == [3, 4]
     assert_same_weights(again, whole)

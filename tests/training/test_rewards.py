@@ -308,7 +308,7 @@ def test_mpo_is_the_cross_entropy_to_the_reference_times_the_exponential_reward(
     mask = torch.tensor([[[True, True], [True, False], [True, False]]])
     valid = torch.tensor([[True, True, False]])
     reward = torch.tensor([[math.log(3.0), 0.0, 5.0]])
-    loss = mpo(policy, reference, mask, reward, valid, torch.zeros_like(policy), Counts.of(mask))
+    loss = mpo(policy, reference, mask, reward, valid, penalty=torch.zeros_like(policy), counts=Counts.of(mask))
     # q = 3/4 and 1/4; item scores -2 and -1: softmax e^-2, e^-1 over their sum
     p = [math.exp(-2) / (math.exp(-2) + math.exp(-1)), math.exp(-1) / (math.exp(-2) + math.exp(-1))]
     assert loss.item() == pytest.approx(-(0.75 * math.log(p[0]) + 0.25 * math.log(p[1])))
@@ -322,5 +322,7 @@ def test_mpo_leaves_a_policy_that_no_reward_tells_from_its_reference() -> None:
     policy = torch.tensor(POLICY, requires_grad=True)
     valid = torch.ones((1, 2), dtype=torch.bool)
     equal = torch.full((1, 2), 0.7)
-    mpo(policy, policy.detach(), MASK, equal, valid, torch.zeros_like(policy), Counts.of(MASK)).backward()
+    mpo(
+        policy, policy.detach(), MASK, equal, valid, penalty=torch.zeros_like(policy), counts=Counts.of(MASK)
+    ).backward()
     torch.testing.assert_close(policy.grad, torch.zeros_like(policy))

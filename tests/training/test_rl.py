@@ -49,14 +49,14 @@ QUICK = RLConfig(  # the paper's choices, small
 def start(world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A model with much left to learn."""
     config = SFTConfig(epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8)
-    return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("sft"), lambda *_: None)
+    return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("sft"), log=lambda *_: None)
 
 
 @pytest.fixture(scope="module")
 def adept(world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A model with much to lose."""
     config = SFTConfig(epochs=15, learning_rate=1e-2, batch_tokens=64, sequence_items=8)
-    return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("adept"), lambda *_: None)
+    return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("adept"), log=lambda *_: None)
 
 
 @pytest.mark.parametrize("normalisation", ["vocab", "trie"])
@@ -66,7 +66,7 @@ def test_reward_and_validation_rise(
     config = QUICK.model_copy(
         update={"updates": 40, "epochs": 5, "validate_every": 20, "normalisation": normalisation, "learning_rate": 5e-3}
     )
-    checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+    checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path, log=lambda *_: None)
     curves = [record for record in checkpoint.curves() if "reward" in record]
     assert len(curves) == 40
     early, late = (sum(record["groups_with_hit"] for record in part) for part in (curves[:8], curves[-8:]))
@@ -79,7 +79,7 @@ def test_a_policy_that_only_gets_worse_leaves_the_start(
     adept: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
 ) -> None:
     config = QUICK.model_copy(update={"learning_rate": 0.1})  # ruins the model at once
-    checkpoint = train_rl(adept, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+    checkpoint = train_rl(adept, world_windows, world_catalog, config, tmp_path, log=lambda *_: None)
     assert checkpoint.facts()["best_update"] == 0
     assert (
         min(record[SCORE] for record in checkpoint.curves() if SCORE in record) < checkpoint.facts()["start_" + SCORE]
@@ -93,7 +93,7 @@ def test_divergence_is_a_clear_error(
 ) -> None:
     config = QUICK.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(RereError, match="lower the learning rate"):
-        train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+        train_rl(start, world_windows, world_catalog, config, tmp_path, log=lambda *_: None)
 
 
 def test_a_killed_run_resumes_and_ends_where_it_would_have(
@@ -106,12 +106,17 @@ def test_a_killed_run_resumes_and_ends_where_it_would_have(
         if update == 5:
             raise Killed
 
-    whole = train_rl(start, world_windows, world_catalog, QUICK, tmp_path / "whole", lambda *_: None)
+    whole = train_rl(start, world_windows, world_catalog, QUICK, tmp_path / "whole", log=lambda *_: None)
     with pytest.raises(Killed):
-        train_rl(start, world_windows, world_catalog, QUICK, tmp_path / "killed", kill)
+        train_rl(start, world_windows, world_catalog, QUICK, tmp_path / "killed", log=kill)
     updates = []
     again = train_rl(
-        start, world_windows, world_catalog, QUICK, tmp_path / "killed", lambda metrics, update: updates.append(update)
+        start,
+        world_windows,
+        world_catalog,
+        QUICK,
+        tmp_path / "killed",
+        log=lambda metrics, update: updates.append(update),
     )
     assert updates == [5, 6]  # from the checkpoint of update 4
     for name, weight in whole.load_model().state_dict().items():
@@ -126,7 +131,7 @@ def test_sampled_candidates_train_and_are_reproducible(
 ) -> None:
     config = QUICK.model_copy(update={"sampling": sampling, "updates": 3})
     first, again = (
-        train_rl(start, world_windows, world_catalog, config, tmp_path / name, lambda *_: None) for name in "ab"
+        train_rl(start, world_windows, world_catalog, config, tmp_path / name, log=lambda *_: None) for name in "ab"
     )
     assert sum(record.get("gradient_norm", 0) for record in first.curves()) > 0
     for name, weight in first.load_model().state_dict().items():
@@ -157,7 +162,7 @@ def test_every_choice_trains_from_its_setting(
 ) -> None:
     config = RLConfig.model_validate(QUICK.model_copy(update={"updates": 2, "keep": "last", **choice}).model_dump())
     teacher = teacher_of(world_windows, world_catalog)
-    checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None, teacher)
+    checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path, log=lambda *_: None, teacher=teacher)
     records = [record for record in checkpoint.curves() if "reward" in record]
     assert all(record["gradient_norm"] > 0 and record["invalid"] == 0 for record in records)
     before, after = start.load_model().state_dict(), checkpoint.load_model().state_dict()
@@ -170,7 +175,7 @@ def test_the_truth_gives_every_group_a_signal(
     silent = {}
     for choice in ("off", "add"):
         config = QUICK.model_copy(update={"ground_truth": choice, "updates": 2, "rewards": (RuleReward(),)})
-        checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path / choice, lambda *_: None)
+        checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path / choice, log=lambda *_: None)
         records = [record for record in checkpoint.curves() if "reward" in record]
         silent[choice] = [record["frac_reward_zero_std"] for record in records]
         assert all(record["groups_with_hit"] < 1 for record in records)  # hits are counted before the truth is added
@@ -201,7 +206,7 @@ def test_mpo_learns_its_teacher(
         }
         | {"updates": 30, "epochs": 5, "learning_rate": 1e-2, "validate_every": 30}
     )
-    checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None, Star())
+    checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path, log=lambda *_: None, teacher=Star())
     ranked = GenerativeRecommender("ReRe", checkpoint.path, world_catalog).recommend([[0], [3, 4], [10, 11, 12]], 1)
     assert ranked.items[:, 0].tolist() == [7, 7, 7]
 
@@ -211,7 +216,7 @@ def test_a_collaborative_reward_needs_its_teacher(
 ) -> None:
     config = QUICK.model_copy(update={"rewards": (CollaborativeReward(),)})
     with pytest.raises(RereError, match="item model"):
-        train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+        train_rl(start, world_windows, world_catalog, config, tmp_path, log=lambda *_: None)
 
 
 @pytest.mark.parametrize("sampling", [Beam(), Multinomial()])
@@ -220,11 +225,11 @@ def test_unconstrained_generation_trains_and_counts_what_is_no_item(
 ) -> None:
     catalog = build_index(world_items, IndexConfig(backbone=TINY, code="title"))
     sft = SFTConfig(epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8)
-    start = train_sft(world_windows, catalog, TINY, sft, tmp_path / "sft", lambda *_: None)
+    start = train_sft(world_windows, catalog, TINY, sft, tmp_path / "sft", log=lambda *_: None)
     config = QUICK.model_copy(
         update={"generation": "unconstrained", "sampling": sampling, "updates": 2, "rewards": (SemanticReward(),)}
     )
-    checkpoint = train_rl(start, world_windows, catalog, config, tmp_path / "rl", lambda *_: None)
+    checkpoint = train_rl(start, world_windows, catalog, config, tmp_path / "rl", log=lambda *_: None)
     records = [record for record in checkpoint.curves() if "reward" in record]
     assert all(0 < record["invalid"] <= 1 for record in records)
     assert all(
@@ -245,14 +250,14 @@ def test_unconstrained_generation_needs_items_with_an_end(
 ) -> None:
     config = QUICK.model_copy(update={"generation": "unconstrained"})
     with pytest.raises(RereError, match="code: title"):
-        train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+        train_rl(start, world_windows, world_catalog, config, tmp_path, log=lambda *_: None)
 
 
 def test_no_epochs_leave_the_base_model(world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path) -> None:
-    base = train_sft(world_windows, world_catalog, TINY, SFTConfig(epochs=0), tmp_path / "sft", lambda *_: None)
+    base = train_sft(world_windows, world_catalog, TINY, SFTConfig(epochs=0), tmp_path / "sft", log=lambda *_: None)
     fresh = load_model(TINY, len(world_catalog.tokenizer), 0).state_dict()
     assert all(torch.equal(weight, fresh[name]) for name, weight in base.load_model().state_dict().items())
-    tuned = train_rl(base, world_windows, world_catalog, QUICK, tmp_path / "rl", lambda *_: None)
+    tuned = train_rl(base, world_windows, world_catalog, QUICK, tmp_path / "rl", log=lambda *_: None)
     assert tuned.facts()["updates"] == QUICK.updates
 
 
@@ -260,7 +265,7 @@ def test_lora_trains_adapters_only_and_merges(
     start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
 ) -> None:
     config = QUICK.model_copy(update={"adaptation": LoRA(rank=2), "keep": "last", "updates": 2})
-    checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+    checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path, log=lambda *_: None)
     before, after = start.load_model().state_dict(), checkpoint.load_model().state_dict()
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -332,7 +337,7 @@ def test_a_custom_reward_is_shown_the_rows_as_they_are(
     SEEN.clear()
     reward = CustomReward(path=f"{__name__}:looks_around")
     config = QUICK.model_copy(update={"updates": 1, "rewards": (reward,), "ground_truth": "add"})
-    train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+    train_rl(start, world_windows, world_catalog, config, tmp_path, log=lambda *_: None)
     train = world_windows.of("train")
     by_row = train.set_index("row_id")
     counts = train["target"].value_counts()
@@ -354,7 +359,7 @@ def test_adapters_of_tied_embeddings_are_stored_as_they_were_trained(
     """Saving holds the stored model against the trained one; here, that the head and the embedding part."""
     lora = LoRA(rank=2, dropout=0.0, targets=targets)
     config = QUICK.model_copy(update={"adaptation": lora, "updates": 4, "learning_rate": 1e-2, "keep": "last"})
-    kept = train_rl(start, world_windows, world_catalog, config, tmp_path, lambda *_: None)
+    kept = train_rl(start, world_windows, world_catalog, config, tmp_path, log=lambda *_: None)
     model, before = kept.load_model(), start.load_model()
     assert model.get_output_embeddings().weight is not model.get_input_embeddings().weight
     assert not torch.equal(model.get_output_embeddings().weight, model.get_input_embeddings().weight)  # type: ignore[arg-type]

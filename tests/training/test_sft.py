@@ -79,7 +79,7 @@ def test_training_learns_the_next_item(
     seen = []
     config = QUICK.model_copy(update={"rows": rows, "epochs": 30})
     checkpoint = train_sft(
-        world_windows, world_catalog, TINY, config, tmp_path, lambda metrics, update: seen.append((update, metrics))
+        world_windows, world_catalog, TINY, config, tmp_path, log=lambda metrics, update: seen.append((update, metrics))
     )
     losses = [record["valid_loss"] for record in checkpoint.curves() if "valid_loss" in record]
     assert losses[-1] < 0.7 * losses[0]
@@ -102,9 +102,9 @@ def test_a_killed_run_resumes_and_ends_where_it_would_have(
         if "valid_loss" in metrics and metrics["epoch"] >= 2:
             raise Killed
 
-    whole = train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path / "whole", lambda *_: None)
+    whole = train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path / "whole", log=lambda *_: None)
     with pytest.raises(Killed):
-        train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path / "killed", kill)
+        train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path / "killed", log=kill)
     cut = max((tmp_path / "killed" / "checkpoints").glob("checkpoint-*"))
     resumed_from = []
     again = train_sft(
@@ -113,7 +113,7 @@ def test_a_killed_run_resumes_and_ends_where_it_would_have(
         TINY,
         QUICK,
         tmp_path / "killed",
-        lambda metrics, update: resumed_from.append(update),
+        log=lambda metrics, update: resumed_from.append(update),
     )
     assert min(resumed_from) > int(cut.name.rpartition("-")[2]) - 1
     expected, found = (checkpoint.load_model().state_dict() for checkpoint in (whole, again))
@@ -134,7 +134,7 @@ def test_seconds_are_those_of_all_processes(
 
     began = time.perf_counter()
     with pytest.raises(Killed):
-        train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path, kill)
+        train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path, log=kill)
     [place] = (tmp_path / "checkpoints").glob("checkpoint-*/trainer_state.json")
     left = json.loads(place.read_text())
     clock = left["stateful_callbacks"].pop("Clock")
@@ -144,7 +144,7 @@ def test_seconds_are_those_of_all_processes(
         left["stateful_callbacks"]["Clock"] = clock
     place.write_text(json.dumps(left))
     began = time.perf_counter()
-    resumed = train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path, lambda *_: None)
+    resumed = train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path, log=lambda *_: None)
     own = resumed.facts()["seconds"] - (kept or 0.0)
     assert 0 < own < time.perf_counter() - began + 0.1  # rounded to tenths
 
@@ -165,9 +165,9 @@ def test_a_log_shows_where_a_resumed_run_begins_and_ends(
 
     monkeypatch.setattr(callbacks, "progress", shown)
     with pytest.raises(KeyboardInterrupt):
-        train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path, kill)
+        train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path, log=kill)
     capsys.readouterr()
-    train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path, lambda *_: None)
+    train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path, log=lambda *_: None)
     log = capsys.readouterr().err
     counts = [tuple(map(int, found)) for found in re.findall(r"sft: .*\| (\d+)/(\d+) ", log)]
     total = counts[0][1]
@@ -176,7 +176,7 @@ def test_a_log_shows_where_a_resumed_run_begins_and_ends(
 
 def test_lora_is_merged_into_a_plain_model(world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path) -> None:
     config = QUICK.model_copy(update={"epochs": 1, "adaptation": LoRA(rank=2)})
-    checkpoint = train_sft(world_windows, world_catalog, TINY, config, tmp_path, lambda *_: None)
+    checkpoint = train_sft(world_windows, world_catalog, TINY, config, tmp_path, log=lambda *_: None)
     names = list(checkpoint.load_model().state_dict())
     assert not any("lora" in name for name in names)
     assert not list(checkpoint.path.glob("*.bin"))
@@ -188,7 +188,7 @@ def test_adapters_of_tied_embeddings_are_stored_as_they_were_trained(
 ) -> None:
     lora = LoRA(rank=4, dropout=0.0, targets=targets)
     config = QUICK.model_copy(update={"epochs": 2, "adaptation": lora, "learning_rate": 3e-2})
-    checkpoint = train_sft(world_windows, world_catalog, TINY, config, tmp_path, lambda *_: None)
+    checkpoint = train_sft(world_windows, world_catalog, TINY, config, tmp_path, log=lambda *_: None)
     model, losses, tokens = checkpoint.load_model(), 0.0, 0
     for row in window_rows(world_windows.of("valid"), world_catalog):
         labels = torch.tensor(row["labels"])[1:]
@@ -213,7 +213,7 @@ def test_a_training_that_explodes_ends_early_and_says_what_to_do(
 ) -> None:
     config = QUICK.model_copy(update={"learning_rate": 100.0, "epochs": 50})
     with pytest.raises(RereError, match=r"guessing among all tokens.*update \d+\. .*sft\.learning_rate"):
-        train_sft(world_windows, world_catalog, TINY, config, tmp_path, lambda *_: None)
+        train_sft(world_windows, world_catalog, TINY, config, tmp_path, log=lambda *_: None)
 
 
 @pytest.mark.parametrize("logs", [{"loss": math.nan}, {"loss": 1.0, "grad_norm": math.inf}, {"eval_loss": 20.0}])
@@ -230,7 +230,7 @@ def test_an_architecture_that_cannot_be_searched_is_refused_before_training(
     backbone = LocalModel(path=saved(tmp_path / "bloom", "bloom"))
     catalog, seen = build_index(world_items, IndexConfig(backbone=backbone)), []
     with pytest.raises(RereError, match="use another architecture"):
-        train_sft(world_windows, catalog, backbone, QUICK, tmp_path, lambda *record: seen.append(record))
+        train_sft(world_windows, catalog, backbone, QUICK, tmp_path, log=lambda *record: seen.append(record))
     assert seen == []
 
 
@@ -243,7 +243,7 @@ def test_other_architectures_train_too(
     backbone = LocalModel(path=saved(tmp_path / "backbone", name, eos_token="<end>"))
     catalog = build_index(world_items, IndexConfig(backbone=backbone))
     config = QUICK.model_copy(update={"rows": rows, "epochs": 2, "learning_rate": 3e-3})
-    checkpoint = train_sft(world_windows, catalog, backbone, config, tmp_path, lambda *_: None)
+    checkpoint = train_sft(world_windows, catalog, backbone, config, tmp_path, log=lambda *_: None)
     losses = [record["valid_loss"] for record in checkpoint.curves() if "valid_loss" in record]
     assert losses[-1] < losses[0]
 
@@ -252,13 +252,13 @@ def test_a_finished_result_is_not_trained_again(
     world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
 ) -> None:
     config = QUICK.model_copy(update={"epochs": 1})
-    first = train_sft(world_windows, world_catalog, TINY, config, tmp_path, lambda *_: None)
+    first = train_sft(world_windows, world_catalog, TINY, config, tmp_path, log=lambda *_: None)
     stamp = (first.path / "manifest.json").stat().st_mtime_ns
 
     def never(metrics: dict[str, float], update: int) -> None:
         raise AssertionError("trained again")
 
-    again = train_sft(world_windows, world_catalog, TINY, config, tmp_path, never)
+    again = train_sft(world_windows, world_catalog, TINY, config, tmp_path, log=never)
     assert isinstance(again, Checkpoint)
     assert (again.path / "manifest.json").stat().st_mtime_ns == stamp
 
@@ -275,6 +275,6 @@ def test_the_trainers_dictionaries_are_not_printed(
     world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = SFTConfig(epochs=1, batch_tokens=64, sequence_items=8)
-    train_sft(world_windows, world_catalog, TINY, config, tmp_path, lambda *_: None)
+    train_sft(world_windows, world_catalog, TINY, config, tmp_path, log=lambda *_: None)
     shown = capsys.readouterr()
     assert "{'" not in shown.out + shown.err

@@ -34,7 +34,7 @@ from rere.training.loop import PolicyRun, Tally
 
 
 def train_preference(
-    start: Checkpoint, windows: Windows, catalog: CatalogIndex, config: PreferenceConfig, work: Path, log: Log
+    start: Checkpoint, windows: Windows, catalog: CatalogIndex, config: PreferenceConfig, work: Path, *, log: Log
 ) -> Checkpoint:
     """Train on from `start`, the fine-tuned model; resumes what it finds in `work`.
 
@@ -51,7 +51,7 @@ def train_preference(
         return Checkpoint(result)
     if catalog.trie.items < 2:
         raise RereError("a catalogue of at least two items", "a single one", "use more data or a smaller k-core")
-    run = _Run(start, windows, catalog, config, work / "progress", log)
+    run = _Run(start, windows, catalog, config, work / "progress", log=log)
     run.train()
     return run.finish(result)
 

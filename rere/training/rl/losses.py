@@ -74,6 +74,7 @@ def mpo(
     mask: torch.Tensor,
     reward: torch.Tensor,
     valid: torch.Tensor,
+    *,
     penalty: torch.Tensor,
     counts: Counts,
 ) -> torch.Tensor:

@@ -23,6 +23,7 @@ def rl_in_processes(
     windows: Windows,
     catalog: CatalogIndex,
     config: RLConfig,
+    *,
     work: Path,
     log: Log,
     teacher: Recommender | None,
@@ -43,7 +44,7 @@ def rl_in_processes(
             )
         spec["teacher"] = teacher.kind()
         inputs["teacher"] = teacher
-    in_processes.run(worker, inputs, config, work, spec, log)
+    in_processes.run(worker, inputs, config, work, spec, log=log)
     return Checkpoint(work / "model")
 
 

@@ -39,6 +39,7 @@ def rollout(
     prompts: Prompts,
     targets: torch.Tensor,
     config: RLConfig,
+    *,
     seed: int,
     end: int | None = None,
 ) -> Rollout:
@@ -53,7 +54,7 @@ def rollout(
         assert end is not None
         assert not isinstance(config.sampling, Dynamic)  # the settings refuse it, and trunks
         assert not isinstance(prompts, Trunks)
-        free = generate_freely(model, trie, end, prompts, config.num_generations, config.sampling, seed)
+        free = generate_freely(model, trie, end, prompts, config.num_generations, sampling=config.sampling, seed=seed)
         return Rollout(free.candidates, free.items, free.trie, free.forwarded)
     if isinstance(config.sampling, Beam):
         settings = SearchSettings(beams=config.num_generations, normalisation=config.normalisation)

@@ -54,6 +54,7 @@ def train_rl(
     catalog: CatalogIndex,
     config: RLConfig,
     work: Path,
+    *,
     log: Log,
     teacher: Recommender | None = None,
 ) -> Checkpoint:
@@ -80,8 +81,10 @@ def train_rl(
         verify(result)
         return Checkpoint(result)
     if config.processes > 1 and not distributed.is_worker():
-        return rl_in_processes(f"{__name__}:worker", start, windows, catalog, config, work, log, teacher)
-    run = _Run(start, windows, catalog, config, work / "progress", log)
+        return rl_in_processes(
+            f"{__name__}:worker", start, windows, catalog, config, work=work, log=log, teacher=teacher
+        )
+    run = _Run(start, windows, catalog, config, work / "progress", log=log)
     run.teacher = teacher
     run.train()
     return run.finish(result, config.keep)
@@ -97,10 +100,10 @@ class _Run(PolicyRun[RLConfig]):
     bar_fields = ("reward", "groups_with_hit")
 
     def __init__(
-        self, start: Checkpoint, windows: Windows, catalog: CatalogIndex, config: RLConfig, progress: Path, log: Log
+        self, start: Checkpoint, windows: Windows, catalog: CatalogIndex, config: RLConfig, progress: Path, *, log: Log
     ) -> None:
         self.normalisation = config.normalisation
-        super().__init__(start, windows, catalog, config, progress, log)
+        super().__init__(start, windows, catalog, config, progress, log=log)
         self.teacher: Recommender | None = None
         self.end = item_end(catalog) if config.generation == "unconstrained" else None
         popularity = torch.bincount(self.targets, minlength=len(catalog.item_ids))
@@ -125,7 +128,7 @@ class _Run(PolicyRun[RLConfig]):
         self.model.eval()  # candidates come from the policy itself, without dropout
         seed = int(np.random.SeedSequence((config.seed, self.update, int(rows[0]))).generate_state(1)[0])
         with self.precision():
-            found = rollout(self.tree_model, self.trie, prompts, targets, config, seed, self.end)
+            found = rollout(self.tree_model, self.trie, prompts, targets, config, seed=seed, end=self.end)
         candidates, items = found.candidates, found.items
         reached = (items == targets[:, None]).any(1)
         teacher_log_probs = self._teacher_log_probs(rows) if config.asks_teacher else None
@@ -139,12 +142,12 @@ class _Run(PolicyRun[RLConfig]):
             policy = self.scorer(tree)
         counts = _over_processes(Counts.of(tree.mask), _written(found), tally)
         valid = candidates >= 0
-        group = self._group(rows, items, valid, targets, policy.detach().sum(2), teacher_log_probs)
+        group = self._group(rows, items, valid, targets, policy.detach().sum(2), teacher_log_probs=teacher_log_probs)
         reward = total_reward(config.rewards, group)
         advantages = group_advantages(reward, valid, config.advantage)
         divergence = k3(policy, reference) * tree.mask
         if config.loss == "mpo":
-            loss = mpo(policy, reference, tree.mask, reward, valid, config.beta * divergence, counts)
+            loss = mpo(policy, reference, tree.mask, reward, valid, penalty=config.beta * divergence, counts=counts)
         else:
             loss = LOSSES[config.loss](policy, tree.mask, advantages, config.beta * divergence, counts)
         loss = loss * counts.prompts / count
@@ -179,6 +182,7 @@ class _Run(PolicyRun[RLConfig]):
         valid: torch.Tensor,
         targets: torch.Tensor,
         scores: torch.Tensor,
+        *,
         teacher_log_probs: torch.Tensor | None,
     ) -> Group:
         return Group(

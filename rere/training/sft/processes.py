@@ -22,6 +22,7 @@ def sft_in_processes(
     catalog: CatalogIndex,
     backbone: Backbone,
     config: SFTConfig,
+    *,
     work: Path,
     log: Log,
     start: Checkpoint | None,
@@ -31,7 +32,7 @@ def sft_in_processes(
         "backbone": backbone.model_dump(mode="json"),
         "start": None if start is None else str(start.path.resolve()),
     }
-    in_processes.run(worker, {"windows": windows, "catalog": catalog}, config, work, spec, log)
+    in_processes.run(worker, {"windows": windows, "catalog": catalog}, config, work, spec, log=log)
     return Checkpoint(work / "model")
 
 

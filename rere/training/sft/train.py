@@ -46,6 +46,7 @@ def train_sft(
     backbone: Backbone,
     config: SFTConfig,
     work: Path,
+    *,
     log: Log,
     start: Checkpoint | None = None,
 ) -> Checkpoint:
@@ -71,7 +72,9 @@ def train_sft(
     if (config.processes > 1 or config.sharding == "fsdp") and not distributed.is_worker():
         if config.sharding == "fsdp" and not torch.cuda.is_available():  # accelerate would leave it out without a word
             raise RereError("GPUs for `sharding: fsdp`", "none", "set `sharding: none`")
-        return sft_in_processes(f"{__name__}:worker", windows, catalog, backbone, config, work, log, start)
+        return sft_in_processes(
+            f"{__name__}:worker", windows, catalog, backbone, config, work=work, log=log, start=start
+        )
     clock = Clock()
     train, valid = _datasets(windows, catalog, config)
     longest_row = max(map(len, train["input_ids"]))
