@@ -35,19 +35,17 @@ def evaluate(
     Annotated[pd.DataFrame, ArtifactConfig(name="metrics")],
 ]:
     """Per-row results of all models, and their metrics with intervals."""
-    from rere.data.sequences import training_sequences
+    from rere.data.sequences import training_counts
     from rere.evaluation.checkpoints import evaluate_checkpoints
     from rere.evaluation.evaluator import summarise
     from rere.recommenders.labels import Label
-    from rere.recommenders.popularity import Popularity
 
     models: dict[str, Checkpoint] = {Label.SFT: sft_model, Label.RL: rl_model}
     inputs = (windows.fingerprint, catalogue_fingerprint(catalog), *(repr(model.sums()) for model in models.values()))
     with work_directory("evaluate", config.as_one(), *inputs, code_fingerprint(__name__)) as work:
         generative = evaluate_checkpoints(models, windows, catalog, config, work)
     results = pd.concat([baselines, generative], ignore_index=True)
-    popularity = Popularity.fit(training_sequences(dataset), len(catalog.item_ids))
-    metrics = summarise(results, config, popularity.counts)
+    metrics = summarise(results, config, training_counts(dataset))
     rows = windows.of("test")
     log_metadata({"rows": len(rows), "warm_rows": int(rows["warm"].sum())})
     return results, metrics

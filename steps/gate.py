@@ -59,10 +59,9 @@ def gate(
         The verdict with what it is about, and the champion's results on the same rows (no rows where none was judged).
     """
     from ops.registry.judged_champion import judge_anew, timed
-    from rere.data.sequences import training_sequences
+    from rere.data.sequences import training_counts
     from rere.evaluation.footprint import mebibytes
     from rere.evaluation.segments import segments_of
-    from rere.recommenders.popularity import Popularity
 
     registry.require_tracker()
     name, rows = config.model_name, windows.of("test")
@@ -90,7 +89,7 @@ def gate(
         rival = CandidateMetrics(present.results, latency, mebibytes(present.files), present.newest, present.items)
     given = GateContext(
         popularity=results_of(results, Label.POPULARITY),
-        training_counts=Popularity.fit(training_sequences(dataset), len(catalog.item_ids)).counts,
+        training_counts=training_counts(dataset),
         segments=segments_of(dataset, rows, config.gate),
         warnings=tuple(
             check.name for report in (data_validation, split_validation) for check in report.having("warning")

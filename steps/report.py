@@ -31,10 +31,10 @@ def report(
 ) -> Annotated[HTMLString, ArtifactConfig(name="report")]:
     """Render it."""
     from rere.artifacts.provenance import provenance
+    from rere.data.sequences import indexed_rows
     from rere.recommenders.labels import Label
     from rere.reporting.report import ReportInputs, render_report
 
-    index = catalog.index_of
     page = render_report(
         ReportInputs(
             results=results,
@@ -44,7 +44,7 @@ def report(
             verdict=judged.verdict,
             curves={"sft": sft_model.curves(), "rl": rl_model.curves()},
             titles=catalog.titles,
-            histories=[[index[item] for item in history] for history in windows.of("test")["history"]],
+            histories=indexed_rows(windows.of("test"), catalog.index_of)[0],
             ingest=dataset.report,
             lineage={
                 "provenance": provenance(judged.seeds),

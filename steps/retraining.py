@@ -20,7 +20,8 @@ from ops.registry.zenml_registry import metadata_of
 from rere.artifacts.manifest import MANIFEST, sha256
 from rere.config.data import IngestConfig
 from rere.config.retraining import RetrainConfig
-from rere.data.collected import count_new, since
+from rere.data.collected import count_new
+from rere.data.flags import moment
 from rere.data.sources import LOADERS, load_source
 from steps.collect import ROWS
 
@@ -96,7 +97,7 @@ def make_plan(
     collected = base.collected.load() if base.collected else None
     newest = collected.report.newest if collected else int(base.dataset.load().interactions["timestamp"].max())
     new = count_new(load_source(data.source), newest, collected)
-    said = f"{new:,} interactions are new since {since(newest)}, the newest of version {base.version}"
+    said = f"{new:,} interactions are new since {moment(newest)}, the newest of version {base.version}"
     if new < retrain.minimum_new_interactions:
         return Plan(type="skip", reason=f"{said}; at least {retrain.minimum_new_interactions:,} are asked")
     return Plan(type="run", reason=said)

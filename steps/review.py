@@ -36,11 +36,10 @@ def review(
     config: GateConfig,
 ) -> Annotated[Reviewed, ArtifactConfig(name="review")]:
     """Render it; beside the champion, or beside SFT where no champion was judged."""
-    from rere.data.sequences import training_sequences
+    from rere.data.sequences import indexed_rows, training_counts
     from rere.evaluation.evaluator import results_of
     from rere.evaluation.segments import segments_of
     from rere.recommenders.labels import Label
-    from rere.recommenders.popularity import Popularity
     from rere.reporting.review import ReviewInputs, render_review
 
     rows = windows.of("test")
@@ -55,9 +54,9 @@ def review(
             rival=results_of(results, Label.SFT) if alone else champion_results,
             rival_name=_without_champion(judged) if alone else f"champion, version {judged.champion}",
             segments=segments_of(dataset, rows, config),
-            training_counts=Popularity.fit(training_sequences(dataset), len(catalog.item_ids)).counts,
+            training_counts=training_counts(dataset),
             titles=catalog.titles,
-            histories=[[catalog.index_of[item] for item in history] for history in rows["history"]],
+            histories=indexed_rows(rows, catalog.index_of)[0],
             validation=data_validation.having("warning") + split_validation.having("warning"),
             drift=data_validation.drift,
             curves={"sft": sft_model.curves(), "rl": rl_model.curves()},

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
 
 from ops.registry import mlflow_registry as registry
 from ops.registry.zenml_registry import metadata_of
+from rere.reporting.flat import flat
 
 HIDDEN = ("fingerprint", "review_run", "windows")  # tags that say nothing to a reader, or stand elsewhere
 
@@ -23,12 +22,6 @@ def facts(name: str, version: str) -> dict[str, str]:
     tags = {key: text for key, text in registry.get(name, version).tags.written().items() if key not in HIDDEN}
     known = {key: value for key, value in metadata_of(name, version).items() if not key.startswith("event.")}
     known.pop("gate", None)  # the checks are in the review; the tag has the verdict
-    return tags | dict(_flat(known))
-
-
-def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from _flat(inner, f"{prefix}.{name}" if prefix else str(name))
-    else:
-        yield prefix, value if isinstance(value, str) else json.dumps(value, default=str)
+    return tags | {
+        key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in flat(known)
+    }

@@ -15,6 +15,7 @@ from ops.runtime.run_dirs import work_directory
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Windows
+from rere.data.sequences import indexed_rows
 from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.evaluation.footprint import latencies_ms
 from rere.models.backbone import Checkpoint
@@ -78,10 +79,6 @@ def _served(version: str, model: Checkpoint, catalog: CatalogIndex, settings: di
     )
 
 
-def _histories(rows: pd.DataFrame, catalog: CatalogIndex) -> list[list[int]]:
-    return [[catalog.index_of[item] for item in history] for history in rows["history"]]
-
-
 def judge_anew(
     name: str, version: str, catalog: CatalogIndex, windows: Windows, evaluation: EvaluationConfig
 ) -> tuple[Present, list[str]]:
@@ -102,7 +99,7 @@ def judge_anew(
     if foreign.lacking:
         notes.append(
             f"Its catalogue lacks {foreign.lacking:,} of today's items, which count as misses for it; "
-            f"{foreign.unanswerable(_histories(rows, catalog)):,} histories hold nothing that it knows."
+            f"{foreign.unanswerable(indexed_rows(rows, catalog.index_of)[0]):,} histories hold nothing that it knows."
         )
     today = registry.serving_settings(windows, evaluation)
     changed = [f"{key}: {value}" for key, value in found.settings.items() if value != today.get(key)]

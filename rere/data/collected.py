@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict
 from rere.artifacts.manifest import seal, verify
 from rere.data.codes import category
 from rere.data.files import read_arrow, write_arrow
-from rere.data.flags import moment
 from rere.data.raw import RawData
 from rere.errors import RereError
 
@@ -122,11 +121,6 @@ def count_new(raw: RawData, newest: int, base: Collected | None) -> int:
     if base is not None:
         return collect(raw, base).report.new
     return int((raw.interactions["timestamp"] > newest).sum())
-
-
-def since(newest: int) -> str:
-    """The moment after which rows are new, for people."""
-    return moment(newest)
 
 
 def _appended(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:

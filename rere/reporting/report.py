@@ -5,7 +5,7 @@ Titles and ids come from outside and are hostile until escaped: the template esc
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,24 +21,26 @@ from rere.data.dataset import IngestReport
 from rere.errors import RereError
 from rere.evaluation.evaluator import compare
 from rere.evaluation.gate import Verdict
+from rere.reporting.examples import HISTORY, TOP, example, spread
+from rere.reporting.flat import flat
 from rere.reporting.plots import curve_plot, metric_plot, power_plot
 
 FAMILIES = ("hr", "ndcg")
-EXAMPLES, TOP, HISTORY = 8, 5, 10  # rows shown, items a list, most recent titles of a history
+EXAMPLES = 8  # rows shown
 SFT_CURVES = {"train_loss": "training", "valid_loss": "validation"}
 RL_PLOTS = {  # metric -> heading, label of the y axis
-    "reward": ("RL: reward", "mean reward a candidate"),
+    "reward": ("RL: reward", "mean reward per candidate"),
     "groups_with_hit": ("RL: groups with a hit", "share of groups"),
-    "kl": ("RL: distance from the reference", "KL (nats a token)"),
-    "diversity": ("RL: diversity", "distinct items a candidate"),
+    "kl": ("RL: distance from the reference", "KL (nats per token)"),
+    "diversity": ("RL: diversity", "distinct items per candidate"),
     "valid_ndcg@10": ("RL: validation", "NDCG@10"),
 }
 LISTS = {  # metric of `summarise` -> heading, what it means
     "coverage": ("Coverage", "share of the catalogue in anyone's list"),
     "diversity": ("Diversity", "share of items that two users' lists don't share"),
     "popularity_bias": ("Popularity", "mean popularity percentile: 0.5 is neutral, 1 only the most popular"),
-    "invalid": ("Invalid", "share of places without an item of the catalogue"),
-    "duplicate": ("Repeated", "share of places that repeat an item of their list"),
+    "invalid": ("Invalid", "share of slots without an item of the catalogue"),
+    "duplicate": ("Repeated", "share of slots that repeat an item of their list"),
 }
 
 
@@ -72,7 +74,7 @@ def render_report(inputs: ReportInputs) -> str:
     """The page, as HTML text.
 
     Raises:
-        RereError: models that weren't judged on the same rows, or not one history a row.
+        RereError: models that weren't judged on the same rows, or not one history per row.
     """
     models = list(inputs.results["model"].unique())
     subject = str(inputs.subject)
@@ -120,7 +122,8 @@ def sureness(gain: Mapping[Hashable, Any]) -> str:
 
 def lineage_sections(lineage: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
     """Section -> (dotted name, value) pairs."""
-    return {name: list(_flat(value)) for name, value in _sections(lineage).items()}
+    sections = _sections(lineage).items()
+    return {section: [(name, _text(leaf)) for name, leaf in flat(value)] for section, value in sections}
 
 
 def results_table(summary: pd.DataFrame, config: EvaluationConfig) -> Table:
@@ -178,24 +181,36 @@ def _by_rival(gains: pd.DataFrame) -> dict[str, dict[str, Mapping[Hashable, Any]
 def _list_metrics(summary: pd.DataFrame, config: EvaluationConfig, models: list[str]) -> dict[str, dict[str, float]]:
     """Model -> list metric (of `LISTS`, at the largest K where it has one) -> value."""
     part = summary[summary["rows"] == "all"].set_index(["model", "metric"])["mean"]
-    at = {name: name if name in ("invalid", "duplicate") else f"{name}@{max(config.ks)}" for name in LISTS}
-    return {model: {name: float(part[model, column]) for name, column in at.items()} for model in models}
+    return {model: {name: float(part[model, list_metric(name, config)]) for name in LISTS} for model in models}
+
+
+def list_metric(name: str, config: EvaluationConfig) -> str:
+    """What `summarise` calls a metric of `LISTS`: at the largest K, where it has one."""
+    return name if name in ("invalid", "duplicate") else f"{name}@{max(config.ks)}"
 
 
 def _plots(inputs: ReportInputs) -> dict[str, list[tuple[str, Markup]]]:
     """Section -> (heading, SVG); a curve that was not recorded has no plot."""
     summary = inputs.summary[inputs.summary["rows"] == "all"]
-    sft, rl = inputs.curves.get("sft", []), inputs.curves.get("rl", [])
     accuracy: list[tuple[str, str | None]] = [
         (f"{name.upper()}@K by model", metric_plot(summary, name, inputs.config.ks)) for name in FAMILIES
     ]
-    training = [("SFT: loss", curve_plot(sft, SFT_CURVES, "loss (nats a token)"))]
-    training += [(heading, curve_plot(rl, {name: heading}, label)) for name, (heading, label) in RL_PLOTS.items()]
     gate: list[tuple[str, str | None]] = []
     if inputs.verdict is not None and inputs.verdict.power is not None:
         gate = [("What the gate can see", power_plot(inputs.verdict.power))]
-    drawn = {"accuracy": accuracy, "training": training, "gate": gate}
-    return {place: [(title, Markup(svg)) for title, svg in plots if svg] for place, plots in drawn.items()}
+    return {"accuracy": _drawn(accuracy), "training": training_plots(inputs.curves), "gate": _drawn(gate)}
+
+
+def training_plots(curves: Mapping[str, list[dict[str, float]]]) -> list[tuple[str, Markup]]:
+    """(heading, SVG) of what the stages ("sft", "rl") recorded."""
+    plots = [("SFT: loss", curve_plot(curves.get("sft", []), SFT_CURVES, "loss (nats per token)"))]
+    for name, (heading, label) in RL_PLOTS.items():
+        plots.append((heading, curve_plot(curves.get("rl", []), {name: heading}, label)))
+    return _drawn(plots)
+
+
+def _drawn(plots: list[tuple[str, str | None]]) -> list[tuple[str, Markup]]:
+    return [(heading, Markup(svg)) for heading, svg in plots if svg]
 
 
 def _examples(inputs: ReportInputs, models: list[str]) -> list[dict[str, Any]]:
@@ -203,34 +218,13 @@ def _examples(inputs: ReportInputs, models: list[str]) -> list[dict[str, Any]]:
     tables = {model: inputs.results[inputs.results["model"] == model].reset_index(drop=True) for model in models}
     subject = tables[str(inputs.subject)]
     if len(inputs.histories) != len(subject):
-        raise RereError(f"{len(subject)} histories, one a row", str(len(inputs.histories)), "pass the test rows' own")
+        raise RereError(f"{len(subject)} histories, one per row", str(len(inputs.histories)), "pass the test rows' own")
     if any(not table["row_id"].equals(subject["row_id"]) for table in tables.values()):
         raise RereError("the rows of all models in one order", "different orders", "judge them on one table of rows")
     hit = subject["rank"].between(1, TOP).to_numpy()
-    hits, misses = _spread(np.flatnonzero(hit), EXAMPLES // 2), np.flatnonzero(~hit)
-    chosen = [*hits, *_spread(misses, EXAMPLES - len(hits))]
-    return [_example(row, inputs, tables) for row in chosen]
-
-
-def _example(row: int, inputs: ReportInputs, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    history, titles, lists = inputs.histories[row], inputs.titles, {}
-    for model, table in tables.items():
-        found: dict[Hashable, Any] = table.loc[row].to_dict()
-        items = [int(item) for item in found["items"][:TOP] if item >= 0]
-        lists[model] = {"items": [(titles[item], item == found["target"]) for item in items], "rank": found["rank"]}
-    return {
-        "user": found["user_id"],
-        "earlier": max(0, len(history) - HISTORY),
-        "history": [titles[item] for item in history[-HISTORY:]],
-        "target": titles[found["target"]],
-        "warm": found["warm"],
-        "lists": lists,
-    }
-
-
-def _spread(rows: np.ndarray, count: int) -> list[int]:
-    """At most `count` of the rows, evenly spaced."""
-    return [int(rows[n * len(rows) // count]) for n in range(count)] if len(rows) > count else rows.tolist()
+    hits = spread(np.flatnonzero(hit).tolist(), EXAMPLES // 2)
+    misses = spread(np.flatnonzero(~hit).tolist(), EXAMPLES - len(hits))
+    return [example(row, tables, inputs.histories[row], inputs.titles) for row in [*hits, *misses]]
 
 
 def _sections(lineage: Mapping[str, Any]) -> dict[str, Any]:
@@ -240,14 +234,8 @@ def _sections(lineage: Mapping[str, Any]) -> dict[str, Any]:
     return ({"run": single} if single else {}) | nested
 
 
-def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted names and readable values of nested mappings and lists."""
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from _flat(inner, f"{prefix}.{name}" if prefix else str(name))
-    elif isinstance(value, list | tuple) and any(isinstance(inner, Mapping) for inner in value):
-        for n, inner in enumerate(value):
-            yield from _flat(inner, f"{prefix}.{n}")
-    else:
-        text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
-        yield prefix, "none" if text is None or text == "" else str(text)
+def _text(value: Any) -> str:
+    """A value as the page shows it."""
+    if isinstance(value, list | tuple):
+        value = ", ".join(map(str, value))
+    return "none" if value is None or value == "" else str(value)

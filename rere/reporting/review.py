@@ -20,18 +20,18 @@ from rere.evaluation.metrics import row_metric
 from rere.evaluation.segments import segment_gains
 from rere.recommenders.labels import Label
 from rere.reporting import plots
+from rere.reporting.examples import TOP, example, spread
 from rere.reporting.report import (
     FAMILIES,
-    HISTORY,
     LISTS,
-    RL_PLOTS,
-    SFT_CURVES,
     environment,
     lineage_sections,
+    list_metric,
     sureness,
+    training_plots,
 )
 
-USERS, TOP, REGRESSIONS = 20, 5, 10
+USERS, REGRESSIONS = 20, 10
 CHALLENGER = str(Label.CHALLENGER)
 
 
@@ -43,7 +43,7 @@ class ReviewInputs:
     challenger, rival: results of `evaluate` on the same rows; the rival is the champion, or SFT where there is none
     rival_name: how the rival is called on the page
     segments: as from `rere.evaluation.segments.segments`
-    training_counts: (I,) training interactions an item
+    training_counts: (I,) training interactions per item
     titles: by item index
     histories: item indices, oldest first, of the challenger's rows, in their order
     validation: the data validation's checks that warned
@@ -80,6 +80,7 @@ def render_review(inputs: ReviewInputs) -> str:
     both = pd.concat([theirs.assign(model=inputs.rival_name), ours.assign(model=CHALLENGER)], ignore_index=True)
     summary = summarise(both, inputs.config, inputs.training_counts)
     summary = summary[summary["rows"] == "all"]
+    tables = {inputs.rival_name: theirs, CHALLENGER: ours}
     change = _values(ours, inputs.gate.metric) - _values(theirs, inputs.gate.metric)
     return (
         environment()
@@ -101,11 +102,11 @@ def render_review(inputs: ReviewInputs) -> str:
             worse=int((change < 0).sum()),
             better=int((change > 0).sum()),
             examples=[
-                _example(row, {inputs.rival_name: theirs, CHALLENGER: ours}, history_of, inputs.titles)
-                for row in _spread(len(ours), USERS)
+                example(row, tables, history_of[ours["row_id"][row]], inputs.titles)
+                for row in spread(range(len(ours)), USERS)
             ],
             top=TOP,
-            training=_training(inputs.curves),
+            training=training_plots(inputs.curves),
             validation=inputs.validation,
             drift=inputs.drift,
             cost=inputs.cost,
@@ -140,7 +141,7 @@ def _lists(summary: pd.DataFrame, inputs: ReviewInputs) -> list[tuple[str, float
     """(name, rival's value, challenger's value) of coverage, diversity, popularity bias, validity."""
     values, found = summary.set_index(["model", "metric"])["mean"], []
     for name, (heading, _) in LISTS.items():
-        at = name if name in ("invalid", "duplicate") else f"{name}@{max(inputs.config.ks)}"
+        at = list_metric(name, inputs.config)
         found.append((heading, float(values[inputs.rival_name, at]), float(values[CHALLENGER, at])))
     return found
 
@@ -161,33 +162,3 @@ def _regressions(
         for row in order
         if change[row] < 0
     ]
-
-
-def _example(
-    row: int, tables: Mapping[str, pd.DataFrame], history_of: Mapping[int, list[int]], titles: list[str]
-) -> dict[str, Any]:
-    subject: dict[Hashable, Any] = tables[CHALLENGER].loc[row].to_dict()
-    history, lists = history_of[subject["row_id"]], {}
-    for name, table in tables.items():
-        items = [int(item) for item in table["items"][row][:TOP] if item >= 0]
-        shown = [(titles[item], item == subject["target"]) for item in items]
-        lists[name] = {"items": shown, "rank": int(table["rank"][row])}
-    return {
-        "user": subject["user_id"],
-        "earlier": max(0, len(history) - HISTORY),
-        "history": [titles[item] for item in history[-HISTORY:]],
-        "target": titles[subject["target"]],
-        "warm": subject["warm"],
-        "lists": lists,
-    }
-
-
-def _spread(rows: int, count: int) -> list[int]:
-    return list(range(rows)) if rows <= count else [n * rows // count for n in range(count)]
-
-
-def _training(curves: Mapping[str, list[dict[str, float]]]) -> list[tuple[str, Markup]]:
-    drawn = [("SFT: loss", plots.curve_plot(curves.get("sft", []), SFT_CURVES, "loss (nats a token)"))]
-    for name, (heading, label) in RL_PLOTS.items():
-        drawn.append((heading, plots.curve_plot(curves.get("rl", []), {name: heading}, label)))
-    return [(heading, Markup(svg)) for heading, svg in drawn if svg]
