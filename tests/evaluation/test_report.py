@@ -19,7 +19,8 @@ from rere.evaluation.gate import Check, Verdict
 from rere.evaluation.metrics import target_ranks
 from rere.evaluation.power import Power
 from rere.recommenders.labels import Label
-from rere.reporting.report import EXAMPLES, TOP, ReportInputs, render_report, results_table
+from rere.reporting.examples import TOP
+from rere.reporting.report import EXAMPLES, ReportInputs, render_report, results_table
 
 MODELS = {"popularity": 0.05, "SASRec": 0.2, "SFT": 0.3, "ReRe": 0.35}  # chance that the target is in a list
 HOSTILE = [
