@@ -31,7 +31,7 @@ TOYS := $(if $(wildcard $(or $(RERE_TOYS_2013),../shared/data/amazon_toys_2013)/
 IN_STACK := source "$(ENVIRONMENT)" && export PATH="$(if $(filter /%,$(BIN)),,$(CURDIR)/)$(BIN):$$PATH" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock smollm2 stack demo retrain report dashboard mlflow pictures serve test test-environment test-k8s image docs check lint format \
+.PHONY: help venv lock smollm2 stack demo retrain report dashboard mlflow pictures serve test coverage test-environment test-k8s image docs check lint format \
   reproduce reproduce-quick clean
 
 help:  ## list the tasks
@@ -91,6 +91,9 @@ serve: stack  ## serve the champion on port 5001: page, API, /docs
 test: venv  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
+coverage: venv  ## run the tests, and print which lines and branches of rere and ops none reaches
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term-missing
+
 test-k8s: $(K8S_STAMP)  ## run the pipeline in a simulated Kubernetes (Linux, root, PostgreSQL; docs/kubernetes.md)
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; } || \
@@ -133,7 +136,7 @@ lint: venv  ## ruff, mypy, and whether all that is imported is declared (deptry)
 	$(BIN)/mypy
 	$(BIN)/deptry --no-ansi .
 
-check: lint test  ## everything that CI asks for
+check: lint coverage  ## ruff, mypy, deptry, and the tests with their coverage
 
 format: venv  ## format, and mend what ruff can
 	$(BIN)/ruff check --fix .
@@ -151,5 +154,5 @@ reproduce-quick: stack  ## a slice of it: one seed of the main models on MovieLe
 	$(IN_STACK) python -m experiments.report --to reports/results
 
 clean:  ## remove caches, reports and the local stack with all its runs; keeps .venv
-	rm -rf .rere reports site .zen/config.yaml .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .rere reports site .zen/config.yaml .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
