@@ -100,8 +100,8 @@ test-k8s: $(K8S_STAMP)  ## run the pipeline in a simulated Kubernetes (Linux, ro
 	  echo "PostgreSQL is missing (apt-get install postgresql): the tests that need it are skipped."
 	RERE_ZENML_SERVER_PYTHON="$(if $(filter /%,$(SERVER)),,$(CURDIR)/)$(SERVER)/bin/python" $(BIN)/python -m pytest tests/k8s tests/infra -m 'k8s or server'
 
-test-environment: venv  ## load a registered model in a new environment made from its requirements (downloads them)
-	$(BIN)/python -m pytest tests/pipeline/test_model_environment.py -m environment
+test-environment: venv  ## a registered model in an environment of its requirements; our baselines against RecTools (downloads both)
+	$(BIN)/python -m pytest tests/pipeline/test_model_environment.py tests/baselines/test_rectools.py -m environment
 
 $(K8S_STAMP): $(STAMP) $(SERVER_STAMP)
 	$(PIP) --quiet -c constraints.txt -e '.[dev,k8s,simulated]'

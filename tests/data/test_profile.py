@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import entropy
 
 from rere.data.profile import Profile, drift, make_profile, stability_index
 from tests.data.helpers import START, dataset_of, random_dataset
@@ -40,6 +41,12 @@ def test_stability_index_by_hand() -> None:
     assert stability_index(np.array([19.5, 79.5]), np.array([49.5, 49.5])) == pytest.approx(
         (0.5 - 0.2) * math.log(0.5 / 0.2) + (0.5 - 0.8) * math.log(0.5 / 0.8)
     )
+
+
+def test_the_stability_index_is_scipys_relative_entropy_in_both_directions() -> None:
+    old, new = np.random.default_rng(0).integers(0, 50, (2, 12))
+    p, q = (counts + 0.5 for counts in (old, new))  # scipy's entropy divides by the sums
+    assert stability_index(old, new) == pytest.approx(entropy(p, q) + entropy(q, p))
 
 
 def test_drift_of_itself_is_nil_and_of_reversed_popularity_is_not() -> None:
