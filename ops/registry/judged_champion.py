@@ -111,5 +111,5 @@ def judge_anew(
 
 
 def _processes(evaluation: EvaluationConfig) -> int:
-    """One a GPU of this machine: the gate may run on less than `evaluate`, whose processes would not find room."""
+    """One per GPU of this machine: the gate may run on less than `evaluate`, whose processes would not find room."""
     return max(1, min(evaluation.processes, torch.cuda.device_count()))

@@ -29,7 +29,7 @@ def evaluate(
         item_index: item id -> item index, for the I items of the catalogue.
 
     Returns:
-        One row a row judged: row_id, user_id, model (the recommender's name), target (item index), warm, rank
+        One row per row judged: row_id, user_id, model (the recommender's name), target (item index), warm, rank
         (1-based place of the target, 0 when not among the first `beams`), items and scores (lists of length
         `beams`), invalid and duplicate (slots of the list, see `rere.evaluation.metrics`).
 
@@ -76,7 +76,7 @@ def summarise(results: pd.DataFrame, config: EvaluationConfig, training_counts: 
 
     Args:
         results: rows of `evaluate`, of one or more models.
-        training_counts: (I,) training interactions an item.
+        training_counts: (I,) training interactions per item.
 
     Returns:
         model, rows ("all", "warm"), metric ("hr@1", ..., "coverage@10", "invalid", ...), mean, low, high, n (rows).

@@ -18,7 +18,7 @@ class Popularity:
     what a user has seen, each may learn it.
 
     Args:
-        counts: (I,) training interactions an item.
+        counts: (I,) training interactions per item.
     """
 
     def __init__(self, counts: np.ndarray, name: str = Label.POPULARITY) -> None:

@@ -1,7 +1,7 @@
 """Several processes for one stage: torchrun started as a child.
 
 The parent calls `launch`, a worker's module ends in `work`. They meet in files only: a JSON specification, artifact
-directories, a line of JSON a training record, one error file. All processes are on one machine.
+directories, a line of JSON per training record, one error file. All processes are on one machine.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A promotion that is killed at every boundary in turn, each time by a real SIGKILL, and started again.
 
-Run in the project. Prints a line a boundary, `name killed`, and at last `end 0`. Each process is forked once imports
+Run in the project. Prints a line per boundary, `name killed`, and at last `end 0`. Each process is forked once imports
 are done, so that a start costs no seconds.
 """
 

@@ -42,7 +42,7 @@ parameters:
 
 
 def walks(users: int = 120, steps: int = 10, items: int = 20) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Users who come one a day and walk through the items, one or (more rarely) two on; a few items appear late."""
+    """Users who come one per day and walk through the items, one or (more rarely) two on; a few items appear late."""
     random, rows = np.random.default_rng(0), []
     for user in range(users):
         there = items if user < 0.7 * users else items + 4

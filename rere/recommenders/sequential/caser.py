@@ -4,7 +4,7 @@ Tang and Wang, "Personalized Top-N Sequential Recommendation via Convolutional S
 these departures:
 
 - No user embedding: whoever is served may be new, and has no trained one. A user is the last L items.
-- Softmax cross-entropy over the whole catalogue, one target a window, in place of sampled negatives and the next T.
+- Softmax cross-entropy over the whole catalogue, one target per window, in place of sampled negatives and the next T.
 - Input and output share the item embeddings, with no ReLU on the state between: its product with them needs both signs.
 """
 

@@ -3,7 +3,7 @@
 Rafailov et al., "Direct Preference Optimization", arXiv 2305.18290; Chen et al., "On Softmax Direct Preference
 Optimization for Recommendation" (S-DPO), arXiv 2406.09215. The reference is the start and stays it.
 
-Target and negatives are branches of one token tree a prompt, for the policy and for the reference; trl's DPOTrainer
+Target and negatives are branches of one token tree per prompt, for the policy and for the reference; trl's DPOTrainer
 would run the prompt again for each candidate, and has no loss over several negatives.
 
 Departs from the papers: the best validation NDCG@10 is kept, and the start counts as a candidate.
@@ -57,7 +57,7 @@ def train_preference(
 
 
 def preference_losses(policy: torch.Tensor, reference: torch.Tensor, beta: float) -> torch.Tensor:
-    """S-DPO's loss a prompt (arXiv 2406.09215); with one negative it is DPO's.
+    """S-DPO's loss per prompt (arXiv 2406.09215); with one negative it is DPO's.
 
     -log sigmoid(-log sum_j exp(beta (r_j - r_0))), with r = log policy - log reference, 0 the target, j its negatives.
 
@@ -116,7 +116,7 @@ class _Run(PolicyRun[PreferenceConfig]):
         tally["tokens"] += forwarded + 2 * len(tree.tokens)
 
     def summary(self, tally: Tally, count: int) -> dict[str, float]:
-        """Means a prompt. margin: implicit reward of the target over its best negative; preferred: share above 0."""
+        """Means per prompt. margin: implicit reward of the target over its best negative; preferred: share above 0."""
         return {
             "loss": tally["loss"] / count,
             "margin": tally["margin"] / count,
