@@ -51,8 +51,8 @@ A step is served from the cache when all of this is as it was: its parameters, t
 of what its settings name (below), the project's files that its module reaches through imports, and the versions of the
 packages that can change a result.
 
-The steps that an edit of a file runs anew. What follows them runs anew only where their result changed. (A trained
-model's record holds its times, so a model that was trained again counts as changed.)
+The steps that an edit of a file runs anew. What follows them runs anew only where their result changed: a model that
+was trained again to the same weights and records counts as the same, whatever the clock said.
 
 {table}
 

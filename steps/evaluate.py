@@ -41,7 +41,7 @@ def evaluate(
     from rere.recommenders.labels import Label
 
     models: dict[str, Checkpoint] = {Label.SFT: sft_model, Label.RL: rl_model}
-    inputs = (windows.fingerprint, catalogue_fingerprint(catalog), *(repr(model.sums()) for model in models.values()))
+    inputs = (windows.fingerprint, catalogue_fingerprint(catalog), *(model.identity() for model in models.values()))
     with work_directory("evaluate", config.as_one(), *inputs, code_fingerprint(__name__)) as work:
         generative = evaluate_checkpoints(models, windows, catalog, config, work)
     results = pd.concat([baselines, generative], ignore_index=True)

@@ -8,7 +8,6 @@ import pandas as pd
 from zenml import ArtifactConfig, step
 
 from ops.registry.stages import Judged, Reviewed, StageMaterializer
-from rere.artifacts.manifest import fingerprint
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.config.promotion import GateConfig
@@ -83,8 +82,8 @@ def _cost(trained: dict[str, Checkpoint]) -> list[tuple[str, str]]:
 
 
 def _parent(facts: dict[str, Any]) -> Any:
-    """What a training started from: an earlier model's fingerprint, or the backbone."""
-    return facts.get("parent") or (fingerprint(facts["start"]) if "start" in facts else facts.get("backbone"))
+    """What a training started from: an earlier model's identity, or the backbone."""
+    return facts.get("parent") or facts.get("start") or facts.get("backbone")
 
 
 def _lineage(judged: Judged, trained: dict[str, Checkpoint]) -> dict[str, Any]:

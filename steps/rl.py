@@ -43,6 +43,6 @@ def reinforce(
 
     [(kind, mentor)] = teacher.models.items()
     lessons = fingerprint({str(n): repr(record) for n, record in enumerate(mentor.curves)}) + kind + mentor.code()
-    inputs = (fingerprint(sft_model.sums()), windows.fingerprint, catalogue_fingerprint(catalog), lessons, named_sha256)
+    inputs = (sft_model.identity(), windows.fingerprint, catalogue_fingerprint(catalog), lessons, named_sha256)
     with work_directory("rl", config.as_one(), *inputs, code_fingerprint(__name__)) as work:
         return train_rl(sft_model, windows, catalog, config, work, log=mlflow_log("rl", config), teacher=mentor)

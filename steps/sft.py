@@ -10,7 +10,6 @@ from materializers.checkpoint import CheckpointMaterializer
 from ops.runtime.cache_keys import cache_policy, code_fingerprint
 from ops.runtime.run_dirs import catalogue_fingerprint, work_directory
 from ops.runtime.tracking import mlflow_log
-from rere.artifacts.manifest import fingerprint
 from rere.catalog.index import CatalogIndex
 from rere.catalog.warm_start import StartRecord
 from rere.config.retraining import FromChampion
@@ -64,7 +63,7 @@ def _train(
     from rere.training.sft.train import train_sft
 
     backbone = catalog.config.backbone
-    parent = fingerprint(start.sums()) if start else "none"
+    parent = start.identity() if start else "none"
     inputs = (windows.fingerprint, catalogue_fingerprint(catalog), backbone_sha256, parent)
     with work_directory("sft", config.as_one(), backbone, *inputs, code_fingerprint(__name__)) as work:
         return train_sft(windows, catalog, backbone, config, work, log=mlflow_log("sft", config), start=start)

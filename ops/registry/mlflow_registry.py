@@ -6,6 +6,7 @@ A version's tags (`VersionTags`) name its content; the same content is never reg
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,9 +92,11 @@ def serving_settings(windows: Windows, evaluation: EvaluationConfig) -> dict[str
 
 
 def content_of(model: Checkpoint, catalog: CatalogIndex, settings: dict[str, Any]) -> str:
-    """What a version is known by: SHA-256 over weights and records, catalogue and serving settings."""
+    """What a version is known by: SHA-256 over weights, tokenizer, catalogue and serving settings."""
     parts = {name: str(value) for name, value in settings.items()}
-    return fingerprint({"model": fingerprint(model.sums()), "catalog": catalogue_fingerprint(catalog), **parts})
+    vocabulary = json.dumps(catalog.tokenizer.get_vocab(), sort_keys=True)
+    known = {"model": model.identity(), "tokenizer": vocabulary, "catalog": catalogue_fingerprint(catalog)}
+    return fingerprint(known | parts)
 
 
 def newest_interaction(dataset: Dataset) -> int | None:

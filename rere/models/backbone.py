@@ -28,7 +28,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from rere.artifacts.manifest import seal, sealed, sha256, verify, writing
+from rere.artifacts.manifest import fingerprint, seal, sealed, sha256, verify, writing
 from rere.config.backbone import Backbone, GGUFModel, HubModel, LocalModel, ScratchModel
 from rere.errors import RereError
 from rere.models.attention import own_attention
@@ -39,6 +39,7 @@ from rere.runtime.memory import keep_freed_memory
 from rere.runtime.progress import tame_transformers
 
 BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
+CLOCK = ("seconds", "tokens_per_second")  # in training records: another run of the same has others
 SAFE: dict[str, Any] = {"trust_remote_code": False}  # a model's own code is never run
 SAFE_WEIGHTS = {**SAFE, "use_safetensors": True}  # nor is anything unpickled
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # else weights might come from a revision nobody named
@@ -59,6 +60,24 @@ class Checkpoint:
         """What it was sealed with, file -> SHA-256: what it is known by. Checked when it was loaded, not here."""
         return sealed(self.path)
 
+    def identity(self) -> str:
+        """SHA-256 of what makes it answer as it does: weights and architecture.
+
+        How it came about (its records) and the release of transformers that wrote it say nothing about that: a model
+        that is trained again to the same weights is the same model.
+        """
+        config = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+        config.pop("transformers_version", None)
+        weights = {
+            name: digest for name, digest in self.sums().items() if name.endswith((".safetensors", ".index.json"))
+        }
+        return fingerprint({**weights, "config": json.dumps(config, sort_keys=True)})
+
+    def content(self) -> str:
+        """SHA-256 of the model and its training records, but for what the clock said."""
+        curves = [_timeless(record) for record in self.curves()]
+        return fingerprint({"model": self.identity(), "curves": json.dumps(curves), "facts": _facts(self.facts())})
+
     def curves(self) -> list[dict[str, float]]:
         """Training records in order, each with `update` and the metrics measured there."""
         path = self.path / "curves.jsonl"
@@ -73,6 +92,14 @@ class Checkpoint:
         """The model in evaluation mode, on the default device."""
         self.verify()
         return to_device(_read(self.path, dtype))
+
+
+def _timeless(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in CLOCK}
+
+
+def _facts(facts: dict[str, Any]) -> str:
+    return json.dumps(_timeless(facts), sort_keys=True)
 
 
 def _read(directory: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:

@@ -140,7 +140,7 @@ class PolicyRun(ABC, Generic[Config]):
             "stage": self.name,
             "settings": self.config.model_dump(mode="json"),
             "windows": self.windows.fingerprint,
-            "start": self.start.sums(),
+            "start": self.start.identity(),
             "updates": self.update,
             "start_" + SCORE: self.curves[0][SCORE],
             "best_" + SCORE: self.best_score,

@@ -17,7 +17,10 @@ from commands.main import cli
 from ops.registry import champion_log as champion
 from ops.registry import mlflow_registry as registry
 from ops.registry.tags import VersionTags
+from rere.catalog.index import CatalogIndex
+from rere.config.backbone import ScratchModel
 from rere.errors import RereError
+from rere.models.backbone import Checkpoint, load_model, save_checkpoint
 
 NAME = "model"
 
@@ -290,6 +293,26 @@ def test_a_rejected_version_is_not_the_challenger_and_stays_down_until_a_person_
     assert turned_down.reason == "dull"
     champion.decide(NAME, "2", "approve", "ada", "seen again")
     assert champion.withdrawn(NAME, "2") is None
+
+
+def test_rejected_then_retrained_to_the_same_weights_by_other_code_it_is_still_down(
+    stage: Stage, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
+    served = {"history_items": 10, "beams": 5, "normalisation": "vocab"}
+    first, again = (a_model(world_catalog, tmp_path / name, seconds) for name, seconds in (("a", 1.0), ("b", 2.0)))
+    assert first.sums() != again.sums()
+    tagged("2", fingerprint=registry.content_of(first, world_catalog, served))
+    rere("reject", "2", "--by", "bob", "--reason", "dull")
+    version = registry.find_version(NAME, registry.content_of(again, world_catalog, served))
+    assert version == "2"
+    assert champion.withdrawn(NAME, version) is not None
+    other = a_model(world_catalog, tmp_path / "c", 1.0, seed=1)
+    assert registry.find_version(NAME, registry.content_of(other, world_catalog, served)) is None
+
+
+def a_model(catalog: CatalogIndex, directory: Path, seconds: float, seed: int = 0) -> Checkpoint:
+    model = load_model(ScratchModel(layers=1, width=8, heads=1), len(catalog.tokenizer), seed)
+    return save_checkpoint(model, directory, [{"update": 1, "tokens_per_second": seconds}], {"seconds": seconds})
 
 
 def test_what_people_rolled_back_from_no_run_promotes_again(stage: Stage) -> None:

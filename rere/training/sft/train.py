@@ -21,7 +21,7 @@ import torch
 from transformers import PreTrainedModel, ProgressCallback
 from trl import SFTConfig as TRLConfig
 
-from rere.artifacts.manifest import fingerprint, verify
+from rere.artifacts.manifest import verify
 from rere.catalog.index import CatalogIndex
 from rere.config.backbone import Backbone
 from rere.config.sft import SFTConfig
@@ -106,7 +106,7 @@ def train_sft(
         "stage": "sft",
         "settings": config.model_dump(mode="json"),
         "backbone": backbone.model_dump(mode="json"),
-        **({"parent": fingerprint(start.sums())} if start else {}),
+        **({"parent": start.identity()} if start else {}),
         "windows": windows.fingerprint,
         "updates": trainer.state.global_step,
         "targets_an_epoch": _targets(train),
