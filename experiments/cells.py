@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +17,6 @@ from rere.config.sft import SFTConfig
 from rere.models.backbone import Checkpoint
 from rere.recommenders.base import Recommender
 from rere.recommenders.debiased import DebiasedRecommender
-from rere.recommenders.ease import EASEConfig, fit_ease
 from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.popularity import Popularity
 from rere.recommenders.unconstrained import UnconstrainedRecommender
@@ -80,12 +78,6 @@ def popularity(lab: Runner, judged: Normalisation) -> TrainedModel:
     return TrainedModel(Popularity.fit(lab.world.sequences, len(lab.world.item_index)))
 
 
-def ease(lab: Runner, judged: Normalisation) -> TrainedModel:
-    started = time.perf_counter()
-    model = fit_ease(lab.world.sequences, len(lab.world.item_index), EASEConfig())
-    return TrainedModel(model, time.perf_counter() - started)
-
-
 def item_model(kind: str) -> Make:
     def make(lab: Runner, judged: Normalisation) -> TrainedModel:
         model = lab.item_model(kind)
@@ -145,10 +137,13 @@ def rewards(*parts: dict[str, Any] | str) -> list[dict[str, Any]]:
 
 MAIN = [
     Cell("Popularity", popularity),
-    Cell("EASE", ease),
+    Cell("EASE", item_model("ease")),
+    Cell("item-kNN", item_model("item_knn")),
+    Cell("co-occurrence", item_model("co_occurrence")),
     Cell("SASRec", item_model("sasrec")),
     Cell("GRU4Rec", item_model("gru4rec")),
     Cell("Caser", item_model("caser")),
+    Cell("ensemble of item models", item_model("ensemble")),
     Cell("SFT, semantic IDs (TIGER-style)", tuned(SEMANTIC, SEMANTIC_SFT)),
     Cell("SFT", tuned(INDEX)),
     Cell("SFT + D3 (SASRec)", debiased),

@@ -74,20 +74,29 @@ class Runner:
 
     def item_model(self, kind: str) -> ItemModel:
         """The item model of a kind, with its defaults."""
-        config = self._item_model_config(kind)
-        work = self.root / name_of(kind, config)
+        work = self._item_model_path(kind)
         if not (work / "manifest.json").exists():
-            histories, targets = self.world.rows("valid")
+            fitted = {needed: self.item_model(needed) for needed in self._needed(kind)}
+            histories, targets = self.world.selection_rows()
             started = time.perf_counter()
-            data = FitData(self.world.sequences, len(self.world.item_index), histories, targets)
-            model = model_type(kind).fit(data, config)
+            data = FitData(self.world.sequences, len(self.world.item_index), histories, targets, fitted)
+            model = model_type(kind).fit(data, self._item_model_config(kind))
             model.save(work)
             (work.parent / f"{work.name}.seconds").write_text(f"{time.perf_counter() - started:.1f}")
         return model_type(kind).load(work)
 
     def item_model_seconds(self, kind: str) -> float:
-        """How long its fit took."""
-        return float((self.root / f"{name_of(kind, self._item_model_config(kind))}.seconds").read_text())
+        """How long its fit took, with those of the models that it needs."""
+        work = self._item_model_path(kind)
+        own = float((work.parent / f"{work.name}.seconds").read_text())
+        return own + sum(self.item_model_seconds(needed) for needed in self._needed(kind))
+
+    def _item_model_path(self, kind: str) -> Path:
+        configs = [self._item_model_config(one) for one in (kind, *self._needed(kind))]
+        return self.root / name_of(kind, *configs, "selection half")
+
+    def _needed(self, kind: str) -> tuple[str, ...]:
+        return model_type(kind).needs(self._item_model_config(kind))
 
     def _item_model_config(self, kind: str) -> BaseModel:
         settings = model_type(kind).config_type.model_validate({})

@@ -14,6 +14,7 @@ from rere.catalog.index import CatalogIndex, build_index
 from rere.config.catalog import IndexConfig
 from rere.config.data import Chronological, IngestConfig, LeaveOneOut, SplitConfig, Tables
 from rere.data.dataset import Dataset, Period, Windows
+from rere.data.halves import selection_rows
 from rere.data.ingest import ingest
 from rere.data.sequences import indexed_rows, training_sequences
 from rere.data.windows import make_windows
@@ -45,6 +46,20 @@ class ExperimentData:
     def rows(self, period: Period) -> tuple[list[list[int]], np.ndarray]:
         """Histories and targets of a period, as item indices."""
         return indexed_rows(self.windows.of(period), self.item_index)
+
+    def selection_rows(self) -> tuple[list[list[int]], Sequence[int]]:
+        """Validation rows of the users that settings, epochs and weights are chosen on (see `rere.data.halves`)."""
+        return self._valid_rows(selecting=True)
+
+    def report_rows(self) -> tuple[list[list[int]], Sequence[int]]:
+        """Validation rows of the other users: what was chosen is reported on them."""
+        return self._valid_rows(selecting=False)
+
+    def _valid_rows(self, selecting: bool) -> tuple[list[list[int]], Sequence[int]]:
+        histories, targets = self.rows("valid")
+        chosen = selection_rows(self.windows.of("valid")["user_id"].tolist())
+        half = np.flatnonzero(chosen == selecting).tolist()
+        return [histories[row] for row in half], [targets[row] for row in half]
 
 
 def load(name: str) -> ExperimentData:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import numpy as np
 from zenml import ArtifactConfig, step
 
 from materializers.item_models import ItemModelsMaterializer
@@ -26,10 +27,11 @@ def train_item_models(
 ) -> tuple[
     Annotated[ItemModels, ArtifactConfig(name="item_models")], Annotated[ItemModels, ArtifactConfig(name="teacher")]
 ]:
-    """Fit on the training period; the best epoch by validation NDCG@10 is kept.
+    """Fit on the training period; epochs and weights are chosen on half of the validation users.
 
     Returns all models, and the teacher alone: a change of another model leaves the teacher's pupil cached.
     """
+    from rere.data.halves import selection_rows
     from rere.data.sequences import training_sequences
     from rere.recommenders.fitting import fit_item_models
     from rere.recommenders.item_model import FitData
@@ -37,6 +39,8 @@ def train_item_models(
     valid, index = windows.of("valid"), catalog.index_of
     histories = [[index[item] for item in history] for history in valid["history"]]
     targets = [index[item] for item in valid["target"]]
+    half = np.flatnonzero(selection_rows(valid["user_id"].tolist()))
+    histories, targets = [histories[row] for row in half], [targets[row] for row in half]
     data = FitData(training_sequences(dataset), len(catalog.item_ids), histories, targets)
     fitted = fit_item_models(data, config)
     return fitted, fitted.only(fitted.teacher(config.teacher))

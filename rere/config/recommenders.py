@@ -41,7 +41,7 @@ class ItemModelsConfig(Settings):
     }
 
     rivals: tuple[ItemModelSettings, ...] = Field(
-        default=("sasrec", "gru4rec", "caser"),
+        default=("sasrec", "gru4rec", "caser", "ease", "item_knn", "co_occurrence", "ensemble"),
         validate_default=True,
         min_length=1,
         description="each by its name, or as {type: name, ...} with settings of its own",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from rere.decoding.beam import beam_search
@@ -18,6 +17,7 @@ from rere.decoding.item_prior import ItemPrior, node_log_mass
 from rere.errors import RereError
 from rere.recommenders.base import Ranking, Recommender
 from rere.recommenders.generative import GenerativeRecommender, rank_in_batches
+from rere.recommenders.item_model import ItemModel, ranking_log_probs
 
 
 class DebiasedRecommender:
@@ -62,26 +62,11 @@ class DebiasedRecommender:
 
 
 def item_log_probs(recommender: Recommender, histories: Sequence[Sequence[int]], items: int) -> torch.Tensor:
-    """(P, items) float64 log-probabilities: a softmax over the scores of a recommender's whole ranking.
+    """(P, items) float64 log-probabilities: an item model's own; of others a softmax over the whole ranking's scores.
 
     Raises:
         RereError: a row without a finite score, or an item that the catalogue lacks.
     """
-    ranking = recommender.recommend(histories, items)
-    if (ranking.items >= items).any():
-        raise RereError(
-            f"an assistant that ranks the catalogue's {items} items",
-            f"item {ranking.items.max()} from {recommender.name}",
-            "fit it on the same catalogue",
-        )
-    listed = (ranking.items >= 0) & np.isfinite(ranking.scores)
-    if not listed.any(1).all():
-        raise RereError(
-            f"a finite score of {recommender.name} for each history",
-            "none for some",
-            "check how it was trained",
-        )
-    scores = np.full((len(histories), items), -np.inf)
-    row = np.broadcast_to(np.arange(len(histories))[:, None], listed.shape)
-    scores[row[listed], ranking.items[listed]] = ranking.scores[listed]
-    return torch.from_numpy(scores).log_softmax(1)
+    if isinstance(recommender, ItemModel) and recommender.items == items:
+        return torch.from_numpy(recommender.log_probs(histories)).double()
+    return torch.from_numpy(ranking_log_probs(recommender.recommend(histories, items), items, recommender.name))

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import inspect
 import json
+import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from scipy.special import log_softmax
 
 from rere.artifacts.manifest import fingerprint, seal, sha256, verify
 from rere.config.variants import Variant
+from rere.errors import RereError
 from rere.evaluation.metrics import ndcg, target_ranks
 from rere.recommenders.base import Ranking, Recommender
 
 SCORE = "valid_ndcg@10"
+ROWS_AT_ONCE = 256  # histories at once: bounds the (P, I) log-probabilities
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,14 @@ class FitData:
     sequences: each user's training items, oldest first
     items: size of the catalogue, I
     valid_histories, valid_targets: the validation rows
+    fitted: by kind, the models that were fitted before because this one's settings name them (see `ItemModel.needs`)
     """
 
     sequences: Sequence[np.ndarray]
     items: int
     valid_histories: Sequence[Sequence[int]]
     valid_targets: Sequence[int] | np.ndarray
+    fitted: Mapping[str, ItemModel] = field(default_factory=dict)
 
     def score(self, recommender: Recommender) -> float:
         """Mean NDCG@10 on the validation rows."""
@@ -66,6 +72,11 @@ class ItemModel(ABC):
         return cls.config_type.type_name()
 
     @classmethod
+    def needs(cls, config: Any) -> tuple[str, ...]:
+        """Kinds of item models that must be fitted before one with these settings."""
+        return ()
+
+    @classmethod
     @abstractmethod
     def fit(cls, data: FitData, config: Any) -> Self:
         """Fit to `data`, deterministically, with the validation NDCG@10 on record in `curves`."""
@@ -73,6 +84,17 @@ class ItemModel(ABC):
     @abstractmethod
     def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
         """See `Recommender`. As a teacher its scores count as log-probabilities, up to a constant per row."""
+
+    def log_probs(self, histories: Sequence[Sequence[int]]) -> np.ndarray:
+        """(P, I) float32 log-probabilities (nats) of every item after each history; -inf for items that it leaves out.
+
+        Unless a kind does better: a softmax over the scores of the whole ranking.
+
+        Raises:
+            RereError: a history without a finite score.
+        """
+        ranking = self.recommend(histories, self.items)
+        return ranking_log_probs(ranking, self.items, self.name).astype(np.float32)
 
     @abstractmethod
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -90,6 +112,13 @@ class ItemModel(ABC):
     def code(self) -> str:
         """SHA-256 of the project's files that the model's classes are in."""
         return source_sum(type(self))
+
+    def content(self) -> str:
+        """A digest of its files: settings, weights and code."""
+        with tempfile.TemporaryDirectory() as scratch:
+            directory = Path(scratch)
+            self.write(directory)
+            return fingerprint({path.name: sha256(path) for path in sorted(directory.iterdir())})
 
     def save(self, directory: Path) -> None:
         """Weights as safetensors, settings and curves as JSON; sealed."""
@@ -134,3 +163,56 @@ def source_sum(*classes: type) -> str:
     inherited = {base for one in classes for base in one.__mro__}
     own = {base.__module__: base for base in inherited if base in classes or base.__module__.split(".")[0] == package}
     return fingerprint({module: sha256(Path(inspect.getfile(one))) for module, one in own.items()})
+
+
+def ranking_log_probs(ranking: Ranking, items: int, name: str) -> np.ndarray:
+    """(P, I) float64 log-probabilities: a softmax over the scores of whole rankings.
+
+    Raises:
+        RereError: a row without a finite score, or an item that the catalogue lacks.
+    """
+    if (ranking.items >= items).any():
+        raise RereError(
+            f"a model that ranks the catalogue's {items} items",
+            f"item {ranking.items.max()} from {name}",
+            "fit it on the same catalogue",
+        )
+    listed = (ranking.items >= 0) & np.isfinite(ranking.scores)
+    if not listed.any(1).all():
+        raise RereError(f"a finite score of {name} for each history", "none for some", "check how it was trained")
+    scores = np.full((len(listed), items), -np.inf)
+    row = np.broadcast_to(np.arange(len(listed))[:, None], listed.shape)
+    scores[row[listed], ranking.items[listed]] = ranking.scores[listed]
+    return np.asarray(log_softmax(scores, axis=1))
+
+
+def rank_by(
+    log_probs: Callable[[Sequence[Sequence[int]]], np.ndarray], histories: Sequence[Sequence[int]], k: int, items: int
+) -> Ranking:
+    """The k items of the highest log-probability, equal ones by index.
+
+    Args:
+        log_probs: histories -> (P, I).
+        items: size of the catalogue, I.
+    """
+    width = min(k, items)
+    found = np.full((len(histories), k), -1, dtype=np.int64)
+    scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
+    for start in range(0, len(histories), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        values = log_probs(histories[part])
+        found[part, :width] = top = top_items(values, width)
+        scores[part, :width] = np.take_along_axis(values, top, axis=1)
+    return Ranking(found, scores)
+
+
+def top_items(scores: np.ndarray, k: int) -> np.ndarray:
+    """(P, I) scores -> (P, k) int64 indices of the best, best first; equal ones by index. k is at most I."""
+    if 4 * k >= scores.shape[1]:
+        return np.argsort(-scores, axis=1, kind="stable")[:, :k].astype(np.int64)
+    least = -np.partition(-scores, k - 1, axis=1)[:, k - 1]  # sort only what reaches the k-th best
+    found = np.empty((len(scores), k), dtype=np.int64)
+    for row, (values, threshold) in enumerate(zip(scores, least, strict=True)):
+        candidates = np.flatnonzero(values >= threshold)
+        found[row] = candidates[np.argsort(-values[candidates], kind="stable")[:k]]
+    return found

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from rere.artifacts.manifest import seal, verify
 from rere.recommenders.item_model import ItemModel
-from rere.recommenders.registry import ITEM_MODELS, model_type
+from rere.recommenders.registry import model_type
+
+LIST = "models.json"  # the models that are there for themselves: an ensemble's members lie beside them
 
 
 class ItemModels:
@@ -31,12 +34,12 @@ class ItemModels:
         directory.mkdir(parents=True, exist_ok=True)
         for model in self.models.values():
             model.write(directory)
+        (directory / LIST).write_text(json.dumps(list(self.models)) + "\n", encoding="utf-8")
         seal(directory)
 
     @classmethod
     def load(cls, directory: Path) -> ItemModels:
         """Read what `save` wrote; raises RereError when half-written or altered."""
         verify(directory)
-        return cls(
-            {kind: model_type(kind).read(directory) for kind in ITEM_MODELS if (directory / f"{kind}.json").exists()}
-        )
+        kinds: list[str] = json.loads((directory / LIST).read_text(encoding="utf-8"))
+        return cls({kind: model_type(kind).read(directory) for kind in kinds})

@@ -17,6 +17,10 @@ ITEM_MODELS = {
     "sasrec": "rere.recommenders.sequential.sasrec:SASRec",
     "gru4rec": "rere.recommenders.sequential.gru4rec:GRU4Rec",
     "caser": "rere.recommenders.sequential.caser:Caser",
+    "ease": "rere.recommenders.ease:EASE",
+    "item_knn": "rere.recommenders.item_knn:ItemKNN",
+    "co_occurrence": "rere.recommenders.co_occurrence:CoOccurrence",
+    "ensemble": "rere.recommenders.ensemble:Ensemble",
 }
 
 

@@ -9,13 +9,18 @@ import pytest
 
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.catalog import SemanticCodes, TitleEmbedding
+from rere.config.recommenders import ItemModelsConfig
 from rere.models.backbone import load_model
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.base import Recommender
+from rere.recommenders.co_occurrence import CoOccurrence, CoOccurrenceConfig
 from rere.recommenders.cross_catalog import CrossCatalogRecommender
 from rere.recommenders.debiased import DebiasedRecommender
-from rere.recommenders.ease import EASEConfig, fit_ease
+from rere.recommenders.ease import EASE, EASEConfig
+from rere.recommenders.ensemble import EnsembleConfig
+from rere.recommenders.fitting import fit_item_models
 from rere.recommenders.generative import GenerativeRecommender
+from rere.recommenders.item_knn import ItemKNN, ItemKNNConfig
 from rere.recommenders.item_model import FitData
 from rere.recommenders.popularity import Popularity
 from rere.recommenders.sequential.caser import Caser, CaserConfig
@@ -26,27 +31,44 @@ HISTORIES = [[0, 1, 2], [3], [2, 2, 5, 1, 0, 4, 3], [1, 4]]
 SEQUENCES = [np.array([0, 1, 2, 3]), np.array([1, 2, 3, 4]), np.array([2, 0])]
 
 
+def data(catalog: CatalogIndex) -> FitData:
+    return FitData(SEQUENCES, len(catalog.item_ids), [[0]], [1])
+
+
 def popularity(catalog: CatalogIndex) -> Recommender:
     return Popularity.fit(SEQUENCES, len(catalog.item_ids))
 
 
 def sasrec(catalog: CatalogIndex) -> Recommender:
     config = SASRecConfig(layers=1, width=8, heads=1, feed_forward=8, epochs=1, history_items=4)
-    return SASRec.fit(FitData(SEQUENCES, len(catalog.item_ids), [[0]], [1]), config)
+    return SASRec.fit(data(catalog), config)
 
 
 def ease(catalog: CatalogIndex) -> Recommender:
-    return fit_ease(SEQUENCES, len(catalog.item_ids), EASEConfig(l2=1.0))
+    return EASE.fit(data(catalog), EASEConfig(l2=1.0))
+
+
+def item_knn(catalog: CatalogIndex) -> Recommender:
+    return ItemKNN.fit(data(catalog), ItemKNNConfig())
+
+
+def co_occurrence(catalog: CatalogIndex) -> Recommender:
+    return CoOccurrence.fit(data(catalog), CoOccurrenceConfig())
+
+
+def ensemble(catalog: CatalogIndex) -> Recommender:
+    settings = ItemModelsConfig(rivals=(EnsembleConfig(members=("ease", "co_occurrence")),))
+    return fit_item_models(data(catalog), settings).models["ensemble"]
 
 
 def gru4rec(catalog: CatalogIndex) -> Recommender:
     config = GRU4RecConfig(width=8, epochs=1, history_items=4)
-    return GRU4Rec.fit(FitData(SEQUENCES, len(catalog.item_ids), [[0]], [1]), config)
+    return GRU4Rec.fit(data(catalog), config)
 
 
 def caser(catalog: CatalogIndex) -> Recommender:
     config = CaserConfig(width=8, vertical=1, horizontal=2, epochs=1, history_items=4)
-    return Caser.fit(FitData(SEQUENCES, len(catalog.item_ids), [[0]], [1]), config)
+    return Caser.fit(data(catalog), config)
 
 
 def generative(catalog: CatalogIndex) -> Recommender:
@@ -71,7 +93,20 @@ def foreign(catalog: CatalogIndex) -> Recommender:
     return CrossCatalogRecommender(popularity(catalog), catalog.item_ids, catalog.item_ids)
 
 
-MAKERS = [popularity, ease, sasrec, gru4rec, caser, generative, semantic_ids, debiased, foreign]
+MAKERS = [
+    popularity,
+    ease,
+    item_knn,
+    co_occurrence,
+    ensemble,
+    sasrec,
+    gru4rec,
+    caser,
+    generative,
+    semantic_ids,
+    debiased,
+    foreign,
+]
 
 
 @pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__)

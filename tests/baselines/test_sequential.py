@@ -14,8 +14,11 @@ from rere.data.dataset import Period, Windows
 from rere.errors import RereError
 from rere.evaluation.metrics import ndcg, target_ranks
 from rere.recommenders.base import Recommender
-from rere.recommenders.ease import EASEConfig, fit_ease
-from rere.recommenders.item_model import FitData
+from rere.recommenders.co_occurrence import CoOccurrence, CoOccurrenceConfig
+from rere.recommenders.ease import EASE, EASEConfig
+from rere.recommenders.item_item import ItemItemConfig
+from rere.recommenders.item_knn import ItemKNN, ItemKNNConfig
+from rere.recommenders.item_model import FitData, ItemModel
 from rere.recommenders.popularity import Popularity
 from rere.recommenders.sequential.base import SequentialRecommender
 from rere.recommenders.sequential.caser import Caser, CaserConfig
@@ -73,9 +76,20 @@ def test_it_clearly_beats_popularity(fitted: tuple[str, SequentialRecommender], 
     assert world.score(fitted[1]) > floor + 0.4  # knowing the rule gives 0.8 + 0.2 / log2(3) = 0.93
 
 
-def test_ease_clearly_beats_popularity(world: World) -> None:
+@pytest.mark.parametrize(
+    ("model_type", "config"),
+    [
+        (EASE, EASEConfig(l2=1.0, recency=0.3)),
+        (ItemKNN, ItemKNNConfig(shrinkage=1.0, recency=0.3)),
+        (CoOccurrence, CoOccurrenceConfig(window=3, decay=0.3, recency=0.3)),
+    ],
+)
+def test_item_item_models_clearly_beat_popularity(
+    model_type: type[ItemModel], config: ItemItemConfig, world: World
+) -> None:
     floor = world.score(Popularity.fit(world.sequences, WORLD_ITEMS))
-    assert world.score(fit_ease(world.sequences, WORLD_ITEMS, EASEConfig(l2=1.0, recency=0.3))) > floor + 0.2
+    data = FitData(world.sequences, WORLD_ITEMS, *world.rows("valid"))
+    assert world.score(model_type.fit(data, config)) > floor + 0.2
 
 
 def test_the_same_seed_gives_the_same_model(fitted: tuple[str, SequentialRecommender], world: World) -> None:

@@ -20,11 +20,9 @@ from rere.config.recommenders import SequentialConfig
 from rere.errors import RereError
 from rere.models.backbone import default_device
 from rere.recommenders.base import Ranking
-from rere.recommenders.item_model import SCORE, FitData, ItemModel, source_sum
+from rere.recommenders.item_model import SCORE, FitData, ItemModel, rank_by, source_sum
 from rere.recommenders.sequential.networks import Rows, SequentialNetwork
 from rere.runtime.progress import progress
-
-ROWS_AT_ONCE = 256  # histories per forward: bounds the (P, I) scores
 
 
 class SequentialRecommender(ItemModel):
@@ -53,18 +51,15 @@ class SequentialRecommender(ItemModel):
         return fit_sequential(cls, data, config)
 
     @torch.inference_mode()
+    def log_probs(self, histories: Sequence[Sequence[int]]) -> np.ndarray:
+        """See `ItemModel`. Of a longer history the last items count."""
+        recent = [list(history)[-self.config.history_items :] for history in histories]
+        scores = self.network.scores(self.network.last_states(recent)).log_softmax(-1)
+        return scores.float().cpu().numpy()
+
     def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
-        """See `Recommender`; scores are log-probabilities (nats). Of a longer history the last items count."""
-        width = min(k, self.items)
-        items = np.full((len(histories), k), -1, dtype=np.int64)
-        scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
-        for start in range(0, len(histories), ROWS_AT_ONCE):
-            part = slice(start, start + ROWS_AT_ONCE)
-            recent = [list(history)[-self.config.history_items :] for history in histories[part]]
-            top = self.network.scores(self.network.last_states(recent)).log_softmax(-1).topk(width)
-            items[part, :width] = top.indices.cpu().numpy()
-            scores[part, :width] = top.values.cpu().numpy()
-        return Ranking(items, scores)
+        """See `Recommender`; scores are log-probabilities (nats)."""
+        return rank_by(self.log_probs, histories, k, self.items)
 
     def code(self) -> str:
         """SHA-256 of the project's files that the model's and its network's classes are in."""
