@@ -47,19 +47,19 @@ class ExperimentData:
         """Histories and targets of a period, as item indices."""
         return indexed_rows(self.windows.of(period), self.item_index)
 
-    def selection_rows(self) -> tuple[list[list[int]], Sequence[int]]:
+    def selection_rows(self) -> tuple[list[list[int]], np.ndarray]:
         """Validation rows of the users that settings, epochs and weights are chosen on (see `rere.data.halves`)."""
         return self._valid_rows(selecting=True)
 
-    def report_rows(self) -> tuple[list[list[int]], Sequence[int]]:
+    def report_rows(self) -> tuple[list[list[int]], np.ndarray]:
         """Validation rows of the other users: what was chosen is reported on them."""
         return self._valid_rows(selecting=False)
 
-    def _valid_rows(self, selecting: bool) -> tuple[list[list[int]], Sequence[int]]:
+    def _valid_rows(self, selecting: bool) -> tuple[list[list[int]], np.ndarray]:
         histories, targets = self.rows("valid")
         chosen = selection_rows(self.windows.of("valid")["user_id"].tolist())
         half = np.flatnonzero(chosen == selecting).tolist()
-        return [histories[row] for row in half], [targets[row] for row in half]
+        return [histories[row] for row in half], targets[half]
 
 
 def load(name: str) -> ExperimentData:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import numpy as np
 from zenml import ArtifactConfig, step
 
 from materializers.item_models import ItemModelsMaterializer
@@ -32,15 +31,13 @@ def train_item_models(
     Returns all models, and the teacher alone: a change of another model leaves the teacher's pupil cached.
     """
     from rere.data.halves import selection_rows
-    from rere.data.sequences import training_sequences
+    from rere.data.sequences import indexed_rows, training_sequences
     from rere.recommenders.fitting import fit_item_models
     from rere.recommenders.item_model import FitData
 
-    valid, index = windows.of("valid"), catalog.index_of
-    histories = [[index[item] for item in history] for history in valid["history"]]
-    targets = [index[item] for item in valid["target"]]
-    half = np.flatnonzero(selection_rows(valid["user_id"].tolist()))
-    histories, targets = [histories[row] for row in half], [targets[row] for row in half]
+    valid = windows.of("valid")
+    half = valid[selection_rows(valid["user_id"].tolist())]
+    histories, targets = indexed_rows(half, catalog.index_of)
     data = FitData(training_sequences(dataset), len(catalog.item_ids), histories, targets)
     fitted = fit_item_models(data, config)
     return fitted, fitted.only(fitted.teacher(config.teacher))

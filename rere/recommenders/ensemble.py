@@ -17,7 +17,7 @@ from typing import Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from safetensors.torch import load_file
 from scipy.optimize import minimize
 from scipy.special import logsumexp
@@ -26,7 +26,7 @@ from rere.config.variants import Variant
 from rere.errors import RereError
 from rere.recommenders.base import Ranking
 from rere.recommenders.item_model import SCORE, FitData, ItemModel, rank_by
-from rere.recommenders.registry import model_type
+from rere.recommenders.registry import ITEM_MODELS, model_type
 
 MOST_NUMBERS = 100_000_000  # float32 log-probabilities that a fit holds at once: 0.4 GB
 
@@ -44,6 +44,15 @@ class EnsembleConfig(Variant):
         default="fitted",
         description="fitted: one per member; equal: one for all; those of least cross-entropy on validation rows",
     )
+
+    @model_validator(mode="after")
+    def _members_are_single_models(self) -> Self:
+        known = [kind for kind in ITEM_MODELS if kind != self.type]
+        if wrong := [member for member in self.members if member not in known]:
+            raise ValueError(f"members are {', '.join(known)}, got {', '.join(wrong)}")
+        if len(set(self.members)) < len(self.members):
+            raise ValueError(f"each member once, got {', '.join(self.members)}")
+        return self
 
 
 class Ensemble(ItemModel):

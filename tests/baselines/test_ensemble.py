@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from rere.config.recommenders import ItemModelsConfig
 from rere.errors import RereError
@@ -109,7 +110,13 @@ def test_members_of_two_catalogues_are_refused() -> None:
         Ensemble({"one": popular(1, 2), "other": popular(1, 2, 3)}, [1.0, 1.0], SMALL)
 
 
+@pytest.mark.parametrize("members", [("ease", "ensemble"), ("ease", "eas"), ("ease", "ease"), ("ease",)])
+def test_members_are_other_models_each_once(members: tuple[str, ...]) -> None:
+    with pytest.raises(ValidationError, match="member"):
+        EnsembleConfig(members=members)
+
+
 def test_without_validation_rows_there_is_nothing_to_choose_by() -> None:
-    fitted = {"one": popular(1, 2), "other": popular(2, 1)}
+    fitted = {"ease": popular(1, 2), "caser": popular(2, 1)}
     with pytest.raises(RereError, match="validation rows"):
-        Ensemble.fit(FitData([], 2, [], [], fitted), EnsembleConfig(members=("one", "other")))
+        Ensemble.fit(FitData([], 2, [], [], fitted), EnsembleConfig(members=("ease", "caser")))
