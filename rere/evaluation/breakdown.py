@@ -31,7 +31,7 @@ def breakdown(
         model, by, part, n (rows), hr@10, ndcg@10, ndcg@10 low, ndcg@10 high; parts without rows are left out.
     """
     found = {
-        HISTORY: rows["history"].str.len().to_numpy(),
+        HISTORY: rows["history"].map(len).to_numpy(),
         FREQUENCY: rows["target"].map(item_counts).fillna(0).to_numpy(),
     }
     part_of = pd.DataFrame({by: _part_names(values, BOUNDS[by]) for by, values in found.items()})
