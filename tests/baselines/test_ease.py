@@ -62,9 +62,11 @@ def test_its_probabilities_are_a_softmax_of_the_scores() -> None:
 def test_without_recency_the_order_does_not_matter() -> None:
     data = FitData(SEQUENCES, ITEMS, [[0]], [1])
     model = EASE.fit(data, CONFIG)
-    np.testing.assert_allclose(*model.scores([[1, 5, 3], [3, 1, 5]]), atol=1e-15)
+    first, second = model.scores([[1, 5, 3], [3, 1, 5]])
+    np.testing.assert_allclose(first, second, atol=1e-15)
     faded = EASE.fit(data, EASEConfig(l2=2.5, recency=0.5))
-    assert not np.allclose(*faded.scores([[1, 5, 3], [3, 1, 5]]))
+    first, second = faded.scores([[1, 5, 3], [3, 1, 5]])
+    assert not np.allclose(first, second)
 
 
 def test_what_nobody_took_has_no_weight() -> None:

@@ -17,7 +17,7 @@ COUNTS = np.array([1, 0, 4])  # popularity 2/8, 1/8, 5/8
 
 
 def co_occurrence(weights: Sequence[Sequence[float]], returns: float = 0.0, **settings: float) -> CoOccurrence:
-    return CoOccurrence(csr_array(np.array(weights)), COUNTS, returns, CoOccurrenceConfig(**settings))
+    return CoOccurrence(csr_array(np.array(weights)), COUNTS, returns, CoOccurrenceConfig.model_validate(settings))
 
 
 def test_what_came_next_counts_and_fades_with_distance() -> None:
@@ -45,10 +45,11 @@ def test_similarities_are_shrunk_cosines_and_only_the_nearest_stay() -> None:
     sequences = [np.array([0, 1, 2, 0]), np.array([2, 0]), np.array([0])]  # users: 3, 1 and 2; a repeat counts once
     every = ItemKNN.fit_weights(sequences, 4, ItemKNNConfig(shrinkage=1))
     n01, n02, n12 = 1 / (3**0.5 + 1), 2 / (6**0.5 + 1), 1 / (2**0.5 + 1)
-    expected = [[0, n01, n02, 0], [n01, 0, n12, 0], [n02, n12, 0, 0], [0, 0, 0, 0]]
+    expected = np.array([[0, n01, n02, 0], [n01, 0, n12, 0], [n02, n12, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_allclose(every.toarray(), expected)
     nearest = ItemKNN.fit_weights(sequences, 4, ItemKNNConfig(shrinkage=1, neighbours=1))
-    np.testing.assert_allclose(nearest.toarray(), [[0, 0, n02, 0], [0, 0, n12, 0], [n02, 0, 0, 0], [0, 0, 0, 0]])
+    kept = np.array([[0, 0, n02, 0], [0, 0, n12, 0], [n02, 0, 0, 0], [0, 0, 0, 0]])
+    np.testing.assert_allclose(nearest.toarray(), kept)
     assert ItemKNN.fit_weights([], 4, ItemKNNConfig()).nnz == 0
 
 

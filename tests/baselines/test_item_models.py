@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from rere.recommenders.registry import ITEM_MODELS, model_type
 SEQUENCES = [np.arange(first, first + 6) % 12 for first in range(12)]
 DATA = FitData(SEQUENCES, 12, [[0, 1], [4], [7, 8]], [2, 5, 9])
 HISTORIES = [[0, 1, 2], [3], [2, 2, 5, 1, 0, 4, 3], [1, 4]]
-NETWORK = {"width": 8, "epochs": 2, "history_items": 4}
-SMALL = {
+NETWORK: dict[str, Any] = {"width": 8, "epochs": 2, "history_items": 4}
+SMALL: dict[str, dict[str, Any]] = {
     "sasrec": NETWORK | {"layers": 1, "heads": 1, "feed_forward": 8},
     "gru4rec": NETWORK,
     "caser": NETWORK | {"vertical": 1, "horizontal": 2},
