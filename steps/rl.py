@@ -10,7 +10,6 @@ from materializers.checkpoint import CheckpointMaterializer
 from ops.runtime.cache_keys import cache_policy, code_fingerprint
 from ops.runtime.run_dirs import catalogue_fingerprint, work_directory
 from ops.runtime.tracking import mlflow_log
-from rere.artifacts.manifest import fingerprint
 from rere.catalog.index import CatalogIndex
 from rere.config.rl import RLConfig
 from rere.data.dataset import Windows
@@ -41,14 +40,8 @@ def reinforce(
     """
     from rere.training.rl.train import train_rl
 
-<<<<<<< HEAD
-    [(kind, mentor)] = teacher.models.items()
-    lessons = fingerprint({str(n): repr(record) for n, record in enumerate(mentor.curves)}) + kind + mentor.code()
-    inputs = (sft_model.identity(), windows.fingerprint, catalogue_fingerprint(catalog), lessons, named_sha256)
-=======
     [mentor] = teacher.models.values()
     lessons = mentor.content()
-    inputs = (fingerprint(sft_model.sums()), windows.fingerprint, catalogue_fingerprint(catalog), lessons, named_sha256)
->>>>>>> 67d661e (Item-kNN, forward co-occurrence and an ensemble join the registry of item models; EASE too)
+    inputs = (sft_model.identity(), windows.fingerprint, catalogue_fingerprint(catalog), lessons, named_sha256)
     with work_directory("rl", config.as_one(), *inputs, code_fingerprint(__name__)) as work:
         return train_rl(sft_model, windows, catalog, config, work, log=mlflow_log("rl", config), teacher=mentor)
