@@ -31,6 +31,7 @@ from pipelines.announce import announce
 from pipelines.devices import require_devices, stays_here
 from pipelines.quiet import quieten
 from pipelines.step_names import require_steps
+from pipelines.zenml_settings import require_zenml_settings
 from rere.artifacts.manifest import disk_problem, writing
 from rere.config.reading import DOCUMENTATION, meant, read_yaml, settings_error, validated
 from rere.errors import RereError
@@ -108,7 +109,8 @@ def settings_of(pipeline: Pipeline, config: Path) -> dict[str, Any]:
     """The pipeline's settings by parameter as a run configuration has them, defaults filled in.
 
     Raises:
-        RereError: a file that can't be read, unknown keys or steps, values of a wrong type or out of range.
+        RereError: a file that can't be read, unknown keys, steps or ZenML settings, values of a wrong type or out of
+            range.
     """
     content = read_yaml(config)
     known = set(PipelineRunConfiguration.model_fields)
@@ -123,6 +125,7 @@ def settings_of(pipeline: Pipeline, config: Path) -> dict[str, Any]:
         )
     run = validated(PipelineRunConfiguration, content, str(config))
     require_steps(pipeline, content.get("steps") or {}, config)
+    require_zenml_settings(content, config)
     chosen = validated(parameters_model(pipeline), run.parameters or {}, f"the `parameters` in {config}")
     return {name: getattr(chosen, name) for name in type(chosen).model_fields}
 

@@ -53,6 +53,12 @@ from rere.errors import RereError
             r"under `steps` in .*got lora \(known: baselines, .*, validate_split\)",
         ),
         ("steps: {sft: {retrry: {}}}\n", r"got sft\.retrry \(did you mean `retry`\?\)"),
+        ("settings: {docker: {skip_biuld: true}}\n", r"settings\.docker\.skip_biuld \(did you mean `skip_build`\?\)"),
+        ("settings: {orchestartor: {}}\n", r"settings\.orchestartor \(did you mean `orchestrator`\?\)"),
+        (
+            "steps: {sft: {settings: {resources: {gpu_cuont: 1}}}}\n",
+            r"steps\.sft\.settings\.resources\.gpu_cuont \(did you mean `gpu_count`\?\)",
+        ),
         ("enable_cache: perhaps\n", "enable_cache: Input should be a valid boolean"),
     ],
 )
