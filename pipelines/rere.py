@@ -77,11 +77,15 @@ def train(given: RunSettings) -> None:
         named_sha256=named_content(given.catalog),
         after=CHECKED,
     )
+    item_models, teacher = train_item_models(
+        dataset=dataset, windows=windows, catalog=catalog, config=given.item_models
+    )
     sft_model = fine_tune(
         windows=windows,
         catalog=catalog,
         config=given.sft,
         backbone_sha256=named_content(given.catalog.backbone),
+        teacher=teacher if given.sft.distillation else None,
     )
     judge(
         dataset=dataset,
@@ -89,6 +93,8 @@ def train(given: RunSettings) -> None:
         split_validation=split_validation,
         windows=windows,
         catalog=catalog,
+        item_models=item_models,
+        teacher=teacher,
         sft_model=sft_model,
         given=given,
     )
@@ -101,13 +107,12 @@ def judge(
     split_validation: Any,
     windows: Any,
     catalog: Any,
+    item_models: Any,
+    teacher: Any,
     sft_model: Any,
     given: RunSettings,
 ) -> None:
     """The second half, which retraining shares: reinforce, evaluate, promote; takes the first half's artifacts."""
-    item_models, teacher = train_item_models(
-        dataset=dataset, windows=windows, catalog=catalog, config=given.item_models
-    )
     rl_model = reinforce(
         sft_model=sft_model,
         windows=windows,

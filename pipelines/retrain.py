@@ -23,6 +23,7 @@ from rere.data.sources import source_fingerprint, source_location
 from steps.check_backbone import check_backbone
 from steps.collect import collect_all, collect_new, ingest_collected
 from steps.index_items import continue_items, index_items
+from steps.item_models import train_item_models
 from steps.retraining import find_base
 from steps.sft import fine_tune, fine_tune_on
 from steps.split import split
@@ -77,15 +78,6 @@ def train_on(given: RetrainSettings) -> None:
             warm_start=given.retrain.start,
             after=CHECKED,
         )
-        sft_model = fine_tune_on(
-            champion_model=base.rl_model,
-            start=start,
-            windows=windows,
-            catalog=catalog,
-            config=given.sft,
-            backbone_sha256=backbone,
-            warm_start=given.retrain.start,
-        )
     else:
         catalog = index_items(
             dataset=dataset,
@@ -94,13 +86,33 @@ def train_on(given: RetrainSettings) -> None:
             named_sha256=named_content(given.catalog),
             after=CHECKED,
         )
-        sft_model = fine_tune(windows=windows, catalog=catalog, config=given.sft, backbone_sha256=backbone)
+    item_models, teacher = train_item_models(
+        dataset=dataset, windows=windows, catalog=catalog, config=given.item_models
+    )
+    asked = teacher if given.sft.distillation else None
+    if base is not None and isinstance(given.retrain.start, FromChampion):
+        sft_model = fine_tune_on(
+            champion_model=base.rl_model,
+            start=start,
+            windows=windows,
+            catalog=catalog,
+            config=given.sft,
+            backbone_sha256=backbone,
+            warm_start=given.retrain.start,
+            teacher=asked,
+        )
+    else:
+        sft_model = fine_tune(
+            windows=windows, catalog=catalog, config=given.sft, backbone_sha256=backbone, teacher=asked
+        )
     judge(
         dataset=dataset,
         data_validation=data_validation,
         split_validation=split_validation,
         windows=windows,
         catalog=catalog,
+        item_models=item_models,
+        teacher=teacher,
         sft_model=sft_model,
         given=given,
     )

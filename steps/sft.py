@@ -16,6 +16,7 @@ from rere.config.retraining import FromChampion
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.models.backbone import Checkpoint
+from rere.recommenders.item_models import ItemModels
 
 
 @step(
@@ -25,13 +26,19 @@ from rere.models.backbone import Checkpoint
     output_materializers=CheckpointMaterializer,
 )
 def fine_tune(
-    windows: Windows, catalog: CatalogIndex, config: SFTConfig, backbone_sha256: str
+    windows: Windows,
+    catalog: CatalogIndex,
+    config: SFTConfig,
+    backbone_sha256: str,
+    teacher: ItemModels | None = None,
 ) -> Annotated[Checkpoint, ArtifactConfig(name="sft_model")]:
     """Fine-tune the backbone that the catalogue was indexed for; a killed run resumes.
 
-    `backbone_sha256` is the content of what the backbone's settings name (see `ops.runtime.named`).
+    Args:
+        backbone_sha256: the content of what the backbone's settings name (see `ops.runtime.named`).
+        teacher: the one item model that `config.distillation` asks.
     """
-    return _train(windows, catalog, config, backbone_sha256, None)
+    return _train(windows, catalog, config, backbone_sha256, start=None, teacher=teacher)
 
 
 @step(
@@ -49,21 +56,34 @@ def fine_tune_on(
     config: SFTConfig,
     backbone_sha256: str,
     warm_start: FromChampion,
+    teacher: ItemModels | None = None,
 ) -> Annotated[Checkpoint, ArtifactConfig(name="sft_model")]:
     """Fine-tune on from the champion's weights, where the catalogue goes on from its; else from the backbone."""
     if start.type == "backbone":
-        return _train(windows, catalog, config, backbone_sha256, None)
+        return _train(windows, catalog, config, backbone_sha256, start=None, teacher=teacher)
     shorter = config.model_copy(update={"epochs": warm_start.epochs, "learning_rate": warm_start.learning_rate})
-    return _train(windows, catalog, shorter, backbone_sha256, champion_model)
+    return _train(windows, catalog, shorter, backbone_sha256, start=champion_model, teacher=teacher)
 
 
 def _train(
-    windows: Windows, catalog: CatalogIndex, config: SFTConfig, backbone_sha256: str, start: Checkpoint | None
+    windows: Windows,
+    catalog: CatalogIndex,
+    config: SFTConfig,
+    backbone_sha256: str,
+    *,
+    start: Checkpoint | None,
+    teacher: ItemModels | None,
 ) -> Checkpoint:
     from rere.training.sft.train import train_sft
 
     backbone = catalog.config.backbone
     parent = start.identity() if start else "none"
-    inputs = (windows.fingerprint, catalogue_fingerprint(catalog), backbone_sha256, parent)
+    lessons = "none"
+    if teacher is not None:
+        [mentor] = teacher.models.values()
+        lessons = mentor.content()
+    inputs = (windows.fingerprint, catalogue_fingerprint(catalog), backbone_sha256, parent, lessons)
     with work_directory("sft", config.as_one(), backbone, *inputs, code_fingerprint(__name__)) as work:
-        return train_sft(windows, catalog, backbone, config, work, log=mlflow_log("sft", config), start=start)
+        return train_sft(
+            windows, catalog, backbone, config, work, log=mlflow_log("sft", config), start=start, teacher=teacher
+        )

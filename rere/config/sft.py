@@ -6,13 +6,39 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
+from rere.config.base import Settings
+from rere.config.decoding import Normalisation
 from rere.config.training import InProcesses, OptimiserSettings, Share
+
+
+class Distillation(Settings):
+    """The item models' teacher (`item_models.teacher`) gives its probability of every item as a second target."""
+
+    weight: float = Field(
+        default=0.7, gt=0, le=1, description="the teacher's part of the loss on real histories; the label has the rest"
+    )
+    temperature: float = Field(
+        default=1.0, gt=0, description="below 1 the teacher's distribution is sharpened, above 1 flattened"
+    )
+    altered_rows: float = Field(
+        default=1.5,
+        ge=0,
+        description="rows of altered histories per real one: items left out, their order disturbed, two users mixed; "
+        "what comes next nobody knows, so only the teacher is asked",
+    )
 
 
 class SFTConfig(InProcesses, OptimiserSettings):
     rows: Literal["window", "sequence"] = Field(
         default="sequence",
         description="window: a row per target (the paper); sequence: one forward trains every target of a user",
+    )
+    normalisation: Normalisation = Field(
+        default="vocab",
+        description="a label's probability over the vocabulary (the paper), or over what the catalogue allows there",
+    )
+    distillation: Distillation | None = Field(
+        default=None, description="null: labels alone (needs rows: sequence and normalisation: trie)"
     )
     epochs: int = Field(default=4, ge=0, description="0: the base model as it is")
     learning_rate: PositiveFloat = 3e-3
@@ -30,6 +56,14 @@ class SFTConfig(InProcesses, OptimiserSettings):
     )
     patience: int = Field(default=3, ge=1, description="epochs without a better validation loss")
     validation_rows: int = Field(default=2000, ge=1, description="validation windows judged per epoch, at most")
+
+    @model_validator(mode="after")
+    def _distillation_is_over_the_catalogue(self) -> SFTConfig:
+        if self.distillation and (self.rows, self.normalisation) != ("sequence", "trie"):
+            raise ValueError("distillation goes with rows: sequence and normalisation: trie")
+        if self.normalisation == "trie" and self.sharding == "fsdp":
+            raise ValueError("sharding: fsdp goes with normalisation: vocab, for which no process needs the whole head")
+        return self
 
     @model_validator(mode="after")
     def _shards_are_of_the_model(self) -> SFTConfig:

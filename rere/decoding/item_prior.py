@@ -39,12 +39,17 @@ def node_log_mass(trie: TokenTrie, log_probs: torch.Tensor) -> torch.Tensor:
     Returns:
         (P, N) float32 log of the mass below each node; never above its parent's.
     """
-    mass = torch.zeros((len(log_probs), trie.nodes), dtype=torch.float64, device=log_probs.device)
-    mass[:, trie.item_leaf] = log_probs.exp()
+    return node_mass(trie, log_probs.exp()).log().float()
+
+
+def node_mass(trie: TokenTrie, probabilities: torch.Tensor) -> torch.Tensor:
+    """(P, N) the sum of item probabilities (P, I) below each node, in their precision."""
+    mass = probabilities.new_zeros((len(probabilities), trie.nodes))
+    mass[:, trie.item_leaf] = probabilities
     levels = torch.bincount(trie.depth)
     high = trie.nodes
     for size in levels.flip(0)[:-1].tolist():  # nodes are numbered breadth first
         low = high - size
         mass.index_add_(1, trie.parent[low:high], mass[:, low:high].clone())
         high = low
-    return mass.log().float()
+    return mass

@@ -6,6 +6,7 @@ from typing import cast
 
 import torch
 from torch import nn
+from torch.nn.functional import linear as product
 from transformers import PreTrainedModel
 
 DIVISORS, FACTORS = ("logits_scaling",), ("logit_scale", "lm_head_multiplier")  # by their names in configs
@@ -28,7 +29,11 @@ class ScaledHead(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits (..., vocabulary) of hidden states (..., width)."""
-        logits = self.linear(hidden) * self.scale
+        return self.shaped(self.linear(hidden))
+
+    def shaped(self, logits: torch.Tensor) -> torch.Tensor:
+        """The linear head's logits, scaled and capped."""
+        logits = logits * self.scale
         return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
 
 
@@ -46,3 +51,11 @@ def head_of(model: PreTrainedModel) -> Head:
         scale *= getattr(config, name, None) or 1.0
     cap = getattr(config, "final_logit_softcapping", None)
     return linear if scale == 1.0 and cap is None else ScaledHead(linear, scale, cap)
+
+
+def logits_of(head: Head, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Logits (N, T) of some tokens (T,) after hidden states (N, width), without those of the rest of the vocabulary."""
+    linear = head.linear if isinstance(head, ScaledHead) else head
+    bias = None if linear.bias is None else linear.bias[tokens]
+    logits = product(hidden, linear.weight[tokens], bias)
+    return head.shaped(logits) if isinstance(head, ScaledHead) else logits

@@ -21,46 +21,48 @@ from rere.catalog.index import CatalogIndex
 from rere.data.stretches import follows
 from rere.models.trunks import HEAD, PADDING, item_mask
 
+Row = dict[str, Any]  # input_ids, labels; items: indices of history and targets; untrained: how many aren't targets
 IGNORED = -100  # the label that no loss counts
 
 
-def window_rows(rows: pd.DataFrame, catalog: CatalogIndex) -> Iterator[dict[str, list[int]]]:
+def window_rows(rows: pd.DataFrame, catalog: CatalogIndex) -> Iterator[Row]:
     """One training row a window."""
     for history, target in zip(rows["history"], rows["target"], strict=True):
-        prompt = catalog.prompt([catalog.index_of[item] for item in history])
-        tokens = catalog.item_tokens[catalog.index_of[target]]
-        yield {"input_ids": prompt + tokens, "labels": [IGNORED] * len(prompt) + tokens}
+        items = [catalog.index_of[item] for item in [*history, target]]
+        prompt, tokens = catalog.prompt(items[:-1]), catalog.item_tokens[items[-1]]
+        labels = [IGNORED] * len(prompt) + tokens
+        yield {"input_ids": prompt + tokens, "labels": labels, "items": items, "untrained": len(items) - 1}
 
 
-def sequence_rows(
-    rows: pd.DataFrame, catalog: CatalogIndex, history_items: int, sequence_items: int
-) -> Iterator[dict[str, list[int]]]:
+def sequence_rows(rows: pd.DataFrame, catalog: CatalogIndex, history_items: int, sequence_items: int) -> Iterator[Row]:
     """Rows of up to `sequence_items` items: up to `history_items` of context, the rest targets."""
-    for context, targets in _stretches(rows, history_items):
+    for context, targets in stretches(rows, catalog, history_items):
         step = max(1, sequence_items - history_items)
         walk = context + targets
         for start in range(len(context), len(walk), step):
             first = max(0, start - history_items)
-            yield _sequence_row(walk[first : start + step], start - first, catalog)
+            yield sequence_row(walk[first : start + step], start - first, catalog)
 
 
-def _stretches(rows: pd.DataFrame, history_items: int) -> Iterator[tuple[list[str], list[str]]]:
-    """(context, targets) of runs of windows whose histories follow from one another, so none is altered."""
+def stretches(rows: pd.DataFrame, catalog: CatalogIndex, history_items: int) -> Iterator[tuple[list[int], list[int]]]:
+    """(context, targets), item indices, of runs of windows whose histories follow from one another: none is altered."""
     begins = np.flatnonzero(~follows(rows, history_items))
     histories, targets = rows["history"], rows["target"].tolist()
     for first, end in itertools.pairwise([*begins.tolist(), len(rows)]):
-        yield list(histories.iloc[first]), targets[first:end]
+        context, own = list(histories.iloc[first]), targets[first:end]
+        yield [catalog.index_of[item] for item in context], [catalog.index_of[item] for item in own]
 
 
-def _sequence_row(items: Sequence[str], untrained: int, catalog: CatalogIndex) -> dict[str, list[int]]:
+def sequence_row(items: Sequence[int], untrained: int, catalog: CatalogIndex) -> Row:
+    """One row of item indices, of which all but the first `untrained` are targets."""
     tokens = list(catalog.prompt_head)
     labels, owner = [IGNORED] * len(tokens), [HEAD] * len(tokens)
     for place, item in enumerate(items):
-        own = catalog.item_tokens[catalog.index_of[item]]
+        own = catalog.item_tokens[item]
         tokens += own
         labels += own if place >= untrained else [IGNORED] * len(own)
         owner += [place] * len(own)
-    return {"input_ids": tokens, "labels": labels, "owner": owner}
+    return {"input_ids": tokens, "labels": labels, "owner": owner, "items": list(items), "untrained": untrained}
 
 
 class Collator:

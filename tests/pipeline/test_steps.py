@@ -35,6 +35,7 @@ from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.evaluation.gate import Verdict
 from rere.models.backbone import Checkpoint, load_model, save_checkpoint
+from rere.recommenders.item_models import ItemModels
 from rere.recommenders.labels import Label
 from steps.gate import gate
 from steps.index_items import index_items
@@ -86,6 +87,7 @@ def test_fine_tuning_works_in_its_own_directory(
         place: Path,
         log: Callable[..., None],
         start: Checkpoint | None,
+        teacher: ItemModels | None,
     ) -> Checkpoint:
         log({"loss": 1.0, "valid_ndcg@10": 0.5}, 3)  # no MLflow run here: goes nowhere
         used.append(place)

@@ -12,6 +12,7 @@ from rere.config.backbone import Backbone
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.models.backbone import Checkpoint
+from rere.recommenders.item_models import ItemModels
 from rere.runtime import in_processes
 from rere.runtime.launch import Log
 
@@ -26,13 +27,18 @@ def sft_in_processes(
     work: Path,
     log: Log,
     start: Checkpoint | None,
+    teacher: ItemModels | None,
 ) -> Checkpoint:
     """See `train_sft`; `worker` is `package.module:function`, called in each process with (spec, log)."""
     spec = {
         "backbone": backbone.model_dump(mode="json"),
         "start": None if start is None else str(start.path.resolve()),
+        "taught": teacher is not None,
     }
-    in_processes.run(worker, {"windows": windows, "catalog": catalog}, config, work, spec, log=log)
+    inputs: dict[str, in_processes.Saveable] = {"windows": windows, "catalog": catalog}
+    if teacher is not None:
+        inputs["teacher"] = teacher
+    in_processes.run(worker, inputs, config, work, spec, log=log)
     return Checkpoint(work / "model")
 
 
@@ -46,4 +52,5 @@ def received(spec: dict[str, Any]) -> dict[str, Any]:
         "config": SFTConfig.model_validate(spec["config"]),
         "work": Path(spec["work"]),
         "start": None if spec["start"] is None else Checkpoint(Path(spec["start"])),
+        "teacher": ItemModels.load(inputs / "teacher") if spec["taught"] else None,
     }

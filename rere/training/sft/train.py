@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +30,14 @@ from rere.models.backbone import Checkpoint, load_model, save_checkpoint
 from rere.models.context import REMEDY, context_of, longest_possible, longest_prompt, require_room
 from rere.models.item_tokens import embed_items, embedding_rows
 from rere.models.tree_attention import check_engine
+from rere.recommenders.item_models import ItemModels
 from rere.runtime import distributed
 from rere.runtime.launch import Log
 from rere.training.adaptation import prepared
-from rere.training.rows import Collator, sequence_rows, window_rows
+from rere.training.rows import Collator, sequence_row, sequence_rows, stretches, window_rows
+from rere.training.sft.altered import altered_rows
 from rere.training.sft.callbacks import Bars, Clock, Curves, Divergence, Patience, record
+from rere.training.sft.catalogue_loss import CatalogueCollator, CatalogueLoss, Teacher
 from rere.training.sft.processes import received, sft_in_processes
 from rere.training.sft.trainer import FSDP, SharedTrainer
 
@@ -49,12 +51,14 @@ def train_sft(
     *,
     log: Log,
     start: Checkpoint | None = None,
+    teacher: ItemModels | None = None,
 ) -> Checkpoint:
     """Fine-tune a backbone to name the next item; resumes what it finds in `work`.
 
     Args:
         work: directory for checkpoints and the result; one directory a setting and data set.
         log: called with metrics and the update they belong to.
+        teacher: the one item model that `config.distillation` asks.
         start: an earlier model of this backbone and tokenizer to go on from, in place of the backbone's weights.
 
     Returns:
@@ -62,18 +66,21 @@ def train_sft(
         are no epochs.
 
     Raises:
-        RereError: no training or validation rows; a backbone that can't be found, whose context is too short, that the
-            search can't score, or that lacks the LoRA targets; a loss that explodes; a process that failed.
+        RereError: no training or validation rows; distillation without a teacher; a backbone that can't be found, whose
+            context is too short, that the search can't score, or that lacks the LoRA targets; a loss that explodes; a
+            process that failed.
     """
     result = work / "model"
     if (result / "manifest.json").exists():  # killed between training and storing: nothing to redo
         verify(result)
         return Checkpoint(result)
+    if config.distillation and teacher is None:
+        raise RereError("an item model for distillation", "none", "pass `teacher`, or set `sft.distillation: null`")
     if (config.processes > 1 or config.sharding == "fsdp") and not distributed.is_worker():
         if config.sharding == "fsdp" and not torch.cuda.is_available():  # accelerate would leave it out without a word
             raise RereError("GPUs for `sharding: fsdp`", "none", "set `sharding: none`")
         return sft_in_processes(
-            f"{__name__}:worker", windows, catalog, backbone, config, work=work, log=log, start=start
+            f"{__name__}:worker", windows, catalog, backbone, config, work=work, log=log, start=start, teacher=teacher
         )
     clock = Clock()
     train, valid = _datasets(windows, catalog, config)
@@ -89,11 +96,12 @@ def train_sft(
         return _saved(model, result, [], base)
     trainer = SharedTrainer(
         catalog=catalog,
+        loss=CatalogueLoss(catalog.trie.to(model.device)) if config.normalisation == "trie" else None,
         model=model,
         args=_arguments(config, len(train), _targets(train), work / "checkpoints"),
         train_dataset=train,
         eval_dataset=valid,
-        data_collator=Collator(_pad(catalog), windows.history_items),
+        data_collator=_collator(windows, catalog, config, teacher),
         processing_class=catalog.tokenizer,
         peft_config=prepared(model, config.adaptation),
         callbacks=[Divergence(catalog.vocabulary), Patience(config.patience), Curves(log), clock],
@@ -148,6 +156,17 @@ def _pad(catalog: CatalogIndex) -> int:
     return 0 if pad is None else pad
 
 
+def _collator(windows: Windows, catalog: CatalogIndex, config: SFTConfig, teacher: ItemModels | None) -> Collator:
+    """What makes batches of rows."""
+    if config.normalisation == "vocab":
+        return Collator(_pad(catalog), windows.history_items)
+    opinion = None
+    if config.distillation and teacher is not None:
+        [model] = teacher.models.values()
+        opinion = Teacher(model, config.distillation.temperature)
+    return CatalogueCollator(_pad(catalog), windows.history_items, catalog, opinion)
+
+
 def _datasets(windows: Windows, catalog: CatalogIndex, config: SFTConfig) -> tuple[datasets.Dataset, datasets.Dataset]:
     train, valid = windows.of("train"), windows.of("valid")
     for name, rows in {"training": train, "validation": valid}.items():
@@ -155,12 +174,18 @@ def _datasets(windows: Windows, catalog: CatalogIndex, config: SFTConfig) -> tup
             raise RereError(f"at least one {name} window", "none", "use more data, another split or a smaller k-core")
     if len(valid) > config.validation_rows:
         valid = valid.sample(config.validation_rows, random_state=config.seed)
-    train_rows: Iterable[dict[str, list[int]]] = (
+    train_rows = list(
         window_rows(train, catalog)
         if config.rows == "window"
         else sequence_rows(train, catalog, windows.history_items, config.sequence_items)
     )
-    return datasets.Dataset.from_list(list(train_rows)), datasets.Dataset.from_list(list(window_rows(valid, catalog)))
+    if (taught := config.distillation) is not None:
+        sequences = [context + targets for context, targets in stretches(train, catalog, windows.history_items)]
+        count = round(taught.altered_rows * len(train_rows))
+        altered = altered_rows(sequences, count, config.sequence_items, config.seed)
+        train_rows = [{**row, "taught": taught.weight} for row in train_rows]
+        train_rows += [{**sequence_row(items, 1, catalog), "taught": 1.0} for items in altered]
+    return datasets.Dataset.from_list(train_rows), datasets.Dataset.from_list(list(window_rows(valid, catalog)))
 
 
 def _targets(train: datasets.Dataset) -> int:

@@ -15,6 +15,7 @@ import datasets
 import numpy as np
 import torch
 from accelerate.data_loader import SeedableRandomSampler
+from peft import PeftModel
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.utils.data import BatchSampler, DataLoader
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -22,11 +23,15 @@ from transformers.trainer_utils import EvalLoopOutput
 from trl import SFTTrainer
 
 from rere.catalog.index import CatalogIndex
+from rere.models.heads import head_of
 from rere.models.item_tokens import train_by_titles
 from rere.models.probe import probe
 from rere.runtime import distributed
 from rere.training.adaptation import merged
+from rere.training.rows import IGNORED
+from rere.training.sft.catalogue_loss import CatalogueLoss
 
+LESSON = ("labels", "node", "target", "taught", "probabilities")  # of a batch, what the loss takes and not the model
 RECOMPUTED = "_checkpoint_wrapped_module."  # in names below a layer that is recomputed
 FSDP = {
     "version": 2,
@@ -41,10 +46,11 @@ class SharedTrainer(SFTTrainer):
 
     Args:
         catalog: whose items' tokens are trained by their titles too, where items have such (code: item).
+        loss: over the catalogue; None: TRL's, over the vocabulary.
     """
 
-    def __init__(self, *args: Any, catalog: CatalogIndex, **options: Any) -> None:
-        self.catalog = catalog
+    def __init__(self, *args: Any, catalog: CatalogIndex, loss: CatalogueLoss | None, **options: Any) -> None:
+        self.catalog, self.loss = catalog, loss
         super().__init__(*args, **options)
 
     def create_optimizer(self, *args: Any, **options: Any) -> torch.optim.Optimizer:
@@ -53,6 +59,29 @@ class SharedTrainer(SFTTrainer):
         if made:
             train_by_titles(cast(PreTrainedModel, self.accelerator.unwrap_model(self.model)), self.catalog, optimiser)
         return optimiser
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """Nats per trained token; over several micro-batches or processes, their shares of the mean, as TRL has it."""
+        if self.loss is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[no-untyped-call]
+        lesson = {name: inputs[name] for name in LESSON if name in inputs}
+        plain = {name: value for name, value in inputs.items() if name not in LESSON}
+        none = torch.empty(0, dtype=torch.int64, device=inputs["labels"].device)  # the model's own logits aren't needed
+        out = model(**plain, use_cache=False, output_hidden_states=True, logits_to_keep=none)
+        adapted = self.accelerator.unwrap_model(model)
+        base = cast(PreTrainedModel, adapted.get_base_model() if isinstance(adapted, PeftModel) else adapted)
+        total = self.loss(head_of(base), out.hidden_states[-1], **lesson)
+        count = (inputs["labels"][:, 1:] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+        loss = total / torch.as_tensor(count).clamp(min=1)
+        if num_items_in_batch is not None and self.args.average_tokens_across_devices:
+            loss = loss * distributed.world()  # gradients are averaged over processes, the count is of all
+        return (loss, {}) if return_outputs else loss
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         if distributed.world() == 1:
