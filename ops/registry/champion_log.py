@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlflow import MlflowClient
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from zenml.client import Client
 from zenml.enums import ModelStages
 from zenml.utils.metadata_utils import log_metadata
@@ -110,15 +110,17 @@ def roll_back(name: str, who: str, reason: str) -> Event:
         RereError: there was none, or it is gone.
     """
     repair(name)
-    present = registry.champion_version(name)
-    before = next((event.previous for event in reversed(_moves(name)) if event.version == present), None)
+    moves = _moves(name)
+    held = registry.champion_version(name)
+    present = held or (moves[-1].version if moves else None)  # the log remembers a champion that was deleted
+    before = _earlier(name, moves, present)
     if present is None or before is None:
         raise RereError(
             f"an earlier champion of {name}",
             "none" if present is None else f"version {present} is the first",
             "promote a version by `rere promote`; `rere versions` lists them",
         )
-    event = move(name, before, who, reason, expected=present, action="rollback")
+    event = move(name, before, who, reason, expected=held or "", action="rollback")
     assert event is not None  # `before` isn't `present`
     return event
 
@@ -132,12 +134,37 @@ def repair(name: str) -> bool:
     if not moves:
         return bool(missing)
     last = moves[-1]
+    if last.version not in _registered(name):
+        logging.getLogger(__name__).warning(
+            "Version %s of %s, the champion by the log, was deleted in MLflow: nothing is moved. `rere rollback` "
+            "goes back to the champion before it, `rere promote` names another.",
+            last.version,
+            name,
+        )
+        return bool(missing)
     behind = registry.champion_version(name) != last.version or (
         _in_zenml(name, last.version) and _stage_version(name) != last.version
     )
     if behind:
         _follow(name, last)
     return behind or bool(missing)
+
+
+def _earlier(name: str, moves: list[Event], version: str | None) -> str | None:
+    """The nearest champion before `version` that is still registered; None where there is none."""
+    there, passed = _registered(name), set[str]()
+    while version is not None and version not in passed:
+        passed.add(version)
+        version = next((event.previous for event in reversed(moves) if event.version == version), None)
+        if version in there:
+            return version
+        if version is not None:
+            logging.getLogger(__name__).warning("Version %s of %s was deleted in MLflow: passed over.", version, name)
+    return None
+
+
+def _registered(name: str) -> set[str]:
+    return {found.version for found in registry.versions(name)}
 
 
 def _require_in_both(name: str, version: str) -> None:
@@ -163,15 +190,23 @@ def _log(name: str) -> dict[str, Event]:
     for key in sorted(tags):
         if key.startswith(PREFIX):
             first.setdefault(key.split(".")[1], key)
-    return {key: Event.model_validate_json(tags[key]) for key in first.values()}
+    found_events: dict[str, Event] = {}
+    for key in first.values():
+        try:
+            found_events[key] = Event.model_validate_json(tags[key])
+        except ValidationError:
+            logging.getLogger(__name__).warning("The log of %s has an entry that is none, left out: %s.", name, key)
+    return found_events
 
 
 def _append(name: str, action: str, version: str, previous: str | None, who: str, *, reason: str) -> Event:
+    if not reason.strip():
+        raise RereError("a reason for the log", "an empty one", "say why, for those who read it later")
     event = Event.model_validate(
         {"action": action, "version": version, "previous": previous, "who": who, "reason": reason}
         | {"time": datetime.now(UTC).isoformat(timespec="seconds")}
     )
-    key = f"{PREFIX}{len(_log(name)) + 1:06d}.{time.time_ns():020d}"
+    key = f"{PREFIX}{_last_number(name) + 1:06d}.{time.time_ns():020d}"
     MlflowClient().set_registered_model_tag(name, key, event.model_dump_json())
     if key not in _log(name):  # the registry has no lock that machines share: look who came first
         raise RereError(
@@ -181,6 +216,13 @@ def _append(name: str, action: str, version: str, previous: str | None, who: str
         )
     _copy(name, key, event)
     return event
+
+
+def _last_number(name: str) -> int:
+    """Of the log's entries, those that can't be read too: a number is never given twice."""
+    found = MlflowClient().search_registered_models(f"name='{name}'")
+    keys = [key.split(".")[1] for key in (found[0].tags if found else {}) if key.startswith(PREFIX)]
+    return max((int(number) for number in keys if number.isdecimal()), default=0)
 
 
 def _copy(name: str, key: str, event: Event) -> None:

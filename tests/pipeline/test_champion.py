@@ -323,6 +323,38 @@ def test_what_people_rolled_back_from_no_run_promotes_again(stage: Stage) -> Non
     assert champion.withdrawn(NAME, "1") is None
 
 
+def test_a_version_that_was_deleted_in_mlflow_stops_nothing(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    for version in "123":
+        champion.move(NAME, version, "ada", "next")
+    for version in "23":  # the champion and the one before it
+        MlflowClient().delete_model_version(NAME, version)
+    assert not champion.repair(NAME)
+    assert "Version 3 of model, the champion by the log, was deleted in MLflow: nothing is moved" in caplog.text
+    assert rere("versions")[0] == 0
+    assert champion.roll_back(NAME, "bob", "it is gone").version == "1"
+    assert "Version 2 of model was deleted in MLflow: passed over" in caplog.text
+    assert registry.champion_version(NAME) == stage.version == "1"
+
+
+def test_an_entry_of_the_log_that_is_none_is_said_and_stops_nothing(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    champion.move(NAME, "1", "ada", "first")
+    MlflowClient().set_registered_model_tag(NAME, f"{champion.PREFIX}000002.x", "torn")
+    assert [event.version for event in champion.events(NAME)] == ["1"]
+    assert "an entry that is none, left out: event.000002.x" in caplog.text
+    champion.move(NAME, "2", "ada", "next")
+    assert [event.version for event in champion.events(NAME)] == ["1", "2"]
+    assert registry.champion_version(NAME) == "2"
+
+
+def test_an_empty_reason_is_refused(stage: Stage) -> None:
+    for act in (lambda: champion.move(NAME, "1", "ada", " "), lambda: champion.decide(NAME, "1", "reject", "ada", "")):
+        with pytest.raises(RereError, match="a reason for the log"):
+            act()
+    assert champion.events(NAME) == []
+
+
 def test_the_champion_is_rolled_back_and_not_rejected(stage: Stage) -> None:
     champion.move(NAME, "1", "ada", "first")
     code, output = rere("reject", "1", "--reason", "dull")
