@@ -24,7 +24,7 @@ from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.config.data import IngestConfig, SplitConfig
-from rere.config.rl import RankingReward, RLConfig, RuleReward
+from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.data.ingest import ingest
@@ -33,6 +33,8 @@ from rere.models.backbone import Checkpoint, load_model
 from rere.runtime import distributed
 from rere.runtime.launch import Log, launch
 from rere.runtime.launch import work as take_part
+from rere.training.rl.rewards.ranking import RankingReward
+from rere.training.rl.rewards.rule import RuleReward
 from rere.training.rl.train import train_rl
 from rere.training.rows import sequence_rows
 from rere.training.sft.train import train_sft

@@ -25,16 +25,19 @@ from benchmarks.common import add_sizes, arguments, interleaved, prepare, save, 
 from benchmarks.decoding import bare_forward
 from rere.catalog.index import CatalogIndex
 from rere.config.decoding import Normalisation, SearchSettings
-from rere.config.rl import RankingReward, RuleReward
 from rere.decoding.beam import beam_search
 from rere.models.backbone import default_device
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from rere.models.trunks import Prompts, Trunks
 from rere.training.checkpoint import Reference
+from rere.training.rl.advantages.group_std import GroupStd
 from rere.training.rl.group import Group
-from rere.training.rl.losses import Counts, grpo, k3
-from rere.training.rl.rewards import group_advantages, total_reward
+from rere.training.rl.losses.base import Counts, LossInputs
+from rere.training.rl.losses.grpo import GRPO
+from rere.training.rl.rewards.ranking import RankingReward
+from rere.training.rl.rewards.rule import RuleReward
+from rere.training.rl.rewards.total import total_reward
 
 BETA = 1e-3
 REWARDS = (RuleReward(), RankingReward())
@@ -43,7 +46,25 @@ REWARDS = (RuleReward(), RankingReward())
 def advantages_of(hits: torch.Tensor) -> torch.Tensor:
     rank = torch.arange(1, hits.shape[1] + 1, device=hits.device).expand_as(hits)
     group = Group(rank - 1, hits.int().argmax(1), hits, rank, torch.ones_like(hits))
-    return group_advantages(total_reward(REWARDS, group), group.valid)
+    return GroupStd()(total_reward(REWARDS, group), group.valid)
+
+
+def loss_of(
+    policy: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor, hits: torch.Tensor, counts: Counts
+) -> torch.Tensor:
+    advantages = advantages_of(hits)
+    return GRPO()(
+        LossInputs(
+            policy=policy,
+            reference=reference,
+            mask=mask,
+            reward=advantages,
+            advantages=advantages,
+            valid=torch.ones_like(hits),
+            counts=counts,
+            beta=BETA,
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -117,8 +138,7 @@ class Step:
             with self.reference.in_place():
                 reference = self.scorer(tree)
             policy = self.scorer(tree)
-            penalty = BETA * k3(policy, reference) * tree.mask
-            loss = grpo(policy, tree.mask, advantages_of(hits[part]), penalty, Counts.of(tree.mask))
+            loss = loss_of(policy, reference, tree.mask, hits[part], Counts.of(tree.mask))
             (loss * len(hits[part]) / len(hits)).backward()
         return self._update()
 
@@ -131,9 +151,8 @@ class Step:
             with self.reference.in_place():
                 reference, _ = usual.candidate_log_probs(self.model.model, prompt, candidates, items[0][-1])
             policy, mask = usual.candidate_log_probs(self.model.model, prompt, candidates, items[0][-1])
-            penalty = BETA * k3(policy, reference) * mask
             one = Counts.of(mask[None])
-            loss = grpo(policy[None], mask[None], advantages_of(hits), penalty[None], one) / len(prompts)
+            loss = loss_of(policy[None], reference[None], mask[None], hits, one) / len(prompts)
             loss.backward()
         return self._update()
 

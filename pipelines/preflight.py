@@ -7,7 +7,7 @@ from typing import Any
 
 from rere.config.consistency import require_consistent
 from rere.config.data import TableColumns
-from rere.training.rl.rewards import check_rewards
+from rere.training.rl.rewards.total import check_rewards
 
 
 def preflight(settings: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from rere.catalog.index import CatalogIndex
 from rere.config.backbone import ScratchModel
 from rere.config.decoding import SearchSettings
-from rere.config.rl import RLConfig, RuleReward
+from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.decoding.beam import beam_search
@@ -21,6 +21,7 @@ from rere.models.backbone import Checkpoint, load_model, save_checkpoint
 from rere.models.context import context_of, longest_possible, longest_prompt, require_room
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.generative import GenerativeRecommender
+from rere.training.rl.rewards.rule import RuleReward
 from rere.training.rl.train import train_rl
 from rere.training.rows import sequence_rows
 from rere.training.sft.train import train_sft

@@ -1,8 +1,9 @@
 """What a step's cache key must cover: the project's code that the step can reach, and the packages' versions.
 
 ZenML hashes a step function's own source, not what it calls. `cache_policy(__name__)` follows the imports of the
-step's module through the project's packages (also imports inside functions) and adds those files. Left out is what
-can't change a result: imports for type checkers, and page templates that no reached file names.
+step's module through the project's packages (also imports inside functions, and the registries that settings name) and
+adds those files. Left out is what can't change a result: imports for type checkers, and page templates that no reached
+file names.
 
 A step so depends on what it imports. Where a value decides at run time which module is needed (the kind of an item
 model), a registry names it as text: a step that runs them all passes those modules here, and where one is asked its sum
@@ -81,7 +82,7 @@ def _files(module: str) -> list[Path]:
 
 @cache
 def _read(file: Path) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Names that a file imports from the project's packages, and its text constants.
+    """Names that a file imports from the project's packages, registries that it names, and its text constants.
 
     `from a import b` gives `a.b`, a module or not.
     """
@@ -94,6 +95,8 @@ def _read(file: Path) -> tuple[tuple[str, ...], frozenset[str]]:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names += [f"{node.module}.{alias.name}" for alias in node.names] + [node.module]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "OneOf":
+            names += [str(ast.literal_eval(registry)).split(":")[0] for registry in node.args]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             texts.add(node.value)
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":

@@ -21,8 +21,8 @@ from pydantic import BaseModel
 from rere.artifacts.manifest import fingerprint, sha256
 from rere.config.backbone import GGUFModel, HubModel
 from rere.config.catalog import SentenceEmbedding
-from rere.config.rl import CustomReward
 from rere.errors import RereError
+from rere.training.rl.rewards.custom import CustomReward
 
 INSTALLED = tuple(
     Path(place).resolve()

@@ -42,7 +42,7 @@ def _rewards(rl: RLConfig, catalog: IndexConfig) -> Iterator[str]:
 
 
 def _packages(catalog: IndexConfig, rl: RLConfig) -> Iterator[str]:
-    embeddings = [reward.embedding for reward in rl.rewards if reward.type == "semantic"]
+    embeddings = [reward.item_vectors for reward in rl.rewards if reward.item_vectors is not None]
     if catalog.code == "semantic":
         embeddings.append(catalog.semantic.embedding)
     if any(one.type == "sentence_transformer" for one in embeddings) and not _installed("sentence_transformers"):

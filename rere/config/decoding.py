@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -10,25 +10,18 @@ from rere.config.base import Settings
 
 
 class Beam(Settings):
-    """G distinct items by constrained beam search (the paper's)."""
+    """Distinct sequences by beam search."""
 
     type: Literal["beam"] = "beam"
 
 
 class Multinomial(Settings):
-    """G independent draws from the model's distribution over the catalogue; repeats possible."""
+    """Independent draws from the model's distribution; repeats possible."""
 
     type: Literal["multinomial"] = "multinomial"
 
 
-class Dynamic(Settings):
-    """More draws than needed; of them the target, then distinct negatives, then repeats (ReRe)."""
-
-    type: Literal["dynamic"] = "dynamic"
-    oversample: float = Field(default=1.5, ge=1, description="draws, as a multiple of the group")
-
-
-Sampling = Annotated[Beam | Multinomial | Dynamic, Field(discriminator="type")]
+FreeSampling = Beam | Multinomial
 
 Normalisation = Literal["vocab", "trie"]
 

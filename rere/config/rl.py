@@ -4,59 +4,37 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from rere.config.base import Settings
-from rere.config.catalog import Embedding, TitleEmbedding
-from rere.config.decoding import Beam, Normalisation, Sampling
+from rere.config.catalog import Embedding
+from rere.config.decoding import FreeSampling, Normalisation
 from rere.config.training import InProcesses, UpdateSettings
+from rere.config.variants import OneOf, Variant
 
 
-class RuleReward(Settings):
-    """1 for the target, 0 otherwise."""
+class RewardSettings(Variant):
+    """What the settings of all rewards have."""
 
-    type: Literal["rule"] = "rule"
+    needs_teacher: ClassVar[bool] = False  # asks the item model for its log-probabilities
+
     weight: float = 1.0
 
-
-class RankingReward(Settings):
-    """-1/log2(rank+1) over the group's sum, for negatives; only in groups with a hit."""
-
-    type: Literal["ranking"] = "ranking"
-    weight: float = 1.0
+    @property
+    def item_vectors(self) -> Embedding | None:
+        """The vectors by which candidates and targets are compared, where the reward needs them."""
+        return None
 
 
-class SemanticReward(Settings):
-    """Cosine of the candidate's and the target's title vectors, negative ones as 0 (ReRe's semantic reward)."""
+class SamplerSettings(Variant):
+    """What the settings of all samplers have."""
 
-    type: Literal["semantic"] = "semantic"
-    weight: float = 1.0
-    embedding: Embedding = TitleEmbedding()
-
-
-class CollaborativeReward(Settings):
-    """The teacher's probability of the candidate within its group (ReRe's collaborative reward), or its logarithm."""
-
-    type: Literal["collaborative"] = "collaborative"
-    weight: float = 1.0
-    scale: Literal["share", "log"] = "share"
-
-
-class CustomReward(Settings):
-    """A function of your own, by import path: takes a `rere.training.rl.rewards.Group`, returns (P, G) rewards."""
-
-    type: Literal["custom"] = "custom"
-    path: str = Field(pattern=r"^[\w.]+:\w+$", description="package.module:function")
-    weight: float = 1.0
-
-
-Reward = Annotated[
-    RuleReward | RankingReward | SemanticReward | CollaborativeReward | CustomReward, Field(discriminator="type")
-]
+    unconstrained: ClassVar[FreeSampling | None] = None  # the same without the constraint, where there is such a thing
 
 
 class RLConfig(InProcesses, UpdateSettings):
     """ReRe's reinforcement learning; names are TRL's where TRL has one."""
+
+    model_config = ConfigDict(defer_build=True)
 
     renamed: ClassVar[dict[str, str]] = {
         **UpdateSettings.renamed,
@@ -70,20 +48,30 @@ class RLConfig(InProcesses, UpdateSettings):
     generation: Literal["constrained", "unconstrained"] = Field(
         default="constrained", description="unconstrained: whatever the model writes, items or not (needs code: title)"
     )
-    sampling: Sampling = Beam()
+    sampling: Annotated[SamplerSettings, OneOf("rere.training.rl.samplers.registry:SAMPLERS")] = Field(
+        default="beam", validate_default=True, description="where candidates come from: beam, multinomial or dynamic"
+    )
     normalisation: Normalisation = Field(
         default="trie", description="log-probabilities over the vocabulary (the paper) or over allowed children"
     )
-    rewards: tuple[Reward, ...] = Field(default=(RuleReward(), CollaborativeReward(scale="log")), min_length=1)
+    rewards: tuple[Annotated[RewardSettings, OneOf("rere.training.rl.rewards.registry:REWARDS")], ...] = Field(
+        default=({"type": "rule"}, {"type": "collaborative", "scale": "log"}),
+        validate_default=True,
+        min_length=1,
+        description="each by its name, or as {type: name, weight: 2.0, ...}",
+    )
     ground_truth: Literal["off", "add"] = Field(
         default="add", description="add: a group that misses the target gets it in place of its last candidate"
     )
-    loss: Literal["grpo", "dapo", "gspo", "mpo"] = Field(
+    loss: Annotated[Variant, OneOf("rere.training.rl.losses.registry:LOSSES")] = Field(
         default="mpo",
-        description="mpo: cross-entropy of the group's softmax to reference policy times exp(reward)",
+        validate_default=True,
+        description="grpo, dapo, gspo, or mpo: cross-entropy of the group's softmax to reference times exp(reward)",
     )
-    advantage: Literal["group_std", "none"] = Field(
-        default="group_std", description="group_std: divided by the group's deviation; none: only its mean is removed"
+    advantage: Annotated[Variant, OneOf("rere.training.rl.advantages.registry:ADVANTAGES")] = Field(
+        default="group_std",
+        validate_default=True,
+        description="group_std: divided by the group's deviation; none: only its mean is removed",
     )
     beta: float = Field(default=1e-3, ge=0, description="weight of the k3 KL to the reference")
     ref_model_sync_steps: int = Field(default=512, ge=1)
@@ -96,11 +84,12 @@ class RLConfig(InProcesses, UpdateSettings):
     @property
     def asks_teacher(self) -> bool:
         """Whether an item model is needed."""
-        return any(reward.type == "collaborative" for reward in self.rewards)
+        return any(reward.needs_teacher for reward in self.rewards)
 
     @model_validator(mode="after")
     def _unconstrained_is_plain(self) -> RLConfig:
-        taken_for_items = (self.normalisation == "trie", self.ground_truth == "add", self.sampling.type == "dynamic")
+        no_free_draws = self.sampling.unconstrained is None
+        taken_for_items = (self.normalisation == "trie", self.ground_truth == "add", no_free_draws)
         if self.generation == "unconstrained" and any(taken_for_items):
             raise ValueError(
                 "unconstrained generation goes with normalisation: vocab, ground_truth: off, and beam or multinomial "

@@ -16,7 +16,7 @@ from rere.config.backbone import LocalModel
 from rere.config.catalog import IndexConfig, SemanticCodes, TitleEmbedding
 from rere.config.decoding import Normalisation, SearchSettings
 from rere.config.evaluation import EvaluationConfig
-from rere.config.rl import RankingReward, RLConfig, RuleReward
+from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.decoding.beam import beam_search
@@ -25,6 +25,9 @@ from rere.evaluation.evaluator import evaluate
 from rere.models.backbone import Checkpoint, load_model, load_tokenizer
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.generative import GenerativeRecommender
+from rere.training.rl.losses.grpo import GRPO
+from rere.training.rl.rewards.ranking import RankingReward
+from rere.training.rl.rewards.rule import RuleReward
 from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY, WORLD_ITEMS
@@ -215,7 +218,7 @@ def test_beam_search_finds_distinct_items_in_the_order_of_all_scores(
 QUICK = SFTConfig(epochs=15, learning_rate=5e-3, batch_tokens=32, sequence_items=8)
 RL = RLConfig(
     rewards=(RuleReward(), RankingReward()),
-    loss="grpo",
+    loss=GRPO(),
     num_generations=4,
     prompts=16,
     updates=4,

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.trie import build_trie
 from rere.config.catalog import IndexConfig
-from rere.config.decoding import Beam, Multinomial, Sampling
+from rere.config.decoding import Beam, FreeSampling, Multinomial
 from rere.decoding.unconstrained import find_items, generate_freely, item_end, written_lengths
 from rere.errors import RereError
 from rere.models.tree_attention import TreeModel
@@ -118,9 +118,9 @@ def test_items_are_found_as_a_dictionary_finds_them() -> None:
 
 
 @pytest.mark.parametrize("sampling", [Beam(), Multinomial()])
-def test_one_token_tree_scores_the_candidates(sampling: Sampling) -> None:
+def test_one_token_tree_scores_the_candidates(sampling: FreeSampling) -> None:
     model, prompts = tiny_model("llama"), random_prompts(4, torch.Generator().manual_seed(3))
-    found = generate_freely(TreeModel(model), build_trie(ITEMS), END, prompts, 6, sampling=sampling, seed=5)  # type: ignore[arg-type]
+    found = generate_freely(TreeModel(model), build_trie(ITEMS), END, prompts, 6, sampling=sampling, seed=5)
     tree = group_tree(found.trie, prompts, found.candidates, "vocab", torch.float32)
     scores = TreeLogProbs(TreeModel(model))(tree).sum(2)
     for row, prompt in enumerate(prompts):

@@ -19,7 +19,7 @@ from rere.config.data import Tables
 from rere.config.reading import validated
 from rere.errors import RereError
 from rere.serving.config import ServingConfig
-from rere.training.rl.custom_reward import trial_group
+from rere.training.rl.rewards.custom import trial_group
 from tests.docs.blocks import ROOT, Block, all_blocks, blocks_of, commands, inline_commands
 from tests.docs.shell import problems
 

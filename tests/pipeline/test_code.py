@@ -17,13 +17,15 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "steps/one.py": "from rere.a import f\n\ndef step():\n    import rere.late\n",
         "rere/__init__.py": "",
         "rere/a.py": (
-            "from rere import b\nimport json\nif TYPE_CHECKING:\n    from rere.other import T\nPAGE = 'page.html.j2'\n"
+            "from rere import b\nimport json\nkind = OneOf('rere.registry:ALL')\n"
+            "if TYPE_CHECKING:\n    from rere.other import T\nPAGE = 'page.html.j2'\n"
         ),
         "rere/templates/page.html.j2": '{% extends "base.html.j2" %}',
         "rere/templates/base.html.j2": "",
         "rere/templates/unused.html.j2": "",
         "rere/b.py": "",
         "rere/late.py": "",
+        "rere/registry.py": "",
         "rere/other.py": "",
     }
     for name, text in files.items():
@@ -39,6 +41,7 @@ def test_imports_are_followed_also_inside_functions_but_not_those_of_type_checke
         "rere/a.py",
         "rere/b.py",
         "rere/late.py",
+        "rere/registry.py",
         "rere/templates/base.html.j2",
         "rere/templates/page.html.j2",
         "steps/__init__.py",

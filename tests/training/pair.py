@@ -16,7 +16,7 @@ from accelerate.utils import DistributedType
 
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
-from rere.config.rl import CustomReward, RLConfig
+from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.config.training import SequencePrefill
 from rere.data.dataset import Windows
@@ -29,6 +29,8 @@ from rere.runtime.launch import Log
 from rere.runtime.launch import work as take_part
 from rere.runtime.progress import progress
 from rere.training.rl.group import Group
+from rere.training.rl.losses.registry import LOSSES
+from rere.training.rl.rewards.custom import CustomReward
 from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
@@ -90,10 +92,9 @@ def work(spec: dict[str, Any], log: Log) -> None:
     with contextlib.suppress(Killed):
         train_sft(windows, catalog, TINY, SFT, place / "sft-two-one", log=killed_after_epoch_two)
     distributed.barrier()
-    for loss in ("mpo", "grpo", "dapo", "gspo"):
-        train_rl(
-            start, windows, catalog, RL.model_copy(update={"loss": loss}), place / loss, log=nothing, teacher=teacher
-        )
+    for loss in LOSSES:
+        config = RL.model_copy(update={"loss": loss.model_validate({})})
+        train_rl(start, windows, catalog, config, place / loss.type_name(), log=nothing, teacher=teacher)
     train_rl(start, windows, catalog, BY_SEQUENCE, place / "by-sequence", log=nothing, teacher=teacher)
     train_rl(start, windows, catalog, RL, place / "rl-one-two", log=nothing, teacher=teacher)
     with contextlib.suppress(Killed):

@@ -18,12 +18,13 @@ from rere.artifacts.pins import not_pinned, unpinned
 from rere.catalog.index import build_index
 from rere.config.backbone import GGUFModel, HubModel, LocalModel
 from rere.config.catalog import IndexConfig, SemanticCodes, SentenceEmbedding
-from rere.config.rl import RLConfig, SemanticReward
+from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.config.training import FullFineTuning, LoRA
 from rere.errors import RereError
 from rere.models.backbone import load_model
 from rere.training.check import check_backbone
+from rere.training.rl.rewards.semantic import SemanticReward
 from tests.decoding.test_architectures import ARCHITECTURES, REFUSED, tiny
 
 ALL = FullFineTuning()

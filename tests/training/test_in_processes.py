@@ -32,6 +32,7 @@ from rere.recommenders.sequential.base import SequentialRecommender
 from rere.recommenders.sequential.sasrec import SASRec, SASRecConfig
 from rere.runtime import launch
 from rere.training.checkpoint import load_progress
+from rere.training.rl.losses.registry import LOSSES
 from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY, WORLD_ITEMS
@@ -142,7 +143,7 @@ def test_sft_goes_on_with_another_number_of_processes(
     same(again, one_sft, SFT_NAMES)
 
 
-@pytest.mark.parametrize("loss", ["mpo", "grpo", "dapo", "gspo"])
+@pytest.mark.parametrize("loss", [loss.type_name() for loss in LOSSES])
 def test_rl_has_the_curve_and_weights_of_one_process(
     two: tuple[Path, Checkpoint, list[dict[str, Any]]],
     teacher: SequentialRecommender,
@@ -152,7 +153,7 @@ def test_rl_has_the_curve_and_weights_of_one_process(
     loss: str,
 ) -> None:
     place, start, _ = two
-    config = pair.RL.model_copy(update={"loss": loss})
+    config = pair.RL.model_validate({**pair.RL.model_dump(), "loss": loss})
     one = train_rl(start, world_windows, world_catalog, config, tmp_path, log=pair.nothing, teacher=teacher)
     same(type(one)(place / loss / "model"), one, RL_NAMES)
 

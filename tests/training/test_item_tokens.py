@@ -14,7 +14,7 @@ from rere.catalog.warm_start import continue_index, continued_or_new
 from rere.config.backbone import LocalModel
 from rere.config.catalog import IndexConfig
 from rere.config.decoding import SearchSettings
-from rere.config.rl import RLConfig, RuleReward
+from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.decoding.beam import beam_search
 from rere.models.backbone import Checkpoint, load_model
@@ -23,6 +23,7 @@ from rere.models.tree_attention import TreeModel
 from rere.recommenders.generative import GenerativeRecommender
 from rere.serving.engine.deployment import Deployment, Query
 from rere.serving.live_catalog import CatalogEdits
+from rere.training.rl.rewards.rule import RuleReward
 from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY

@@ -12,9 +12,8 @@ import torch
 
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.catalog import IndexConfig
-from rere.config.decoding import Dynamic
 from rere.config.preference import PreferenceConfig
-from rere.config.rl import RankingReward, RLConfig, RuleReward
+from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.config.training import LoRA, Prefill, SequencePrefill, WindowPrefill
 from rere.data.dataset import Windows
@@ -27,6 +26,11 @@ from rere.models.trunks import Trunks
 from rere.training.loop import SCORE
 from rere.training.preference.train import train_preference
 from rere.training.prefill import PrefillGroups
+from rere.training.rl.losses.grpo import GRPO
+from rere.training.rl.losses.mpo import MPO
+from rere.training.rl.rewards.ranking import RankingReward
+from rere.training.rl.rewards.rule import RuleReward
+from rere.training.rl.samplers.dynamic import DynamicSampler
 from rere.training.rl.train import train_rl
 from rere.training.rows import Collator, sequence_rows
 from rere.training.sft.train import train_sft
@@ -42,7 +46,7 @@ RL = RLConfig(
     validate_every=2,
     checkpoint_every=2,
     rewards=(RuleReward(), RankingReward()),
-    loss="grpo",
+    loss=GRPO(),
     normalisation="vocab",
     keep="last",
     prefill=BY_SEQUENCE,
@@ -198,8 +202,8 @@ def train_by_preference(
     ("train", "changes"),
     [
         (train_by_rl, {}),
-        (train_by_rl, {"normalisation": "trie", "loss": "mpo", "ground_truth": "add"}),
-        (train_by_rl, {"sampling": Dynamic()}),
+        (train_by_rl, {"normalisation": "trie", "loss": MPO(), "ground_truth": "add"}),
+        (train_by_rl, {"sampling": DynamicSampler()}),
         (train_by_rl, {"adaptation": LoRA(rank=2)}),
         (train_by_rl, {"precision": "bfloat16"}),
         (train_by_rl, {"gradient_checkpointing": "on"}),

@@ -16,18 +16,21 @@ from rere.catalog.extend import extend_index
 from rere.catalog.index import build_index
 from rere.config.base import ColumnKind
 from rere.config.catalog import IndexConfig
-from rere.config.rl import CollaborativeReward, CustomReward, RankingReward, RuleReward, SemanticReward
 from rere.errors import RereError
-from rere.training.rl.custom_reward import custom_reward, trial_group
+from rere.training.rl.advantages.group_std import GroupStd
+from rere.training.rl.advantages.unscaled import Unscaled
 from rere.training.rl.group import Group, ItemFacts
-from rere.training.rl.losses import Counts, dapo, grpo, gspo, k3, mpo
-from rere.training.rl.rewards import (
-    check_rewards,
-    group_advantages,
-    score_ranks,
-    total_reward,
-    with_targets,
-)
+from rere.training.rl.losses.base import Counts, LossInputs, k3
+from rere.training.rl.losses.dapo import DAPO
+from rere.training.rl.losses.grpo import GRPO
+from rere.training.rl.losses.gspo import GSPO
+from rere.training.rl.losses.mpo import MPO
+from rere.training.rl.rewards.collaborative import CollaborativeReward
+from rere.training.rl.rewards.custom import CustomReward, custom_reward, trial_group
+from rere.training.rl.rewards.ranking import RankingReward
+from rere.training.rl.rewards.rule import RuleReward
+from rere.training.rl.rewards.semantic import SemanticReward
+from rere.training.rl.rewards.total import check_rewards, score_ranks, total_reward, with_targets
 from tests.conftest import TINY
 
 
@@ -37,6 +40,13 @@ def group_of(hits: torch.Tensor, **values: Any) -> Group:
     targets = torch.where(hits.any(1), hits.int().argmax(1), 99)
     facts = {"valid": torch.ones_like(hits), **values}
     return Group(items=items, targets=targets, hits=hits, rank=items + 1, **facts)
+
+
+def inputs(policy: torch.Tensor, mask: torch.Tensor, **values: Any) -> LossInputs:
+    """Of a policy that is its own reference, unless said otherwise."""
+    zeros = torch.zeros(mask.shape[:2])
+    facts = {"reference": policy.detach(), "reward": zeros, "advantages": zeros, "valid": torch.ones_like(zeros) > 0}
+    return LossInputs(policy=policy, mask=mask, counts=Counts.of(mask), **(facts | values))
 
 
 def titles_start_alike(group: Group) -> torch.Tensor:
@@ -74,7 +84,7 @@ def test_weights_scale_their_reward() -> None:
 
 def test_advantages_of_a_group() -> None:
     reward = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
-    found = group_advantages(reward, torch.ones_like(reward, dtype=torch.bool))
+    found = GroupStd()(reward, torch.ones_like(reward, dtype=torch.bool))
     # mean 0.25, sample standard deviation sqrt((0.75² + 3·0.25²)/3) = 0.5
     torch.testing.assert_close(found[0], torch.tensor([0.75, -0.25, -0.25, -0.25]) / 0.5001)
     assert (found[1] == 0).all()  # no signal
@@ -82,7 +92,7 @@ def test_advantages_of_a_group() -> None:
 
 def test_advantages_ignore_empty_places() -> None:
     reward = torch.tensor([[1.0, 0.0, 7.0]])
-    found = group_advantages(reward, torch.tensor([[True, True, False]]))
+    found = GroupStd()(reward, torch.tensor([[True, True, False]]))
     torch.testing.assert_close(found, torch.tensor([[0.5, -0.5, 0.0]]) / (math.sqrt(0.5) + 1e-4))
 
 
@@ -96,8 +106,7 @@ def test_k3_is_zero_only_at_equality_and_grows_both_ways() -> None:
 def test_grpo_averages_tokens_within_a_sequence_then_sequences() -> None:
     policy = torch.tensor([[[-1.0, -2.0], [-3.0, 0.0]]], requires_grad=True)
     mask = torch.tensor([[[True, True], [True, False]]])
-    advantages, penalty = torch.tensor([[1.0, -2.0]]), torch.zeros_like(policy)
-    loss = grpo(policy, mask, advantages, penalty, Counts.of(mask))
+    loss = GRPO()(inputs(policy, mask, advantages=torch.tensor([[1.0, -2.0]])))
     assert loss.item() == pytest.approx(-(1.0 + -2.0) / 2)  # the ratio is 1, so each token's objective is its advantage
     loss.backward()
     # d/dpolicy = -advantage · 1/length · 1/sequences
@@ -271,7 +280,7 @@ def test_a_custom_reward_that_is_not_there_is_said_at_once(path: str) -> None:
 
 def test_advantages_without_scaling_keep_their_size() -> None:
     reward = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.1, 0.0, 0.0, 0.1]])
-    found = group_advantages(reward, torch.ones_like(reward, dtype=torch.bool), "none")
+    found = Unscaled()(reward, torch.ones_like(reward, dtype=torch.bool))
     torch.testing.assert_close(found, torch.tensor([[0.75, -0.25, -0.25, -0.25], [0.05, -0.05, -0.05, 0.05]]))
 
 
@@ -286,7 +295,7 @@ MASK = torch.tensor([[[True, True], [True, False]]])
 
 def test_dapo_averages_all_tokens() -> None:
     policy = torch.tensor(POLICY, requires_grad=True)
-    loss = dapo(policy, MASK, torch.tensor([[1.0, -2.0]]), torch.zeros_like(policy), Counts.of(MASK))
+    loss = DAPO()(inputs(policy, MASK, advantages=torch.tensor([[1.0, -2.0]])))
     assert loss.item() == pytest.approx(-(1.0 + 1.0 - 2.0) / 3)
     loss.backward()
     torch.testing.assert_close(policy.grad, torch.tensor([[[-1.0, -1.0], [2.0, 0.0]]]) / 3)
@@ -294,12 +303,14 @@ def test_dapo_averages_all_tokens() -> None:
 
 def test_gspo_takes_one_ratio_a_sequence() -> None:
     policy = torch.tensor(POLICY, requires_grad=True)
-    penalty = torch.tensor([[[0.2, 0.4], [0.1, 9.0]]])
-    loss = gspo(policy, MASK, torch.tensor([[1.0, -2.0]]), penalty, Counts.of(MASK))
-    # per sequence: advantage minus mean penalty = 1 - 0.3 and -2 - 0.1
-    assert loss.item() == pytest.approx(-(0.7 - 2.1) / 2)
+    reference = policy.detach() + math.log(2) * torch.tensor([[[1.0, 1.0], [-1.0, 9.0]]])  # what is masked is nothing
+    advantages = torch.tensor([[1.0, -2.0]])
+    loss = GSPO()(inputs(policy, MASK, reference=reference, advantages=advantages, beta=1.0))
+    # per sequence: advantage minus mean k3 = 1 - 0.306853 and -2 - 0.193147
+    assert loss.item() == pytest.approx(-(0.693147 - 2.193147) / 2)
     loss.backward()
-    torch.testing.assert_close(policy.grad, torch.tensor([[[-0.25, -0.25], [1.0, 0.0]]]))
+    # d/dpolicy = -(advantage - (1 - e^d)) · 1/length · 1/sequences, with 1 - e^d = -1 and 1/2
+    torch.testing.assert_close(policy.grad, torch.tensor([[[-0.5, -0.5], [1.25, 0.0]]]))
 
 
 def test_mpo_is_the_cross_entropy_to_the_reference_times_the_exponential_reward() -> None:
@@ -308,7 +319,7 @@ def test_mpo_is_the_cross_entropy_to_the_reference_times_the_exponential_reward(
     mask = torch.tensor([[[True, True], [True, False], [True, False]]])
     valid = torch.tensor([[True, True, False]])
     reward = torch.tensor([[math.log(3.0), 0.0, 5.0]])
-    loss = mpo(policy, reference, mask, reward, valid, penalty=torch.zeros_like(policy), counts=Counts.of(mask))
+    loss = MPO()(inputs(policy, mask, reference=reference, reward=reward, valid=valid))
     # q = 3/4 and 1/4; item scores -2 and -1: softmax e^-2, e^-1 over their sum
     p = [math.exp(-2) / (math.exp(-2) + math.exp(-1)), math.exp(-1) / (math.exp(-2) + math.exp(-1))]
     assert loss.item() == pytest.approx(-(0.75 * math.log(p[0]) + 0.25 * math.log(p[1])))
@@ -320,9 +331,5 @@ def test_mpo_is_the_cross_entropy_to_the_reference_times_the_exponential_reward(
 
 def test_mpo_leaves_a_policy_that_no_reward_tells_from_its_reference() -> None:
     policy = torch.tensor(POLICY, requires_grad=True)
-    valid = torch.ones((1, 2), dtype=torch.bool)
-    equal = torch.full((1, 2), 0.7)
-    mpo(
-        policy, policy.detach(), MASK, equal, valid, penalty=torch.zeros_like(policy), counts=Counts.of(MASK)
-    ).backward()
+    MPO()(inputs(policy, MASK, reward=torch.full((1, 2), 0.7))).backward()
     torch.testing.assert_close(policy.grad, torch.zeros_like(policy))

@@ -13,8 +13,8 @@ import torch
 
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.catalog import IndexConfig
-from rere.config.decoding import Beam, Dynamic, Multinomial, Normalisation, Sampling
-from rere.config.rl import CollaborativeReward, CustomReward, RankingReward, RLConfig, RuleReward, SemanticReward
+from rere.config.decoding import Normalisation
+from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.config.training import LoRA
 from rere.data.dataset import Windows
@@ -25,7 +25,21 @@ from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.popularity import Popularity
 from rere.training.checkpoint import Reference, load_progress, save_progress, snapshot
 from rere.training.loop import SCORE
+from rere.training.rl.advantages.unscaled import Unscaled
 from rere.training.rl.group import Group
+from rere.training.rl.losses.dapo import DAPO
+from rere.training.rl.losses.grpo import GRPO
+from rere.training.rl.losses.gspo import GSPO
+from rere.training.rl.losses.mpo import MPO
+from rere.training.rl.rewards.collaborative import CollaborativeReward
+from rere.training.rl.rewards.custom import CustomReward
+from rere.training.rl.rewards.ranking import RankingReward
+from rere.training.rl.rewards.rule import RuleReward
+from rere.training.rl.rewards.semantic import SemanticReward
+from rere.training.rl.samplers.base import Sampler
+from rere.training.rl.samplers.beam import BeamSampler
+from rere.training.rl.samplers.dynamic import DynamicSampler
+from rere.training.rl.samplers.multinomial import MultinomialSampler
 from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
@@ -39,7 +53,7 @@ QUICK = RLConfig(  # the paper's choices, small
     validate_every=2,
     checkpoint_every=2,
     rewards=(RuleReward(), RankingReward()),
-    loss="grpo",
+    loss=GRPO(),
     ground_truth="off",
     normalisation="vocab",
 )
@@ -125,9 +139,9 @@ def test_a_killed_run_resumes_and_ends_where_it_would_have(
     assert [[r.get(k) for k in keys] for r in whole.curves()] == [[r.get(k) for k in keys] for r in again.curves()]
 
 
-@pytest.mark.parametrize("sampling", [Multinomial(), Dynamic()])
+@pytest.mark.parametrize("sampling", [MultinomialSampler(), DynamicSampler()])
 def test_sampled_candidates_train_and_are_reproducible(
-    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, sampling: Sampling
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, sampling: Sampler
 ) -> None:
     config = QUICK.model_copy(update={"sampling": sampling, "updates": 3})
     first, again = (
@@ -149,10 +163,10 @@ def teacher_of(windows: Windows, catalog: CatalogIndex) -> Popularity:
         {"rewards": (RankingReward(),)},
         {"rewards": (RuleReward(), SemanticReward(weight=0.5))},
         {"rewards": (CollaborativeReward(),)},
-        {"rewards": (RuleReward(), CollaborativeReward(scale="log")), "loss": "mpo"},
-        {"loss": "dapo"},
-        {"loss": "gspo"},
-        {"advantage": "none"},
+        {"rewards": (RuleReward(), CollaborativeReward(scale="log")), "loss": MPO()},
+        {"loss": DAPO()},
+        {"loss": GSPO()},
+        {"advantage": Unscaled()},
         {"ground_truth": "add"},
     ],
     ids=lambda choice: "-".join(choice) + "-" + str(choice.get("loss", "")),
@@ -200,7 +214,7 @@ def test_mpo_learns_its_teacher(
         update={
             "num_generations": 24,
             "rewards": (CollaborativeReward(scale="log"),),
-            "loss": "mpo",
+            "loss": MPO(),
             "keep": "last",
             "beta": 0.0,
         }
@@ -219,9 +233,9 @@ def test_a_collaborative_reward_needs_its_teacher(
         train_rl(start, world_windows, world_catalog, config, tmp_path, log=lambda *_: None)
 
 
-@pytest.mark.parametrize("sampling", [Beam(), Multinomial()])
+@pytest.mark.parametrize("sampling", [BeamSampler(), MultinomialSampler()])
 def test_unconstrained_generation_trains_and_counts_what_is_no_item(
-    world_windows: Windows, world_items: pd.DataFrame, tmp_path: Path, sampling: Sampling
+    world_windows: Windows, world_items: pd.DataFrame, tmp_path: Path, sampling: Sampler
 ) -> None:
     catalog = build_index(world_items, IndexConfig(backbone=TINY, code="title"))
     sft = SFTConfig(epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8)
@@ -233,7 +247,8 @@ def test_unconstrained_generation_trains_and_counts_what_is_no_item(
     records = [record for record in checkpoint.curves() if "reward" in record]
     assert all(0 < record["invalid"] <= 1 for record in records)
     assert all(
-        (record["duplicate"] > 0) == isinstance(sampling, Multinomial) or record["duplicate"] == 0 for record in records
+        (record["duplicate"] > 0) == isinstance(sampling, MultinomialSampler) or record["duplicate"] == 0
+        for record in records
     )
 
 

@@ -5,14 +5,13 @@ group advantages; a policy gradient with a k3 penalty to a reference that is syn
 their row as item ids, so no label is looked up by text and no validation label can leak in.
 
 Departs from the paper's code: candidates are scored as one token tree per prompt (same numbers); training
-prompts are seen once an epoch in a seeded order that depends on nothing else, so a resumed run and any
+prompts are seen once per epoch in a seeded order that depends on nothing else, so a resumed run and any
 number of devices see the same; the best validation NDCG@10 is kept, and the start counts as a candidate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +32,11 @@ from rere.recommenders.debiased import item_log_probs
 from rere.runtime import distributed
 from rere.runtime.launch import Log
 from rere.training.loop import SCORE, PolicyRun, Tally
+from rere.training.rl.advantages.base import Advantage
 from rere.training.rl.group import Group, ItemFacts
-from rere.training.rl.losses import LOSSES, Counts, k3, mpo
+from rere.training.rl.losses.base import Counts, Loss, LossInputs
 from rere.training.rl.processes import received, rl_in_processes
-from rere.training.rl.rewards import (
-    check_rewards,
-    group_advantages,
-    score_ranks,
-    total_reward,
-    with_targets,
-)
+from rere.training.rl.rewards.total import check_rewards, score_ranks, total_reward, with_targets
 from rere.training.rl.rollout import Rollout, rollout
 
 __all__ = ["SCORE", "train_rl"]
@@ -65,7 +59,7 @@ def train_rl(
             to a constant per row.
 
     Returns:
-        The kept policy (see `RLConfig.keep`), adapters merged, sealed; `curves` has a record an update.
+        The kept policy (see `RLConfig.keep`), adapters merged, sealed; `curves` has a record per update.
 
     Raises:
         RereError: no training or validation rows, an altered start, a collaborative reward without a teacher, a
@@ -84,8 +78,7 @@ def train_rl(
         return rl_in_processes(
             f"{__name__}:worker", start, windows, catalog, config, work=work, log=log, teacher=teacher
         )
-    run = _Run(start, windows, catalog, config, work / "progress", log=log)
-    run.teacher = teacher
+    run = _Run(start, windows, catalog, config, work / "progress", log=log, teacher=teacher)
     run.train()
     return run.finish(result, config.keep)
 
@@ -100,19 +93,26 @@ class _Run(PolicyRun[RLConfig]):
     bar_fields = ("reward", "groups_with_hit")
 
     def __init__(
-        self, start: Checkpoint, windows: Windows, catalog: CatalogIndex, config: RLConfig, progress: Path, *, log: Log
+        self,
+        start: Checkpoint,
+        windows: Windows,
+        catalog: CatalogIndex,
+        config: RLConfig,
+        progress: Path,
+        *,
+        log: Log,
+        teacher: Recommender | None,
     ) -> None:
-        self.normalisation = config.normalisation
         super().__init__(start, windows, catalog, config, progress, log=log)
-        self.teacher: Recommender | None = None
+        self.normalisation, self.teacher = config.normalisation, teacher
         self.end = item_end(catalog) if config.generation == "unconstrained" else None
         popularity = torch.bincount(self.targets, minlength=len(catalog.item_ids))
         self.item_facts = ItemFacts.of(catalog, popularity)
         self.row_ids = windows.of("train")["row_id"].to_numpy()
         self.vectors: torch.Tensor | None = None
         for reward in config.rewards:
-            if reward.type == "semantic":
-                vectors = embed_titles(catalog.titles, reward.embedding, config.seed)
+            if reward.item_vectors is not None:
+                vectors = embed_titles(catalog.titles, reward.item_vectors, config.seed)
                 self.vectors = torch.from_numpy(vectors).to(self.tree_model.device)
 
     def after_update(self) -> None:
@@ -140,23 +140,30 @@ class _Run(PolicyRun[RLConfig]):
         self.model.train()
         with self.precision():
             policy = self.scorer(tree)
-        counts = _over_processes(Counts.of(tree.mask), _written(found), tally)
+        counts = _over_processes(Counts.of(tree.mask), _generated(found), tally)
         valid = candidates >= 0
         group = self._group(rows, items, valid, targets, policy.detach().sum(2), teacher_log_probs=teacher_log_probs)
         reward = total_reward(config.rewards, group)
-        advantages = group_advantages(reward, valid, config.advantage)
-        divergence = k3(policy, reference) * tree.mask
-        if config.loss == "mpo":
-            loss = mpo(policy, reference, tree.mask, reward, valid, penalty=config.beta * divergence, counts=counts)
-        else:
-            loss = LOSSES[config.loss](policy, tree.mask, advantages, config.beta * divergence, counts)
-        loss = loss * counts.prompts / count
+        assert isinstance(config.advantage, Advantage)
+        assert isinstance(config.loss, Loss)
+        advantages = config.advantage(reward, valid)
+        scored = LossInputs(
+            policy=policy,
+            reference=reference,
+            mask=tree.mask,
+            reward=reward,
+            advantages=advantages,
+            valid=valid,
+            counts=counts,
+            beta=config.beta,
+        )
+        loss = config.loss(scored) * counts.prompts / count
         loss.backward()
         tally["loss"] += float(loss.detach())
         tally["reward"] += float((reward * valid).sum())
         tally["hits"] += float(reached.sum())
         tally["silent"] += float((advantages.abs() < 1e-6).all(1).sum())
-        tally["kl"] += float(divergence.detach().sum())
+        tally["kl"] += float(scored.divergence.detach().sum())
         tally["scored"] += float(tree.mask.sum())
         tally["tokens"] += float(found.forwarded + 2 * len(tree.tokens))
         _count(tally, found)
@@ -207,23 +214,25 @@ class _Run(PolicyRun[RLConfig]):
         return every.to(self.tree_model.device, torch.float32)
 
 
-def _over_processes(counts: Counts, written: frozenset[Hashable], tally: Tally) -> Counts:
-    """Counts of the micro-batch; notes its distinct candidates. Every process must ask, also one without prompts."""
-    every = distributed.gathered((counts, written))
+def _over_processes(counts: Counts, generated: frozenset[Hashable], tally: Tally) -> Counts:
+    """Sum counts over ranks and note the distinct candidates; collective, so every rank must call it."""
+    every = distributed.gathered((counts, generated))
     if distributed.is_main():
         tally["distinct"] += float(len(frozenset().union(*(own for _, own in every))))
-    return Counts(*(sum(one) for one in zip(*(astuple(own) for own, _ in every), strict=True)))
+    return sum((own for own, _ in every), Counts())
 
 
-def _written(found: Rollout) -> frozenset[Hashable]:
-    """What was generated, before the truth was added, by names that mean the same in all processes."""
-    places = found.candidates[found.candidates >= 0].unique().tolist()
-    # Items have a number; what is written freely is numbered anew each time.
-    return frozenset(places if found.items is found.candidates else (tuple(found.trie.item(n)) for n in places))
+def _generated(found: Rollout) -> frozenset[Hashable]:
+    """Distinct generated candidates, before the ground truth was added, as keys that don't depend on the rank."""
+    indices = found.candidates[found.candidates >= 0].unique().tolist()
+    if found.items is found.candidates:
+        return frozenset(indices)
+    # What is generated freely is numbered anew each time: its tokens are its key.
+    return frozenset(tuple(found.trie.item(index)) for index in indices)
 
 
 def _count(tally: Tally, found: Rollout) -> None:
-    """What was generated, before the truth was added: candidates, invalid, repeated."""
+    """What was generated, before the ground truth was added: candidates, invalid, repeated."""
     made = found.candidates >= 0
     same = (found.candidates[:, :, None] == found.candidates[:, None, :]).tril(-1).any(2)
     tally["candidates"] += float(made.sum())

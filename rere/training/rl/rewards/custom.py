@@ -9,17 +9,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 import torch
+from pydantic import Field
 
 from rere.config.base import ColumnKind
 from rere.config.reading import meant
 from rere.errors import RereError
 from rere.project import project_root
 from rere.training.rl.group import Column, Group, ItemFacts
+from rere.training.rl.rewards.base import Reward
 
 Function = Callable[[Group], torch.Tensor]
 TRIAL = "trial-"  # begins ids and texts of the items that a reward is tried on
+
+
+class CustomReward(Reward):
+    """A function of your own, by import path: takes a `rere.training.rl.group.Group`, returns (P, G) rewards."""
+
+    type: Literal["custom"] = "custom"
+    path: str = Field(pattern=r"^[\w.]+:\w+$", description="package.module:function")
+
+    def __call__(self, group: Group) -> torch.Tensor:
+        return custom_reward(self.path)(group)
 
 
 def custom_reward(path: str) -> Function:
@@ -115,8 +128,8 @@ def _broken(path: str, error: Exception, expected: str) -> RereError:
         public = [name for name in dir(Group) if not name.startswith("_")]
         hint = meant(error.name, {*public, *(field.name for field in fields(Group))})
     frames = traceback.extract_tb(error.__traceback__)
-    here = Path(__file__).parent  # this file, and `Group`
-    own = [frame for frame in frames if "importlib" not in frame.filename and Path(frame.filename).parent != here]
+    ours = Path(__file__).parents[1]  # this file, and `Group`
+    own = [frame for frame in frames if "importlib" not in frame.filename and ours not in Path(frame.filename).parents]
     place = f", {own[-1].filename} line {own[-1].lineno}" if own else ""
     return RereError(
         f"a reward function {expected}, at {path}",

@@ -1,0 +1,20 @@
+"""GRPO's advantage: every group with a signal weighs the same."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from rere.training.rl.advantages.base import Advantage, centred, counts
+
+
+class GroupStd(Advantage):
+    """The group's mean removed, divided by the group's standard deviation + 1e-4 (GRPO, arXiv 2402.03300)."""
+
+    type: Literal["group_std"] = "group_std"
+
+    def __call__(self, reward: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        difference = centred(reward, valid)
+        variance = difference.square().sum(1, keepdim=True) / (counts(valid) - 1).clamp(min=1)
+        return difference / (variance.sqrt() + 1e-4)

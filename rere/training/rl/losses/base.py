@@ -1,0 +1,94 @@
+"""What a policy loss is given. A loss is one file here and one line in the registry.
+
+Axes: P prompts, G candidates per prompt, R tokens of a candidate.
+
+The batch is sampled from the very policy that is updated, once, so every ratio is 1 in value and carries the
+gradient; clipping (also DAPO's and GSPO's) never binds and is left out.
+
+A loss is a sum over the prompts at hand, divided by `counts` of the whole micro-batch: the losses of processes that
+share a micro-batch add up to that of one process.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from rere.config.variants import Variant
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the means of a micro-batch divide by: its prompts, sequences with a token that counts, and such tokens."""
+
+    prompts: int = 0
+    sequences: int = 0
+    tokens: int = 0
+
+    @classmethod
+    def of(cls, mask: torch.Tensor) -> Counts:
+        """Counts of a (P, G, R) mask."""
+        return cls(len(mask), int(mask.any(2).sum()), int(mask.sum()))
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.prompts + other.prompts, self.sequences + other.sequences, self.tokens + other.tokens)
+
+
+@dataclass(frozen=True)
+class LossInputs:
+    """The candidates of P prompts, scored and rewarded.
+
+    policy, reference: (P, G, R) float log-probabilities per token (nats)
+    mask: (P, G, R) bool, tokens that count
+    reward, advantages: (P, G) float
+    valid: (P, G) bool, False where there is no candidate
+    counts: of the whole micro-batch, which processes may share
+    beta: weight of the KL penalty
+    """
+
+    policy: torch.Tensor
+    reference: torch.Tensor
+    mask: torch.Tensor
+    reward: torch.Tensor
+    advantages: torch.Tensor
+    valid: torch.Tensor
+    counts: Counts
+    beta: float = 0.0
+
+    @cached_property
+    def divergence(self) -> torch.Tensor:
+        """(P, G, R) KL(policy || reference) per token by `k3` (nats); 0 outside the mask."""
+        return k3(self.policy, self.reference) * self.mask
+
+    @cached_property
+    def penalty(self) -> torch.Tensor:
+        """(P, G, R) beta times the divergence."""
+        return self.beta * self.divergence
+
+    @cached_property
+    def lengths(self) -> torch.Tensor:
+        """(P, G) tokens that count, at least 1: a divisor."""
+        return self.mask.sum(2).clamp(min=1)
+
+
+class Loss(Variant):
+    """Settings of a policy loss, and the loss itself."""
+
+    @abstractmethod
+    def __call__(self, given: LossInputs) -> torch.Tensor:
+        """The scalar to minimise."""
+
+
+def k3(policy: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Schulman's k3 estimator of KL(policy || reference) per token: exp(d) - d - 1, d = reference - policy."""
+    difference = reference - policy
+    return torch.exp(difference) - difference - 1
+
+
+def token_objective(given: LossInputs) -> torch.Tensor:
+    """(P, G, R) ratio times advantage, less the penalty; 0 outside the mask."""
+    ratio = torch.exp(given.policy - given.policy.detach())
+    return (ratio * given.advantages[:, :, None] - given.penalty) * given.mask

@@ -1,0 +1,19 @@
+"""GRPO: each sequence weighs the same."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from rere.training.rl.losses.base import Loss, LossInputs, token_objective
+
+
+class GRPO(Loss):
+    """Mean over sequences of each sequence's mean token objective (arXiv 2402.03300)."""
+
+    type: Literal["grpo"] = "grpo"
+
+    def __call__(self, given: LossInputs) -> torch.Tensor:
+        means = token_objective(given).sum(2) / given.lengths
+        return -means.sum() / max(given.counts.sequences, 1)

@@ -1,0 +1,26 @@
+"""The semantic reward: how near the candidate's title is to the target's."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from rere.config.catalog import Embedding, TitleEmbedding
+from rere.training.rl.group import Group
+from rere.training.rl.rewards.base import Reward
+
+
+class SemanticReward(Reward):
+    """Cosine of the candidate's and the target's title vectors, negative ones as 0 (ReRe's semantic reward)."""
+
+    type: Literal["semantic"] = "semantic"
+    embedding: Embedding = TitleEmbedding()
+
+    @property
+    def item_vectors(self) -> Embedding:
+        return self.embedding
+
+    def __call__(self, group: Group) -> torch.Tensor:
+        assert group.similarity is not None
+        return group.similarity.clamp(min=0).float()

@@ -1,0 +1,53 @@
+"""The rewards of a run together, and what ranks candidates for them.
+
+Axes: P prompts, G candidates per prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import torch
+
+from rere.config.base import ColumnKind
+from rere.config.rl import RewardSettings
+from rere.training.rl.group import Group
+from rere.training.rl.rewards.base import Reward
+from rere.training.rl.rewards.custom import CustomReward, try_reward
+
+
+def total_reward(rewards: Sequence[RewardSettings], group: Group) -> torch.Tensor:
+    """(P, G) weighted sum of the rewards."""
+    parts = []
+    for reward in rewards:
+        assert isinstance(reward, Reward)
+        parts.append(reward.weight * reward(group))
+    return torch.stack(parts).sum(0)
+
+
+def check_rewards(rewards: Sequence[RewardSettings], columns: Mapping[str, ColumnKind] = MappingProxyType({})) -> None:
+    """Try each custom reward, before anything is read or trained; RereError where one fails.
+
+    Args:
+        columns: the items' further columns, as the source's `item_columns`.
+    """
+    with_similarity = any(reward.item_vectors is not None for reward in rewards)
+    with_teacher = any(reward.needs_teacher for reward in rewards)
+    for reward in rewards:
+        if isinstance(reward, CustomReward):
+            try_reward(reward.path, with_similarity, with_teacher, columns)
+
+
+def score_ranks(score: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """(P, G) 1-based rank of each candidate by its score (P, G), whatever order it was generated in."""
+    order = torch.where(valid, score, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    return order.argsort(dim=1) + 1
+
+
+def with_targets(candidates: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """(P, G) candidates, (P,) targets -> (P, G): a group that misses its target gets it in place of the last."""
+    missed = ~(candidates == targets[:, None]).any(1)
+    changed = candidates.clone()
+    changed[missed, -1] = targets[missed]
+    return changed

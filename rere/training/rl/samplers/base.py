@@ -1,0 +1,57 @@
+"""Where a group's candidates come from. A sampler is one file here and one line in the registry.
+
+Axes: P prompts, G candidates per prompt.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+
+from rere.catalog.trie import TokenTrie
+from rere.config.decoding import Normalisation
+from rere.config.rl import SamplerSettings
+from rere.models.tree_attention import TreeModel
+from rere.models.trunks import Prompts
+
+
+@dataclass(frozen=True)
+class SamplerInputs:
+    """What candidates are sampled from.
+
+    prompts: P of them
+    targets: (P,) int64 item indices
+    num_generations: G, candidates per prompt
+    normalisation: of a search's scores
+    seed: of random draws
+    """
+
+    model: TreeModel
+    trie: TokenTrie
+    prompts: Prompts
+    targets: torch.Tensor
+    num_generations: int
+    normalisation: Normalisation
+    seed: int
+
+    def generator(self) -> torch.Generator:
+        """A fresh CPU generator: the same seed gives the same draws on any device."""
+        return torch.Generator().manual_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """items: (P, G) int64 item indices, -1 where there are fewer; forwarded: tokens that were run."""
+
+    items: torch.Tensor
+    forwarded: int
+
+
+class Sampler(SamplerSettings):
+    """Settings of a sampler, and the sampler itself."""
+
+    @abstractmethod
+    def __call__(self, given: SamplerInputs) -> Sampled:
+        """Candidates of each prompt."""
