@@ -60,6 +60,7 @@ def gate(
     """
     from ops.registry.judged_champion import judge_anew, timed
     from rere.data.sequences import training_counts
+    from rere.evaluation.better_rival import better_item_model
     from rere.evaluation.footprint import mebibytes
     from rere.evaluation.segments import segments_of
 
@@ -78,6 +79,8 @@ def gate(
         except (MlflowException, OSError, RereError) as error:
             problem = _lost(champion, error)
     ours = results_of(results, Label.RL)
+    warning = better_item_model(ours, results, config.gate)
+    notes += [] if warning is None else [warning]
     times = timed(rl_model, catalog, windows, evaluation, present)
     newest = registry.newest_interaction(dataset)
     challenger = CandidateMetrics(
