@@ -17,6 +17,7 @@ def command(version: str, model: str, who: str | None, reason: str) -> None:
     """
     from ops.registry import champion_log as champion
     from ops.registry import mlflow_registry as registry
+    from ops.registry.anchor import follow_champion
     from rere.errors import RereError
 
     tags = registry.get(model, version).tags
@@ -36,4 +37,5 @@ def command(version: str, model: str, who: str | None, reason: str) -> None:
         )
     champion.decide(model, version, "approve", reviewer, reason)
     event = champion.move(model, version, reviewer, reason, expected=present)
+    follow_champion(model, version, surely_better=tags.beats_anchor == "yes")
     click.echo(f"{model} {version} is approved" + (" and champion now." if event else "; it was champion already."))

@@ -11,11 +11,16 @@ import click
 @click.option("--by", "who", default=None, help="Who decides [default: the user of this machine].")
 @click.option("--reason", required=True, help="Why; kept in the log.")
 @click.option("--expected", default=None, help="Refuse unless this version is the champion now.")
-def command(version: str, model: str, who: str | None, reason: str, expected: str | None) -> None:
+@click.option(
+    "--as-anchor", is_flag=True, help="Count later losses from this version on, as when a loss against it is accepted."
+)
+def command(version: str, *, model: str, who: str | None, reason: str, expected: str | None, as_anchor: bool) -> None:
     """Make VERSION the champion, in MLflow and in ZenML; what serves the alias follows."""
     from ops.registry import champion_log as champion
+    from ops.registry.anchor import follow_champion
 
     event = champion.move(model, version, who or champion.user(), reason, expected)
+    follow_champion(model, version, surely_better=as_anchor)
     if event is None:
         click.echo(f"{model} {version} is the champion already.")
     else:

@@ -15,6 +15,8 @@ from zenml import ArtifactConfig, step
 from materializers.table import TableMaterializer
 from ops.registry import champion_log as log
 from ops.registry import mlflow_registry as registry
+from ops.registry.anchor import anchor_version
+from ops.registry.policy import policy_of
 from ops.registry.stages import Judged, StageMaterializer
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
@@ -23,8 +25,17 @@ from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import ValidationReport
 from rere.errors import RereError
 from rere.evaluation.evaluator import results_of
-from rere.evaluation.gate import CandidateMetrics, Check, GateContext, Verdict, evaluate_gate
+from rere.evaluation.gate import (
+    Anchor,
+    CandidateMetrics,
+    Check,
+    GateContext,
+    Verdict,
+    evaluate_gate,
+    surely_better,
+)
 from rere.evaluation.metrics import row_metric
+from rere.evaluation.policy import weakened
 from rere.models.backbone import Checkpoint
 from rere.recommenders.labels import Label
 
@@ -81,6 +92,16 @@ def gate(
     ours = results_of(results, Label.RL)
     warning = better_item_model(ours, results, config.gate)
     notes += [] if warning is None else [warning]
+    policy = policy_of(name)
+    laxer = () if policy is None else tuple(weakened(policy, config.gate))
+    best, about_anchor = anchor_version(name)
+    notes += [about_anchor] if about_anchor else []
+    anchor, unjudged = None, None
+    if best is not None and best not in (champion, candidate):
+        try:
+            anchor = Anchor(best, judge_anew(name, best, catalog, windows, evaluation)[0].results)
+        except (MlflowException, OSError, RereError) as error:
+            unjudged = _anchor_lost(best, error)
     times = timed(rl_model, catalog, windows, evaluation, present)
     newest = registry.newest_interaction(dataset)
     challenger = CandidateMetrics(
@@ -101,8 +122,11 @@ def gate(
         now=time.time(),
         challengers=_challengers(name, champion, candidate),
         stand_in=results_of(results, Label.SFT),
+        anchor=anchor,
     )
     verdict = evaluate_gate(challenger, rival, given, config.gate)
+    if unjudged is not None:
+        verdict = Verdict.of([*verdict.checks, unjudged], verdict.power)
     if problem is not None:
         verdict = Verdict.of([problem, *(check for check in verdict.checks if check.value is not None)])
     judged = Judged(
@@ -117,9 +141,31 @@ def gate(
         data=dataset.report.source_sha256,
         windows=windows.fingerprint,
         settings=settings,
+        gate=config.gate,
+        laxer_than_policy=laxer,
+        beats_anchor=_beats_anchor(ours, anchor, rival, config),
         notes=tuple(notes),
     )
     return judged, ours.iloc[:0] if rival is None else rival.results
+
+
+def _beats_anchor(
+    ours: pd.DataFrame, anchor: Anchor | None, champion: CandidateMetrics | None, config: PromotionConfig
+) -> bool:
+    """Whether this would be the best champion on record: surely better than the one that is, or the first."""
+    best = anchor.results if anchor is not None else None if champion is None else champion.results
+    return best is None or surely_better(ours, best, config.gate)
+
+
+def _anchor_lost(version: str, error: Exception) -> Check:
+    return Check(
+        name="the best champion on record can be judged",
+        value=None,
+        threshold=None,
+        passed=False,
+        explanation=f"Version {version}'s files can't be read ({error}), so nobody knows how much was lost since. "
+        "Restore them, or name another: `rere promote VERSION --as-anchor`.",
+    )
 
 
 def _challengers(name: str, champion: str | None, candidate: str | None) -> int:

@@ -17,6 +17,8 @@ from zenml.types import HTMLString
 
 from ops.registry import champion_log as champion
 from ops.registry import mlflow_registry as registry
+from ops.registry.anchor import follow_champion
+from ops.registry.policy import policy_of, set_policy
 from ops.registry.stages import Promoted, Reviewed, StageMaterializer
 from ops.registry.tags import VersionTags
 from rere.catalog.index import CatalogIndex
@@ -71,10 +73,13 @@ def promote(
         "windows": review.windows,
     }
     record_version(name, version, ModelStages.PRODUCTION if review.is_champion else ModelStages.STAGING, metadata)
+    if policy_of(name) is None:
+        set_policy(name, review.gate, "the first run", "its gate")
     turned_down = champion.withdrawn(name, version)
     promotes = review.promotes and decided_by == "gate" and turned_down is None
     if promotes:
         champion.move(name, version, who="the gate", reason="every check passed", expected=review.champion or "")
+        follow_champion(name, version, review.beats_anchor)
     holds = promotes or review.is_champion
     return Promoted(
         **dict(review),
@@ -93,5 +98,10 @@ def _waits(review: Reviewed, holds: bool, turned_down: champion.Event | None) ->
     if turned_down is not None:
         return (
             f"{turned_down.who} turned it down ({turned_down.reason}); only `rere approve` or `rere promote` lift that"
+        )
+    if review.laxer_than_policy:
+        return (
+            f"this run's gate asks less than the policy of {review.model} ({'; '.join(review.laxer_than_policy)}): "
+            "`rere approve` or `rere promote` take a person's word, `rere policy` changes the policy"
         )
     return "it waits for a reviewer: `rere approve` or `rere reject`"

@@ -150,7 +150,12 @@ def find_version(name: str, fingerprint: str) -> str | None:
 
 def champion_version(name: str) -> str | None:
     """The version that the alias `champion` names, if any."""
-    version = _by_alias(name, CHAMPION)
+    return version_by_alias(name, CHAMPION)
+
+
+def version_by_alias(name: str, alias: str) -> str | None:
+    """The version that an alias names, if any."""
+    version = _by_alias(name, alias)
     return None if version is None else str(version.version)
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from materializers.records import RecordMaterializer
 from ops.registry.tags import VersionTags
+from rere.config.promotion import GateConfig
 from rere.evaluation.gate import Verdict
 
 
@@ -26,6 +27,9 @@ class Judged(BaseModel):
     data: source file -> SHA-256
     windows: the prediction rows' fingerprint
     settings: the run's, by stage
+    gate: the settings that it was judged by
+    laxer_than_policy: what the run's gate asks less of than the registered model's policy; then a person decides
+    beats_anchor: it would be the best champion on record, see `ops/registry/anchor.py`
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,12 +45,15 @@ class Judged(BaseModel):
     data: dict[str, str]
     windows: str
     settings: dict[str, Any]
+    gate: GateConfig = GateConfig()
+    laxer_than_policy: tuple[str, ...] = ()
+    beats_anchor: bool = False
     notes: tuple[str, ...] = ()
 
     @property
     def promotes(self) -> bool:
-        """A champion stays one, whatever the gate asks of newcomers today."""
-        return self.verdict.passed or self.is_champion
+        """By the gate alone. A champion stays one, whatever the gate asks of newcomers today."""
+        return (self.verdict.passed and not self.laxer_than_policy) or self.is_champion
 
     @property
     def seeds(self) -> dict[str, int]:
@@ -68,6 +75,7 @@ class Judged(BaseModel):
             newest_interaction=self.newest,
             review_run=run,
             windows=self.windows,
+            beats_anchor="yes" if self.beats_anchor else "no",
         )
 
 

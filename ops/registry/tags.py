@@ -17,6 +17,7 @@ class VersionTags(BaseModel):
     newest_interaction: of its training data, seconds since 1970
     review_run: the MLflow run that holds review.html
     windows: fingerprint of the prediction rows that it was judged on
+    beats_anchor: whether it was surely better than the best champion on record
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -29,6 +30,7 @@ class VersionTags(BaseModel):
     newest_interaction: int | None = None
     review_run: str | None = None
     windows: str | None = None
+    beats_anchor: Literal["yes", "no"] | None = None
 
     @classmethod
     def read(cls, tags: Mapping[str, str]) -> Self:

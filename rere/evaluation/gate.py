@@ -140,6 +140,11 @@ def evaluate_gate(
     return Verdict.of(checks, None if rival is None else gate_power(ours, rival, config, given.challengers))
 
 
+def surely_better(challenger: pd.DataFrame, rival: pd.DataFrame, config: GateConfig) -> bool:
+    """Whether the interval of challenger - rival lies above zero."""
+    return _gain(config.metric, challenger, rival, config).low > 0
+
+
 def gate_power(ours: pd.DataFrame, theirs: pd.DataFrame, config: GateConfig, challengers: int = 1) -> Power | None:
     """What the test against the champion can see where two models differ as these do; None for a single user's rows."""
     ours, theirs = paired(ours, theirs)

@@ -16,9 +16,12 @@ from mlflow import MlflowClient
 from commands.main import cli
 from ops.registry import champion_log as champion
 from ops.registry import mlflow_registry as registry
+from ops.registry.anchor import anchor_version, follow_champion
+from ops.registry.policy import policies, policy_of, set_policy
 from ops.registry.tags import VersionTags
 from rere.catalog.index import CatalogIndex
 from rere.config.backbone import ScratchModel
+from rere.config.promotion import GateConfig
 from rere.errors import RereError
 from rere.models.backbone import Checkpoint, load_model, save_checkpoint
 
@@ -412,3 +415,52 @@ def test_the_lock_is_the_projects_wherever_a_move_is_made(
     champion.move(NAME, "1", "ada", "first")
     assert [path.name for path in (root / ".rere" / "locks").iterdir()] == [f"{NAME}.lock"]
     assert list(elsewhere.iterdir()) == []
+
+
+def test_the_policy_is_shown_and_only_a_person_changes_it(stage: Stage, tmp_path: Path) -> None:
+    asked = ["policy", "--model", NAME]
+    assert "yet" in CliRunner().invoke(cli, asked).output
+    set_policy(NAME, GateConfig(), "the first run", "its gate")
+    assert policy_of(NAME) == GateConfig()
+    lax = tmp_path / "lax.yaml"
+    lax.write_text("parameters: {promotion: {gate: {guard_margin: 0.5}}}\n")
+    without = CliRunner().invoke(cli, [*asked, "--set", str(lax)])
+    assert without.exit_code == 1
+    assert "a reason" in without.output
+    done = CliRunner().invoke(cli, [*asked, "--set", str(lax), "--by", "ada", "--reason", "a sale week"])
+    assert "It asks less than before: guard_margin: 0.5 (policy: 0.01)." in done.output
+    assert policy_of(NAME) == GateConfig(guard_margin=0.5)
+    assert [policy.who for policy in policies(NAME)] == ["the first run", "ada"]
+    assert "guard_margin: 0.5" in CliRunner().invoke(cli, asked).output
+
+
+def test_a_policy_that_cannot_be_read_is_not_guessed(stage: Stage) -> None:
+    MlflowClient().set_registered_model_tag(NAME, "policy.000001", "{}")
+    with pytest.raises(RereError, match=r"policy\.000001"):
+        policy_of(NAME)
+
+
+def test_the_anchor_is_the_best_champion_on_record(stage: Stage) -> None:
+    def moved(version: str, surely_better: bool) -> str | None:
+        champion.move(NAME, version, "the gate", "every check passed")
+        follow_champion(NAME, version, surely_better)
+        return anchor_version(NAME)[0]
+
+    assert anchor_version(NAME) == (None, "")
+    assert moved("1", surely_better=False) == "1"  # the first
+    assert moved("2", surely_better=False) == "1"  # as good or a little worse: losses are still counted from 1
+    assert moved("3", surely_better=True) == "3"
+    champion.roll_back(NAME, "ada", "angry mails")
+    version, said = anchor_version(NAME)
+    assert version is None
+    assert "Version 3, the best champion on record, was turned down since (angry mails)" in said
+
+
+def test_a_person_may_accept_a_loss(stage: Stage) -> None:
+    champion.move(NAME, "1", "the gate", "every check passed")
+    follow_champion(NAME, "1", surely_better=True)
+    asked = ["promote", "2", "--model", NAME, "--by", "ada", "--reason", "cheaper"]
+    assert CliRunner().invoke(cli, asked).exit_code == 0
+    assert anchor_version(NAME)[0] == "1"
+    assert CliRunner().invoke(cli, [*asked, "--as-anchor"]).exit_code == 0
+    assert anchor_version(NAME)[0] == "2"

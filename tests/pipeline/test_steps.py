@@ -16,6 +16,7 @@ import pytest
 import torch
 from zenml.types import HTMLString
 
+import steps.promote
 from ops.registry import champion_log as champion
 from ops.registry import mlflow_registry as registry
 from ops.registry.stages import Promoted, Reviewed
@@ -338,18 +339,20 @@ def test_a_model_that_fails_its_proof_is_never_registered(
 
 
 @pytest.mark.parametrize(
-    ("passed", "decided_by", "turned_down", "promotes", "waits"),
+    ("passed", "decided_by", "turned_down", "laxer", "promotes", "waits"),
     [
-        (True, "gate", False, True, ""),
-        (False, "gate", False, False, ""),
-        (True, "review", False, False, "waits for a reviewer"),
-        (True, "gate", True, False, "ada turned it down (too dull)"),
+        (True, "gate", False, (), True, ""),
+        (False, "gate", False, (), False, ""),
+        (True, "review", False, (), False, "waits for a reviewer"),
+        (True, "gate", True, (), False, "ada turned it down (too dull)"),
+        (True, "gate", False, ("guard_margin: 1.0 (policy: 0.01)",), False, "asks less than the policy of test (guard"),
     ],
 )
 def test_the_same_content_is_found_again_and_named(
     passed: bool,
     decided_by: Any,
     turned_down: bool,
+    laxer: tuple[str, ...],
     promotes: bool,
     waits: str,
     world: dict[str, Any],
@@ -373,10 +376,17 @@ def test_the_same_content_is_found_again_and_named(
     monkeypatch.setattr(
         champion, "move", lambda name, version, who, reason, expected=None: moved.append((version, expected))
     )
-    found = promoted(world, reviewed(passed), decided_by)
+    policies: list[GateConfig] = []
+    monkeypatch.setattr(steps.promote, "policy_of", lambda name: policies[-1] if policies else None)
+    monkeypatch.setattr(steps.promote, "set_policy", lambda name, gate, who, reason: policies.append(gate))
+    monkeypatch.setattr(
+        steps.promote, "follow_champion", lambda name, version, better: named.append(("anchor", version))
+    )
+    found = promoted(world, reviewed(passed).model_copy(update={"laxer_than_policy": laxer}), decided_by)
+    assert policies == [GateConfig()]  # the first run's
     assert found.version == "7"
     assert found.aliases == (("challenger", "champion") if promotes else ("challenger",))
-    assert named == [("challenger", "7")]
+    assert named == [("challenger", "7"), *([("anchor", "7")] if promotes else [])]
     assert moved == ([("7", "")] if promotes else [])  # "": against no champion
     assert recorded == ["staging"]
     assert waits in found.waits
