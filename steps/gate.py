@@ -89,6 +89,8 @@ def gate(
             notes += about_it
         except (MlflowException, OSError, RereError) as error:
             problem = _lost(champion, error)
+    lost = log.lost_champion(name)
+    notes += [] if lost is None else [_gone(lost)]
     ours = results_of(results, Label.RL)
     warning = better_item_model(ours, results, config.gate)
     notes += [] if warning is None else [warning]
@@ -144,6 +146,7 @@ def gate(
         gate=config.gate,
         laxer_than_policy=laxer,
         beats_anchor=_beats_anchor(ours, anchor, rival, config),
+        lost_champion=lost,
         notes=tuple(notes),
     )
     return judged, ours.iloc[:0] if rival is None else rival.results
@@ -195,6 +198,13 @@ def _lost(version: str, error: Exception) -> Check:
         passed=False,
         explanation=f"Version {version}'s files can't be read ({error}). Restore them, or `rere rollback` to the "
         "champion before; `rere promote` overrides this with a reason on record.",
+    )
+
+
+def _gone(version: str) -> str:
+    return (
+        f"The champion on record, version {version}, was deleted in MLflow, so nothing was held against it: "
+        "this model isn't promoted by itself; a person decides by `rere approve` or `rere promote`."
     )
 
 

@@ -99,6 +99,11 @@ def _waits(review: Reviewed, holds: bool, turned_down: champion.Event | None) ->
         return (
             f"{turned_down.who} turned it down ({turned_down.reason}); only `rere approve` or `rere promote` lift that"
         )
+    if review.lost_champion is not None:
+        return (
+            f"the champion on record, version {review.lost_champion}, is gone from MLflow, so nothing was held "
+            "against it: `rere approve` or `rere promote` take a person's word"
+        )
     if review.laxer_than_policy:
         return (
             f"this run's gate asks less than the policy of {review.model} ({'; '.join(review.laxer_than_policy)}): "

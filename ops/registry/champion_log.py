@@ -125,6 +125,12 @@ def roll_back(name: str, who: str, reason: str) -> Event:
     return event
 
 
+def lost_champion(name: str) -> str | None:
+    """The champion by the log, where that version was deleted in MLflow: nothing is known to be better than it."""
+    moves = _moves(name)
+    return None if not moves or moves[-1].version in _registered(name) else moves[-1].version
+
+
 def repair(name: str) -> bool:
     """Bring both registries up to the log; True when something was behind."""
     missing = {key: event for key, event in _log(name).items() if not _copied(name, key, event)}

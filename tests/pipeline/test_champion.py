@@ -331,12 +331,25 @@ def test_a_version_that_was_deleted_in_mlflow_stops_nothing(stage: Stage, caplog
         champion.move(NAME, version, "ada", "next")
     for version in "23":  # the champion and the one before it
         MlflowClient().delete_model_version(NAME, version)
+    assert champion.lost_champion(NAME) == "3"
     assert not champion.repair(NAME)
     assert "Version 3 of model, the champion by the log, was deleted in MLflow: nothing is moved" in caplog.text
     assert rere("versions")[0] == 0
     assert champion.roll_back(NAME, "bob", "it is gone").version == "1"
+    assert champion.lost_champion(NAME) is None
     assert "Version 2 of model was deleted in MLflow: passed over" in caplog.text
     assert registry.champion_version(NAME) == stage.version == "1"
+
+
+def test_a_person_may_approve_what_waits_for_a_lost_champion(stage: Stage) -> None:
+    champion.move(NAME, "1", "ada", "first")
+    assert champion.lost_champion(NAME) is None
+    MlflowClient().delete_model_version(NAME, "1")
+    tagged("2", gate="passed", judged_against="")
+    code, output = rere("approve", "2", "--by", "ada", "--reason", "reads well")
+    assert code == 0, output
+    assert registry.champion_version(NAME) == stage.version == "2"
+    assert champion.lost_champion(NAME) is None
 
 
 def test_an_entry_of_the_log_that_is_none_is_said_and_stops_nothing(

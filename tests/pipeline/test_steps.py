@@ -278,6 +278,18 @@ def test_the_champion_is_judged_in_a_process_a_gpu(
     assert [(config.processes, config.normalisation) for config in judged] == [(processes, evaluation.normalisation)]
 
 
+def test_where_the_champion_on_record_is_gone_a_person_decides(
+    world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
+    monkeypatch.setattr(registry, "champion_version", lambda name: None)
+    monkeypatch.setattr(champion, "lost_champion", lambda name: "3")
+    decision, _ = gate.entrypoint(**world)
+    assert decision.verdict.passed
+    assert not decision.promotes
+    assert any("version 3, was deleted in MLflow" in note for note in decision.notes)
+
+
 @pytest.mark.parametrize("error", [RereError("whole files", "a cut one", "restore it"), OSError("disk gone")])
 def test_a_champion_whose_files_are_gone_stops_the_gate(
     error: Exception, world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch
@@ -339,20 +351,21 @@ def test_a_model_that_fails_its_proof_is_never_registered(
 
 
 @pytest.mark.parametrize(
-    ("passed", "decided_by", "turned_down", "laxer", "promotes", "waits"),
+    ("passed", "decided_by", "turned_down", "known", "promotes", "waits"),
     [
-        (True, "gate", False, (), True, ""),
-        (False, "gate", False, (), False, ""),
-        (True, "review", False, (), False, "waits for a reviewer"),
-        (True, "gate", True, (), False, "ada turned it down (too dull)"),
-        (True, "gate", False, ("guard_margin: 1.0 (policy: 0.01)",), False, "asks less than the policy of test (guard"),
+        (True, "gate", False, {}, True, ""),
+        (False, "gate", False, {}, False, ""),
+        (True, "review", False, {}, False, "waits for a reviewer"),
+        (True, "gate", True, {}, False, "ada turned it down (too dull)"),
+        (True, "gate", False, {"laxer_than_policy": ("guard_margin: 1.0",)}, False, "the policy of test (guard_margin"),
+        (True, "gate", False, {"lost_champion": "3"}, False, "the champion on record, version 3, is gone"),
     ],
 )
 def test_the_same_content_is_found_again_and_named(
     passed: bool,
     decided_by: Any,
     turned_down: bool,
-    laxer: tuple[str, ...],
+    known: dict[str, Any],
     promotes: bool,
     waits: str,
     world: dict[str, Any],
@@ -382,7 +395,7 @@ def test_the_same_content_is_found_again_and_named(
     monkeypatch.setattr(
         steps.promote, "follow_champion", lambda name, version, better: named.append(("anchor", version))
     )
-    found = promoted(world, reviewed(passed).model_copy(update={"laxer_than_policy": laxer}), decided_by)
+    found = promoted(world, reviewed(passed).model_copy(update=known), decided_by)
     assert policies == [GateConfig()]  # the first run's
     assert found.version == "7"
     assert found.aliases == (("challenger", "champion") if promotes else ("challenger",))
