@@ -71,7 +71,7 @@ def gate(
     """
     from ops.registry.judged_champion import judge_anew, timed
     from rere.data.sequences import training_counts
-    from rere.evaluation.better_rival import better_item_model
+    from rere.evaluation.better_rival import over_best_item_model
     from rere.evaluation.footprint import mebibytes
     from rere.evaluation.segments import segments_of
 
@@ -92,8 +92,9 @@ def gate(
     lost = log.lost_champion(name)
     notes += [] if lost is None else [_gone(lost)]
     ours = results_of(results, Label.RL)
-    warning = better_item_model(ours, results, config.gate)
-    notes += [] if warning is None else [warning]
+    item_model = over_best_item_model(ours, results, config.gate)
+    if item_model is not None and item_model.warning is not None and config.gate.over_best_item_model == "warn":
+        notes.append(item_model.warning)
     policy = policy_of(name)
     laxer = () if policy is None else tuple(weakened(policy, config.gate))
     best, about_anchor = anchor_version(name)
@@ -125,6 +126,7 @@ def gate(
         challengers=_challengers(name, champion, candidate),
         stand_in=results_of(results, Label.SFT),
         anchor=anchor,
+        item_model=item_model,
     )
     verdict = evaluate_gate(challenger, rival, given, config.gate)
     if unjudged is not None:

@@ -42,6 +42,7 @@ def report(
             summary=metrics,
             config=evaluation,
             verdict=judged.verdict,
+            notes=judged.notes,
             curves={"sft": sft_model.curves(), "rl": rl_model.curves()},
             titles=catalog.titles,
             histories=indexed_rows(windows.of("test"), catalog.index_of)[0],

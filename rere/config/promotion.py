@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
@@ -26,6 +26,7 @@ class Stricter:
     """Which values of a setting ask more of a challenger; a setting without it may be changed by any run."""
 
     when: Literal["higher", "lower", "same", "more"]  # same: any other value needs a person; more: a superset asks more
+    order: tuple[str, ...] = ()  # of values that are words, lowest first
 
 
 class _Test(Settings):
@@ -88,6 +89,7 @@ class Sequential(_WithMargin):
 
 
 ChampionTest = Annotated[NonInferiority | Superiority | Sequential, Field(discriminator="type")]
+ItemModelRule = Literal["off", "warn", "refuse"]  # the more is asked, the later
 Higher, Lower, Same, More = (Stricter(when) for when in ("higher", "lower", "same", "more"))
 
 
@@ -111,6 +113,11 @@ class GateConfig(Settings):
     )
     minimum_over_popularity: Annotated[float, Higher] = Field(
         default=0.0, description="the interval's lower bound must exceed it"
+    )
+    over_best_item_model: Annotated[ItemModelRule, Stricter("higher", get_args(ItemModelRule))] = Field(
+        default="warn",
+        description="an item model of the run that ranks better: is said (warn), or refuses where it surely does, and "
+        "where none was judged (refuse)",
     )
     guards: Annotated[tuple[RowMetric, ...], More] = Field(
         default=("hr@10",), description="metrics that must not fall either"

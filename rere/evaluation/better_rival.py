@@ -1,18 +1,48 @@
-"""Whether one of the item models, which cost next to nothing to serve, ranks better than the model that is judged."""
+"""The model that is judged against the best of the run's item models, which cost next to nothing to serve."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import pandas as pd
 
 from rere.config.promotion import GateConfig
-from rere.evaluation.bootstrap import paired_bootstrap
+from rere.evaluation.bootstrap import Estimate, paired_bootstrap
 from rere.evaluation.evaluator import paired
 from rere.evaluation.metrics import row_metric
 from rere.recommenders.labels import Label
 
 
-def better_item_model(ours: pd.DataFrame, results: pd.DataFrame, config: GateConfig) -> str | None:
-    """A sentence for the reviewer where the best item model has a higher mean of the gate's metric; else None.
+@dataclass(frozen=True)
+class OverItemModel:
+    """The gate's metric of the judged model minus that of the best item model, on the same rows.
+
+    name: of the item model with the highest mean
+    ours, theirs: the two means
+    gain: their paired difference, ours - theirs
+    """
+
+    name: str
+    metric: str
+    ours: float
+    theirs: float
+    gain: Estimate
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence for those who decide where the item model's mean is higher; else None."""
+        if self.ours >= self.theirs:
+            return None
+        sure = "and surely so" if self.gain.high < 0 else "though it may be chance"
+        return (
+            f"Warning: the item model {self.name} ranks better on the same rows, {sure}: {self.metric} "
+            f"{self.theirs:.4f} against {self.ours:.4f}, a difference of {-self.gain.mean:+.4f} "
+            f"[{-self.gain.high:+.4f}, {-self.gain.low:+.4f}]."
+        )
+
+
+def over_best_item_model(ours: pd.DataFrame, results: pd.DataFrame, config: GateConfig) -> OverItemModel | None:
+    """Hold a model against the best item model; None where the run has none.
 
     Args:
         ours: rows of `evaluate` of the model that is judged.
@@ -28,13 +58,7 @@ def better_item_model(ours: pd.DataFrame, results: pd.DataFrame, config: GateCon
     best = max(means, key=lambda name: means[name])
     mine, theirs = paired(ours, rivals[rivals["model"] == best])
     values, others = (row_metric(config.metric, frame["rank"].to_numpy()) for frame in (mine, theirs))
-    if values.mean() >= others.mean():
-        return None
-    gap = paired_bootstrap(
-        others, values, config.bootstrap_samples, config.confidence, config.seed, units=mine["user_id"].to_numpy()
+    gain = paired_bootstrap(
+        values, others, config.bootstrap_samples, config.confidence, config.seed, units=mine["user_id"].to_numpy()
     )
-    sure = "and surely so" if gap.low > 0 else "though it may be chance"
-    return (
-        f"Warning: the item model {best} ranks better on the same rows, {sure}: {config.metric} {others.mean():.4f} "
-        f"against {values.mean():.4f}, a difference of {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]."
-    )
+    return OverItemModel(best, config.metric, float(values.mean()), float(others.mean()), gain)

@@ -2,7 +2,8 @@
 
 Challenger and champion are measured afresh on the same rows; old numbers are never compared. An interval speaks for
 a check where rows are compared: accuracy and guard metrics must surely not be worse than allowed (the lower end); a
-segment, whose rows are few, must not surely be worse (the upper end).
+segment, whose rows are few, must not surely be worse (the upper end), nor must the model than an item model where the
+settings ask for that.
 
 One error rate for all: a challenger that is truly worse than allowed in the metric or in a guard passes with at most
 the test's own error rate, since every one of them must pass (an intersection-union test; Berger, 1982). A segment
@@ -22,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from rere.config.promotion import GateConfig
 from rere.errors import RereError
 from rere.evaluation import metrics
+from rere.evaluation.better_rival import OverItemModel
 from rere.evaluation.bootstrap import Estimate, paired_bootstrap
 from rere.evaluation.evaluator import paired
 from rere.evaluation.power import Power, clustered_error
@@ -30,6 +32,7 @@ from rere.recommenders.labels import Label
 
 DAY = 86_400
 NOT_WORSE = "not worse than the champion"
+NOT_BEATEN = "no item model better"
 TAIL_SAMPLES = 20  # resamples beyond an interval's end, so that the end is more than an extreme of them
 
 
@@ -99,6 +102,7 @@ class GateContext:
     challengers: how many the present champion has met, this one included
     stand_in: results whose difference to the challenger's tells how much two models differ row by row where there is
         no champion, e.g. those of the model that RL began with
+    item_model: the challenger against the best item model of the run; None where it has none
     """
 
     popularity: pd.DataFrame
@@ -110,6 +114,7 @@ class GateContext:
     anchor: Anchor | None = None
     challengers: int = 1
     stand_in: pd.DataFrame | None = None
+    item_model: OverItemModel | None = None
 
 
 def evaluate_gate(
@@ -128,6 +133,7 @@ def evaluate_gate(
         _none("no invalid items", ours["invalid"].to_numpy(), "slots without an item of the catalogue"),
         _none("no duplicate items", ours["duplicate"].to_numpy(), "slots that repeat an item of the same list"),
         _beats_popularity(ours, given.popularity, config),
+        *([_not_beaten(given.item_model, config)] if config.over_best_item_model == "refuse" else []),
         *(_against(challenger, champion, given, config) if champion is not None else [_no_champion(config)]),
         *([_total_loss(ours, given.anchor, config)] if given.anchor is not None else []),
         *_latency(challenger.latency_ms, None if champion is None else champion.latency_ms, config),
@@ -225,6 +231,27 @@ def _beats_popularity(challenger: pd.DataFrame, popularity: pd.DataFrame, config
         threshold=least,
         passed=gain.low > least,
         explanation=_sentence(config.metric, gain, Label.POPULARITY, config, f"must exceed {least:+.4f}"),
+    )
+
+
+def _not_beaten(found: OverItemModel | None, config: GateConfig) -> Check:
+    """No item model surely ranks better. Whoever asks for that and judges none hasn't shown it."""
+    if found is None:
+        return Check(
+            name=NOT_BEATEN,
+            value=None,
+            threshold=0.0,
+            passed=False,
+            explanation="No item model was judged on these rows. Name some in `item_models.rivals`.",
+        )
+    return Check(
+        name=NOT_BEATEN,
+        value=found.gain.high,
+        threshold=0.0,
+        passed=found.gain.high >= 0,
+        explanation=f"{found.metric} minus that of {found.name}, the best item model, row by row: "
+        f"{found.gain.mean:+.4f}, {config.confidence:.0%} interval [{found.gain.low:+.4f}, {found.gain.high:+.4f}]; "
+        "its upper end must be at least 0.",
     )
 
 

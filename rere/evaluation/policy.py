@@ -36,6 +36,8 @@ def _laxer(before: Any, now: Any, rule: Stricter) -> bool:
         return True
     if rule.when == "more":
         return not set(before) <= set(now)
+    if rule.order:
+        before, now = rule.order.index(before), rule.order.index(now)
     if before is None or now is None:  # None sets no limit
         return now is None
     return bool(now < before if rule.when == "higher" else now > before)

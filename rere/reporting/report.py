@@ -56,6 +56,7 @@ class ReportInputs:
     titles: by item index
     histories: item indices, oldest first, of the rows of each model, in their order
     lineage: whatever names the run, nested
+    notes: sentences that belong to the verdict, such as that an item model ranks better
     """
 
     results: pd.DataFrame
@@ -68,6 +69,7 @@ class ReportInputs:
     histories: list[list[int]]
     ingest: IngestReport
     lineage: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 def render_report(inputs: ReportInputs) -> str:
@@ -89,6 +91,7 @@ def render_report(inputs: ReportInputs) -> str:
             rivals=rivals,
             config=inputs.config,
             verdict=inputs.verdict,
+            notes=inputs.notes,
             names=_names(inputs.config),
             metrics=[_by_model(inputs.summary, rows, models) for rows in _subsets(inputs.summary)],
             gains=_by_rival(gains),

@@ -11,6 +11,7 @@ import pytest
 from rere.config.promotion import GateConfig, NonInferiority, Sequential, Superiority
 from rere.errors import RereError
 from rere.evaluation import gate
+from rere.evaluation.better_rival import OverItemModel, over_best_item_model
 from rere.evaluation.gate import Anchor, CandidateMetrics, Check, GateContext, Verdict
 from rere.evaluation.segments import segment_gains
 
@@ -68,6 +69,7 @@ def verdict_of(
     anchor: Anchor | None = None,
     challengers: int = 1,
     stand_in: pd.DataFrame | None = None,
+    item_model: OverItemModel | None = None,
 ) -> Verdict:
     places = {name: np.isin(np.arange(ROWS), rows) for name, rows in (marked or {}).items()}
     segments = pd.DataFrame(places, index=pd.Index(np.arange(ROWS), name="row_id"))
@@ -81,6 +83,7 @@ def verdict_of(
         anchor=anchor,
         challengers=challengers,
         stand_in=stand_in,
+        item_model=item_model,
     )
     return gate.evaluate_gate(challenger, champion, given, config)
 
@@ -299,6 +302,31 @@ def test_small_losses_that_each_pass_do_not_add_up() -> None:
     )
     assert not check.passed
     assert "version 1, the best champion on record" in check.explanation
+
+
+@pytest.mark.parametrize("rule", ["off", "warn", "refuse"])
+@pytest.mark.parametrize(("hits", "surely_better"), [(0.29, False), (0.305, False), (0.4, True)])
+def test_an_item_model_that_is_surely_better_refuses_where_that_is_asked(
+    rule: Any, hits: float, surely_better: bool
+) -> None:
+    """Of 400 rows, two more hits (.005) may be chance; forty (.1 ± .03) are not."""
+    ours, config = results("ReRe", 0.3), CONFIG.model_copy(update={"over_best_item_model": rule})
+    found = over_best_item_model(ours, results("EASE", hits), config)
+    verdict = verdict_of(side(ours), config=config, item_model=found)
+    assert failed(verdict) == (["no item model better"] if rule == "refuse" and surely_better else [])
+    assert ("no item model better" in [check.name for check in verdict.checks]) == (rule == "refuse")
+    if rule == "refuse":
+        check = check_of(verdict, "no item model better")
+        assert "hr@10 minus that of EASE, the best item model" in check.explanation
+        assert check.passed == (check.value is not None and check.value >= 0)
+
+
+def test_where_no_item_model_was_judged_a_refusal_says_so() -> None:
+    config = CONFIG.model_copy(update={"over_best_item_model": "refuse"})
+    verdict = verdict_of(side(results("ReRe", 0.3)), config=config)
+    assert failed(verdict) == ["no item model better"]
+    assert "item_models.rivals" in check_of(verdict, "no item model better").explanation
+    assert verdict_of(side(results("ReRe", 0.3))).passed
 
 
 def test_the_verdict_says_what_the_gate_can_see() -> None:

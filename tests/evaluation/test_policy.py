@@ -26,6 +26,7 @@ def asked(**changes: Any) -> GateConfig:
         ({"maximum_age_days": None}, "maximum_age_days: None (policy: 30.0)"),
         ({"test": NonInferiority(margin=0.01)}, "test.margin: 0.01 (policy: 0.005)"),
         ({"confidence": 0.5}, "confidence: 0.5 (policy: 0.95)"),
+        ({"over_best_item_model": "off"}, "over_best_item_model: off (policy: warn)"),
     ],
 )
 def test_asking_less_is_named(changes: dict[str, Any], said: str) -> None:
@@ -40,10 +41,16 @@ def test_asking_less_is_named(changes: dict[str, Any], said: str) -> None:
         {"guards": ("hr@10", "hr@20")},
         {"maximum_age_days": 7.0, "test": NonInferiority(margin=0.001)},
         {"bootstrap_samples": 500, "seed": 3},
+        {"over_best_item_model": "refuse"},
     ],
 )
 def test_asking_as_much_or_more_is_any_runs_right(changes: dict[str, Any]) -> None:
     assert weakened(POLICY, asked(**changes)) == []
+
+
+def test_a_warning_is_less_than_a_refusal() -> None:
+    said = weakened(asked(over_best_item_model="refuse"), asked(over_best_item_model="warn"))
+    assert said == ["over_best_item_model: warn (policy: refuse)"]
 
 
 def test_another_kind_of_test_needs_a_person() -> None:

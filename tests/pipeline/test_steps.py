@@ -34,6 +34,7 @@ from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import Check, FailingRow, ValidationReport
 from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
+from rere.evaluation.evaluator import summarise as summarise_results
 from rere.evaluation.gate import Verdict
 from rere.models.backbone import Checkpoint, load_model, save_checkpoint
 from rere.recommenders.item_models import ItemModels
@@ -41,8 +42,9 @@ from rere.recommenders.labels import Label
 from steps.gate import gate
 from steps.index_items import index_items
 from steps.promote import promote
+from steps.report import report
 from steps.sft import fine_tune, fine_tune_on
-from steps.summarise import next_commands
+from steps.summarise import next_commands, summarise
 
 JUDGED = EvaluationConfig(ks=(1, 10), beams=10, bootstrap_samples=100)
 EASY = PromotionConfig(
@@ -206,6 +208,41 @@ def test_a_model_whose_prediction_rows_failed_their_checks_is_not_promoted(
     assert [check.name for check in decision.verdict.checks if not check.passed] == ["sound prediction rows"]
     few = ValidationReport(subject="windows", checks=(gaps.model_copy(update={"failing": 1}),))
     assert gate.entrypoint(**world | {"split_validation": few})[0].promotes
+
+
+@pytest.mark.parametrize("rule", ["off", "warn", "refuse"])
+def test_a_better_item_model_is_named_wherever_the_decision_is_read(
+    rule: Any,
+    world: dict[str, Any],
+    in_mlflow: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Before, the review alone had it."""
+    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
+    monkeypatch.setattr(registry, "champion_version", lambda name: None)
+    monkeypatch.setenv("RERE_REPORTS_DIR", str(tmp_path))
+    first = world["results"]
+    ours = first["model"] == Label.RL
+    better = first[ours].assign(model="EASE")
+    results = pd.concat([first.assign(rank=first["rank"].where(~ours, 2)), better], ignore_index=True)
+    asked = EASY.model_copy(update={"gate": EASY.gate.model_copy(update={"over_best_item_model": rule})})
+    decision, _ = gate.entrypoint(**world | {"results": results, "config": asked})
+    assert decision.promotes == (rule != "refuse")
+    metrics = summarise_results(results, JUDGED, np.ones(len(world["catalog"].item_ids)))
+    model = world["rl_model"]
+    inputs = {name: world[name] for name in ("dataset", "windows", "catalog", "evaluation")}
+    page = report.entrypoint(
+        **inputs, sft_model=model, rl_model=model, results=results, metrics=metrics, judged=decision
+    )
+    promotion = Promoted(**dict(decision), page="", version="1", aliases=("challenger",), tracking_uri="")
+    summarise.entrypoint(metrics=metrics, report=page, promotion=promotion, evaluation=JUDGED)
+    said = {"off": "Gate: passed", "warn": "the item model EASE ranks better", "refuse": "minus that of EASE, the best"}
+    printed = capsys.readouterr().out
+    assert said[rule] in printed
+    assert rule == "off" or said[rule] in page
+    assert ("ranks better" in printed) == ("ranks better" in page) == (rule == "warn")
 
 
 def test_a_champion_stays_champion_whatever_the_gate_asks(
