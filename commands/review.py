@@ -21,7 +21,8 @@ def command(version: str | None, model: str, to: Path, show: bool) -> None:
     from ops.registry import mlflow_registry as registry
     from rere.errors import RereError
 
-    champion.repair(model)
+    for said in champion.disagreements(model):
+        click.echo(f"Warning: {said}", err=True)
     listed = registry.versions(model)
     if version is None:
         found = [one for one in listed if registry.CHALLENGER in one.aliases]

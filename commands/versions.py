@@ -18,7 +18,8 @@ def command(model: str) -> None:
     from ops.registry import mlflow_registry as registry
     from rere.errors import RereError
 
-    champion.repair(model)
+    for said in champion.disagreements(model):
+        click.echo(f"Warning: {said}", err=True)
     found = registry.versions(model)
     if not found:
         raise RereError(f"registered versions of {model}", "none", "run `make demo`, or name another by --model")

@@ -3,7 +3,8 @@
 What people and gates decide is first written to the log (tags `event.NUMBER.TIME` of the MLflow registered model; no
 tag is ever changed, and of two under one number, written at once, the earlier counts), and copied to the ZenML Model
 version's metadata; a move is then done in MLflow (the alias), then in ZenML (the stage). A crash in between leaves a
-log that is ahead of the registries, which `repair` brings up to it; every command and every run repairs first.
+log that is ahead of the registries, which `repair` brings up to it; every run and every command that decides something
+repairs first, and says so. Commands that only show something change nothing: they say what `disagreements` finds.
 """
 
 from __future__ import annotations
@@ -131,29 +132,39 @@ def lost_champion(name: str) -> str | None:
     return None if not moves or moves[-1].version in _registered(name) else moves[-1].version
 
 
+def disagreements(name: str) -> list[str]:
+    """What differs from the log in the registries, a sentence each; changes nothing."""
+    moves = _moves(name)
+    if not moves:
+        return []
+    version = moves[-1].version
+    if version not in _registered(name):
+        return [
+            f"Version {version} of {name}, the champion by the log, was deleted in MLflow: nothing is moved. "
+            "`rere rollback` goes back to the champion before it, `rere promote` names another."
+        ]
+    found, held = [], registry.champion_version(name)
+    if held != version:
+        said = f"The alias `champion` of {name} names {_named(held or '')}, but the log says version {version}"
+        remedy = f"; if version {held} should be champion: `rere promote {held}`" if held else ""
+        found.append(f"{said}, which counts{remedy}.")
+    if _in_zenml(name, version) and (staged := _stage_version(name)) != version:
+        said = f"ZenML's stage `production` of {name} is {_named(staged or '')}'s"
+        found.append(f"{said}, but the log says version {version}, which counts.")
+    return found
+
+
 def repair(name: str) -> bool:
-    """Bring both registries up to the log; True when something was behind."""
+    """Bring both registries up to the log, with a warning of what differed; True when something was behind."""
     missing = {key: event for key, event in _log(name).items() if not _copied(name, key, event)}
     for key, event in missing.items():
         _copy(name, key, event)
-    moves = _moves(name)
-    if not moves:
-        return bool(missing)
-    last = moves[-1]
-    if last.version not in _registered(name):
-        logging.getLogger(__name__).warning(
-            "Version %s of %s, the champion by the log, was deleted in MLflow: nothing is moved. `rere rollback` "
-            "goes back to the champion before it, `rere promote` names another.",
-            last.version,
-            name,
-        )
-        return bool(missing)
-    behind = registry.champion_version(name) != last.version or (
-        _in_zenml(name, last.version) and _stage_version(name) != last.version
-    )
-    if behind:
-        _follow(name, last)
-    return behind or bool(missing)
+    found, lost = disagreements(name), lost_champion(name)
+    for said in found:
+        logging.getLogger(__name__).warning("%s%s", said, "" if lost else " It is set to that now.")
+    if found and lost is None:
+        _follow(name, _moves(name)[-1])
+    return bool(missing) or (bool(found) and lost is None)
 
 
 def _earlier(name: str, moves: list[Event], version: str | None) -> str | None:

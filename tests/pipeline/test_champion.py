@@ -352,6 +352,25 @@ def test_a_person_may_approve_what_waits_for_a_lost_champion(stage: Stage) -> No
     assert champion.lost_champion(NAME) is None
 
 
+def test_an_alias_set_by_hand_is_said_by_what_lists_and_moved_back_by_what_decides(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    champion.move(NAME, "1", "ada", "first")
+    registry.set_alias(NAME, registry.CHAMPION, "3")  # by hand
+    stage.version = "3"
+    said = "alias `champion` of model names version 3, but the log says version 1, which counts; if version 3 should"
+    code, output = rere("versions")
+    assert code == 0
+    assert said in output
+    assert "ZenML's stage `production` of model is version 3's" in output
+    assert registry.champion_version(NAME) == stage.version == "3"  # only looked at
+    assert not caplog.records
+    assert champion.repair(NAME)
+    assert f"{said} be champion: `rere promote 3`. It is set to that now." in caplog.text
+    assert registry.champion_version(NAME) == stage.version == "1"
+    assert champion.disagreements(NAME) == []
+
+
 def test_an_entry_of_the_log_that_is_none_is_said_and_stops_nothing(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
