@@ -1,0 +1,93 @@
+"""What CONTRIBUTING's extensions do: `test_contributing.py` runs this in a copy of the project that has them.
+
+Settings choose each by its name; numbers are worked by hand.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from rere.catalog.index import build_index
+from rere.config.backbone import ScratchModel
+from rere.config.catalog import IndexConfig
+from rere.config.recommenders import ItemModelsConfig
+from rere.config.rl import RLConfig
+from rere.models.backbone import load_model
+from rere.models.tree_attention import TreeModel
+from rere.recommenders.fitting import fit_item_models
+from rere.recommenders.item_model import FitData
+from rere.training.rl.group import Group
+from rere.training.rl.losses.base import Counts, LossInputs
+from rere.training.rl.rewards.total import total_reward
+from rere.training.rl.samplers.base import SamplerInputs
+from rere.training.rl.samplers.beam import BeamSampler
+from rere.training.rl.samplers.multinomial import MultinomialSampler
+
+
+def rl(**settings: Any) -> Any:
+    """The settings of RL, read as from a file."""
+    return RLConfig.model_validate(settings)
+
+
+def test_the_loss() -> None:
+    policy = torch.tensor([[[-1.0, -2.0], [-3.0, 0.0]]], requires_grad=True)
+    mask = torch.tensor([[[True, True], [True, False]]])
+    advantages = torch.tensor([[1.0, -3.0]])
+    given = LossInputs(
+        policy=policy,
+        reference=policy.detach(),
+        mask=mask,
+        reward=advantages,
+        advantages=advantages,
+        valid=torch.ones((1, 2), dtype=torch.bool),
+        counts=Counts.of(mask),
+    )
+    loss = rl(loss="dr_grpo").loss(given)
+    assert loss.item() == pytest.approx(-(2 * 1.0 + 1 * -3.0) / 2)  # two tokens and one token, two sequences
+    loss.backward()
+    torch.testing.assert_close(policy.grad, torch.tensor([[[-0.5, -0.5], [1.5, 0.0]]]))  # -advantage / sequences
+
+
+def test_the_advantage() -> None:
+    reward, valid = torch.tensor([[3.0, 1.0, -1.0, 9.0]]), torch.tensor([[True, True, True, False]])
+    found = rl(advantage={"type": "leaky", "leak": 0.2}).advantage(reward, valid)
+    torch.testing.assert_close(found, torch.tensor([[2.0, 0.0, 0.2 * -2.0, 0.0]]))  # the mean is 1
+
+
+def test_the_reward() -> None:
+    items, hits = torch.tensor([[4, 7, 5], [7, 4, 5]]), torch.tensor([[False, False, True], [True, False, False]])
+    rank = torch.tensor([[1, 2, 3], [1, 2, 3]])
+    group = Group(items, torch.tensor([5, 7]), hits, rank, torch.ones_like(hits))
+    found = total_reward(rl(rewards=[{"type": "discounted", "weight": 2.0}]).rewards, group)
+    torch.testing.assert_close(found, torch.tensor([[0.0, 0.0, 2 / 2], [2 / 1, 0.0, 0.0]]))  # log2(3 + 1), log2(1 + 1)
+
+
+def test_the_sampler() -> None:
+    tiny = ScratchModel(layers=1, width=32, heads=2, vocabulary=300)
+    titles = [f"{'Star' if n % 2 else 'Moon'} Trip {n}" for n in range(12)]
+    catalog = build_index(
+        pd.DataFrame({"item_id": [f"i{n}" for n in range(12)], "title": titles}), IndexConfig(backbone=tiny)
+    )
+    model = TreeModel(load_model(tiny, len(catalog.tokenizer), seed=0))
+
+    def given(size: int) -> SamplerInputs:
+        return SamplerInputs(model, catalog.trie, [[3, 4], [5]], torch.tensor([0, 1]), size, "trie", seed=0)
+
+    found = rl(sampling="half_drawn").sampling(given(5))
+    best, drawn = BeamSampler()(given(2)), MultinomialSampler()(given(3))
+    assert found.items.tolist() == torch.cat([best.items, drawn.items], 1).tolist()
+    assert found.items.shape == (2, 5)
+    assert found.forwarded == best.forwarded + drawn.forwarded
+
+
+def test_the_item_model() -> None:
+    data = FitData([np.array([0, 1]), np.array([1])], 3, [[0]], [1])
+    model = fit_item_models(data, ItemModelsConfig.model_validate({"rivals": ["most_recent"]})).models["most_recent"]
+    # popularity (1+1, 2+1, 0+1) / 6; item 0, the last, adds 1, and item 2 before it 1/2: (8, 3, 4) / 6, in all 15/6
+    np.testing.assert_allclose(np.exp(model.log_probs([[2, 0]])), [[8 / 15, 3 / 15, 4 / 15]], rtol=1e-5)
+    assert model.recommend([[2, 0]], 3).items.tolist() == [[0, 2, 1]]
