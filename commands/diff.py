@@ -10,18 +10,30 @@ import click
 @click.argument("after")
 @click.option("--model", default="rere", show_default=True, help="Registered model.")
 @click.option("--all", "everything", is_flag=True, help="Also what is the same.")
-def command(before: str, after: str, model: str, everything: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="For scripts; warnings are part of it.")
+def command(before: str, after: str, *, model: str, everything: bool, as_json: bool) -> None:
     """Compare the versions BEFORE and AFTER: metrics, gate, settings, data, code, packages, size."""
+    import json
+
     from rich.console import Console
     from rich.table import Table
 
-    from ops.registry.compare import differences
+    from ops.registry import mlflow_registry as registry
+    from ops.registry.compare import differences, other_rows
 
-    table = Table("", f"version {before}", f"version {after}")
     rows = differences(model, before, after)
-    for name, left, right in rows:
-        if everything or left != right:
-            table.add_row(name, left, right)
+    shown = [row for row in rows if everything or row[1] != row[2]]
+    warnings = other_rows([registry.get(model, version) for version in (before, after)])
+    if as_json:
+        listed = [{"fact": name, "before": left, "after": right} for name, left, right in shown]
+        said = {"model": model, "before": before, "after": after, "facts": listed, "warnings": warnings}
+        click.echo(json.dumps(said, indent=1))
+        return
+    for warning in warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    table = Table("", f"version {before}", f"version {after}")
+    for row in shown:
+        table.add_row(*row)
     same = sum(left == right for _, left, right in rows)
     console = Console(soft_wrap=True)
     console.print(table)

@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import click
 
 
 @click.command()
 @click.option("--model", default="rere", show_default=True, help="Registered model.")
-def command(model: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="For scripts; warnings are part of it.")
+def command(model: str, as_json: bool) -> None:
     """List the registered versions with their aliases and metrics, then the champion's log."""
-    from datetime import UTC, datetime
+    import json
 
     from rich.console import Console
     from rich.table import Table
 
     from ops.registry import champion_log as champion
     from ops.registry import mlflow_registry as registry
+    from ops.registry.compare import other_rows
     from rere.errors import RereError
 
-    for said in champion.disagreements(model):
-        click.echo(f"Warning: {said}", err=True)
     found = registry.versions(model)
     if not found:
         raise RereError(f"registered versions of {model}", "none", "run `make demo`, or name another by --model")
+    warnings = champion.disagreements(model) + other_rows(found)
+    if as_json:
+        listed = [
+            {"version": one.version, "registered": _time(one.created), "aliases": one.aliases} | one.tags.model_dump()
+            for one in found
+        ]
+        events = [event.model_dump() for event in champion.events(model)]
+        click.echo(json.dumps({"model": model, "versions": listed, "log": events, "warnings": warnings}, indent=1))
+        return
+    for said in warnings:
+        click.echo(f"Warning: {said}", err=True)
     table = Table("version", "registered", "aliases", "metric", "gate", "content")
     for version in found:
         tags = version.tags
-        registered = datetime.fromtimestamp(version.created / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+        registered = _time(version.created)[:16].replace("T", " ")
         figures = (tags.figure(), tags.gate or "-", (tags.fingerprint or "-")[:12])
         table.add_row(version.version, registered, ", ".join(version.aliases), *figures)
     console = Console(soft_wrap=True)
@@ -36,3 +49,8 @@ def command(model: str) -> None:
         console.print(
             f"{event.time}  {event.action} {event.version}{before}, by {event.who}: {event.reason}", markup=False
         )
+
+
+def _time(milliseconds: int) -> str:
+    """ISO 8601, UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import shutil
+import threading
 from collections.abc import Iterator
+from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from ops.registry import champion_log as champion
 from ops.registry import mlflow_registry as registry
 from ops.registry.anchor import anchor_version, follow_champion
 from ops.registry.policy import policies, policy_of, set_policy
+from ops.registry.status import status_of
 from ops.registry.tags import VersionTags
 from rere.catalog.index import CatalogIndex
 from rere.config.backbone import ScratchModel
@@ -369,6 +374,78 @@ def test_an_alias_set_by_hand_is_said_by_what_lists_and_moved_back_by_what_decid
     assert f"{said} be champion: `rere promote 3`. It is set to that now." in caplog.text
     assert registry.champion_version(NAME) == stage.version == "1"
     assert champion.disagreements(NAME) == []
+
+
+def test_scripts_read_versions_and_the_log_as_json(stage: Stage) -> None:
+    champion.move(NAME, "1", "ada", "first")
+    tagged("1", gate="passed", metric="ndcg@10", value=0.05, windows="a")
+    tagged("2", gate="passed", metric="ndcg@10", value=0.06, windows="b")
+    done = CliRunner().invoke(cli, ["versions", "--json", "--model", NAME])
+    told = json.loads(done.stdout)
+    assert [one["version"] for one in told["versions"]] == ["3", "2", "1"]
+    assert (told["versions"][2]["aliases"], told["versions"][2]["value"]) == (["champion"], 0.05)
+    assert [event["reason"] for event in told["log"]] == ["first"]
+    (warning,) = told["warnings"]
+    assert "different splits" in warning
+    assert warning.endswith("2; 1.")
+    assert f"Warning: {warning}" in rere("versions")[1]
+    tagged("2", windows="a")
+    assert "Warning" not in rere("versions")[1]
+
+
+def test_the_status_says_who_is_champion_for_how_long_and_what_holds(stage: Stage) -> None:
+    tagged("1", gate="passed", metric="ndcg@10", value=0.05)
+    champion.move(NAME, "1", "ada", "first")
+    follow_champion(NAME, "1", surely_better=True)
+    set_policy(NAME, GateConfig(), "ada", "the first")
+    champion.decide(NAME, "2", "reject", "bob", "dull")
+    moved = datetime.fromisoformat(champion.events(NAME)[0].time)
+    now = status_of(NAME, now=moved + timedelta(days=3))
+    assert (now.champion, now.days, now.value, now.anchor, now.policy) == ("1", 3, 0.05, "1", 1)
+    assert now.last is not None
+    assert (now.last.action, now.last.version) == ("reject", "2")
+    code, output = rere("status")
+    assert code == 0, output
+    assert "champion: version 1, for 0.0 days, ndcg@10 0.0500, gate passed" in output
+    assert "challenger: none" in output
+    assert json.loads(rere("status", "--json")[1])["champion"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "said"),
+    [
+        (200, {"status": "ready", "model_version": "1", "wanted_version": "1"}, ""),
+        (200, {"status": "ready", "model_version": "2", "wanted_version": "1"}, "serves version 2, which isn't"),
+        (503, {"status": "stopping", "model_version": "1", "wanted_version": "1"}, "is stopping"),
+        (404, {"detail": "Not Found"}, "gave no answer that is one"),
+        (200, {"hello": "you"}, "gave no answer that is one"),
+    ],
+)
+def test_the_status_asks_a_service_what_it_serves(stage: Stage, code: int, body: dict[str, str], said: str) -> None:
+    class Service(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(code if self.path == "/ready" else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    champion.move(NAME, "1", "ada", "first")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        warnings = status_of(NAME, f"http://127.0.0.1:{server.server_port}/").warnings
+        server.shutdown()
+        thread.join()
+    assert said in " ".join(warnings)
+    assert bool(said) == bool(warnings)
+
+
+def test_a_service_address_that_is_none_is_refused(stage: Stage) -> None:
+    code, output = rere("status", "--service", "localhost:5001")
+    assert code == 1
+    assert "http://localhost:5001" in output
 
 
 def test_an_entry_of_the_log_that_is_none_is_said_and_stops_nothing(

@@ -1,0 +1,39 @@
+"""`rere status`: where a registered model stands."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.option("--model", default="rere", show_default=True, help="Registered model.")
+@click.option("--service", default=None, metavar="URL", help="Also ask this `rere serve`, as http://localhost:5001.")
+@click.option("--json", "as_json", is_flag=True, help="For scripts; warnings are part of it.")
+def command(model: str, service: str | None, as_json: bool) -> None:
+    """Show the champion and its age, the last decision, the gate's policy, the anchor, and what a service serves.
+
+    Changes nothing.
+    """
+    from ops.registry.status import status_of
+
+    now = status_of(model, service)
+    if as_json:
+        click.echo(now.model_dump_json(indent=1))
+        return
+    for said in now.warnings:
+        click.echo(f"Warning: {said}", err=True)
+    value = "" if now.value is None else f", {now.metric} {now.value:.4f}, gate {now.gate or 'not asked'}"
+    since = "" if now.days is None else f", for {now.days:.1f} days"
+    event, asked = now.last, now.service
+    last = None if event is None else f"{event.time}  {event.action} {event.version}, by {event.who}: {event.reason}"
+    facts: dict[str, str | None] = {
+        "champion": now.champion and f"version {now.champion}{since}{value}",
+        "challenger": now.challenger and f"version {now.challenger}",
+        "anchor": now.anchor and f"version {now.anchor}",
+        "policy": None if now.policy is None else f"number {now.policy}",
+        "last decision": last,
+    }
+    if service is not None:
+        facts["service"] = None if asked is None else f"{asked.status}, serves version {asked.model_version}"
+    for name, fact in facts.items():
+        click.echo(f"{name}: {fact or 'none'}")
