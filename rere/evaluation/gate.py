@@ -324,7 +324,7 @@ def _no_champion(config: GateConfig) -> Check:
         value=None,
         threshold=config.test.threshold,
         passed=True,
-        explanation="There is no champion yet, so nothing was compared.",
+        explanation="There is no other champion to compare with.",
     )
 
 

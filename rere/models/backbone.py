@@ -35,6 +35,7 @@ from rere.models.attention import own_attention
 from rere.models.files import check_gguf, check_model_directory, check_weights, reading, refuse_quantised
 from rere.models.probe import probe, require_same
 from rere.project import project_root
+from rere.runtime.hub import require_reachable
 from rere.runtime.memory import keep_freed_memory
 from rere.runtime.progress import tame_transformers
 
@@ -253,6 +254,8 @@ def load_config(backbone: Backbone, vocabulary: int = 300) -> Any:
             return _scratch_config(backbone, vocabulary, 0)
     place, options = _locate(backbone)
     with reading(f"a causal language model at {_named(backbone)}", REMEDY):
+        if isinstance(backbone, HubModel):
+            require_reachable(backbone.id, backbone.revision, "config.json")
         config = AutoConfig.from_pretrained(place, **options, **SAFE)
     refuse_quantised(getattr(config, "quantization_config", None), _named(backbone))
     return config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 import time
@@ -278,3 +279,16 @@ def test_the_trainers_dictionaries_are_not_printed(
     train_sft(world_windows, world_catalog, TINY, config, tmp_path, log=lambda *_: None)
     shown = capsys.readouterr()
     assert "{'" not in shown.out + shown.err
+
+
+def test_tied_weights_are_not_said_to_be_missing(
+    world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = SFTConfig(epochs=1, batch_tokens=64, sequence_items=8)
+    trainers = logging.getLogger("transformers.trainer")
+    trainers.addHandler(caplog.handler)
+    try:
+        train_sft(world_windows, world_catalog, TINY, config, tmp_path, log=lambda *_: None)
+    finally:
+        trainers.removeHandler(caplog.handler)
+    assert "missing keys" not in caplog.text

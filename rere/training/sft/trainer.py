@@ -113,6 +113,12 @@ class SharedTrainer(SFTTrainer):
         metrics = {f"{metric_key_prefix}_loss": float(each.mean())}
         return EvalLoopOutput(cast(Any, None), None, metrics, len(rows))
 
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """As stock, but silent on tied weights: a checkpoint has them under another name."""
+        tied = getattr(self.accelerator.unwrap_model(self.model), "all_tied_weights_keys", {})
+        missing = [name for name in load_result.missing_keys if name not in tied]
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As stock, but the directory is there at once.
 
