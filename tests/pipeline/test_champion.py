@@ -573,3 +573,14 @@ def test_a_person_may_accept_a_loss(stage: Stage) -> None:
     assert anchor_version(NAME)[0] == "1"
     assert CliRunner().invoke(cli, [*asked, "--as-anchor"]).exit_code == 0
     assert anchor_version(NAME)[0] == "2"
+
+
+def test_a_diff_as_json_warns_of_different_splits(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ops.registry.compare.metadata_of", lambda name, version: {})
+    tagged("1", value=0.05, windows="a")
+    tagged("2", value=0.06, windows="b")
+    done = CliRunner().invoke(cli, ["diff", "1", "2", "--json", "--model", NAME])
+    told = json.loads(done.stdout)
+    assert told["facts"] == [{"fact": "value", "before": "0.05", "after": "0.06"}]
+    assert "different splits" in told["warnings"][0]
+    assert "Warning: Versions" in rere("diff", "1", "2")[1]
