@@ -6,6 +6,7 @@ environment and the Makefile read.
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import os
 import shlex
@@ -64,12 +65,18 @@ def script(environment: dict[str, str], defaults: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    HOME.mkdir(exist_ok=True)
-    with (HOME / "stack.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        environment = set_up(HOME)
-        (HOME / "env.sh").write_text(script(environment, caches(HOME)), encoding="utf-8")
+def main(home: Path = HOME) -> None:
+    argparse.ArgumentParser(prog="make stack", description=__doc__).parse_args()
+    try:
+        home.mkdir(exist_ok=True)
+        with (home / "stack.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            environment = set_up(home)
+            (home / "env.sh").write_text(script(environment, caches(home)), encoding="utf-8")
+    except OSError as error:
+        raise SystemExit(
+            f"Expected to write {home}; got {error.strerror or error}. Fix: make it writable, or free space."
+        ) from None
     print("The stack rere_local is ready. Next: source .venv/bin/activate && zenml pipeline run rere_pipeline")
 
 

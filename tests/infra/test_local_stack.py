@@ -7,11 +7,13 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
+from infra import local_stack
 from infra.patience import until
 from tests.home import STRANGER, as_a_stranger
 from tests.pipeline.conftest import Project, copy_project, sourced
@@ -96,3 +98,17 @@ def _answers(url: str) -> bool:
         return httpx.get(url, trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False
+
+
+def test_where_nothing_can_be_written_one_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(sys, "argv", ["local_stack.py"])
+    with pytest.raises(SystemExit, match="make it writable"):
+        local_stack.main(tmp_path / "file" / "home")
+
+
+def test_asked_for_help_it_sets_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["local_stack.py", "--help"])
+    with pytest.raises(SystemExit):
+        local_stack.main(tmp_path / "home")
+    assert not (tmp_path / "home").exists()
