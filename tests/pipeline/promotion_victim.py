@@ -18,6 +18,7 @@ from zenml import pipeline
 from ops.registry import champion_log as champion
 from ops.registry import mlflow_registry as registry
 from ops.registry import zenml_registry as model_version
+from ops.registry.anchor import ANCHOR
 from rere.config.evaluation import EvaluationConfig
 from rere.evaluation.gate import Verdict
 from rere.recommenders.generative import GenerativeRecommender  # noqa: F401
@@ -30,10 +31,13 @@ def die(*_: Any, **__: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_naming_the_champion(name: str, alias: str, version: str) -> None:
-    if alias == registry.CHAMPION:
-        die()
-    set_alias(name, alias, version)
+def dies_naming(mortal: str) -> Callable[[str, str, str], None]:
+    def set_or_die(name: str, alias: str, version: str) -> None:
+        if alias == mortal:
+            die()
+        set_alias(name, alias, version)
+
+    return set_or_die
 
 
 set_alias = registry.set_alias
@@ -45,8 +49,9 @@ BOUNDARIES: dict[str, Callable[[], None]] = {
     "describe the ZenML version": lambda: setattr(model_version, "log_metadata", die),
     "write the log": lambda: setattr(champion, "_append", die),
     "copy the log": lambda: setattr(champion, "_copy", die),
-    "name the champion": lambda: setattr(registry, "set_alias", die_naming_the_champion),
+    "name the champion": lambda: setattr(registry, "set_alias", dies_naming(registry.CHAMPION)),
     "set the stage": lambda: setattr(champion, "_set_stage", die),
+    "name the anchor": lambda: setattr(registry, "set_alias", dies_naming(ANCHOR)),
 }
 
 

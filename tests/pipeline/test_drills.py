@@ -71,7 +71,7 @@ def test_a_promotion_killed_at_every_boundary_ends_as_one(
     assert said == [*(f"{name} killed" for name in promotion_victim.BOUNDARIES), "end 0"], done.stdout[-4000:]
     assert state(project, promotion_victim.NAME) == [
         ["1"],
-        {"challenger": "1", "champion": "1"},
+        {"anchor": "1", "challenger": "1", "champion": "1"},
         [["v1", "production"]],
         [["promote", "1"]],
         ["event.000001"],
