@@ -47,7 +47,19 @@ SIGNATURE = ModelSignature(
 )
 # All that the served model and the code logged along with it import, also inside functions.
 REQUIREMENTS = (
-    *("mlflow", "numpy", "pandas", "peft", "pyarrow", "pydantic", "safetensors", "scikit-learn", "scipy", "tokenizers"),
+    *(
+        "huggingface-hub",
+        "mlflow",
+        "numpy",
+        "pandas",
+        "peft",
+        "pyarrow",
+        "pydantic",
+        "safetensors",
+        "scikit-learn",
+        "scipy",
+        "tokenizers",
+    ),
     *("torch", "tqdm", "transformers"),
 )
 

@@ -106,7 +106,7 @@ def failed(verdict: Verdict) -> list[str]:
 def test_a_good_model_passes_and_says_that_there_is_no_champion() -> None:
     verdict = judge(results("ReRe", 0.3), None, POPULARITY, CONFIG)
     assert verdict.passed
-    assert "no champion yet" in check_of(verdict, "not worse than the champion").explanation
+    assert "no other champion" in check_of(verdict, "not worse than the champion").explanation
     assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
 
 

@@ -60,7 +60,10 @@ def packages_of(file: Path) -> set[str]:
 def test_they_name_all_that_the_code_imports_and_no_more() -> None:
     needed = packages_of(Path(logged_model.__file__)) - TO_BUILD_A_CATALOGUE
     assert {"mlflow", "peft", "sklearn", "torch"} <= needed
-    distributions = importlib.metadata.packages_distributions()
+    distributions = {  # as an index spells them
+        name: [found.replace("_", "-") for found in spelt]
+        for name, spelt in importlib.metadata.packages_distributions().items()
+    }
     assert [name for name in needed if not set(distributions[name]) & set(REQUIREMENTS)] == []
     assert set(REQUIREMENTS) <= {package for name in needed for package in distributions[name]}
 
