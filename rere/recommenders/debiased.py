@@ -17,7 +17,7 @@ from rere.decoding.item_prior import ItemPrior, node_log_mass
 from rere.errors import RereError
 from rere.recommenders.base import Ranking, Recommender
 from rere.recommenders.generative import GenerativeRecommender, rank_in_batches
-from rere.recommenders.item_model import ItemModel, ranking_log_probs
+from rere.recommenders.item_model import item_log_probs
 
 
 class DebiasedRecommender:
@@ -59,14 +59,3 @@ class DebiasedRecommender:
             return found.items, found.scores
 
         return rank_in_batches(f"{self.name}: beam search", prompts, k, self.generative.batch_prompts, search)
-
-
-def item_log_probs(recommender: Recommender, histories: Sequence[Sequence[int]], items: int) -> torch.Tensor:
-    """(P, items) float64 log-probabilities: an item model's own; of others a softmax over the whole ranking's scores.
-
-    Raises:
-        RereError: a row without a finite score, or an item that the catalogue lacks.
-    """
-    if isinstance(recommender, ItemModel) and recommender.items == items:
-        return torch.from_numpy(recommender.log_probs(histories)).double()
-    return torch.from_numpy(ranking_log_probs(recommender.recommend(histories, items), items, recommender.name))

@@ -165,6 +165,17 @@ def source_sum(*classes: type) -> str:
     return fingerprint({module: sha256(Path(inspect.getfile(one))) for module, one in own.items()})
 
 
+def item_log_probs(recommender: Recommender, histories: Sequence[Sequence[int]], items: int) -> torch.Tensor:
+    """(P, items) float64 log-probabilities: an item model's own; of others a softmax over the whole ranking's scores.
+
+    Raises:
+        RereError: a row without a finite score, or an item that the catalogue lacks.
+    """
+    if isinstance(recommender, ItemModel) and recommender.items == items:
+        return torch.from_numpy(recommender.log_probs(histories)).double()
+    return torch.from_numpy(ranking_log_probs(recommender.recommend(histories, items), items, recommender.name))
+
+
 def ranking_log_probs(ranking: Ranking, items: int, name: str) -> np.ndarray:
     """(P, I) float64 log-probabilities: a softmax over the scores of whole rankings.
 

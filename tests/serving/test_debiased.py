@@ -17,7 +17,8 @@ from rere.decoding.item_prior import ItemPrior, node_log_mass
 from rere.errors import RereError
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.base import Ranking, Recommender
-from rere.recommenders.debiased import DebiasedRecommender, item_log_probs
+from rere.recommenders.debiased import DebiasedRecommender
+from rere.recommenders.item_model import item_log_probs
 from rere.recommenders.popularity import Popularity
 from tests.baselines.test_contract import (  # noqa: F401  (the promises, asked of the fixture below)
     generative,

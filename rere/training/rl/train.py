@@ -28,7 +28,7 @@ from rere.errors import RereError
 from rere.models.backbone import Checkpoint
 from rere.models.tree_log_probs import group_tree
 from rere.recommenders.base import Recommender
-from rere.recommenders.debiased import item_log_probs
+from rere.recommenders.item_model import item_log_probs
 from rere.runtime import distributed
 from rere.runtime.launch import Log
 from rere.training.loop import SCORE, PolicyRun, Tally

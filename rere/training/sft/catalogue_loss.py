@@ -22,7 +22,7 @@ from rere.decoding.item_prior import node_mass
 from rere.models.child_log_probs import child_log_probs, ragged_arange
 from rere.models.heads import Head, logits_of
 from rere.recommenders.base import Recommender
-from rere.recommenders.debiased import item_log_probs
+from rere.recommenders.item_model import item_log_probs
 from rere.training.rows import IGNORED, Collator
 
 NOWHERE = -1  # the node of a token that trains nothing
