@@ -129,7 +129,7 @@ def roll_back(name: str, who: str, reason: str) -> Event:
 def lost_champion(name: str) -> str | None:
     """The champion by the log, where that version was deleted in MLflow: nothing is known to be better than it."""
     moves = _moves(name)
-    return None if not moves or moves[-1].version in _registered(name) else moves[-1].version
+    return None if not moves or moves[-1].version in registry.version_numbers(name) else moves[-1].version
 
 
 def disagreements(name: str) -> list[str]:
@@ -138,7 +138,7 @@ def disagreements(name: str) -> list[str]:
     if not moves:
         return []
     version = moves[-1].version
-    if version not in _registered(name):
+    if version not in registry.version_numbers(name):
         return [
             f"Version {version} of {name}, the champion by the log, was deleted in MLflow: nothing is moved. "
             "`rere rollback` goes back to the champion before it, `rere promote` names another."
@@ -169,7 +169,7 @@ def repair(name: str) -> bool:
 
 def _earlier(name: str, moves: list[Event], version: str | None) -> str | None:
     """The nearest champion before `version` that is still registered; None where there is none."""
-    there, passed = _registered(name), set[str]()
+    there, passed = registry.version_numbers(name), set[str]()
     while version is not None and version not in passed:
         passed.add(version)
         version = next((event.previous for event in reversed(moves) if event.version == version), None)
@@ -178,10 +178,6 @@ def _earlier(name: str, moves: list[Event], version: str | None) -> str | None:
         if version is not None:
             logging.getLogger(__name__).warning("Version %s of %s was deleted in MLflow: passed over.", version, name)
     return None
-
-
-def _registered(name: str) -> set[str]:
-    return {found.version for found in registry.versions(name)}
 
 
 def _require_in_both(name: str, version: str) -> None:
@@ -201,19 +197,18 @@ def _moves(name: str) -> list[Event]:
 
 def _log(name: str) -> dict[str, Event]:
     """Key -> event, oldest first."""
-    found = MlflowClient().search_registered_models(f"name='{name}'")
-    tags = found[0].tags if found else {}
+    tags = registry.model_tags(name)
     first: dict[str, str] = {}  # number -> key
     for key in sorted(tags):
         if key.startswith(PREFIX):
             first.setdefault(key.split(".")[1], key)
-    found_events: dict[str, Event] = {}
+    found: dict[str, Event] = {}
     for key in first.values():
         try:
-            found_events[key] = Event.model_validate_json(tags[key])
+            found[key] = Event.model_validate_json(tags[key])
         except ValidationError:
             logging.getLogger(__name__).warning("The log of %s has an entry that is none, left out: %s.", name, key)
-    return found_events
+    return found
 
 
 def _append(name: str, action: str, version: str, previous: str | None, who: str, *, reason: str) -> Event:
@@ -223,7 +218,7 @@ def _append(name: str, action: str, version: str, previous: str | None, who: str
         {"action": action, "version": version, "previous": previous, "who": who, "reason": reason}
         | {"time": datetime.now(UTC).isoformat(timespec="seconds")}
     )
-    key = f"{PREFIX}{_last_number(name) + 1:06d}.{time.time_ns():020d}"
+    key = f"{PREFIX}{registry.last_number(registry.model_tags(name), PREFIX) + 1:06d}.{time.time_ns():020d}"
     MlflowClient().set_registered_model_tag(name, key, event.model_dump_json())
     if key not in _log(name):  # the registry has no lock that machines share: look who came first
         raise RereError(
@@ -233,13 +228,6 @@ def _append(name: str, action: str, version: str, previous: str | None, who: str
         )
     _copy(name, key, event)
     return event
-
-
-def _last_number(name: str) -> int:
-    """Of the log's entries, those that can't be read too: a number is never given twice."""
-    found = MlflowClient().search_registered_models(f"name='{name}'")
-    keys = [key.split(".")[1] for key in (found[0].tags if found else {}) if key.startswith(PREFIX)]
-    return max((int(number) for number in keys if number.isdecimal()), default=0)
 
 
 def _copy(name: str, key: str, event: Event) -> None:

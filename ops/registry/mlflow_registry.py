@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,23 @@ class Listed:
     created: int
     aliases: tuple[str, ...]
     tags: VersionTags
+
+
+def model_tags(name: str) -> dict[str, str]:
+    """The registered model's own tags; none for a model that isn't registered."""
+    found = MlflowClient().search_registered_models(f"name='{name}'")
+    return dict(found[0].tags) if found else {}
+
+
+def last_number(tags: Iterable[str], prefix: str) -> int:
+    """The highest N among tags `prefixN` and `prefixN.…`, 0 for none; those too whose value can't be read."""
+    numbers = [key.removeprefix(prefix).split(".")[0] for key in tags if key.startswith(prefix)]
+    return max((int(number) for number in numbers if number.isdecimal()), default=0)
+
+
+def version_numbers(name: str) -> set[str]:
+    """All versions, by number alone: one request."""
+    return {str(found.version) for found in MlflowClient().search_model_versions(f"name='{name}'")}
 
 
 def versions(name: str) -> list[Listed]:

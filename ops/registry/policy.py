@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from mlflow import MlflowClient
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ops.registry import mlflow_registry as registry
 from rere.config.promotion import GateConfig
 from rere.errors import RereError
 
@@ -35,8 +36,7 @@ def policies(name: str) -> list[Policy]:
     Raises:
         RereError: one that can't be read: what the gate must ask is not guessed.
     """
-    found = MlflowClient().search_registered_models(f"name='{name}'")
-    tags = found[0].tags if found else {}
+    tags = registry.model_tags(name)
     read = []
     for key in sorted(key for key in tags if key.startswith(PREFIX)):
         try:
@@ -45,7 +45,7 @@ def policies(name: str) -> list[Policy]:
             raise RereError(
                 f"a policy in the tag {key} of {name}",
                 f"{error.error_count()} fields that are none",
-                "delete that tag in MLflow, then set the policy anew by `rere policy set`",
+                "delete that tag in MLflow, then set the policy anew by `rere policy --set`",
             ) from None
     return read
 
@@ -62,5 +62,6 @@ def set_policy(name: str, gate: GateConfig, who: str, reason: str) -> Policy:
     if not client.search_registered_models(f"name='{name}'"):
         raise RereError("a registered model", f"none of the name {name}", "run the pipeline first, or correct --model")
     policy = Policy(gate=gate, who=who, reason=reason, time=datetime.now(UTC).isoformat(timespec="seconds"))
-    client.set_registered_model_tag(name, f"{PREFIX}{len(policies(name)) + 1:06d}", policy.model_dump_json())
+    number = registry.last_number(registry.model_tags(name), PREFIX) + 1
+    client.set_registered_model_tag(name, f"{PREFIX}{number:06d}", policy.model_dump_json())
     return policy
