@@ -18,9 +18,8 @@ from matplotlib.figure import Figure
 
 from rere.config.promotion import GateConfig, NonInferiority
 from rere.errors import RereError
-from rere.evaluation.evaluator import paired
+from rere.evaluation.evaluator import paired_values
 from rere.evaluation.gate import gate_power
-from rere.evaluation.metrics import row_metric
 from rere.evaluation.power import Power, simulated
 
 
@@ -36,12 +35,11 @@ def power_table(
     Raises:
         RereError: results of other rows, or of a single user.
     """
-    ours, theirs = paired(ours, theirs)
     power = gate_power(ours, theirs, config)
     if power is None:
         raise RereError("test rows of at least two users", "one", "judge on more test rows")
-    changes = row_metric(config.metric, ours["rank"].to_numpy()) - row_metric(config.metric, theirs["rank"].to_numpy())
-    users = ours["user_id"].to_numpy()
+    values, others, judged = paired_values(ours, theirs, config.metric)
+    changes, users = values - others, judged["user_id"].to_numpy()
     tables = []
     for size in sizes:
         sized = _resized(power, size)

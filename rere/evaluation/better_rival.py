@@ -8,7 +8,7 @@ import pandas as pd
 
 from rere.config.promotion import GateConfig
 from rere.evaluation.bootstrap import Estimate, paired_bootstrap
-from rere.evaluation.evaluator import paired
+from rere.evaluation.evaluator import paired_values
 from rere.evaluation.metrics import row_metric
 from rere.recommenders.labels import Label
 
@@ -56,9 +56,8 @@ def over_best_item_model(ours: pd.DataFrame, results: pd.DataFrame, config: Gate
         for name, own in rivals.groupby("model", sort=False)
     }
     best = max(means, key=lambda name: means[name])
-    mine, theirs = paired(ours, rivals[rivals["model"] == best])
-    values, others = (row_metric(config.metric, frame["rank"].to_numpy()) for frame in (mine, theirs))
+    values, others, rows = paired_values(ours, rivals[rivals["model"] == best], config.metric)
     gain = paired_bootstrap(
-        values, others, config.bootstrap_samples, config.confidence, config.seed, units=mine["user_id"].to_numpy()
+        values, others, config.bootstrap_samples, config.confidence, config.seed, units=rows["user_id"].to_numpy()
     )
     return OverItemModel(best, config.metric, float(values.mean()), float(others.mean()), gain)

@@ -130,6 +130,13 @@ def paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[pd.DataFrame, pd.D
     return left, right
 
 
+def paired_values(ours: pd.DataFrame, theirs: pd.DataFrame, metric: str) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+    """A metric of both, (R,) each in the order of row_id, and ours in that order; raises as `paired`."""
+    left, right = paired(ours, theirs)
+    values, others = (metrics.row_metric(metric, frame["rank"].to_numpy()) for frame in (left, right))
+    return values, others, left
+
+
 def row_values(results: pd.DataFrame, config: EvaluationConfig) -> pd.DataFrame:
     """(R, metrics) values of HR and NDCG at every k."""
     ranks = results["rank"].to_numpy()

@@ -25,7 +25,7 @@ from rere.errors import RereError
 from rere.evaluation import metrics
 from rere.evaluation.better_rival import OverItemModel
 from rere.evaluation.bootstrap import Estimate, paired_bootstrap
-from rere.evaluation.evaluator import paired
+from rere.evaluation.evaluator import paired_values
 from rere.evaluation.power import Power, clustered_error
 from rere.evaluation.segments import segment_gains
 from rere.recommenders.labels import Label
@@ -153,11 +153,10 @@ def surely_better(challenger: pd.DataFrame, rival: pd.DataFrame, config: GateCon
 
 def gate_power(ours: pd.DataFrame, theirs: pd.DataFrame, config: GateConfig, challengers: int = 1) -> Power | None:
     """What the test against the champion can see where two models differ as these do; None for a single user's rows."""
-    ours, theirs = paired(ours, theirs)
-    users = ours["user_id"].to_numpy()
+    values, others, rows = paired_values(ours, theirs, config.metric)
+    users = rows["user_id"].to_numpy()
     if len(np.unique(users)) < 2:
         return None
-    values, others = (metrics.row_metric(config.metric, frame["rank"].to_numpy()) for frame in (ours, theirs))
     level = config.test.level(config.confidence, challengers)
     return Power(config.metric, clustered_error(values - others, users), config.test.threshold, level, len(ours))
 
@@ -436,12 +435,11 @@ def _fresh(challenger: CandidateMetrics, champion: CandidateMetrics | None, now:
 
 
 def _gain(metric: str, challenger: pd.DataFrame, rival: pd.DataFrame, config: GateConfig) -> Estimate:
-    ours, theirs = paired(challenger, rival)
-    length, k = min(len(frame["items"].iloc[0]) for frame in (ours, theirs)), metric.rpartition("@")[2]
+    values, others, rows = paired_values(challenger, rival, metric)
+    length, k = min(len(frame["items"].iloc[0]) for frame in (challenger, rival)), metric.rpartition("@")[2]
     if k.isdecimal() and int(k) > length:
         raise RereError(f"lists of {k} items for {metric}", f"{length}", "raise `evaluation.beams`")
-    values, others = (metrics.row_metric(metric, frame["rank"].to_numpy()) for frame in (ours, theirs))
-    units = ours["user_id"].to_numpy()
+    units = rows["user_id"].to_numpy()
     return paired_bootstrap(values, others, config.bootstrap_samples, config.confidence, config.seed, units=units)
 
 

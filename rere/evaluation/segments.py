@@ -11,8 +11,7 @@ import pandas as pd
 from rere.config.promotion import GateConfig
 from rere.data.dataset import Dataset
 from rere.evaluation.bootstrap import Estimate, paired_bootstrap
-from rere.evaluation.evaluator import paired
-from rere.evaluation.metrics import row_metric
+from rere.evaluation.evaluator import paired_values
 
 
 def segments(
@@ -70,11 +69,10 @@ def segment_gains(
         challenger, champion: results of `evaluate` on the same rows.
         marked: as from `segments`, for these rows.
     """
-    ours, theirs = paired(challenger, champion)
-    values, others = (row_metric(config.metric, frame["rank"].to_numpy()) for frame in (ours, theirs))
-    users, found = ours["user_id"].to_numpy(), []
+    values, others, rows = paired_values(challenger, champion, config.metric)
+    users, found = rows["user_id"].to_numpy(), []
     confidence = 1 - (1 - config.confidence) / max(1, marked.shape[1])
-    for name, column in marked.loc[ours["row_id"]].items():
+    for name, column in marked.loc[rows["row_id"]].items():
         inside = column.to_numpy(bool)
         if not inside.any():
             found.append(SegmentGain(str(name), 0, float("nan"), float("nan"), None))
