@@ -17,7 +17,6 @@ from rere.recommenders.fitting import fit_item_models
 from rere.recommenders.item_model import FitData
 from rere.recommenders.item_models import ItemModels
 
-RANDOM = np.random.default_rng(0)
 SEQUENCES = [np.arange(first, first + 5) % 9 for first in range(9)]
 DATA = FitData(SEQUENCES, 9, [[0, 1], [4], [7, 8]], [2, 5, 0])
 SMALL = EnsembleConfig(members=("ease", "co_occurrence"))
@@ -36,11 +35,17 @@ def cross_entropy(weights: np.ndarray, log_probs: np.ndarray, targets: np.ndarra
     return -float(pooled[np.arange(len(targets)), targets].mean())
 
 
-def drawn(sharpness: float, rows: int = 400, items: int = 6) -> tuple[np.ndarray, np.ndarray]:
-    """Logits of random rows, and targets drawn from their softmax."""
-    logits = sharpness * RANDOM.normal(size=(rows, items))
+@pytest.fixture
+def random() -> np.random.Generator:
+    """The same numbers in each test, whichever tests ran before it in this process."""
+    return np.random.default_rng(0)
+
+
+def drawn(random: np.random.Generator, sharpness: float, rows: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of random rows over six items, and targets drawn from their softmax."""
+    logits = sharpness * random.normal(size=(rows, 6))
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    return logits, np.array([RANDOM.choice(items, p=row) for row in shares])
+    return logits, np.array([random.choice(6, p=row) for row in shares])
 
 
 def normalised(logits: np.ndarray) -> np.ndarray:
@@ -55,9 +60,9 @@ def test_a_pool_multiplies_its_members_probabilities() -> None:
     np.testing.assert_allclose(np.exp(sharp.log_probs([[]])[0]), np.array([25, 9, 4]) / 38, rtol=1e-6)
 
 
-def test_the_weights_have_the_least_cross_entropy() -> None:
-    truth, targets = drawn(2.0)
-    part = RANDOM.normal(size=truth.shape)
+def test_the_weights_have_the_least_cross_entropy(random: np.random.Generator) -> None:
+    truth, targets = drawn(random, 2.0)
+    part = random.normal(size=truth.shape)
     log_probs = np.stack([normalised(part), normalised(truth / 2 - part)])  # each knows a part; (2, 2) is the truth
     found = pool_weights(log_probs, targets, "fitted")
     assert found == pytest.approx([2, 2], abs=0.5)
@@ -66,9 +71,9 @@ def test_the_weights_have_the_least_cross_entropy() -> None:
         assert cross_entropy(found + step, log_probs, targets) >= least
 
 
-def test_a_calibrated_member_has_weight_one_a_blunt_one_more_and_noise_none() -> None:
-    truth, targets = drawn(2.0, rows=4000)
-    noise = normalised(RANDOM.normal(size=truth.shape))
+def test_a_calibrated_member_has_weight_one_a_blunt_one_more_and_noise_none(random: np.random.Generator) -> None:
+    truth, targets = drawn(random, 2.0, rows=4000)
+    noise = normalised(random.normal(size=truth.shape))
     found = pool_weights(np.stack([normalised(truth), noise]), targets, "fitted")
     assert found == pytest.approx([1, 0], abs=0.15)
     found = pool_weights(np.stack([normalised(truth / 2), noise]), targets, "fitted")
@@ -77,9 +82,9 @@ def test_a_calibrated_member_has_weight_one_a_blunt_one_more_and_noise_none() ->
     assert found[0] == 0  # never a negative weight
 
 
-def test_equal_weights_share_one_scale() -> None:
-    truth, targets = drawn(2.0)
-    log_probs = np.stack([normalised(truth / 2), normalised(truth / 4 + RANDOM.normal(size=truth.shape))])
+def test_equal_weights_share_one_scale(random: np.random.Generator) -> None:
+    truth, targets = drawn(random, 2.0)
+    log_probs = np.stack([normalised(truth / 2), normalised(truth / 4 + random.normal(size=truth.shape))])
     found = pool_weights(log_probs, targets, "equal")
     assert found[0] == found[1] > 0
     least = cross_entropy(found, log_probs, targets)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from peft import LoraConfig, get_peft_model
 from torch.nn.parallel import DistributedDataParallel
 
-from infra.patience import until
 from rere.catalog.trie import TokenTrie, build_trie
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs, group_tree
+from rere.runtime import distributed
+from rere.runtime.launch import Log, launch
+from rere.runtime.launch import work as take_part
 from tests.decoding.test_beam import random_items, random_prompts, tiny_model
-
-LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 
 def problem() -> tuple[TokenTrie, list[list[int]], torch.Tensor, torch.Tensor]:
@@ -41,28 +37,20 @@ def loss(
     return (scorer(group_tree(trie, prompts, groups, "vocab", dtype)).sum(2) * weights).sum()
 
 
-def process(rank: int, place: str) -> None:
+def gradients(spec: dict[str, Any], log: Log) -> None:
+    """One of two processes: half of the prompts each."""
     torch.set_num_threads(1)
-    os.environ["GLOO_SOCKET_IFNAME"] = LOOPBACK  # whatever the machine's name resolves to
-    meet = f"file://{place}/meet"
-    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=2, timeout=timedelta(seconds=60))
     trie, prompts, groups, weights = problem()
     model = tiny_model("qwen2")
     scorer = DistributedDataParallel(TreeLogProbs(TreeModel(model)))
-    half = slice(2 * rank, 2 * rank + 2)
+    half = slice(2 * distributed.rank(), 2 * distributed.rank() + 2)
     loss(scorer, trie, prompts[half], groups[half], weights[half]).backward()
-    if rank == 0:
-        torch.save({name: weight.grad for name, weight in model.named_parameters()}, f"{place}/gradients.pt")
-    dist.destroy_process_group()
+    if distributed.is_main():
+        torch.save({name: weight.grad for name, weight in model.named_parameters()}, spec["gradients"])
 
 
 def test_two_processes_give_the_gradient_of_one(tmp_path: Path) -> None:
-    processes = mp.spawn(process, args=(str(tmp_path),), nprocs=2, join=False)
-    try:
-        until(lambda: processes.join(timeout=1), "two processes")
-    finally:
-        for each in processes.processes:
-            each.kill()
+    launch("tests.training.test_tree_parallel", {"gradients": str(tmp_path / "gradients.pt")}, 2, tmp_path / "work")
     found = torch.load(tmp_path / "gradients.pt", weights_only=True)
     model = tiny_model("qwen2")
     loss(TreeLogProbs(TreeModel(model)), *problem()).backward()
@@ -100,3 +88,7 @@ def test_bfloat16_is_near_float32() -> None:
     assert rough.dtype == torch.float32  # probabilities are never summed in bfloat16
     torch.testing.assert_close(rough, exact, atol=0.1, rtol=0.05)
     assert all(torch.isfinite(weight.grad).all() for weight in model.parameters())  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    take_part(gradients)
