@@ -54,7 +54,7 @@ $(STAMP): pyproject.toml constraints.txt requirements-data.txt
 	@echo "Installed."
 
 lock: venv  ## write requirements.lock: the versions of constraints.txt with their hashes (TORCH=cpu: torch without CUDA)
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra docs --extra k8s --extra simulated -c constraints.txt --universal \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra docs --extra k8s --extra ray --extra simulated -c constraints.txt --universal \
 	  --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet --cache-dir .rere/cache/uv \
 	  $(if $(filter command line,$(origin TORCH)),--torch-backend $(TORCH:cuda=auto)) -o requirements.lock
 
