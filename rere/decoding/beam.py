@@ -1,8 +1,9 @@
 """Constrained beam search as tree attention: the G best items of each prompt, all distinct, all valid.
 
 Same items, order and scores as stock `generate` with num_beams = G, length_penalty = 0 and a correct prefix
-constraint, at a fraction of the work (see `tree_decoder`). A branch with one item below competes on, depth by depth,
-with the scores it would have had, until no other kind is left: the result is that of the plain search.
+constraint, at a fraction of the work (see `tree_decoder`). A branch with one item below keeps competing, depth by
+depth, with the scores that it would have had, until only such branches are left: the result is that of the plain
+search.
 
 `normalisation = vocab` is the paper's score; `trie` equals `generate` with renormalize_logits=True.
 """
@@ -19,6 +20,7 @@ from rere.decoding.exclusion import Exclusions
 from rere.decoding.item_prior import ItemPrior
 from rere.errors import RereError
 from rere.models.prefix_cache import PrefixCache
+from rere.models.ragged import row_starts
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_decoder import NEG_INF, TreeDecoder
 from rere.models.trunks import Prompts
@@ -64,7 +66,7 @@ def beam_search(
 
 
 class BeamSearch:
-    """The state of one search; `step` until it returns False."""
+    """The state of one search; call `step` until it returns False."""
 
     def __init__(
         self,
@@ -83,48 +85,49 @@ class BeamSearch:
         self.found_item = torch.full((len(prompts), self.width), -1, device=model.device)
 
     def step(self) -> bool:
-        """Take every prompt one token deeper; False when no beam can improve any result."""
+        """Extend every prompt's branches by one token; False when no branch can improve any result."""
         tree, trie = self.tree, self.tree.trie
         if tree.depth and self._settle():
             return False
         edges, (prompts, beams) = tree.edges(), tree.live.node.shape
         score = edges.log_prob
         if self.item_prior is not None or self.exclusions is not None:
-            node, row = edges.nodes(), edges.source.div(beams, rounding_mode="floor")
+            node, row = edges.nodes(), edges.source // beams
         if self.item_prior is not None:
             score = self.item_prior.mixed(score, row, node, trie.parent[node])
         score = score + tree.live.score.view(-1)[edges.source]
         if self.exclusions is not None:
-            score.masked_fill_(self.exclusions.shuts(trie, row, node), NEG_INF)
+            score = score.masked_fill(self.exclusions.closes(trie, row, node), NEG_INF)
 
         # The best 2K candidates of each prompt: K may finish and K are left to go on.
+        last = score.shape[0] - 1
         begin, most = torch.zeros((), dtype=torch.int64, device=score.device), score.shape[0]
         if prompts > 1:
             counts = edges.counts.view(prompts, beams).sum(1)
-            begin, most = torch.cumsum(counts, 0).sub_(counts)[:, None], int(counts.max())
+            begin, most = row_starts(counts)[:, None], int(counts.max())
             edge = torch.arange(most, device=score.device) + begin
             absent = edge >= begin + counts[:, None]
-            score = score[edge.clamp_(max=score.shape[0] - 1)].masked_fill_(absent, NEG_INF)
-        best, where = score.view(prompts, most).topk(min(2 * self.width, most), dim=1)
-        node = edges.nodes(where.add_(begin).clamp_(max=edges.source.shape[0] - 1))  # (P, 2K)
+            score = score[edge.clamp(max=last)].masked_fill(absent, NEG_INF)
+        best, index = score.view(prompts, most).topk(min(2 * self.width, most), dim=1)
+        node = edges.nodes((begin + index).clamp(max=last))  # (P, 2K)
         leaf = trie.child_count[node] == 0
         finished = best.masked_fill(~leaf, NEG_INF)[:, : self.width]
         if (finished > self.found_score[:, -1:]).any():
             self._finish(finished, node[:, : self.width])
-        score, order = best.masked_fill_(leaf, NEG_INF).topk(min(self.width, best.shape[1]), dim=1)
-        # Scores only fall: a beam that can't beat the worst of K results ends, and so does all that it could displace.
-        score.masked_fill_(score <= self.found_score[:, -1:], NEG_INF)
+        score, order = best.masked_fill(leaf, NEG_INF).topk(min(self.width, best.shape[1]), dim=1)
+        # Scores only fall: a branch that can't beat the worst of K results ends, and so do all that it could displace.
+        score = score.masked_fill(score <= self.found_score[:, -1:], NEG_INF)
         if not (score > NEG_INF).any():
             return False
         tree.advance(score, node.gather(1, order))
         return True
 
     def result(self) -> BeamResult:
-        """What has been found; raises RereError where a prompt with items to find has none."""
+        """The items found; raises RereError if none was found for a prompt that has items to find."""
         nothing = self.found_item[:, 0] < 0
         if self.exclusions is not None:
             nothing = nothing & (self.exclusions.left() > 0)
-        if nothing.any():  # only NaN scores find none
+        if nothing.any():  # this happens only if scores are NaN
             raise RereError(
                 "finite scores",
                 "no number at all for some prompt",
@@ -133,9 +136,10 @@ class BeamSearch:
         return BeamResult(self.found_item, self.found_score, self.tree.forwarded, self.tree.required)
 
     def _settle(self) -> bool:
-        """Finish the prompts whose live branches have one item below each: none of these can displace another any more.
+        """Finish the prompts whose live branches all have one item below: these can no longer displace one another.
 
-        Returns whether that ends the search.
+        Returns:
+            Whether the search has ended.
         """
         live, trie = self.tree.live, self.tree.trie
         alive = live.score > NEG_INF
@@ -145,14 +149,19 @@ class BeamSearch:
         rest = self.tree.rest()
         if self.item_prior is not None:  # the prior's log-share of a single-item subtree is 0
             rest = rest * (1 - self.item_prior.weight)
-        score = (live.score + rest).masked_fill_(~over, NEG_INF)
+        score = (live.score + rest).masked_fill(~over, NEG_INF)
         self.tree.count_rest(live.node[score > self.found_score[:, -1:]])
         self._finish(score, live.node)
         live.score = live.score.masked_fill(over, NEG_INF)
         return bool(over.all())
 
     def _finish(self, score: torch.Tensor, node: torch.Tensor) -> None:
-        """Keep the K best finished items; score (P, any), -inf for none; node: where each has one item below."""
+        """Keep the K best finished items.
+
+        Args:
+            score: (P, any), -inf for none.
+            node: (P, any), each with one item below where the score is finite.
+        """
         item = torch.where(score > NEG_INF, self.tree.trie.leaf_item[self.tree.trie.leaf_low[node]], -1)
         merged = torch.cat([self.found_score, score], 1)
         self.found_score, order = merged.topk(self.width, dim=1)

@@ -1,11 +1,11 @@
 """Items that a search must not return: removed from the catalogue, out of stock, or unwanted by one prompt.
 
-A node is shut when every item below it is excluded. Excluded items are kept as sorted positions among the trie's
-leaves, so the number below a node is the difference of two binary searches: no mask of the catalogue's size is
-made, whatever the number of prompts.
+A node is closed when every item below it is excluded. Excluded items are kept as sorted positions among the trie's
+leaves, so the number below a node is the difference of two binary searches. No mask of the catalogue's size is made,
+whatever the number of prompts.
 
-Scores stay those of the whole catalogue, under both normalisations: what is left of a ranking is what it would be
-with the excluded items struck out.
+Scores stay those of the whole catalogue, under both normalisations: the ranking is the full ranking without the
+excluded items.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ class Exclusions:
         keys = (table[:, 0] * trie.items + positions)[alone].sort().values
         return cls(shared, keys, trie.items, len(own))
 
-    def shuts(self, trie: TokenTrie, row: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
-        """(E,) whether each node (E,) has nothing left for its prompt (E,)."""
+    def closes(self, trie: TokenTrie, row: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
+        """(E,) whether all items below each node (E,) are excluded for its prompt (E,)."""
         low, high = trie.leaf_low[node], trie.leaf_high[node]
         return self._between(row, low, high) == high - low
 
     def left(self) -> torch.Tensor:
-        """(P,) items that each prompt may still get."""
+        """(P,) number of items that each prompt may still get."""
         row = torch.arange(self.prompts, device=self.shared.device)
         low = torch.zeros_like(row)
         return self.items - self._between(row, low, low + self.items)
 
     def _between(self, row: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        """Excluded leaves of each prompt in [low, high)."""
+        """Number of excluded leaves of each prompt in [low, high)."""
         count = torch.searchsorted(self.shared, high) - torch.searchsorted(self.shared, low)
         if len(self.own):
             first = row * self.items

@@ -16,7 +16,7 @@ from rere.catalog.trie import TokenTrie
 
 @dataclass(frozen=True)
 class ItemPrior:
-    """log_mass: (P, N) float32 log of the item model's probability below each node; weight: its part in a score."""
+    """log_mass: (P, N) float32 log of the item model's probability below each node; weight: its share of a score."""
 
     log_mass: torch.Tensor
     weight: float
@@ -24,7 +24,7 @@ class ItemPrior:
     def mixed(self, score: torch.Tensor, row: torch.Tensor, node: torch.Tensor, parent: torch.Tensor) -> torch.Tensor:
         """(E,) scores of edges parent -> node of the prompts `row`, mixed with the shares of mass.
 
-        Never positive where `score` is not, so a search may stop as early as without a item_prior.
+        Never positive where `score` is not, so a search may stop as early as without an item prior.
         """
         share = self.log_mass[row, node] - self.log_mass[row, parent]
         return (1 - self.weight) * score + self.weight * share

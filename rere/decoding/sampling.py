@@ -12,7 +12,7 @@ import torch
 
 from rere.catalog.trie import TokenTrie
 from rere.config.decoding import SearchSettings
-from rere.models.child_log_probs import ragged_arange
+from rere.models.ragged import ragged_arange
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_decoder import NEG_INF, TreeDecoder
 from rere.models.trunks import Prompts
@@ -43,7 +43,7 @@ def sample_items(
     """
     tree = TreeDecoder(model, trie, prompts, SearchSettings(beams=draws, normalisation="trie"))
     count, device = len(prompts), model.device
-    waiting = torch.zeros((count, draws), dtype=torch.int64, device=device)  # draws that are at each live branch
+    waiting = torch.zeros((count, draws), dtype=torch.int64, device=device)  # number of draws at each live branch
     waiting[:, 0] = draws
     done: list[tuple[torch.Tensor, torch.Tensor]] = []  # (prompt, item), one entry per draw
     while True:
@@ -51,21 +51,25 @@ def sample_items(
         times = _draw(edges.source, waiting.view(-1)[edges.source], edges.log_prob, generator)
         taken = times.nonzero()[:, 0]
         node, times = edges.nodes(taken), times[taken]
-        row = edges.source[taken].div(branches, rounding_mode="floor")
+        row = edges.source[taken] // branches
         settled = trie.leaves_below(node) == 1
         items = trie.leaf_item[trie.leaf_low[node[settled]]]
         done.append((row[settled].repeat_interleave(times[settled]), items.repeat_interleave(times[settled])))
         if settled.all():
             break
-        row, node, times = (x[~settled] for x in (row, node, times))
+        unsettled = ~settled
+        row, node, times = row[unsettled], node[unsettled], times[unsettled]
         _, slot = ragged_arange(torch.bincount(row, minlength=count))
         grid = (count, int(slot.max()) + 1)
         score = torch.full(grid, NEG_INF, device=device)
-        next_node, waiting = (torch.zeros(grid, dtype=torch.int64, device=device) for _ in range(2))
         score[row, slot] = 0.0  # alive
-        next_node[row, slot], waiting[row, slot] = node, times
+        next_node = torch.zeros(grid, dtype=torch.int64, device=device)
+        next_node[row, slot] = node
+        waiting = torch.zeros(grid, dtype=torch.int64, device=device)
+        waiting[row, slot] = times
         tree.advance(score, next_node)
-    rows, items = (torch.cat(parts) for parts in zip(*done, strict=True))
+    rows = torch.cat([prompt for prompt, _ in done])
+    items = torch.cat([item for _, item in done])
     items = items[torch.argsort(rows, stable=True)].view(count, draws)
     shuffle = torch.rand((count, draws), generator=generator).argsort(1).to(device)
     return Sample(items.gather(1, shuffle), tree.forwarded)
@@ -74,7 +78,7 @@ def sample_items(
 def _draw(
     branch: torch.Tensor, waiting: torch.Tensor, log_prob: torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
-    """(E,) how often each edge is drawn, when each branch's draws fall on its edges (contiguous in E)."""
+    """(E,) how often each edge is drawn; each branch has `waiting` draws among its edges, which are contiguous in E."""
     mass = torch.cumsum(log_prob.double().exp(), 0)
     starts = torch.cat([branch.new_ones(1, dtype=torch.bool), branch[1:] != branch[:-1]]).nonzero()[:, 0]
     ends = torch.cat([starts[1:], starts.new_tensor([len(branch)])]) - 1
@@ -87,7 +91,7 @@ def _draw(
 
 
 def dynamic_group(drawn: torch.Tensor, targets: torch.Tensor, group: int) -> torch.Tensor:
-    """ReRe's dynamic sampling: of more draws than needed keep the target, then distinct negatives, then repeats.
+    """ReRe's dynamic sampling: draw more items than needed; keep the target, then distinct negatives, then repeats.
 
     Args:
         drawn: (P, D) item indices, D >= group; targets: (P,).

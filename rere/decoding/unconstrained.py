@@ -1,11 +1,11 @@
-"""Generation without the constraint, for the ablation: whatever the model writes, valid or not.
+"""Generation without the constraint, for the ablation: whatever the model generates, valid or not.
 
-Stock `generate`, by beam search or by sampling. A candidate is a free token sequence, closed by the catalogue's end
-token or cut at the length of the longest item; then it is looked up. Repeats and sequences that are no item stay in
-the list: their share is what the ablation measures.
+Stock `generate`, by beam search or by sampling. A candidate is a free token sequence that ends with the catalogue's end
+token or at the length of the longest item; then it is looked up. Repeats and sequences that are no item stay in the
+list: the ablation measures their share.
 
-The distinct sequences of a batch make a trie of their own, in which candidates are indices as items are in the
-catalogue's. So `rere.models.tree_log_probs.group_tree` scores them by one token tree per prompt, under `vocab`
+The distinct sequences of a batch form a trie of their own, which numbers candidates as the catalogue's trie numbers
+items. So `rere.models.tree_log_probs.group_tree` scores them by one token tree per prompt, under `vocab`
 normalisation (`trie` has no meaning without the constraint).
 """
 
@@ -27,7 +27,7 @@ from rere.models.tree_attention import TreeModel
 
 @dataclass(frozen=True)
 class FreeGeneration:
-    """What a model wrote for P prompts, G candidates each.
+    """The candidates that a model generated for P prompts, G each.
 
     candidates: (P, G) int64 index of each candidate in `trie`: best first from beams, in random order from draws
     items: (P, G) int64 item index in the catalogue, -1 for a sequence that is no item
@@ -77,7 +77,7 @@ def generate_freely(
     sampling: Beam | Multinomial,
     seed: int,
 ) -> FreeGeneration:
-    """Let the model write G candidates per prompt. The model must be in evaluation mode.
+    """Generate G candidates per prompt. The model must be in evaluation mode.
 
     Args:
         trie: the catalogue's, on the model's device.
@@ -85,7 +85,7 @@ def generate_freely(
         prompts: P token sequences, of any lengths, each at least one long.
         group: G.
         sampling: beams are distinct sequences; draws are independent, at temperature 1 over the whole vocabulary.
-        seed: of the draws, all of this call's; the global random state is left as it was.
+        seed: of this call's draws; the global random state is left as it was.
 
     Raises:
         RereError: a prompt with the longest item after it is longer than the model's context.
@@ -94,14 +94,14 @@ def generate_freely(
     model.require_room(longest + trie.max_length)
     padded = torch.full((len(prompts), longest), end, device=device)
     real = torch.zeros_like(padded)
-    for row, prompt in enumerate(prompts):  # padding goes before: the prompt's end is what is continued
+    for row, prompt in enumerate(prompts):  # padding on the left: generation continues each row's end
         padded[row, longest - len(prompt) :] = torch.tensor(prompt, device=device)
         real[row, longest - len(prompt) :] = 1
-    how: dict[str, Any]
+    options: dict[str, Any]
     if isinstance(sampling, Beam):
-        how = {"num_beams": group, "length_penalty": 0.0, "do_sample": False}
+        options = {"num_beams": group, "length_penalty": 0.0, "do_sample": False}
     else:
-        how = {"num_beams": 1, "do_sample": True, "top_k": 0, "top_p": 1.0, "temperature": 1.0}
+        options = {"num_beams": 1, "do_sample": True, "top_k": 0, "top_p": 1.0, "temperature": 1.0}
     counter, generate = _Counter(), cast(Callable[..., torch.Tensor], model.model.generate)
     handle = model.model.get_input_embeddings().register_forward_hook(counter)
     try:
@@ -114,51 +114,51 @@ def generate_freely(
                 max_new_tokens=trie.max_length,
                 eos_token_id=end,
                 pad_token_id=end,
-                **how,
+                **options,
             )
     finally:
         handle.remove()
-    written = out[:, longest:]  # (P·G, T)
-    lengths = written_lengths(written, end)
+    generated = out[:, longest:]  # (P·G, T)
+    lengths = generated_lengths(generated, end)
     shape = (len(prompts), group)
-    candidates, own = _distinct(written, lengths)
-    items = find_items(trie, written, lengths)
+    candidates, own = _distinct(generated, lengths)
+    items = find_items(trie, generated, lengths)
     return FreeGeneration(candidates.view(shape), items.view(shape), own.to(device), counter.tokens)
 
 
-def written_lengths(written: torch.Tensor, end: int) -> torch.Tensor:
+def generated_lengths(generated: torch.Tensor, end: int) -> torch.Tensor:
     """(C,) tokens of each row of (C, T), the first end token counted; T for a row without."""
-    ended = written == end
-    return torch.where(ended.any(1), ended.int().argmax(1) + 1, written.shape[1])
+    ended = generated == end
+    return torch.where(ended.any(1), ended.int().argmax(1) + 1, generated.shape[1])
 
 
-def find_items(trie: TokenTrie, written: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+def find_items(trie: TokenTrie, generated: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """(C,) index of the item that each sequence spells, -1 for none.
 
     Args:
-        written: (C, T) tokens, of which the first `lengths` (C,) count.
+        generated: (C, T) tokens, of which the first `lengths` (C,) count.
     """
-    base = int(max(trie.token.max(), written.max())) + 1
+    base = int(max(trie.token.max(), generated.max())) + 1
     edges = trie.parent[1:] * base + trie.token[1:]  # ascending: breadth first, siblings by token
     node = torch.full_like(lengths, ROOT)
-    for step in range(written.shape[1]):
-        wanted = node * base + written[:, step]
-        place = torch.searchsorted(edges, wanted).clamp(max=len(edges) - 1)
-        following = torch.where((edges[place] == wanted) & (node >= 0), place + 1, -1)
+    for step in range(generated.shape[1]):
+        wanted = node * base + generated[:, step]
+        edge = torch.searchsorted(edges, wanted).clamp(max=len(edges) - 1)
+        following = torch.where((edges[edge] == wanted) & (node >= 0), edge + 1, -1)
         node = torch.where(step < lengths, following, node)
     leaf = (node > ROOT) & (trie.child_count[node.clamp(min=0)] == 0)
     return torch.where(leaf, trie.leaf_item[trie.leaf_low[node.clamp(min=0)]], -1)
 
 
-def _distinct(written: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, TokenTrie]:
+def _distinct(generated: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, TokenTrie]:
     """(C,) index of each sequence among the distinct ones, and their trie.
 
-    No sequence begins another: an ended one has its only end token last, and the others are of full length.
+    No sequence is a prefix of another: it has its only end token last, or it is of full length.
     """
-    place: dict[tuple[int, ...], int] = {}
-    rows = zip(written.tolist(), lengths.tolist(), strict=True)
-    index = [place.setdefault(tuple(tokens[:length]), len(place)) for tokens, length in rows]
-    return torch.tensor(index, device=written.device), build_trie(list(place))
+    index_of: dict[tuple[int, ...], int] = {}
+    rows = zip(generated.tolist(), lengths.tolist(), strict=True)
+    index = [index_of.setdefault(tuple(tokens[:length]), len(index_of)) for tokens, length in rows]
+    return torch.tensor(index, device=generated.device), build_trie(list(index_of))
 
 
 class _Counter:

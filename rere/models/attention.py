@@ -1,7 +1,7 @@
 """The attention function that models run with, over trees of tokens and over plain batches.
 
-transformers hands it what an architecture's attention has beyond plain softmax: soft-capped scores (Gemma 2) and
-sliding windows (Mistral, Gemma 2 and 3, Phi-3, some Qwen2) are applied here; what else there may be is refused.
+Beyond plain softmax it knows soft-capped scores (Gemma 2) and sliding windows (Mistral, Gemma 2 and 3, Phi-3, some
+Qwen2). An architecture that asks for anything else is refused.
 
 Axes: B batch, N packed tokens, H heads, Q queries, S keys, D head size.
 """
@@ -20,11 +20,11 @@ from rere.errors import RereError
 from rere.models.packed_batch import Batch, capped_attention
 
 NAME = "rere_tree"
-UNKNOWN = ("position_bias", "s_aux", "sinks", "block_indices")  # arguments that would change what attention gives
+UNKNOWN = ("position_bias", "s_aux", "sinks", "block_indices")  # arguments that change the result
 
 
 def own_attention(config: Any) -> dict[str, str]:
-    """`from_pretrained`'s option for models whose soft caps or windows stock SDPA would leave out in some call."""
+    """`from_pretrained`'s option for models with soft caps or windows, which stock SDPA ignores in some calls."""
     text = config.get_text_config()
     windowed = getattr(text, "sliding_window", None) and getattr(text, "use_sliding_window", True)
     capped = getattr(text, "attn_logit_softcapping", None)
@@ -45,10 +45,10 @@ def tree_attention(
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Packed queries (1, H, N, D) over their own prompt's keys; without a packed_batch, (B, H, Q, D) as in stock SDPA.
+    """Attend packed queries (1, H, N, D) to their prompts' keys; without a packed_batch, (B, H, Q, D) as stock SDPA.
 
     Returns:
-        (1, N, H, D) or (B, Q, H, D); and None, where other functions have the weights.
+        (1, N, H, D) or (B, Q, H, D); and None for the attention weights, which are not kept.
     """
     if given := [name for name in UNKNOWN if kwargs.get(name) is not None]:
         raise RereError(
@@ -75,14 +75,14 @@ def tree_attention(
 def _banded(
     mask: torch.Tensor | None, queries: int, keys: int, window: int | None, device: torch.device
 ) -> torch.Tensor | None:
-    """A whole batch's mask (B, 1, Q, S) within the window.
+    """Restrict a batch's mask (B, 1, Q, S) to the window.
 
-    Masks that transformers makes have it; one that the caller made (SFT's rows by sequence) hasn't.
+    transformers does so in the masks it makes, but not in one that the caller made (SFT's rows by sequence).
     """
     if window is None or queries != keys or keys <= window:
         return mask
-    place = torch.arange(keys, device=device)
-    near = place[:, None] - place < window
+    position = torch.arange(keys, device=device)
+    near = position[:, None] - position < window
     if mask is None:
         return near.tril()[None, None]
     return mask & near if mask.dtype == torch.bool else mask.masked_fill(~near, -torch.inf)

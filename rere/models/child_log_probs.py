@@ -17,13 +17,6 @@ from rere.models.heads import Head
 LOGITS_AT_ONCE = 1 << 24  # 64 MiB of float32
 
 
-def ragged_arange(counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """For counts (R,): the row of each of sum(counts) entries, and its place in the row."""
-    row = torch.repeat_interleave(counts)
-    first = torch.cumsum(counts, 0).sub_(counts)
-    return row, torch.arange(row.shape[0], device=counts.device).sub_(first[row])
-
-
 def child_log_probs(
     head: Head,
     hidden: torch.Tensor,
@@ -46,7 +39,7 @@ def child_log_probs(
         return _edges(head, hidden, edge_tokens, edge_counts, normalisation)
     sizes = [int(counts.sum()) for counts in edge_counts.split(rows_at_once)]
     chunks = zip(hidden.split(rows_at_once), edge_tokens.split(sizes), edge_counts.split(rows_at_once), strict=True)
-    if torch.is_grad_enabled() and hidden.requires_grad:  # recompute a chunk's logits rather than keep them
+    if torch.is_grad_enabled() and hidden.requires_grad:  # the backward computes each chunk's logits again: less memory
         parts = [checkpoint(_edges, head, *chunk, normalisation, use_reentrant=False) for chunk in chunks]
     else:
         parts = [_edges(head, *chunk, normalisation) for chunk in chunks]

@@ -1,7 +1,7 @@
-"""Room in a model's context for what it is asked.
+"""Checks that prompts and items fit into a model's context.
 
-Training is held against the rows that there are, not against the worst that could be: ten times the longest title
-seldom occurs, and would shut out short contexts. A search refuses what its model can't read, whoever asks.
+Training checks the longest row that there is, not the longest that could be: ten times the longest title rarely
+occurs, and would rule out models with short contexts. A search refuses any prompt that its model cannot read.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ REMEDY = (
 
 
 def context_of(config: Any) -> int | None:
-    """Tokens that a model with this transformers config reads at most; None where it names no limit."""
+    """The most tokens that a model with this transformers config reads; None if it names no limit."""
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 def require_room(context: int | None, tokens: int, remedy: str = REMEDY) -> None:
-    """Raises RereError where so many tokens, a prompt's and an item's, are more than the context."""
+    """Raises RereError if the tokens of a prompt and an item exceed the context."""
     if context is not None and tokens > context:
         raise RereError(
             f"prompts that fit, each with an item after it, into the model's context of {context:,} tokens",
@@ -47,5 +47,5 @@ def longest_prompt(windows: Windows, catalog: CatalogIndex) -> int:
 
 
 def longest_possible(catalog: CatalogIndex, history_items: int) -> int:
-    """Tokens of a prompt of the catalogue's longest item again and again, with that item after it."""
+    """Tokens of a prompt whose items are all the catalogue's longest, with that item after it."""
     return len(catalog.prompt_head) + (history_items + 1) * catalog.trie.max_length

@@ -1,9 +1,8 @@
-"""Qwen2's and Llama's forward without what a search doesn't need: one call a tensor operation.
+"""A short inference forward for Qwen2 and Llama: one function call per tensor operation.
 
 transformers' own forward spends about a millisecond per call on modules, masks and keyword arguments: most of a small
-model's step. Here are the same weights and the same formulas, for inference only. `TreeModel` compares it with the
-model itself at first use, and everything else (other architectures, adapters, training, autocast) takes the model's own
-forward.
+model's step. This one uses the same weights and formulas, for inference only. `TreeModel` compares it with the
+model's own forward at first use; other architectures, adapters, training and autocast use the model's own.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ FIXED_ROPE = ("default", "linear", "llama3", "yarn")  # angles that depend on th
 
 
 class FastLlama:
-    """Final hidden states of packed tokens. The weights are read at each call: they may have been trained since."""
+    """Final hidden states of packed tokens. Weights are read at each call, since training may change them."""
 
     def __init__(self, body: Any) -> None:
         self.body = body
@@ -30,7 +29,7 @@ class FastLlama:
 
     @classmethod
     def of(cls, body: Any) -> FastLlama | None:
-        """For models that it knows to the letter; None for all others."""
+        """The forward for a supported model; None for all others."""
         if type(body) not in (LlamaModel, Qwen2Model) or body.config.rope_parameters["rope_type"] not in FIXED_ROPE:
             return None
         if any(getattr(layer.self_attn, "sliding_window", None) for layer in body.layers):
@@ -50,16 +49,16 @@ class FastLlama:
                 for part in (attention.q_proj, attention.k_proj, attention.v_proj)
             )
             mixed = packed_batch.attend(
-                attention.layer_idx, _turned(query, cos, sin), _turned(key, cos, sin), value, attention.scaling
+                attention.layer_idx, _rotated(query, cos, sin), _rotated(key, cos, sin), value, attention.scaling
             )
             hidden = hidden + _linear(mixed.flatten(1), attention.o_proj)
             normed = _norm(hidden, layer.post_attention_layernorm)
             gate = mlp.act_fn(_linear(normed, mlp.gate_proj))
-            hidden = hidden + _linear(gate.mul_(_linear(normed, mlp.up_proj)), mlp.down_proj)
+            hidden = hidden + _linear(gate * _linear(normed, mlp.up_proj), mlp.down_proj)
         return _norm(hidden, self.body.norm)
 
     def _angles(self, positions: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """cos and sin (N, 1, D) of the rotary embedding, from the model's own; kept for all positions so far.
+        """cos and sin (N, 1, D) of the model's rotary embedding; cached for all positions so far.
 
         The first half of sin is negated: then x · cos + (x rolled by half) · sin is the rotation.
         """
@@ -67,7 +66,8 @@ class FastLlama:
         if needed > len(self.cos) or self.cos.dtype != like.dtype:
             every = torch.arange(2 * needed, device=like.device)
             cos, sin = self.body.rotary_emb(like, every[None])
-            sin[..., : sin.shape[-1] // 2].neg_()
+            first, second = sin.chunk(2, dim=-1)
+            sin = torch.cat([-first, second], -1)
             self.cos, self.sin = cos[0][:, None], sin[0][:, None]
         return self.cos[positions], self.sin[positions]
 
@@ -77,11 +77,11 @@ def _linear(hidden: torch.Tensor, layer: nn.Linear) -> torch.Tensor:
 
 
 def _norm(hidden: torch.Tensor, norm: Any) -> torch.Tensor:
-    if hidden.dtype != torch.float32:  # the model's own goes through float32, whatever comes in
+    if hidden.dtype != torch.float32:  # the model's own norm computes in float32
         return norm(hidden)
     return rms_norm(hidden, norm.weight.shape, norm.weight, norm.variance_epsilon)
 
 
-def _turned(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary positions of heads (N, H, D)."""
+def _rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Apply the rotary embedding to heads (N, H, D)."""
     return torch.addcmul(heads * cos, heads.roll(heads.shape[-1] // 2, -1), sin)

@@ -1,4 +1,4 @@
-"""What lies in a directory of somebody else's model, judged by its files before anything is loaded."""
+"""Checks of a foreign model's files before anything is loaded."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from rere.errors import RereError
 
 LFS = b"version https://git-lfs"
 GGUF_MAGIC = b"GGUF"
-LONGEST = 300  # characters of a library's own words
+LONGEST = 300  # characters of a library's message
 
 
 def check_model_directory(path: Path) -> None:
-    """Raises RereError where a directory holds no model's configuration, or a quantised one's."""
+    """Raises RereError if a directory holds no model configuration, or that of a quantised model."""
     if not (path / "config.json").is_file():
         got = "a file" if path.is_file() else "no config.json there" if path.is_dir() else "no such directory"
         raise RereError(f"a model directory at {path}", got, "give the directory of a saved model")
@@ -31,7 +31,7 @@ def check_model_directory(path: Path) -> None:
 
 
 def check_weights(path: Path) -> None:
-    """Raises RereError where a model directory's safetensors weights are not all there; reads headers only."""
+    """Raises RereError if a model directory lacks some safetensors weights; reads headers only."""
     index = path / "model.safetensors.index.json"
     if index.is_file():
         try:
@@ -55,7 +55,7 @@ def check_weights(path: Path) -> None:
 
 
 def check_gguf(path: Path) -> None:
-    """Raises RereError where a file is no GGUF file."""
+    """Raises RereError if the file is not a GGUF file."""
     if not path.is_file():
         raise RereError(f"a GGUF file at {path}", "no such file", "correct `backbone.path`")
     _refuse_pointer(path)
@@ -65,13 +65,17 @@ def check_gguf(path: Path) -> None:
         raise RereError(f"a GGUF file at {path}", f"one that begins with {begin!r}", "correct `backbone.path`")
 
 
-def refuse_quantised(quantisation: Any, place: str) -> None:
-    """Raises RereError for weights that were quantised: they can't be trained."""
+def refuse_quantised(quantisation: Any, name: str) -> None:
+    """Raises RereError for quantised weights: they cannot be trained.
+
+    Args:
+        name: of the model, in the message.
+    """
     if quantisation is None:
         return
     given = quantisation if isinstance(quantisation, dict) else vars(quantisation)
     raise RereError(
-        f"weights in full precision at {place}",
+        f"weights in full precision at {name}",
         f"weights quantised by {given.get('quant_method') or 'some method'}",
         "use the model that it was made from (GGUF files are converted; others are not)",
     )
@@ -79,9 +83,9 @@ def refuse_quantised(quantisation: Any, place: str) -> None:
 
 @contextmanager
 def reading(what: str, remedy: str) -> Iterator[None]:
-    """Within, a library reads files of others, whose every failure is a RereError in a line.
+    """Turn every error of a library that reads foreign files into a RereError of one line.
 
-    Which errors a library raises for odd files is not documented, and changes: so all of them.
+    All errors are caught because libraries neither document nor keep the types that they raise for malformed files.
     """
     try:
         yield

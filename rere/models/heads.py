@@ -1,4 +1,4 @@
-"""The language-model head, with what some architectures do to its logits: Granite and Cohere scale, Gemma caps them."""
+"""The language-model head, including the scaling (Granite, Cohere) and capping (Gemma) of its logits."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Head = nn.Linear | ScaledHead
 
 
 def head_of(model: PreTrainedModel) -> Head:
-    """The head that gives the model's own logits from its last hidden states; who takes it compares the two."""
+    """The head that maps last hidden states to the model's own logits; `TreeModel` verifies that it does."""
     linear = cast(nn.Linear, model.get_output_embeddings())
     config = model.config.get_text_config()
     scale = 1.0

@@ -1,12 +1,12 @@
-"""What a token that stands for a whole item means to a model (`code: item`): its title, and a vector of its own.
+"""Embeddings of tokens that each stand for a whole item (`code: item`).
 
     embedding of an item = mean of the embeddings of its title's tokens + its own vector
 
-A model keeps the sums as plain rows of its embedding, after the tokenizer's: any transformers checkpoint, nothing to
-compute when it is served. An item that the model hasn't seen gets a row with no vector of its own: its title speaks.
+A model stores the sums as plain rows of its embedding, after the tokenizer's, so that it is an ordinary transformers
+checkpoint and serving computes nothing extra. An item that the model wasn't trained on gets its title's mean alone.
 
 In training an item's gradient reaches its title's tokens too, and through them every item that shares a word
-(`train_by_titles`). Heads that share no weights with the embedding are treated alike.
+(`train_by_titles`). A head that shares no weights with the embedding is treated in the same way.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rere.catalog.tokenization import spell
 
 @dataclass(frozen=True)
 class TitleMeans:
-    """rows: (R,) the items' rows in the embedding; shares: (R, V) sparse, V tokens of the tokenizer: the share of each
+    """rows: (R,) the items' rows in the embedding; shares: (R, V) sparse, the share of each of the tokenizer's V tokens
     in an item's title."""
 
     rows: torch.Tensor
@@ -34,7 +34,7 @@ class TitleMeans:
 
     @classmethod
     def of(cls, catalog: CatalogIndex, first: int, device: torch.device | str) -> TitleMeans:
-        """Of the items whose token is `first` or a later one."""
+        """The means for the items whose token is `first` or later."""
         tokens = catalog.trie.item_tokens
         chosen = (tokens >= first).nonzero()[:, 0].tolist()
         item, piece, weight = [], [], []
@@ -46,22 +46,22 @@ class TitleMeans:
             piece.append(torch.tensor([token for own in pieces for token in own]))
             weight.append(torch.repeat_interleave(1 / lengths, lengths))
         none = torch.empty(0)
-        places = torch.stack([torch.cat([none.long(), *item]), torch.cat([none.long(), *piece])])
+        indices = torch.stack([torch.cat([none.long(), *item]), torch.cat([none.long(), *piece])])
         size = (len(chosen), len(catalog.tokenizer))
-        shares = torch.sparse_coo_tensor(places, torch.cat([none, *weight]), size, check_invariants=False).coalesce()
+        shares = torch.sparse_coo_tensor(indices, torch.cat([none, *weight]), size, check_invariants=False).coalesce()
         return cls(tokens[chosen].to(device), shares.to(device))
 
     def means(self, weight: torch.Tensor) -> torch.Tensor:
-        """(R, width) the mean of each title, from an embedding (≥ V, width)."""
+        """(R, width) mean of each title's rows of an embedding (V or more, width)."""
         return torch.sparse.mm(self.shares.to(weight.dtype), weight[: self.shares.shape[1]])
 
 
 @torch.no_grad()
 def embed_items(model: PreTrainedModel, catalog: CatalogIndex, first: int) -> None:
-    """Give the model exactly the rows that the catalogue's tokens need, those of items from token `first` on anew: the
-    mean of their titles. Nothing where items have no tokens of their own.
+    """Resize the embedding to the catalogue's tokens, and set the rows of items from token `first` on to their titles'
+    means. Does nothing if items have no tokens of their own.
 
-    A forward under way on another thread is not disturbed: the rows that it knows stay as they are.
+    A forward that runs on another thread is not disturbed: the tensors that it uses stay as they are.
     """
     if catalog.config.code != "item":
         return
@@ -81,18 +81,18 @@ def embed_items(model: PreTrainedModel, catalog: CatalogIndex, first: int) -> No
 
 
 def embedding_rows(model: PreTrainedModel) -> int:
-    """Tokens that the model knows."""
+    """The number of tokens in the model's embedding."""
     return len(cast(torch.Tensor, model.get_input_embeddings().weight))
 
 
 def train_by_titles(
     model: PreTrainedModel | PeftModel, catalog: CatalogIndex, optimiser: torch.optim.Optimizer
 ) -> None:
-    """Let `optimiser` train title tokens and the items' own vectors in place of the items' rows.
+    """Let `optimiser` train title tokens and the items' own vectors instead of the items' rows.
 
-    The gradient of a row counts for its own vector and, by their shares, for its title's tokens; at a step the rows
-    are split into the two and put together again. So the model and its checkpoints have plain rows all the while.
-    Nothing where items have no tokens of their own, or where the embedding doesn't train.
+    A row's gradient goes to its own vector and, by their shares, to its title's tokens. Each step splits the rows into
+    the two and adds them up again, so the model and its checkpoints always have plain rows. Does nothing if items have
+    no tokens of their own, or if the embedding isn't trained.
     """
     if catalog.config.code != "item":
         return
@@ -132,6 +132,7 @@ def _replace(layer: Any, weight: nn.Parameter) -> None:
         kept = bias.detach()[: len(weight)]
         layer.bias = nn.Parameter(torch.cat([kept, kept.new_zeros(len(weight) - len(kept))]))
     layer.weight = weight
-    for size in ("num_embeddings", "out_features"):
-        if hasattr(layer, size):
-            setattr(layer, size, len(weight))
+    if isinstance(layer, nn.Embedding):
+        layer.num_embeddings = len(weight)
+    elif isinstance(layer, nn.Linear):
+        layer.out_features = len(weight)

@@ -1,4 +1,4 @@
-"""Nodes that are evaluated early: unary chains and small subtrees below live beams.
+"""Nodes that are evaluated early: unary chains and small subtrees below live branches.
 
 Axes: F branches, T nodes.
 """
@@ -9,32 +9,32 @@ import torch
 
 from rere.catalog.trie import TokenTrie
 from rere.config.decoding import Normalisation
-from rere.models.child_log_probs import ragged_arange
+from rere.models.ragged import ragged_arange
 
 
 def with_below(
     trie: TokenTrie, row: torch.Tensor, node: torch.Tensor, normalisation: Normalisation, tokens: int
 ) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Branches and the nodes below them that are run along, and how many depths that makes.
+    """Add to the branches the nodes below them that the same forward runs.
 
-    A depth is taken whole while all together are at most `tokens`; after that, only what leaves no choice.
+    Whole depths are added while all nodes together are at most `tokens`; then only paths without forks.
 
     Args:
         row, node: (F,) prompt and node of each branch.
 
     Returns:
-        row, node: (T,), the branches first.
+        row, node: (T,), the branches first; and the number of depths that they span.
     """
     rows, nodes, total = [row], [node], node.shape[0]
     while total < tokens:
         source, offset = ragged_arange(trie.child_count[node])
-        child = trie.first_child[node][source].add_(offset)
-        goes_on = trie.leaves_below(child) > 1 if normalisation == "trie" else trie.child_count[child] > 0
-        below = child[goes_on]
+        child = trie.first_child[node][source] + offset
+        continues = trie.leaves_below(child) > 1 if normalisation == "trie" else trie.child_count[child] > 0
+        below = child[continues]
         total += below.shape[0]
         if total > tokens or not below.shape[0]:
             break
-        node, row = below, row[source[goes_on]]
+        node, row = below, row[source[continues]]
         rows.append(row)
         nodes.append(node)
     depths = len(nodes)
@@ -42,15 +42,15 @@ def with_below(
     longest = int(forced.max())
     if longest:
         source, offset = ragged_arange(forced)
-        item = trie.leaf_item[trie.leaf_low[node]]  # all items below share the way
-        place = (trie.item_offsets[item] + trie.depth[node])[source].add_(offset)
+        item = trie.leaf_item[trie.leaf_low[node]]  # all items below share the path
+        token = (trie.item_offsets[item] + trie.depth[node])[source] + offset
         rows.append(row[source])
-        nodes.append(trie.item_nodes[place])
+        nodes.append(trie.item_nodes[token])
     return torch.cat(rows), torch.cat(nodes), depths + longest
 
 
 class Ahead:
-    """Where the edges' scores are of nodes that have been run before a branch got there."""
+    """Nodes that were run before a branch reached them, and the cursors of their edges' scores."""
 
     def __init__(self, trie: TokenTrie) -> None:
         self.trie = trie
@@ -61,23 +61,23 @@ class Ahead:
         return self.keys.shape[0] > 0
 
     def order(self, row: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
-        """Numbers that order nodes by prompt, then depth first: ancestors first, a way without forks together."""
+        """Keys that sort nodes by prompt, then depth first: ancestors first, paths without forks together."""
         trie = self.trie
-        return (row * trie.items).add(trie.leaf_low[node]).mul_(trie.nodes).add_(trie.depth[node])
+        return (row * trie.items + trie.leaf_low[node]) * trie.nodes + trie.depth[node]
 
     def add(self, keys: torch.Tensor, cursors: torch.Tensor, depth: int) -> None:
-        """Remember nodes (T,), by their order, down to `depth`."""
+        """Remember nodes by their sort keys (T,) and cursors (T,); the deepest is at `depth`."""
         self.keys, order = torch.cat([self.keys, keys]).sort()
         self.cursors = torch.cat([self.cursors, cursors])[order]
         self.depth = max(self.depth, depth)
 
     def find(self, row: torch.Tensor, node: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Whether nodes (any shape) are here, and their cursors."""
+        """Whether each node (any shape) was run ahead, and its cursor."""
         wanted = self.order(row, node)
-        place = torch.searchsorted(self.keys, wanted).clamp_(max=self.keys.shape[0] - 1)
-        return self.keys[place] == wanted, self.cursors[place]
+        index = torch.searchsorted(self.keys, wanted).clamp(max=self.keys.shape[0] - 1)
+        return self.keys[index] == wanted, self.cursors[index]
 
     def forget(self, depth: int) -> None:
-        """Drop everything once branches are as deep as `depth` and nothing here is deeper."""
+        """Drop everything once the branches, at `depth`, have reached the deepest node here."""
         if depth >= self.depth:
             self.keys = self.cursors = self.keys.new_empty(0)

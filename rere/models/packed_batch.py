@@ -1,4 +1,4 @@
-"""Packed tokens of many prompts: where each stands, what it sees, and the keys and values that it leaves behind.
+"""Packed tokens of many prompts: the position of each, what it may attend to, and the cache of keys and values.
 
 Axes: P prompts (rows of the key/value store), N packed tokens, Q most queries of a row, S slots of a row,
 H heads, D head size.
@@ -17,7 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 class KVCache:
     """Keys and values of all layers: (P, capacity, H, D) each; slots are written once and never move.
 
-    `place` of a slot is row · capacity + slot; it holds until the store grows.
+    A slot's index is row · capacity + slot; it is valid until the cache grows.
     """
 
     def __init__(self, prompts: int, capacity: int) -> None:
@@ -27,16 +27,16 @@ class KVCache:
     def reserve(self, slots: int) -> None:
         """Make room for `slots` slots per row."""
         if slots > self.capacity:
-            self.capacity = slots + slots // 2  # seldom again
+            self.capacity = slots + slots // 2  # grow by half as much again, so that growing is rare
             self.layers = {n: (self._grown(key), self._grown(value)) for n, (key, value) in self.layers.items()}
 
-    def write(self, layer: int, place: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
-        """Keep key and value (N, H, D) at places (N,)."""
+    def write(self, layer: int, index: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Keep key and value (N, H, D) at slot indices (N,)."""
         if layer not in self.layers:  # zeros: what is masked out is still multiplied by 0
             shape = (self.prompts, self.capacity, *key.shape[1:])
             self.layers[layer] = key.new_zeros(shape), value.new_zeros(shape)
         for store, new in zip(self.layers[layer], (key, value), strict=True):
-            store.view(-1, *new.shape[1:]).index_copy_(0, place, new)
+            store.view(-1, *new.shape[1:]).index_copy_(0, index, new)
 
     def read(self, layer: int, slots: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Views (P, H, slots, D) of the first `slots` slots."""
@@ -50,10 +50,10 @@ class KVCache:
 
 
 class Batch(Protocol):
-    """What a model's attention asks of packed tokens."""
+    """What a model's attention needs of packed tokens."""
 
     def at(self, positions: torch.Tensor, slot_positions: torch.Tensor | None) -> Self:
-        """The same, told where its tokens (N,) and the keys of its store (P, S) stand."""
+        """The same batch with the positions of its tokens (N,) and of its store's keys (P, S)."""
         ...
 
     def attend(
@@ -74,15 +74,16 @@ class Batch(Protocol):
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """Where N packed tokens stand, and what they see.
+    """The layout of N packed tokens, and what they may attend to.
 
-    row, column: (N,) prompt of each token, and its place among that prompt's queries
+    row, column: (N,) prompt of each token, and its index among that prompt's queries
     prompts, queries: P and Q, the grid that queries are laid out in for attention
     mask: (P, 1, Q, S) additive in the model's dtype; None: causal over the columns
-    store, place, slots: where keys go (N,), and S; no store: keys are those of this forward, S = Q
-    source: (P, S) where among the keys at hand each row's are, when they are not those of its own queries
-    positions, slot_positions: (N,) of the tokens and (P, S) of the keys (no store: the tokens' own), in tokens from
-        their prompt's begin; only models with sliding windows read them
+    store, slot_index, slots: the cache, the slot indices (N,) to write keys to, and S; without a store the keys are
+        those of this forward and S = Q
+    source: (P, S) indices of each row's keys among this forward's, if they are not those of the row's own queries
+    positions, slot_positions: (N,) of the tokens and (P, S) of the keys (without a store: the tokens' own), counted
+        from the prompt's first token; only models with sliding windows read them
     """
 
     row: torch.Tensor
@@ -91,7 +92,7 @@ class PackedBatch:
     queries: int
     mask: torch.Tensor | None = None
     store: KVCache | None = None
-    place: torch.Tensor | None = None
+    slot_index: torch.Tensor | None = None
     slots: int = 0
     source: torch.Tensor | None = None
     positions: torch.Tensor | None = None
@@ -102,7 +103,7 @@ class PackedBatch:
         return replace(self, positions=positions, slot_positions=slot_positions, _bands={})
 
     def to_grid(self, packed: torch.Tensor) -> torch.Tensor:
-        """(N, H, D) -> (P, H, Q, D), zeros where a row has fewer than Q queries."""
+        """(N, H, D) -> (P, H, Q, D), zero where a row has fewer than Q queries."""
         shape = (self.prompts, self.queries, *packed.shape[1:])
         if len(packed) == self.prompts * self.queries:  # no row is short: packed order is grid order
             return packed.view(shape).transpose(1, 2)
@@ -130,8 +131,8 @@ class PackedBatch:
         """Attention of packed queries (N, H, D) over their own prompts' keys: (N, H, D).
 
         Args:
-            softcap: scores are kept within (-softcap, softcap) by a tanh.
-            window: a token sees those fewer than so many positions before it.
+            softcap: a tanh keeps scores within (-softcap, softcap).
+            window: a token attends to keys fewer than this many positions before it.
         """
         grid_q = self.to_grid(query)
         if self.source is not None:
@@ -139,8 +140,8 @@ class PackedBatch:
         elif self.store is None:
             grid_k, grid_v = self.to_grid(key), self.to_grid(value)
         else:
-            assert self.place is not None
-            self.store.write(layer, self.place, key, value)
+            assert self.slot_index is not None
+            self.store.write(layer, self.slot_index, key, value)
             grid_k, grid_v = self.store.read(layer, self.slots)
         mask = self.mask if window is None else self._band(window)
         if mask is not None:
@@ -164,11 +165,11 @@ class PackedBatch:
     def _gathered(self, packed: torch.Tensor) -> torch.Tensor:
         """(any, H, D) -> (P, H, S, D) of each row's keys."""
         assert self.source is not None
-        # Not by indexing: the gradient of `index_select` adds up slices, that of an index single numbers.
+        # Not by indexing: its gradient adds single numbers, while that of `index_select` adds whole slices.
         return packed.index_select(0, self.source.flatten()).unflatten(0, self.source.shape).transpose(1, 2)
 
     def _band(self, window: int) -> torch.Tensor | None:
-        """The mask within a window, made once for all layers; what it was where no token is that far from another."""
+        """The mask within a window, made once for all layers; unchanged if no two tokens are that far apart."""
         if window not in self._bands:
             assert self.positions is not None
             query = self.to_grid(self.positions[:, None, None])  # (P, 1, Q, 1)
@@ -196,7 +197,7 @@ def capped_attention(
 
     Args:
         query: (P, H, Q, D); key, value: (P, H or a divisor of it, S, D).
-        mask: (P, 1, Q, S), additive or True where seen; None: causal, the last query at the last key.
+        mask: (P, 1, Q, S), additive, or True where attended; None: causal, the last query at the last key.
 
     Returns:
         (P, H, Q, D)
@@ -208,7 +209,7 @@ def capped_attention(
     if mask is None:
         mask = _causal(scores.shape[2], scores.shape[3], scores.device)
     elif mask.dtype == torch.bool:
-        # Not -inf: padding may see nothing, and must not become NaN.
+        # Not -inf: a padding row that attends to nothing would become NaN.
         mask = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo(torch.float32).min)
     precision = torch.promote_types(scores.dtype, torch.float32)
     weights = torch.softmax(scores.to(precision) + mask, -1).to(query.dtype)
@@ -216,6 +217,6 @@ def capped_attention(
 
 
 def _causal(queries: int, keys: int, device: torch.device) -> torch.Tensor:
-    """(Q, S) additive: each query sees the keys up to its own, the last query all."""
+    """(Q, S) additive: each query attends to the keys up to its own; the last query to all."""
     hidden = torch.full((queries, keys), -torch.inf, device=device)
     return hidden.triu(keys - queries + 1)

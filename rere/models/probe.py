@@ -1,4 +1,4 @@
-"""A model's answer to a fixed question, by which what was stored is held against what was trained."""
+"""A model's logits on fixed tokens, to compare a stored model with the trained one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from rere.errors import RereError
 
 TOKENS = 16
-TOLERANCE = 1e-3  # of the logits' root mean square; adapters that are merged round a little
+TOLERANCE = 1e-3  # share of the logits' root mean square; merging adapters rounds a little
 
 
 @torch.no_grad()
@@ -27,14 +27,14 @@ def probe(model: PreTrainedModel | PeftModel) -> torch.Tensor:
     return logits
 
 
-def require_same(stored: torch.Tensor, trained: torch.Tensor, place: str) -> None:
-    """Raises RereError where two answers differ by more than rounding."""
+def require_same(stored: torch.Tensor, trained: torch.Tensor, directory: str) -> None:
+    """Raises RereError if two results of `probe` differ by more than rounding."""
     scale = trained.square().mean().sqrt()
     apart = float((stored - trained).square().mean().sqrt() / scale) if stored.shape == trained.shape else float("nan")
     if not apart <= TOLERANCE:
         raise RereError(
-            f"the trained model in {place}",
+            f"the trained model in {directory}",
             f"one whose answers differ by {apart:.1%}",
-            "report this; until it is mended, `adaptation: {type: full}` or LoRA with `targets: all-linear` "
+            "report this; until it is fixed, `adaptation: {type: full}` or LoRA with `targets: all-linear` "
             "stores what was trained",
         )

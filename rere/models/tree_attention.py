@@ -1,7 +1,7 @@
 """Stock transformers models over trees of tokens.
 
 All tokens of a forward, of however many prompts, are packed into one row without padding: (1, N). Only
-attention needs to know which prompt a token belongs to and what it may see; it gets that as a
+attention needs to know which prompt a token belongs to and what it may attend to; it gets that as a
 `PackedBatch` through the models' own keyword arguments, by transformers' attention interface. No model
 code is patched, and a call without a packed_batch behaves as plain SDPA.
 
@@ -26,19 +26,20 @@ from rere.models.heads import head_of
 from rere.models.packed_batch import Batch, PackedBatch
 
 SUPPORTED = "Llama, Qwen2, Qwen3, Gemma 1 to 3, Mistral, Phi, Granite, GPT-2, OPT and alike"
-_known: WeakSet[PreTrainedModel] = WeakSet()  # models that were compared with themselves
+_known: WeakSet[PreTrainedModel] = WeakSet()  # models whose packed forward has been compared with their own
 
 
 class TreeModel:
     """A causal language model, split into its body (tokens -> hidden states) and its head.
 
-    The head is evaluated elsewhere, and only where it is needed. Creating one switches the model's
+    The head is evaluated elsewhere, and only where it is needed. Creating a TreeModel switches the model's
     attention to the registered function, and checks once that body and head together give the model's own
-    logits: a model that does more than they know of is refused rather than mis-scored.
+    logits: a model that computes anything else is refused rather than scored wrongly.
 
     Attributes:
         base: the model without adapters around it.
-        windowed: whether a token may be too far from an earlier one to see it.
+        windowed: whether the model has a sliding attention window.
+        fast_llama: the fast forward for inference; None for other architectures.
     """
 
     def __init__(self, model: PreTrainedModel | PeftModel) -> None:
@@ -52,7 +53,7 @@ class TreeModel:
         self.context = context_of(base.config)
         text = base.config.get_text_config()
         self.windowed = getattr(text, "sliding_window", None) is not None
-        self.lean = FastLlama.of(base.get_decoder())
+        self.fast_llama = FastLlama.of(base.get_decoder())
         if base not in _known:
             try:
                 self._compare(base)
@@ -63,7 +64,7 @@ class TreeModel:
             base.set_attn_implementation(NAME)
 
     def require_room(self, tokens: int) -> None:
-        """Raises RereError where a prompt and an item of so many tokens are more than the model reads."""
+        """Raises RereError if a prompt with an item, of this many tokens in all, exceeds the model's context."""
         require_room(self.context, tokens)
 
     def hidden(
@@ -76,18 +77,19 @@ class TreeModel:
         """Final hidden states (N, width) of packed tokens (N,) at positions (N,).
 
         Args:
-            slot_positions: (P, S) positions of the keys in the packed_batch's store, where it has one.
+            slot_positions: (P, S) positions of the keys in the packed_batch's store, if it has one.
         """
         if self.windowed:
             packed_batch = packed_batch.at(positions, slot_positions)
-        bare = not torch.is_grad_enabled() and not torch.is_autocast_enabled(self.device.type)
-        if self.lean is not None and bare and not self.model.training:
-            return self.lean(tokens, positions, packed_batch)
+        inference = not torch.is_grad_enabled() and not self.model.training
+        if self.fast_llama is not None and inference and not torch.is_autocast_enabled(self.device.type):
+            return self.fast_llama(tokens, positions, packed_batch)
         return self._stock(tokens, positions, packed_batch)
 
     def _stock(self, tokens: torch.Tensor, positions: torch.Tensor, packed_batch: Batch) -> torch.Tensor:
         """The model's own forward."""
-        ignored = torch.empty((1, 1, 1, 1), dtype=self.dtype, device=tokens.device)  # a 4-D mask is taken as it is
+        # transformers passes a 4-D mask on unchanged, and `tree_attention` ignores it.
+        ignored = torch.empty((1, 1, 1, 1), dtype=self.dtype, device=tokens.device)
         out = self.body(
             input_ids=tokens[None],
             position_ids=positions[None],
@@ -103,16 +105,18 @@ class TreeModel:
         training = base.training
         base.eval()
         prompts = [torch.arange(3, 9, device=self.device), torch.arange(5, 8, device=self.device)]
-        base.set_attn_implementation("eager")  # the architecture's own formulas, also where SDPA leaves some out
+        base.set_attn_implementation("eager")  # the architecture's own formulas, some of which SDPA leaves out
         stock = torch.cat([base(input_ids=prompt[None]).logits[0] for prompt in prompts])
         base.set_attn_implementation(NAME)
         if base.config._attn_implementation != NAME:
-            raise _unfit(base, "attention that can't be replaced")
+            raise _unfit(base, "attention that cannot be replaced")
         row = torch.cat([torch.full_like(prompt, n) for n, prompt in enumerate(prompts)])
-        place = torch.cat([torch.arange(len(prompt), device=self.device) for prompt in prompts])
-        packed_batch = PackedBatch(row=row, column=place, prompts=2, queries=6, positions=place)
-        for way in (self._stock, self.lean) if self.lean is not None else (self._stock,):
-            ours = self.head(way(torch.cat(prompts), place, packed_batch))
+        position = torch.cat([torch.arange(len(prompt), device=self.device) for prompt in prompts])
+        packed_batch = PackedBatch(row=row, column=position, prompts=2, queries=6, positions=position)
+        for forward in (self._stock, self.fast_llama):
+            if forward is None:
+                continue
+            ours = self.head(forward(torch.cat(prompts), position, packed_batch))
             tolerance = 5e-2 if self.dtype in (torch.bfloat16, torch.float16) else 1e-3
             if not torch.allclose(ours.float(), stock.float(), atol=tolerance, rtol=1e-2):
                 raise _unfit(base, f"logits that differ from its own by {(ours - stock).abs().max():.3g}")
@@ -120,10 +124,10 @@ class TreeModel:
 
 
 def check_engine(model: PreTrainedModel) -> None:
-    """Find out whether a model can be searched and scored as trees; it is left as it was.
+    """Check that a model can be searched and scored as trees; the model is left as it was.
 
     Raises:
-        RereError: it can't: its attention or its logits are of a kind that is not known here.
+        RereError: its attention or its logits are of a kind that is not supported.
     """
     before = model.config._attn_implementation
     try:
@@ -134,7 +138,7 @@ def check_engine(model: PreTrainedModel) -> None:
 
 def _unfit(model: PreTrainedModel, problem: str) -> RereError:
     return RereError(
-        "a model whose attention and logits the search knows",
+        "a model whose attention and logits the search supports",
         f"{type(model).__name__}, with {problem}",
         f"use another architecture ({SUPPORTED})",
     )

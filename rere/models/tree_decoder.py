@@ -2,12 +2,12 @@
 
 - a prompt is prefilled once; its live branches are further queries of the same row, so keys and values are
   never repeated, reordered or copied;
-- what a token may attend to is read off the trie: those of its prompt, and those that lead to its node;
+- what a token may attend to follows from the trie: the tokens of its prompt, and those on the path to its node;
 - the head is evaluated only for branches that fork and for forced tokens whose probability counts;
-- tokens that leave no choice are run together: a branch that enters a way without forks gets all of it scored in
-  one forward (under `vocab`), and one whose item is settled needs no more forward at all under `trie`;
-- where a forward has room, it also runs the next depths of the small subtrees below the live branches
-  (`lookahead`): a lone request waits for fewer forwards.
+- tokens that leave no choice are run together: a branch that enters a path without forks has all of it scored in
+  one forward (under `vocab`), and a branch with one item left needs no further forward under `trie`;
+- a forward with spare room also runs the next depths of the small subtrees below the live branches (`lookahead`), so
+  that a single request waits for fewer forwards.
 
 Axes: P prompts, K live branches per prompt, B = P · K, E edges, T new tokens, W most new tokens of a prompt, S slots of
 a prompt so far.
@@ -22,10 +22,11 @@ import torch
 
 from rere.catalog.trie import ROOT, TokenTrie
 from rere.config.decoding import SearchSettings
-from rere.models.child_log_probs import child_log_probs, ragged_arange
+from rere.models.child_log_probs import child_log_probs
 from rere.models.lookahead import Ahead, with_below
 from rere.models.packed_batch import KVCache, PackedBatch
 from rere.models.prefix_cache import PrefixCache
+from rere.models.ragged import ragged_arange, row_starts
 from rere.models.tree_attention import TreeModel
 from rere.models.trunks import Prompts, Trunks
 
@@ -34,8 +35,8 @@ NEG_INF = -torch.inf
 
 @dataclass
 class Branches:
-    """Live branches. score, node, cursor: (P, K); a dead branch's score is -inf. `cursor` points at the
-    log-probability of its first edge."""
+    """Live branches. score, node, cursor: (P, K); a dead branch's score is -inf. `cursor` is the index of its first
+    edge's log-probability."""
 
     score: torch.Tensor
     node: torch.Tensor
@@ -47,7 +48,7 @@ class Edges:
     """Every edge that leaves a live branch, branch by branch.
 
     counts: (B,) edges of each branch; source: (E,) branch of each edge, in 0 … B - 1; log_prob: (E,)
-    shift: (B,) what turns an edge's number into the node that it leads to
+    shift: (B,) the difference between the node that an edge leads to and the edge's index
     """
 
     counts: torch.Tensor
@@ -56,26 +57,26 @@ class Edges:
     shift: torch.Tensor
 
     def nodes(self, edges: torch.Tensor | None = None) -> torch.Tensor:
-        """The nodes that edges of these numbers (any shape), or all (E,), lead to."""
+        """The nodes that the edges at these indices (any shape) lead to; by default those of all edges (E,)."""
         if edges is None:
             edges = torch.arange(self.source.shape[0], device=self.source.device)
-        return self.shift[self.source[edges]].add_(edges)
+        return self.shift[self.source[edges]] + edges
 
 
 class TreeDecoder:
-    """Prompts, their live branches, and the one place that runs the model on new tokens.
+    """Prompts and their live branches; all new tokens are run through the model here.
 
     Args:
         prompts: P token sequences, of any lengths, each at least one long; or branches of trunks.
         settings: `beams` is K, the most live branches per prompt.
-        prefixes: keys and values of earlier prompts; those of these prompts are added. Trunks take none.
+        prefixes: keys and values of earlier prompts; those of these prompts are added. Not for trunks.
 
     Raises:
         RereError: a prompt with the longest item after it is longer than the model's context.
 
     Attributes:
         forwarded: tokens run through the model so far.
-        required: tokens that any exact decoder must have run: prompts, and every live branch's each step.
+        required: tokens that any exact decoder must run: the prompts', and one per live branch and step.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class TreeDecoder:
         self.longest = int(self.lengths.max())
         model.require_room(int(self.next_positions.max()) + trie.max_length)
         self.seen, self.unseen = (torch.tensor(value, dtype=model.dtype, device=model.device) for value in (0, NEG_INF))
-        # Room for every branch's whole way, or as much again as the prompts take; the store grows when more is needed.
+        # Room for every branch's whole path, or as much again as the prompts take; the store grows when it is short.
         room = self.width * (trie.max_length if self.normalisation == "vocab" else 4)
         self.store = KVCache(len(prompts), self.longest + min(room, self.longest + 4 * self.width))
         self.live = self._prefill(prompts)
@@ -108,12 +109,14 @@ class TreeDecoder:
         hidden = self._run_trunks(prompts) if isinstance(prompts, Trunks) else self._run(prompts)
 
         # Leaves below the node of each slot, [low, high): a query attends to a slot if its first leaf is in the slot's
-        # interval. A prompt's tokens have all leaves and one more, so that padding sees something; padding has none.
+        # interval. A prompt's tokens have all leaves and one more, so that padding attends to something; padding has
+        # none.
         items = self.trie.items
         absent = torch.arange(self.longest, device=device) >= self.lengths[:, None]
         self.leaves = torch.stack([items * absent, (items + 1) * ~absent])  # (2, P, S)
 
-        self.edge_scores = torch.zeros(1, dtype=_precision(self.model.dtype), device=device)  # entry 0: a certain edge
+        # Entry 0 is the log-probability of an edge of probability 1.
+        self.edge_scores = torch.zeros(1, dtype=_precision(self.model.dtype), device=device)
         self.ahead, self.depth = Ahead(self.trie), 0
         begin = self._keep_scores(hidden, torch.full((count,), ROOT, device=device))
         score = torch.full((count, self.width), NEG_INF, device=device)
@@ -122,7 +125,7 @@ class TreeDecoder:
         return Branches(score, node, begin[:, None].expand(-1, self.width))
 
     def _run(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Run the prompts, but for what is known of them; (P, width) hidden states at their ends."""
+        """Run the prompts' tokens that aren't cached; (P, width) hidden states at the prompts' ends."""
         device, count = self.model.device, len(prompts)
         known = [0] * count if self.prefixes is None else self.prefixes.fill(prompts, self.store)
         tokens = torch.tensor([token for prompt, n in zip(prompts, known, strict=True) for token in prompt[n:]])
@@ -133,7 +136,7 @@ class TreeDecoder:
             ends = first[:, None] + torch.arange(int(column.max()) + 1, device=device)
             mask = torch.where(torch.arange(self.longest, device=device) > ends[:, :, None], self.unseen, self.seen)
             mask = mask[:, None]
-        place = row * self.store.capacity + slot
+        slot_index = row * self.store.capacity + slot
         packed_batch = PackedBatch(
             row=row,
             column=column,
@@ -141,7 +144,7 @@ class TreeDecoder:
             queries=int(column.max()) + 1,
             mask=mask,
             store=self.store,
-            place=place,
+            slot_index=slot_index,
             slots=self.longest,
         )
         self.slot_positions = torch.arange(self.longest, device=device).expand(count, -1)  # of every slot so far
@@ -162,22 +165,22 @@ class TreeDecoder:
         """Every edge that leaves a live branch."""
         live, trie = self.live, self.trie
         node = live.node.view(-1)
-        counts = trie.child_count[node].mul_(live.score.view(-1) > NEG_INF)
-        source = torch.repeat_interleave(counts)
-        begin = torch.cumsum(counts, 0).sub_(counts)
-        place = live.cursor.reshape(-1).sub(begin)[source].add_(torch.arange(source.shape[0], device=source.device))
-        return Edges(counts, source, self.edge_scores[place], trie.first_child[node].sub_(begin))
+        counts = trie.child_count[node] * (live.score.view(-1) > NEG_INF)
+        source, offset = ragged_arange(counts)
+        log_prob = self.edge_scores[live.cursor.reshape(-1)[source] + offset]
+        return Edges(counts, source, log_prob, trie.first_child[node] - row_starts(counts))
 
     def advance(self, score: torch.Tensor, node: torch.Tensor) -> None:
-        """Make the chosen edges the live branches; run the model where a new token needs it.
+        """Make the chosen edges the live branches, and run the model on new tokens.
 
         Args:
-            score: (P, K) of each new branch, -inf for none; node: (P, K) its node.
+            score: (P, K) of each new branch, -inf for none
+            node: (P, K) of each new branch.
         """
         self.depth += 1
         fresh = score > NEG_INF
         cursor = torch.zeros_like(node)
-        if self.normalisation == "trie":  # a settled branch's edges are certain
+        if self.normalisation == "trie":  # with one item left, the other edges have probability 1
             fresh &= self.trie.leaves_below(node) > 1
         self.required += int(fresh.sum())
         self.live = Branches(score, node, cursor)
@@ -192,16 +195,16 @@ class TreeDecoder:
         self.ahead.forget(self.depth)
 
     def rest(self) -> torch.Tensor:
-        """(P, K) log-probability of the way from each live branch to its leaf, where it has only one below."""
+        """(P, K) log-probability of the path from each live branch to its leaf, for branches with one leaf below."""
         if self.normalisation == "trie":
             return torch.zeros_like(self.live.score)
-        edges = self.trie.run[self.live.node]  # their scores lie one after the other
+        edges = self.trie.run[self.live.node]  # their scores are stored one after the other
         step = torch.arange(int(edges.max()), device=edges.device)
-        place = (self.live.cursor[:, :, None] + step).clamp_(max=self.edge_scores.shape[0] - 1)
-        return self.edge_scores[place].masked_fill_(step >= edges[:, :, None], 0.0).sum(2)
+        cursor = (self.live.cursor[:, :, None] + step).clamp(max=self.edge_scores.shape[0] - 1)
+        return torch.where(step < edges[:, :, None], self.edge_scores[cursor], 0.0).sum(2)
 
     def count_rest(self, node: torch.Tensor) -> None:
-        """Count as required what lies between live nodes (any,) with one leaf below, and that leaf."""
+        """Count as required the tokens between live nodes (any,) with one leaf below and that leaf."""
         if self.normalisation == "vocab":
             self.required += int((self.trie.run[node] - 1).sum())
 
@@ -218,19 +221,18 @@ class TreeDecoder:
             top = torch.argsort(order)[: chosen.shape[0]]
 
         queries = torch.bincount(row, minlength=prompts)
-        begin = torch.cumsum(queries, 0).sub_(queries)
-        column = torch.arange(row.shape[0], device=row.device).sub_(begin[row])
+        column = torch.arange(row.shape[0], device=row.device) - row_starts(queries)[row]
         most, used = int(queries.max()), self.leaves.shape[2]
         new = self.leaves.new_empty((2, prompts, most))
-        new[0], new[1] = trie.items, 0  # what no token sees
+        new[0], new[1] = trie.items, 0  # an interval that no token attends to
         new[0, row, column], new[1, row, column] = trie.leaf_low[node], trie.leaf_high[node]
         self.leaves = torch.cat([self.leaves, new], 2)
         own, (low, high) = new[0, :, :, None], self.leaves[:, :, None]  # (P, W, 1), (P, 1, S)
-        sees = ((low <= own) & (own < high)).tril_(used)
+        sees = ((low <= own) & (own < high)).tril(used)
         mask = torch.where(sees, self.seen, self.unseen)[:, None]
 
         self.store.reserve(used + most)
-        place = (row * self.store.capacity).add_(column).add_(used)
+        slot_index = row * self.store.capacity + used + column
         packed_batch = PackedBatch(
             row=row,
             column=column,
@@ -238,10 +240,10 @@ class TreeDecoder:
             queries=most,
             mask=mask,
             store=self.store,
-            place=place,
+            slot_index=slot_index,
             slots=used + most,
         )
-        positions = self.next_positions[row].add_(trie.depth[node]).sub_(1)
+        positions = self.next_positions[row] + trie.depth[node] - 1
         if self.model.windowed:
             fresh = positions.new_zeros((prompts, most)).index_put((row, column), positions)
             self.slot_positions = torch.cat([self.slot_positions, fresh], 1)
@@ -254,23 +256,21 @@ class TreeDecoder:
             self.ahead.add(keys, cursors, self.depth + depths - 1)
 
     def _keep_scores(self, hidden: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
-        """Score all edges that leave the nodes (T,), given the hidden states (T, width) there; the nodes' cursors."""
+        """Score all edges that leave the nodes (T,) with hidden states (T, width); returns the nodes' cursors (T,)."""
         trie = self.trie
         counts = trie.child_count[node]
-        source = torch.repeat_interleave(counts)
-        begin = torch.cumsum(counts, 0).sub_(counts)
-        edge = torch.arange(source.shape[0], device=source.device)
-        tokens = trie.token[trie.first_child[node].sub_(begin)[source].add_(edge)]
-        if self.normalisation == "trie":  # an only child is certain
+        source, offset = ragged_arange(counts)
+        tokens = trie.token[trie.first_child[node][source] + offset]
+        if self.normalisation == "trie":  # an only child has probability 1
             several = counts > 1
             scores, forks = self.edge_scores.new_zeros(source.shape[0]), several[source]
             scores[forks] = child_log_probs(self.model.head, hidden[several], tokens[forks], counts[several], "trie")
         else:
             scores = child_log_probs(self.model.head, hidden, tokens, counts, "vocab")
-        # Scores from before are still wanted where a branch is among tokens that were run along.
+        # Earlier scores are still needed if a branch is among the nodes that were run ahead.
         before = self.edge_scores if self.ahead else self.edge_scores[:1]
         self.edge_scores = torch.cat([before, scores])
-        return begin.add_(before.shape[0])
+        return row_starts(counts) + before.shape[0]
 
 
 def _precision(dtype: torch.dtype) -> torch.dtype:

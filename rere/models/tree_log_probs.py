@@ -4,8 +4,11 @@ The plain way runs G copies of prompt + candidate: G·(P + R) tokens. Here a gro
 into their prefix tree, whose nodes are further queries of the prompt's row: P + (unique nodes) tokens. The
 numbers and the gradients are the same.
 
-Under `trie` normalisation a token that is the only continuation is certain: its log-probability is 0, it is
-left out of the mask (the policy decides nothing there), and nothing below a settled item is run at all.
+Under `trie` normalisation a token that is the only continuation has probability 1: its log-probability is 0, it is
+left out of the mask (the policy decides nothing there), and no node with one item below is run.
+
+Axes: P prompts, G candidates per prompt, L tokens of the longest candidate, U distinct nodes of all groups, N packed
+tokens, R rows of edges, E edges of these rows, S scored nodes.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ from torch import nn
 
 from rere.catalog.trie import ROOT, TokenTrie
 from rere.config.decoding import Normalisation
-from rere.models.child_log_probs import child_log_probs, ragged_arange
+from rere.models.child_log_probs import child_log_probs
 from rere.models.packed_batch import Batch
+from rere.models.ragged import ragged_arange, row_starts
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_packing import GroupNodes, pack
 from rere.models.trunks import Prompts
@@ -29,9 +33,9 @@ class GroupTree:
     """The prefix trees of P groups, ready to be scored by any weights of one model.
 
     packed_batch, tokens (N,), positions (N,): the packed forward
-    hidden_at: (R,) packed place of the hidden state that each scored row of edges continues
-    edge_tokens: (E,), edge_counts: (R,): edges of these rows, of which `edge_picked` (U,) are candidates'
-    path: (P, G, L) place in the U picked edges of each candidate's tokens; mask: (P, G, L) where there is one
+    hidden_at: (R,) packed index of the hidden state before each row of scored edges
+    edge_tokens: (E,), edge_counts: (R,): edges of these rows, of which those at `edge_picked` (S,) are candidates'
+    path: (P, G, L) index among the S picked edges of each candidate's tokens; mask: (P, G, L) where there is one
     """
 
     packed_batch: Batch
@@ -63,7 +67,7 @@ def group_tree(
     device = items.device
     path = _paths(trie, items)  # (P, G, L) trie nodes, -1 beyond the item
     row_of = torch.arange(len(items), device=device)[:, None, None]
-    keys, place = torch.unique((row_of * trie.nodes + path)[path >= 0], return_inverse=True)
+    keys, inverse = torch.unique((row_of * trie.nodes + path)[path >= 0], return_inverse=True)
     row, node = keys // trie.nodes, keys % trie.nodes  # (U,) by prompt, then breadth first
     parent = trie.parent[node]
     above = torch.searchsorted(keys, row * trie.nodes + parent).clamp(max=len(keys) - 1)
@@ -85,11 +89,11 @@ def group_tree(
         edge_counts = trie.child_count[parents]
         source, offset = ragged_arange(edge_counts)
         edge_tokens = trie.token[trie.first_child[parents][source] + offset]
-        picked = (torch.cumsum(edge_counts, 0) - edge_counts)[family] + node[scored] - trie.first_child[parent[scored]]
+        picked = row_starts(edge_counts)[family] + node[scored] - trie.first_child[parent[scored]]
     position = torch.full_like(node, -1)
     position[scored] = torch.arange(len(family), device=device)
     by_candidate = torch.full_like(path, -1)
-    by_candidate[path >= 0] = position[place]
+    by_candidate[path >= 0] = position[inverse]
     return GroupTree(
         packed_batch=packing.packed_batch,
         tokens=packing.tokens,
@@ -125,7 +129,7 @@ class TreeLogProbs(nn.Module):
 
     def forward(self, tree: GroupTree) -> torch.Tensor:
         """(P, G, L) log-probability of each candidate's tokens; 0 where the mask is False."""
-        if not len(tree.edge_counts):  # one item in the catalogue: nothing is ever decided
+        if not len(tree.edge_counts):  # a catalogue of one item leaves nothing to decide
             return torch.zeros(tree.mask.shape, device=tree.tokens.device)
         hidden = self.tree_model.hidden(tree.tokens, tree.positions, tree.packed_batch)[tree.hidden_at]
         edges = child_log_probs(self.tree_model.head, hidden, tree.edge_tokens, tree.edge_counts, tree.normalisation)

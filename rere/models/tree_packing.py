@@ -1,7 +1,7 @@
-"""Where the tokens of prompts and of their candidates' prefix trees stand in one packed forward.
+"""The layout of prompts and their candidates' prefix trees in one packed forward.
 
-Prompts by themselves: a row has a prompt's tokens, then its nodes. Branches of trunks: all trunks come first, then the
-nodes of each prompt.
+Separate prompts: a row has a prompt's tokens, then its nodes. Branches of trunks: all trunks come first, then the nodes
+of each prompt.
 
 Axes: P prompts, U distinct trie nodes of all groups, N packed tokens.
 """
@@ -14,18 +14,18 @@ from dataclasses import dataclass
 import torch
 
 from rere.catalog.trie import TokenTrie
-from rere.models.child_log_probs import ragged_arange
 from rere.models.packed_batch import Batch, PackedBatch
+from rere.models.ragged import ragged_arange, row_starts
 from rere.models.trunk_batch import TrunkBatch
 from rere.models.trunks import Prompts, Trunks
 
 
 @dataclass(frozen=True)
 class GroupNodes:
-    """The trie nodes on the candidates' ways, by prompt, then breadth first; the root is none of them.
+    """The trie nodes on the candidates' paths, by prompt, then breadth first; without the root.
 
-    row, node: (U,) prompt and trie node; above: (U,) place of the parent among them, any under the root
-    run: (U,) bool, those that are run through the model
+    row, node: (U,) prompt and trie node; above: (U,) index of the parent among them, arbitrary for the root's children
+    run: (U,) bool, whether the node is run through the model
     """
 
     row: torch.Tensor
@@ -34,14 +34,14 @@ class GroupNodes:
     run: torch.Tensor
 
     def counts(self, prompts: int) -> torch.Tensor:
-        """(P,) nodes of each prompt that are run."""
+        """(P,) number of each prompt's nodes that are run."""
         return torch.bincount(self.row[self.run], minlength=prompts)
 
 
 @dataclass(frozen=True)
 class Packing:
-    """packed_batch, tokens (N,), positions (N,): the forward
-    prompt_at: (P,) place in it of each prompt's last token; node_at: (U,) of each node, -1 where it isn't run
+    """packed_batch, tokens (N,), positions (N,): the packed forward
+    prompt_at: (P,) index in it of each prompt's last token; node_at: (U,) of each node, -1 if it isn't run
     """
 
     packed_batch: Batch
@@ -52,7 +52,7 @@ class Packing:
 
 
 def pack(trie: TokenTrie, prompts: Prompts, nodes: GroupNodes, dtype: torch.dtype) -> Packing:
-    """Lay out prompts with the nodes that follow each.
+    """Lay out prompts and the nodes that follow each.
 
     Args:
         dtype: of the model's hidden states (for the attention mask).
@@ -83,7 +83,7 @@ def _pack_windows(trie: TokenTrie, prompts: Sequence[Sequence[int]], nodes: Grou
     column = torch.full_like(nodes.row, -1)
     column[nodes.run] = grid_column[is_node]
     _show_ancestors(sees, trie, nodes, column)
-    begins = torch.cumsum(widths, 0) - widths
+    begins = row_starts(widths)
     return Packing(
         PackedBatch(grid_row, grid_column, count, width, _additive(sees, dtype)),
         tokens,
@@ -106,7 +106,8 @@ def _pack_trunks(trie: TokenTrie, trunks: Trunks, nodes: GroupNodes, dtype: torc
         source[row, prompt_width + order] = node_at[nodes.run]
         sees = torch.zeros((count, most, prompt_width + most), dtype=torch.bool, device=device)
         slots = torch.arange(prompt_width, device=device)
-        sees[:, :, :prompt_width] = (slots < trunks.lengths[:, None])[:, None]  # also what is no query: no NaN then
+        # Padding queries attend to the prompt too: a softmax over nothing is NaN.
+        sees[:, :, :prompt_width] = (slots < trunks.lengths[:, None])[:, None]
         column = torch.full_like(nodes.row, -1)
         column[nodes.run] = order
         _show_ancestors(sees, trie, nodes, column, prompt_width)
@@ -123,11 +124,11 @@ def _pack_trunks(trie: TokenTrie, trunks: Trunks, nodes: GroupNodes, dtype: torc
 def _show_ancestors(
     sees: torch.Tensor, trie: TokenTrie, nodes: GroupNodes, column: torch.Tensor, first_slot: int = 0
 ) -> None:
-    """Let each node that is run see itself and the nodes that lead to it.
+    """Let each node that is run attend to itself and its ancestors.
 
     Args:
         sees: (P, Q, S) changed in place.
-        column: (U,) each node's query; its key is `first_slot` further.
+        column: (U,) the query index of each node; its key's slot is `first_slot` higher.
     """
     depth = trie.depth[nodes.node]
     deepest = int(depth[nodes.run].max()) if nodes.run.any() else 0

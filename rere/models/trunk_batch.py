@@ -1,8 +1,8 @@
-"""One forward of trunks and of all that branches off them.
+"""One forward of trunks and of all branches off them.
 
-Packed tokens are those of the trunks, then those of the branches. A trunk's tokens attend within the trunk; a branch's
-attend to the keys of its own prompt, picked from the trunk's, and to its own ancestors. So attention costs what the
-windows would, though their keys are made once; one grid of a trunk with all of its branches would cost their product.
+The trunks' tokens are packed first, then those of the branches. A trunk's tokens attend within the trunk; a branch's
+attend to the keys of its own prompt, picked from the trunk's, and to its own ancestors. So attention costs as much as
+for windows, but keys are computed once; one grid of a trunk with all of its branches would cost the product of both.
 
 Axes: N tokens of trunks, M of branches, H heads, D head size.
 """
@@ -19,7 +19,7 @@ from rere.models.packed_batch import PackedBatch
 
 @dataclass(frozen=True)
 class TrunkBatch:
-    """trunks: the first N tokens; branches: the M others, whose `source` points into all N + M, or none at all."""
+    """trunks: the first N tokens; branches: the other M, whose `source` indexes all N + M; None for no branches."""
 
     trunks: PackedBatch
     branches: PackedBatch | None
@@ -43,7 +43,7 @@ class TrunkBatch:
         softcap: float | None = None,
         window: int | None = None,
     ) -> torch.Tensor:
-        """Attention of packed queries (N + M, H, D) over what each may see: (N + M, H, D)."""
+        """Attention of packed queries (N + M, H, D) over the keys of each: (N + M, H, D)."""
         options: dict[str, Any] = {"dropout": dropout, "softcap": softcap, "window": window}
         cut = len(self.trunks.row)
         mixed = self.trunks.attend(layer, query[:cut], key[:cut], value[:cut], scaling, **options)

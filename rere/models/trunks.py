@@ -1,9 +1,9 @@
-"""Prompts that share their history: a user's stretch of items is a trunk, and each prompt branches off it.
+"""Prompts that share their history: a run of one user's items is a trunk, and each prompt branches off it.
 
-A prompt sees the instruction, the trunk's last `history_items` items before it, and its own continuation: the mask of
-supervised fine-tuning by sequence. So it has the very tokens of its window, but an item that stands in ten windows is
-run once. Through the layers a prompt can still gather a little from further back, as there; a trunk of one prompt is
-that prompt's window, to the last digit.
+A prompt attends to the instruction, the trunk's last `history_items` items before it, and its own continuation: the
+mask of supervised fine-tuning by sequence. These are exactly the tokens of its window, but an item that is in ten
+windows is run once. Through the layers a prompt still receives a little from earlier items, as in fine-tuning by
+sequence. A trunk with one prompt equals that prompt's window to the last digit.
 
 Axes: T trunks, N tokens of all trunks, P prompts, S tokens of the longest prompt.
 """
@@ -15,18 +15,18 @@ from dataclasses import dataclass
 
 import torch
 
-from rere.models.child_log_probs import ragged_arange
 from rere.models.packed_batch import KVCache, PackedBatch
+from rere.models.ragged import ragged_arange
 from rere.models.tree_attention import TreeModel
 
-HEAD = -1  # the "item" of the tokens before the history: visible to all
-PADDING = 1 << 30  # an item that no real token sees, and that sees itself
+HEAD = -1  # the "item" of the tokens before the history: every token attends to it
+PADDING = 1 << 30  # an item that no real token attends to, and that attends to itself
 
 
 def item_mask(item: torch.Tensor, history_items: int) -> torch.Tensor:
-    """(B, L, L) bool: what tokens see, given the item (B, L) that each belongs to, counted from a row's begin.
+    """(B, L, L) bool: which tokens each token attends to, given the item (B, L) of each, counted from the row's start.
 
-    Those before it of the head, of its own item and of the `history_items` items before that.
+    A token attends to earlier tokens of the head, of its own item and of the `history_items` items before that.
     """
     near = item[:, :, None] - item[:, None, :] <= history_items
     return (near | (item[:, None, :] == HEAD)).tril()
@@ -36,11 +36,11 @@ def item_mask(item: torch.Tensor, history_items: int) -> torch.Tensor:
 class Trunks:
     """T trunks and the P prompts that branch off them, in order of the trunks.
 
-    tokens, trunk, column: (N,) tokens, trunk after trunk, and where each stands
-    mask: (T, longest trunk, longest trunk) bool, what each token sees
-    lengths: (P,) tokens of each prompt, which are its window's
-    source: (P, S) index among the N tokens of each of these; 0 beyond the prompt's end
-    ends: (P,) index among the N tokens of each prompt's last
+    tokens, trunk, column: (N,) tokens, one trunk after another; the trunk of each, and its index in the trunk
+    mask: (T, longest trunk, longest trunk) bool, which tokens each token attends to
+    lengths: (P,) tokens of each prompt: as many as its window has
+    source: (P, S) index of each of a prompt's tokens among the N; 0 beyond the prompt's end
+    ends: (P,) index of each prompt's last token among the N
     """
 
     tokens: torch.Tensor
@@ -56,7 +56,7 @@ class Trunks:
         cls,
         head: Sequence[int],
         walks: Sequence[Sequence[Sequence[int]]],
-        places: Sequence[Sequence[int]],
+        branch_points: Sequence[Sequence[int]],
         history_items: int,
         device: torch.device | str = "cpu",
     ) -> Trunks:
@@ -65,13 +65,13 @@ class Trunks:
         Args:
             head: tokens before each history.
             walks: each trunk's items, oldest first, as tokens.
-            places: for each trunk, the number of its items that come before each of its prompts: at least 1.
-            history_items: items that a prompt sees.
+            branch_points: for each trunk, how many of its items precede each of its prompts: at least 1.
+            history_items: items that a prompt attends to.
         """
         tokens: list[int] = []
         items: list[torch.Tensor] = []
-        starts, firsts, lengths = [], [], []  # of each prompt: its trunk's first token, its history's, its tokens
-        for walk, own in zip(walks, places, strict=True):
+        starts, firsts, lengths = [], [], []  # per prompt: first token of its trunk and of its history; its length
+        for walk, own in zip(walks, branch_points, strict=True):
             begin, offsets = len(tokens), [len(head)]
             tokens += head
             for item in walk:
@@ -79,11 +79,11 @@ class Trunks:
                 offsets.append(len(tokens) - begin)
             owner = torch.tensor([HEAD, *range(len(walk))])
             items.append(owner.repeat_interleave(torch.tensor([len(head), *map(len, walk)])))
-            for place in own:
-                first = offsets[max(0, place - history_items)]
+            for branch_point in own:
+                first = offsets[max(0, branch_point - history_items)]
                 starts.append(begin)
                 firsts.append(begin + first)
-                lengths.append(len(head) + offsets[place] - first)
+                lengths.append(len(head) + offsets[branch_point] - first)
         row, column = ragged_arange(torch.tensor([len(item) for item in items]))
         padded = torch.nn.utils.rnn.pad_sequence(items, batch_first=True, padding_value=PADDING)
         prompt, slot = ragged_arange(torch.tensor(lengths))
@@ -93,41 +93,49 @@ class Trunks:
             in_head, torch.tensor(starts)[prompt], torch.tensor(firsts)[prompt] - len(head)
         )
         ends = source[torch.arange(len(lengths)), torch.tensor(lengths) - 1]
-        parts = (torch.tensor(tokens), row, column, item_mask(padded, history_items), torch.tensor(lengths))
-        return cls(*(part.to(device) for part in (*parts, source, ends)))
+        return cls(
+            tokens=torch.tensor(tokens).to(device),
+            trunk=row.to(device),
+            column=column.to(device),
+            mask=item_mask(padded, history_items).to(device),
+            lengths=torch.tensor(lengths).to(device),
+            source=source.to(device),
+            ends=ends.to(device),
+        )
 
     def __len__(self) -> int:
-        """P"""
+        """P, the number of prompts."""
         return len(self.lengths)
 
     @property
     def positions(self) -> torch.Tensor:
-        """(P, S) position of each prompt's tokens, which are the trunk's; what is beyond a prompt's end has any."""
+        """(P, S) position of each prompt's tokens in the trunk; arbitrary beyond the prompt's end."""
         return self.column[self.source]
 
     @property
     def next_positions(self) -> torch.Tensor:
-        """(P,) position of what follows each prompt."""
+        """(P,) position of the token after each prompt."""
         return self.column[self.ends] + 1
 
     def packed_batch(self, dtype: torch.dtype, store: KVCache | None = None) -> PackedBatch:
-        """The trunks' own forward; with a store (T, longest trunk) for their keys and values."""
-        hidden = torch.zeros(self.mask.shape, dtype=dtype, device=self.mask.device).masked_fill(~self.mask, -torch.inf)
+        """The packed forward of the trunks; `store` (T, longest trunk) receives their keys and values."""
+        additive = torch.zeros(self.mask.shape, dtype=dtype, device=self.mask.device)
+        additive = additive.masked_fill(~self.mask, -torch.inf)
         count, width = self.mask.shape[:2]
-        place = None if store is None else self.trunk * store.capacity + self.column
+        slot_index = None if store is None else self.trunk * store.capacity + self.column
         return PackedBatch(
             row=self.trunk,
             column=self.column,
             prompts=count,
             queries=width,
-            mask=hidden[:, None],
+            mask=additive[:, None],
             store=store,
-            place=place,
+            slot_index=slot_index,
             slots=width,
         )
 
     def prefill(self, model: TreeModel, store: KVCache) -> torch.Tensor:
-        """Run the trunks, and give each prompt's row of `store` the keys and values of its own tokens.
+        """Run the trunks, and copy the keys and values of each prompt's tokens into its row of `store`.
 
         Returns:
             (P, width) hidden states at the prompts' last tokens.
@@ -144,4 +152,4 @@ class Trunks:
         return hidden[self.ends]
 
 
-Prompts = Sequence[Sequence[int]] | Trunks  # P token sequences, each by itself; or as branches of trunks
+Prompts = Sequence[Sequence[int]] | Trunks  # P token sequences: separate ones, or branches of trunks

@@ -51,10 +51,10 @@ def test_narrow_beam_is_that_of_a_catalogue_without_the_items(seed: int) -> None
         assert found.items[row, : len(expected)].tolist() == [kept[item] for item, _ in expected]
 
 
-def test_a_node_is_shut_only_when_all_below_it_is_excluded() -> None:
+def test_a_node_is_closed_only_when_all_below_it_is_excluded() -> None:
     trie = build_trie([[5, 6, END], [5, 7, END], [8, END]])
     exclusions = Exclusions.of(trie, leaf_positions(trie, [0]), [[1], [2]])
     five, eight = trie.walk([5]), trie.walk([8])
-    shut = exclusions.shuts(trie, torch.tensor([0, 1, 0, 1]), torch.tensor([five, five, eight, eight]))
-    assert shut.tolist() == [True, False, False, True]
+    closed = exclusions.closes(trie, torch.tensor([0, 1, 0, 1]), torch.tensor([five, five, eight, eight]))
+    assert closed.tolist() == [True, False, False, True]
     assert exclusions.left().tolist() == [1, 1]

@@ -14,7 +14,7 @@ from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.trie import build_trie
 from rere.config.catalog import IndexConfig
 from rere.config.decoding import Beam, FreeSampling, Multinomial
-from rere.decoding.unconstrained import find_items, generate_freely, item_end, written_lengths
+from rere.decoding.unconstrained import find_items, generate_freely, generated_lengths, item_end
 from rere.errors import RereError
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs, group_tree
@@ -114,7 +114,7 @@ def test_items_are_found_as_a_dictionary_finds_them() -> None:
     written = torch.tensor([[*sequence, *[END] * (width - len(sequence))] for sequence in sequences])
     lengths = torch.tensor([len(sequence) for sequence in sequences])
     assert find_items(trie, written, lengths).tolist() == [place.get(tuple(s), -1) for s in sequences]
-    assert written_lengths(torch.tensor([[4, END, END], [4, 5, 6], [END, 4, END]]), END).tolist() == [2, 3, 1]
+    assert generated_lengths(torch.tensor([[4, END, END], [4, 5, 6], [END, 4, END]]), END).tolist() == [2, 3, 1]
 
 
 @pytest.mark.parametrize("sampling", [Beam(), Multinomial()])

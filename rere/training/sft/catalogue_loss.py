@@ -19,8 +19,9 @@ from torch import log_softmax
 from rere.catalog.index import CatalogIndex
 from rere.catalog.trie import ROOT, TokenTrie
 from rere.decoding.item_prior import node_mass
-from rere.models.child_log_probs import child_log_probs, ragged_arange
+from rere.models.child_log_probs import child_log_probs
 from rere.models.heads import Head, logits_of
+from rere.models.ragged import ragged_arange
 from rere.recommenders.base import Recommender
 from rere.recommenders.item_model import item_log_probs
 from rere.training.rows import IGNORED, Collator

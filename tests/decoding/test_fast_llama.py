@@ -1,4 +1,4 @@
-"""The lean forward against the model's own, and where it must not be used."""
+"""The fast forward for Llama against the model's own, and where it must not be used."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def packed(lengths: list[int], generator: torch.Generator) -> tuple[torch.Tensor
 def test_same_hidden_states_as_the_models_own_forward(config: Any, options: Any, dtype: torch.dtype) -> None:
     model = grouped(config, **options)
     model.model.to(dtype)  # type: ignore[arg-type]
-    assert model.lean is not None
+    assert model.fast_llama is not None
     generator = torch.Generator().manual_seed(1)
     for lengths in ([5, 1, 9], [4, 4], [30]):  # ragged, even, and further than any position before
         tokens, positions, packed_batch = packed(lengths, generator)
         expected = model._stock(tokens, positions, packed_batch)
-        torch.testing.assert_close(model.lean(tokens, positions, packed_batch), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(model.fast_llama(tokens, positions, packed_batch), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_trained_weights_are_seen() -> None:
@@ -72,14 +72,14 @@ def test_only_inference_of_plain_models_takes_it(monkeypatch: pytest.MonkeyPatch
     assert FastLlama.of(tiny_model("gemma").get_decoder()) is None
     assert FastLlama.of(tiny_model("gpt2").get_decoder()) is None
     adapted = get_peft_model(tiny_model("llama"), LoraConfig(r=2, target_modules=["q_proj"]))
-    assert TreeModel(adapted).lean is None
+    assert TreeModel(adapted).fast_llama is None
     dynamic = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
-    assert grouped(LlamaConfig, rope_parameters=dynamic).lean is None
+    assert grouped(LlamaConfig, rope_parameters=dynamic).fast_llama is None
     windowed: dict[str, Any] = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0}
     assert FastLlama.of(AutoModelForCausalLM.from_config(Qwen2Config(**windowed, **SMALL)).get_decoder()) is None
 
     model, asked = TreeModel(tiny_model("qwen2")), []
-    monkeypatch.setattr(model, "lean", lambda *_: asked.append(True))
+    monkeypatch.setattr(model, "fast_llama", lambda *_: asked.append(True))
     tokens, positions, packed_batch = packed([3], torch.Generator().manual_seed(3))
     assert model.hidden(tokens, positions, packed_batch).requires_grad
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
