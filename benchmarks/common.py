@@ -21,7 +21,7 @@ from rich.table import Table
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import Backbone, GGUFModel, ScratchModel
 from rere.config.catalog import IndexConfig
-from rere.config.data import IngestConfig
+from rere.config.ingest import IngestConfig
 from rere.data.ingest import ingest
 from rere.models.backbone import load_model
 from rere.models.tree_attention import TreeModel

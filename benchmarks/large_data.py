@@ -80,8 +80,10 @@ def _write_items(path: Path, items: int, random: np.random.Generator) -> None:
 
 
 def ingest(directory: Path) -> dict[str, int]:
-    from rere.config.data import Chronological, IngestConfig, Tables
+    from rere.config.data import Chronological
+    from rere.config.ingest import IngestConfig
     from rere.data.ingest import ingest as ingest_source
+    from rere.data.sources.tables import Tables
 
     source = Tables(interactions=directory / "interactions.parquet", items=directory / "items.parquet")
     dataset = ingest_source(IngestConfig(source=source, split=Chronological()))

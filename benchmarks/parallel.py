@@ -23,7 +23,8 @@ from benchmarks.common import arguments, prepare, save, show
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
-from rere.config.data import IngestConfig, SplitConfig
+from rere.config.data import SplitConfig
+from rere.config.ingest import IngestConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows

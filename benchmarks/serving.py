@@ -34,8 +34,9 @@ from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.tokenization import end_token
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
-from rere.config.data import IngestConfig, SplitConfig
+from rere.config.data import SplitConfig
 from rere.config.decoding import SearchSettings
+from rere.config.ingest import IngestConfig
 from rere.config.sft import SFTConfig
 from rere.data.ingest import ingest
 from rere.data.windows import make_windows

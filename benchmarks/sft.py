@@ -23,8 +23,9 @@ from benchmarks.common import arguments, interleaved, prepare, save, show, subje
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
-from rere.config.data import IngestConfig, SplitConfig
+from rere.config.data import SplitConfig
 from rere.config.evaluation import EvaluationConfig
+from rere.config.ingest import IngestConfig
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.data.ingest import ingest

@@ -12,11 +12,13 @@ import pandas as pd
 
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.catalog import IndexConfig
-from rere.config.data import Chronological, IngestConfig, LeaveOneOut, SplitConfig, Tables
+from rere.config.data import Chronological, LeaveOneOut, SplitConfig
+from rere.config.ingest import IngestConfig
 from rere.data.dataset import Dataset, Period, Windows
 from rere.data.halves import selection_rows
 from rere.data.ingest import ingest
 from rere.data.sequences import indexed_rows, training_sequences
+from rere.data.sources.tables import Tables
 from rere.data.windows import make_windows
 from rere.errors import RereError
 

@@ -61,7 +61,7 @@ def prepare(config: Path, directory: Path) -> tuple[Path, pd.DataFrame]:
     """The configuration whose source is the export and where the gate decides, and all interactions in order."""
     from pipelines.checked import settings_of
     from pipelines.retrain import retrain_pipeline
-    from rere.data.sources import load_source
+    from rere.data.sources.base import load_source
 
     directory.mkdir(parents=True, exist_ok=True)
     chosen = settings_of(retrain_pipeline, config)

@@ -21,7 +21,8 @@ STEPS = (
 BY_NAME = {"item_models": modules()}  # modules that a step loads by name
 EDITS = {
     "rere/data/tables.py": "the reader of CSV and Parquet tables",
-    "rere/config/data.py": "settings of sources, split and checks",
+    "rere/config/ingest.py": "settings of ingest",
+    "rere/config/data.py": "what the settings of all sources share, and those of split and checks",
     "ops/validation/suites.py": "a check of the data",
     "rere/data/windows.py": "how prediction rows are cut",
     "rere/config/catalog.py": "settings of the item codes",

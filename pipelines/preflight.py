@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from rere.config.consistency import require_consistent
-from rere.config.data import TableColumns
 from rere.training.rl.rewards.total import check_rewards
 
 
@@ -20,5 +19,4 @@ def preflight(settings: Mapping[str, Any]) -> None:
         RereError: the first problem found.
     """
     require_consistent(settings)
-    source = settings["data"].source
-    check_rewards(settings["rl"].rewards, source.item_columns if isinstance(source, TableColumns) else {})
+    check_rewards(settings["rl"].rewards, settings["data"].source.further_columns)

@@ -13,13 +13,14 @@ from pipelines.checked import checked_pipeline
 from pipelines.preflight import preflight
 from pipelines.settings import RunSettings
 from rere.config.catalog import IndexConfig
-from rere.config.data import IngestConfig, SplitConfig, ValidationConfig
+from rere.config.data import SplitConfig, ValidationConfig
 from rere.config.evaluation import EvaluationConfig
+from rere.config.ingest import IngestConfig
 from rere.config.promotion import PromotionConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
-from rere.data.sources import source_fingerprint, source_location
+from rere.data.sources.base import source_fingerprint, source_location
 from steps.baselines import rank_baselines
 from steps.check_backbone import check_backbone
 from steps.evaluate import evaluate

@@ -12,14 +12,15 @@ from pipelines.preflight import preflight
 from pipelines.rere import CHECKED, judge
 from pipelines.settings import RetrainSettings
 from rere.config.catalog import IndexConfig
-from rere.config.data import IngestConfig, SplitConfig, ValidationConfig
+from rere.config.data import SplitConfig, ValidationConfig
 from rere.config.evaluation import EvaluationConfig
+from rere.config.ingest import IngestConfig
 from rere.config.promotion import PromotionConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.retraining import FromChampion, RetrainConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
-from rere.data.sources import source_fingerprint, source_location
+from rere.data.sources.base import source_fingerprint, source_location
 from steps.check_backbone import check_backbone
 from steps.collect import collect_all, collect_new, ingest_collected
 from steps.index_items import continue_items, index_items

@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 from ops.runtime.named import named_sums
 from rere.config.catalog import IndexConfig
-from rere.config.data import IngestConfig, SplitConfig, ValidationConfig
+from rere.config.data import SplitConfig, ValidationConfig
 from rere.config.evaluation import EvaluationConfig
+from rere.config.ingest import IngestConfig
 from rere.config.promotion import PromotionConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.retraining import RetrainConfig

@@ -12,7 +12,7 @@ from zenml import ArtifactConfig, get_step_context, log_metadata, step
 from materializers.collected import CollectedMaterializer
 from materializers.dataset import DatasetMaterializer
 from ops.runtime.cache_keys import cache_policy
-from rere.config.data import IngestConfig
+from rere.config.ingest import IngestConfig
 from rere.data.collected import Collected
 from rere.data.dataset import Dataset
 
@@ -23,7 +23,7 @@ ROWS = "collected"  # metadata of the data set: the artifact version that holds 
 def collect_all(config: IngestConfig, source_sha256: str) -> Annotated[Collected, ArtifactConfig(name="collected")]:
     """All of the source: the first time, or without a base."""
     from rere.data.collected import collect
-    from rere.data.sources import load_source
+    from rere.data.sources.base import load_source
 
     return collect(load_source(config.source))
 
@@ -34,7 +34,7 @@ def collect_new(
 ) -> Annotated[Collected, ArtifactConfig(name="collected")]:
     """The champion's rows, and the source's new rows."""
     from rere.data.collected import collect
-    from rere.data.sources import load_source
+    from rere.data.sources.base import load_source
 
     return collect(load_source(config.source), champion_collected)
 

@@ -8,7 +8,7 @@ from zenml import ArtifactConfig, log_metadata, step
 
 from materializers.dataset import DatasetMaterializer
 from ops.runtime.cache_keys import cache_policy
-from rere.config.data import IngestConfig
+from rere.config.ingest import IngestConfig
 from rere.data.dataset import Dataset
 
 

@@ -18,11 +18,11 @@ from materializers.dataset import DatasetMaterializer
 from ops.registry import mlflow_registry as registry
 from ops.registry.zenml_registry import metadata_of
 from rere.artifacts.manifest import MANIFEST, sha256
-from rere.config.data import IngestConfig
+from rere.config.ingest import IngestConfig
 from rere.config.retraining import RetrainConfig
 from rere.data.collected import count_new
 from rere.data.flags import moment
-from rere.data.sources import LOADERS, load_source
+from rere.data.sources.base import as_source, load_source
 from steps.collect import ROWS
 
 FOLDERS = {
@@ -122,7 +122,7 @@ def _changed(theirs: Any, ours: dict[str, Any]) -> list[str]:
 
 def _sums(data: IngestConfig) -> list[str] | None:
     """SHA-256 sums of the source's files, sorted; None for a source without files, of which nothing is known."""
-    files = LOADERS[type(data.source)].files(data.source)
+    files = as_source(data.source).files()
     return sorted(sha256(file) for file in files) or None
 
 

@@ -10,8 +10,9 @@ import pytest
 from ops.runtime.named import code_sums, named_content, named_sums
 from rere.config.backbone import GGUFModel, HubModel, LocalModel, ScratchModel
 from rere.config.catalog import IndexConfig, SemanticCodes, SentenceEmbedding
-from rere.config.data import IngestConfig, Tables
+from rere.config.ingest import IngestConfig
 from rere.config.rl import RLConfig
+from rere.data.sources.tables import Tables
 from rere.errors import RereError
 from rere.training.rl.rewards.custom import CustomReward
 from rere.training.rl.rewards.rule import RuleReward

@@ -1,4 +1,4 @@
-"""Settings of the data: sources, the split, ingest, validation, prediction rows."""
+"""Settings of the data: what sources share, the split, validation, prediction rows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from rere.config.base import ColumnKind, ISODate, Settings
+from rere.config.variants import Variant
 
 
 def _known_zone(name: str) -> str:
@@ -20,7 +21,7 @@ def _known_zone(name: str) -> str:
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 
 
-def _at_home(path: Path) -> Path:
+def at_home(path: Path) -> Path:
     """`~` is the home of whoever starts the run."""
     try:
         return path.expanduser()
@@ -28,7 +29,7 @@ def _at_home(path: Path) -> Path:
         raise ValueError(f"{path}: {error}") from error
 
 
-SourcePath = Annotated[Path, AfterValidator(_at_home)]
+SourcePath = Annotated[Path, AfterValidator(at_home)]
 
 
 class TableFormat(Settings):
@@ -80,14 +81,17 @@ class TableFormat(Settings):
         return columns
 
 
-class MovieLens100K(Settings):
-    """MovieLens-100K as carried by the `recbole` wheel (found, never imported; SHA-256 checked)."""
+class SourceSettings(Variant):
+    """What the settings of all sources have."""
 
-    type: Literal["movielens_100k"] = "movielens_100k"
+    @property
+    def further_columns(self) -> dict[str, ColumnKind]:
+        """Columns of the items that are kept beside id and title, with what they hold."""
+        return {}
 
 
-class TableColumns(Settings):
-    """What the columns of a pair of tables are called, and which others of the items are kept."""
+class TableColumns(SourceSettings):
+    """What the columns of a pair of tables are called, which others of the items are kept, and how files are read."""
 
     user_column: str = "user_id"
     item_column: str = "item_id"
@@ -99,6 +103,13 @@ class TableColumns(Settings):
         default={},
         description="other columns of items that rewards of your own may look at, as {brand: text, price: number}",
     )
+    interactions_format: TableFormat = TableFormat()
+    items_format: TableFormat = TableFormat()
+
+    @property
+    def further_columns(self) -> dict[str, ColumnKind]:
+        """See `SourceSettings`."""
+        return self.item_columns
 
     @field_validator("item_columns", mode="before")
     @classmethod
@@ -113,61 +124,6 @@ class TableColumns(Settings):
         if taken := sorted({"item_id", "title"} & columns.keys()):
             raise ValueError(f"{' and '.join(taken)} can't be kept: each item has an id and a title anyway")
         return columns
-
-
-class Tables(TableColumns):
-    """Interactions (user, item, time) and items (item, title): a file each, or a directory of files of one kind."""
-
-    type: Literal["tables"] = "tables"
-    interactions: SourcePath
-    items: SourcePath
-    interactions_format: TableFormat = TableFormat()
-    items_format: TableFormat = TableFormat()
-
-
-class AmazonReviews(Settings):
-    """Raw Amazon dumps (2014, 2018, 2023): one JSON object or Python literal per line, optionally .gz."""
-
-    type: Literal["amazon_reviews"] = "amazon_reviews"
-    reviews: SourcePath
-    metadata: SourcePath
-    since: ISODate | None = Field(default=None, description="ISO date, inclusive")
-    until: ISODate | None = Field(default=None, description="ISO date, exclusive")
-
-
-class WindowFiles(Settings):
-    """One CSV row per window, already split: the format of ReRe's and MiniOneRec's data files."""
-
-    type: Literal["window_files"] = "window_files"
-    train: SourcePath
-    valid: SourcePath
-    test: SourcePath
-    items: SourcePath | None = Field(default=None, description="`title<TAB>id` lines; else the rows' own titles")
-    format: TableFormat = Field(default=TableFormat(), description="of the three files")
-
-
-class HubDataset(TableColumns):
-    """Data sets of the Hugging Face hub by id, or local directories laid out like them: CSV, JSON lines or Parquet."""
-
-    type: Literal["hub"] = "hub"
-    interactions: str
-    interactions_config: str | None = None
-    interactions_split: str = Field(default="train", description="a split's name, or several joined by +")
-    interactions_revision: str = Field(default="main", description="a branch, a tag or, to stay the same, a commit")
-    interactions_format: TableFormat = TableFormat()
-    items: str
-    items_config: str | None = None
-    items_split: str = Field(default="train", description="as `interactions_split`")
-    items_revision: str = Field(default="main", description="as `interactions_revision`")
-    items_format: TableFormat = TableFormat()
-
-    @field_validator("interactions", "items")
-    @classmethod
-    def _directory_at_home(cls, name: str) -> str:
-        return str(_at_home(Path(name))) if name.startswith("~") else name
-
-
-Source = Annotated[MovieLens100K | Tables | AmazonReviews | WindowFiles | HubDataset, Field(discriminator="type")]
 
 
 class LeaveOneOut(Settings):
@@ -202,29 +158,6 @@ class TrainingCore(Settings):
 
     type: Literal["training_core"] = "training_core"
     k: int = Field(default=5, ge=1, description="training interactions that a user and an item need; 1 keeps all")
-
-
-class IngestConfig(Settings):
-    source: Source = MovieLens100K()
-    split: SplitRule = LeaveOneOut()
-    k_core: Annotated[int, Field(ge=1)] | TrainingCore = Field(
-        default=TrainingCore(),
-        description="a number: the usual k-core, of all interactions, before the split (1 keeps all); or "
-        "{type: training_core, k: 5}: of training interactions only, after it",
-    )
-    orphans: Literal["refuse", "drop"] = Field(
-        default="refuse", description="interactions without a user or item, or with an item that the catalogue lacks"
-    )
-    untitled: Literal["refuse", "drop"] = Field(
-        default="refuse", description="items with a blank title, and their interactions"
-    )
-    unseen: Literal["keep", "drop"] = Field(
-        default="keep", description="users and items that never occur in the training period"
-    )
-    title_entities: Literal["decode", "keep"] = Field(
-        default="decode", description="HTML entities in titles, such as &amp; and &#39;; decoded ones are counted"
-    )
-    title_characters: int = Field(default=512, ge=8, description="longer titles are cut, and counted")
 
 
 class ValidationConfig(Settings):

@@ -11,14 +11,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from rere.config.data import IngestConfig, LeaveOneOut, TrainingCore
+from rere.config.data import LeaveOneOut, TrainingCore
+from rere.config.ingest import IngestConfig
 from rere.data.codes import category, repeated, shared_codes
 from rere.data.dataset import PERIODS, Dataset, IngestReport
 from rere.data.k_core import k_core
 from rere.data.origin import Origin
 from rere.data.periods import TRAIN, assign_periods
 from rere.data.raw import RawData
-from rere.data.sources import load_source
+from rere.data.sources.base import load_source
 from rere.data.titles import normalise_titles
 from rere.data.unusable import drop_unusable, is_orphan, is_untitled
 from rere.errors import RereError

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from rere.config.data import HubDataset, Tables
+from rere.config.data import TableColumns
 from rere.data.codes import TextCodes, category
 from rere.data.columns import read_ids, read_titles, read_values
 from rere.data.origin import Segment, segments_of
@@ -78,7 +78,7 @@ def items_frame(ids: pd.Series, titles: pd.Series) -> tuple[pd.DataFrame, int]:
 
 
 def raw_from_tables(
-    source: Tables | HubDataset,
+    source: TableColumns,
     name: str,
     events: Iterable[Part],
     catalogue: Iterable[Part],

@@ -1,4 +1,4 @@
-"""Source: a pair of tables: delimited text, JSON lines or Parquet, each a file or a directory of files."""
+"""Tables: delimited text, JSON lines or Parquet, each a file or a directory of files."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from urllib.parse import unquote
 import pandas as pd
 import pyarrow
 
-from rere.artifacts.manifest import sha256
-from rere.config.data import HubDataset, TableFormat, Tables
+from rere.config.data import TableColumns, TableFormat
 from rere.data import delimited, json_lines, parquet_files
 from rere.data.blocks import COMPRESSIONS
 from rere.data.columns import require_columns, require_file
-from rere.data.raw import Part, RawData, raw_from_tables
+from rere.data.raw import Part
 from rere.errors import RereError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -47,29 +46,7 @@ class File(NamedTuple):
     constants: dict[str, str]
 
 
-def files(source: Tables) -> list[Path]:
-    """Those of both tables; RereError where one is missing."""
-    tables = ((source.interactions, "interactions"), (source.items, "items"))
-    return [file.path for table, role in tables for file in table_files(table, role)]
-
-
-def load(source: Tables) -> RawData:
-    """Read both tables, the interactions in parts.
-
-    Raises:
-        RereError: a missing file or column, a wrong type, an unreadable time, a damaged or ambiguous file.
-    """
-    events, catalogue = wanted_of(source)
-    return raw_from_tables(
-        source,
-        f"tables {source.interactions.name}, {source.items.name}",
-        read_parts(source.interactions, events),
-        read_parts(source.items, catalogue),
-        {str(path): sha256(path) for path in dict.fromkeys(files(source))},
-    )
-
-
-def wanted_of(source: Tables | HubDataset) -> tuple[Wanted, Wanted]:
+def wanted_of(source: TableColumns) -> tuple[Wanted, Wanted]:
     """Of the interactions and of the items."""
     remedy = "rename the column, or name yours in the `source` setting (…_column, item_columns)"
     columns = [source.user_column, source.item_column, source.time_column]

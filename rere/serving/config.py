@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from rere.config.base import Settings
-from rere.config.data import MovieLens100K, Source, SourcePath, TableFormat
+from rere.config.data import SourcePath, SourceSettings, TableFormat
 from rere.config.decoding import Normalisation, SearchSettings
+from rere.config.variants import OneOf
 
 
 class ServingConfig(Settings):
@@ -74,12 +75,20 @@ class UserTable(Settings):
 class UserEvents(Settings):
     """Interactions of any source that training can read; a user's history is all of them, in order of time."""
 
+    model_config = ConfigDict(defer_build=True)
+
     type: Literal["interactions"] = "interactions"
-    source: Source = MovieLens100K()
+    source: Annotated[SourceSettings, OneOf("rere.data.sources.registry:SOURCES")] = Field(
+        default="movielens_100k", validate_default=True
+    )
 
 
 class BatchConfig(Settings):
-    users: Annotated[UserTable | UserEvents, Field(discriminator="type")] = UserEvents()
+    model_config = ConfigDict(defer_build=True)
+
+    users: Annotated[UserTable | UserEvents, Field(discriminator="type")] = Field(
+        default={"type": "interactions"}, validate_default=True
+    )
     model_name: str = "rere"
     alias: str = "champion"
     k: int = Field(default=10, ge=1, description="items per user")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from rere.data.columns import read_ids
-from rere.data.sources import load_source
+from rere.data.sources.base import load_source
 from rere.data.tables import FIRST_LINE, PARQUET, read_table
 from rere.errors import RereError
 from rere.serving.config import UserEvents, UserTable

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rere.config.data import Tables
 from rere.data.dataset import Dataset, IngestReport
+from rere.data.sources.tables import Tables
 
 START = 1_000_000_000  # 2001-09-09 01:46:40
 DAY = 86_400

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rere.config.data import IngestConfig
+from rere.config.ingest import IngestConfig
 from rere.data.collected import GONE, LATE, Collected, collect, count_new
 from rere.data.ingest import ingest_raw
 from rere.data.raw import RawData, interactions_frame, items_frame

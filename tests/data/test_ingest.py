@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rere.config.data import Chronological, IngestConfig, LeaveOneOut, TrainingCore
+from rere.config.data import Chronological, LeaveOneOut, TrainingCore
+from rere.config.ingest import IngestConfig
 from rere.data.dataset import Dataset
 from rere.data.ingest import ingest
 from rere.data.k_core import k_core
@@ -249,7 +250,8 @@ def test_a_data_set_comes_back_as_saved(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data/amazon_toys_2013")
 def test_toys_2013_by_the_papers_split() -> None:
-    from rere.config.data import SplitConfig, Tables
+    from rere.config.data import SplitConfig
+    from rere.data.sources.tables import Tables
     from rere.data.windows import make_windows
 
     folder = SHARED / "amazon_toys_2013"

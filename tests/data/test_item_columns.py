@@ -14,13 +14,15 @@ from rere.catalog.extend import extend_index
 from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.warm_start import continue_index
 from rere.config.catalog import IndexConfig
-from rere.config.data import HubDataset, IngestConfig, Tables
+from rere.config.ingest import IngestConfig
 from rere.config.reading import validated
 from rere.data.collected import Collected, collect
 from rere.data.dataset import Dataset
 from rere.data.ingest import ingest
 from rere.data.raw import OTHERWISE
-from rere.data.sources import load_source
+from rere.data.sources.base import load_source
+from rere.data.sources.hub import HubDataset
+from rere.data.sources.tables import Tables
 from rere.errors import RereError
 from tests.conftest import TINY
 from tests.data.helpers import START, write_tables

@@ -15,12 +15,16 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from rere.config.data import AmazonReviews, IngestConfig, MovieLens100K, SplitConfig, WindowFiles
-from rere.data import movielens
+from rere.config.data import SplitConfig
+from rere.config.ingest import IngestConfig
 from rere.data.flags import flag_interactions, flag_items, flag_windows
 from rere.data.ingest import ingest
 from rere.data.profile import make_profile
 from rere.data.sequences import training_sequences
+from rere.data.sources import movielens
+from rere.data.sources.amazon import AmazonReviews
+from rere.data.sources.movielens import MovieLens100K
+from rere.data.sources.window_files import WindowFiles
 from rere.data.windows import make_windows
 from rere.errors import RereError
 from tests.data.helpers import START

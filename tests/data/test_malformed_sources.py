@@ -18,10 +18,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from rere.config.data import HubDataset, TableFormat, Tables
+from rere.config.data import TableFormat
 from rere.data import blocks
 from rere.data.raw import RawData
-from rere.data.sources import load_source
+from rere.data.sources.base import load_source
+from rere.data.sources.hub import HubDataset
+from rere.data.sources.tables import Tables
 from rere.errors import RereError
 from tests.data.helpers import START
 

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rere.config.data import Chronological, IngestConfig, Tables
+from rere.config.data import Chronological
+from rere.config.ingest import IngestConfig
 from rere.data import blocks, codes, parquet_files, tables
 from rere.data.dataset import Dataset
 from rere.data.ingest import ingest
-from rere.data.sources import load_source
+from rere.data.sources.base import load_source
+from rere.data.sources.tables import Tables
 from rere.data.times import TimeParts, read_times
 from rere.errors import RereError
 

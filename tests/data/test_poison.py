@@ -11,10 +11,12 @@ import pytest
 from ops.validation.expectations import validate_dataset
 from rere.catalog.index import build_index
 from rere.config.catalog import IndexConfig
-from rere.config.data import IngestConfig, SplitConfig, TableFormat, Tables, ValidationConfig
+from rere.config.data import SplitConfig, TableFormat, ValidationConfig
+from rere.config.ingest import IngestConfig
 from rere.data.dataset import Dataset
 from rere.data.ingest import ingest
 from rere.data.profile import make_profile
+from rere.data.sources.tables import Tables
 from rere.data.windows import make_windows
 from rere.errors import RereError
 from tests.conftest import TINY

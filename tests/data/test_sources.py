@@ -12,9 +12,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from rere.config.data import AmazonReviews, HubDataset, MovieLens100K, TableFormat, Tables
-from rere.data import movielens
-from rere.data.sources import load_source, source_fingerprint
+from rere.config.data import TableFormat
+from rere.data.sources import movielens
+from rere.data.sources.amazon import AmazonReviews
+from rere.data.sources.base import load_source, source_fingerprint
+from rere.data.sources.hub import HubDataset
+from rere.data.sources.movielens import MovieLens100K
+from rere.data.sources.tables import Tables
 from rere.errors import RereError
 from tests.data.helpers import START, write_tables
 

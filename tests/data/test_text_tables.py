@@ -13,9 +13,10 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from rere.config.data import TableFormat, Tables
+from rere.config.data import TableFormat
 from rere.data import blocks
-from rere.data.sources import load_source
+from rere.data.sources.base import load_source
+from rere.data.sources.tables import Tables
 from rere.data.tables import Wanted, read_parts
 from rere.errors import RereError
 

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from rere.config.data import IngestConfig, Tables
+from rere.config.ingest import IngestConfig
 from rere.data.ingest import ingest
+from rere.data.sources.tables import Tables
 from rere.data.times import iso_seconds, read_times
 from rere.errors import RereError
 from tests.data.helpers import START, write_tables

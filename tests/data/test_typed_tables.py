@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from rere.config.data import TableFormat, Tables
+from rere.config.data import TableFormat
 from rere.data import blocks
 from rere.data.raw import RawData
-from rere.data.sources import load_source
+from rere.data.sources.base import load_source
+from rere.data.sources.tables import Tables
 from rere.errors import RereError
 from tests.data.helpers import START
 

@@ -10,12 +10,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from rere.config.data import IngestConfig, SplitConfig, WindowFiles
+from rere.config.data import SplitConfig
+from rere.config.ingest import IngestConfig
 from rere.data.dataset import Dataset
 from rere.data.flags import flag_windows
 from rere.data.ingest import ingest
 from rere.data.literal_lists import ids_of, read_lists
-from rere.data.window_files import GAPS
+from rere.data.sources.window_files import GAPS, WindowFiles
 from rere.data.windows import make_windows
 from rere.errors import RereError
 from tests.data.helpers import START

@@ -5,6 +5,7 @@ Settings choose each by its name; numbers are worked by hand.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,15 @@ import torch
 from rere.catalog.index import build_index
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
+from rere.config.ingest import IngestConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
+from rere.data.sources.base import load_source, source_fingerprint, source_location
 from rere.models.backbone import load_model
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.fitting import fit_item_models
 from rere.recommenders.item_model import FitData
+from rere.serving.config import BatchConfig
 from rere.training.rl.group import Group
 from rere.training.rl.losses.base import Counts, LossInputs
 from rere.training.rl.rewards.total import total_reward
@@ -32,6 +36,23 @@ from rere.training.rl.samplers.multinomial import MultinomialSampler
 def rl(**settings: Any) -> Any:
     """The settings of RL, read as from a file."""
     return RLConfig.model_validate(settings)
+
+
+def test_the_data_source(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    inter = "user_id:token\titem_id:token\ttimestamp:float\nu1\t07\t5\nu1\t8\t6\n"
+    (folder / "shop.inter").write_text(inter, encoding="utf-8")
+    (folder / "shop.item").write_text('item_id:token\tname:token_seq\n07\tA "B\n8\tC\n', encoding="utf-8")
+    source = {"type": "atomic_files", "directory": str(folder), "title": "name"}
+    config = IngestConfig.model_validate({"source": source})
+    raw = load_source(config.source)
+    assert raw.items.to_dict("list") == {"item_id": ["07", "8"], "title": ['A "B', "C"]}
+    assert raw.interactions.to_dict("list") == {"user_id": ["u1"] * 2, "item_id": ["07", "8"], "timestamp": [5, 6]}
+    assert source_location(config.source) == f"atomic_files {folder}"
+    assert source_fingerprint(config.source) == source_fingerprint(IngestConfig.model_validate(config).source)
+    for settings in (config, BatchConfig.model_validate({"users": {"type": "interactions", "source": source}})):
+        assert type(settings).model_validate_json(settings.model_dump_json()) == settings
 
 
 def test_the_loss() -> None:

@@ -15,8 +15,8 @@ from pipelines.batch import batch_pipeline
 from pipelines.checked import parameters_model, settings_of
 from pipelines.rere import rere_pipeline
 from pipelines.retrain import retrain_pipeline
-from rere.config.data import Tables
 from rere.config.reading import validated
+from rere.data.sources.tables import Tables
 from rere.errors import RereError
 from rere.serving.config import ServingConfig
 from rere.training.rl.rewards.custom import trial_group

@@ -11,7 +11,8 @@ from pathlib import Path
 from tests.docs.blocks import ROOT, blocks_of
 
 PAGE = ROOT / "CONTRIBUTING.md"
-KINDS = {f"rere/training/rl/{kind}" for kind in ("losses", "advantages", "rewards", "samplers")} | {"rere/recommenders"}
+KINDS = {f"rere/training/rl/{kind}" for kind in ("losses", "advantages", "rewards", "samplers")}
+KINDS |= {"rere/recommenders", "rere/data/sources"}
 
 
 def extensions() -> dict[Path, tuple[str, list[str]]]:

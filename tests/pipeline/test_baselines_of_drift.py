@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from rere.config.data import HubDataset, MovieLens100K, Tables
-from rere.data.sources import source_location
+from rere.data.sources.base import source_location
+from rere.data.sources.hub import HubDataset
+from rere.data.sources.movielens import MovieLens100K
+from rere.data.sources.tables import Tables
 from steps import validate
 
 

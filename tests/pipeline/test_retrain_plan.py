@@ -12,10 +12,11 @@ import pytest
 from ops.registry.mlflow_registry import Listed
 from ops.registry.tags import VersionTags
 from rere.artifacts.manifest import sha256
-from rere.config.data import IngestConfig, Tables
+from rere.config.ingest import IngestConfig
 from rere.config.retraining import RetrainConfig
 from rere.data.collected import collect
-from rere.data.sources import load_source
+from rere.data.sources.base import load_source
+from rere.data.sources.tables import Tables
 from rere.errors import RereError
 from steps import retraining
 from steps.retraining import Base, make_plan

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from rere.config.data import Tables
+from rere.data.sources.tables import Tables
 from rere.errors import RereError
 from rere.models.context import longest_possible
 from rere.serving.batch import recommend_users, require_writable, unanswered_path, write_parquet

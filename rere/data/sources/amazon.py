@@ -15,15 +15,18 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from rere.artifacts.manifest import sha256
-from rere.config.data import AmazonReviews
+from rere.config.base import ISODate
+from rere.config.data import SourcePath
 from rere.data.columns import require_file
 from rere.data.raw import SECOND, RawData, interactions_frame, items_frame
+from rere.data.sources.base import Source
 from rere.data.times import iso_seconds
 from rere.errors import RereError
 
@@ -87,66 +90,74 @@ class Codes:
         return pd.Series(pd.Categorical.from_codes(np.asarray(self.column, dtype=np.int32), names))
 
 
-def files(source: AmazonReviews) -> list[Path]:
-    """The files that the source reads: reviews, then metadata."""
-    return [source.reviews, source.metadata]
+class AmazonReviews(Source):
+    """Raw Amazon dumps (2014, 2018, 2023): one JSON object or Python literal per line, optionally .gz."""
 
+    type: Literal["amazon_reviews"] = "amazon_reviews"
+    reviews: SourcePath
+    metadata: SourcePath
+    since: ISODate | None = Field(default=None, description="ISO date, inclusive")
+    until: ISODate | None = Field(default=None, description="ISO date, exclusive")
 
-def load(source: AmazonReviews) -> RawData:
-    """Stream the reviews, then the titles of the reviewed items.
+    def files(self) -> list[Path]:
+        """The files that the source reads: reviews, then metadata."""
+        return [self.reviews, self.metadata]
 
-    A review of an item without a title is dropped, and counted.
+    def load(self) -> RawData:
+        """Stream the reviews, then the titles of the reviewed items.
 
-    Raises:
-        RereError: missing, damaged or foreign files; more than 1 % malformed lines.
-    """
-    users, items, times = Codes(), Codes(), array("q")
-    since = iso_seconds(source.since, "since") * SECOND if source.since else None
-    until = iso_seconds(source.until, "until") * SECOND if source.until else None
-    reviews, outside = Lines(source.reviews, "reviews"), 0
-    for content in reviews:
-        review = parse_review(content)
-        if review is None:
-            reviews.reject(content)
-        elif (since is not None and review[2] < since) or (until is not None and review[2] >= until):
-            outside += 1
-        else:
-            users.add(review[0])
-            items.add(review[1])
-            times.append(review[2])
+        A review of an item without a title is dropped, and counted.
 
-    metadata, titles = Lines(source.metadata, "metadata"), {}
-    unreviewed = repeated = halves = 0
-    for content in metadata:
-        item, title = content.get("parent_asin") or content.get("asin"), content.get("title")
-        if not is_id(item):
-            metadata.reject(content)
-        elif item not in items.numbers:
-            unreviewed += 1
-        elif item in titles:
-            repeated += 1
-        elif isinstance(title, str) and title.strip():
-            halves += (readable := HALF.sub("", title)) != title
-            titles[item] = html.unescape(readable)  # the dumps carry &amp; and the like
+        Raises:
+            RereError: missing, damaged or foreign files; more than 1 % malformed lines.
+        """
+        users, items, times = Codes(), Codes(), array("q")
+        since = iso_seconds(self.since, "since") * SECOND if self.since else None
+        until = iso_seconds(self.until, "until") * SECOND if self.until else None
+        reviews, outside = Lines(self.reviews, "reviews"), 0
+        for content in reviews:
+            review = parse_review(content)
+            if review is None:
+                reviews.reject(content)
+            elif (since is not None and review[2] < since) or (until is not None and review[2] >= until):
+                outside += 1
+            else:
+                users.add(review[0])
+                items.add(review[1])
+                times.append(review[2])
 
-    interactions = interactions_frame(users.names(), items.names(), np.asarray(times))
-    titled = interactions["item_id"].isin(titles)
-    catalogue, _ = items_frame(pd.Series(titles.keys(), dtype="str"), pd.Series(titles.values(), dtype="str"))
-    return RawData(
-        name=f"Amazon reviews {source.reviews.name}",
-        interactions=interactions[titled].reset_index(drop=True),
-        items=catalogue,
-        sha256={str(path): sha256(path) for path in files(source)},
-        dropped={
-            "malformed review lines": reviews.malformed,
-            "malformed metadata lines": metadata.malformed,
-            "reviews outside since/until": outside,
-            "reviews of items without a title": int((~titled).sum()),
-            "metadata of items without a review": unreviewed,
-            "repeated metadata lines (the first is kept)": repeated,
-        },
-        noticed={"titles with halves of characters (lone surrogates) removed": halves},
-    )
+        metadata, titles = Lines(self.metadata, "metadata"), {}
+        unreviewed = repeated = halves = 0
+        for content in metadata:
+            item, title = content.get("parent_asin") or content.get("asin"), content.get("title")
+            if not is_id(item):
+                metadata.reject(content)
+            elif item not in items.numbers:
+                unreviewed += 1
+            elif item in titles:
+                repeated += 1
+            elif isinstance(title, str) and title.strip():
+                halves += (readable := HALF.sub("", title)) != title
+                titles[item] = html.unescape(readable)  # the dumps carry &amp; and the like
+
+        interactions = interactions_frame(users.names(), items.names(), np.asarray(times))
+        titled = interactions["item_id"].isin(titles)
+        catalogue, _ = items_frame(pd.Series(titles.keys(), dtype="str"), pd.Series(titles.values(), dtype="str"))
+        return RawData(
+            name=f"Amazon reviews {self.reviews.name}",
+            interactions=interactions[titled].reset_index(drop=True),
+            items=catalogue,
+            sha256={str(path): sha256(path) for path in self.files()},
+            dropped={
+                "malformed review lines": reviews.malformed,
+                "malformed metadata lines": metadata.malformed,
+                "reviews outside since/until": outside,
+                "reviews of items without a title": int((~titled).sum()),
+                "metadata of items without a review": unreviewed,
+                "repeated metadata lines (the first is kept)": repeated,
+            },
+            noticed={"titles with halves of characters (lone surrogates) removed": halves},
+        )
 
 
 def parse_line(line: str) -> dict[str, Any] | None:
