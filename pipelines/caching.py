@@ -16,6 +16,7 @@ STEPS = (
     "rl",
     "baselines",
     "evaluate",
+    "prior",
     "report",
 )
 BY_NAME = {"item_models": modules()}  # modules that a step loads by name
@@ -37,6 +38,7 @@ EDITS = {
     "rere/training/rl/rewards/ranking.py": "a reward",
     "rere/training/rl/losses/dapo.py": "a loss",
     "rere/decoding/beam.py": "constrained beam search",
+    "rere/config/served_model.py": "settings of what is registered beside the weights",
     "rere/config/evaluation.py": "settings of the evaluation",
     "rere/evaluation/bootstrap.py": "the intervals",
     "rere/config/promotion.py": "settings of the gate, a check's description",

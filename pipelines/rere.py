@@ -19,6 +19,7 @@ from rere.config.ingest import IngestConfig
 from rere.config.promotion import PromotionConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
+from rere.config.served_model import ServedModelConfig
 from rere.config.sft import SFTConfig
 from rere.data.sources.base import source_fingerprint, source_location
 from steps.baselines import rank_baselines
@@ -28,6 +29,7 @@ from steps.gate import gate
 from steps.index_items import index_items
 from steps.ingest import ingest
 from steps.item_models import train_item_models
+from steps.prior import make_prior
 from steps.promote import promote
 from steps.report import report as render_report
 from steps.review import review as render_review
@@ -50,6 +52,7 @@ def rere_pipeline(
     sft: SFTConfig = SFTConfig(),
     rl: RLConfig = RLConfig(),
     item_models: ItemModelsConfig = ItemModelsConfig(),
+    serving: ServedModelConfig = ServedModelConfig(),
     evaluation: EvaluationConfig = EvaluationConfig(),
     promotion: PromotionConfig = PromotionConfig(),
 ) -> None:
@@ -139,9 +142,11 @@ def judge(
         rl_model=rl_model,
         config=given.evaluation,
     )
+    prior = make_prior(dataset=dataset, config=given.serving)
     judged, champion_results = gate(
         rl_model=rl_model,
         catalog=catalog,
+        prior=prior,
         dataset=dataset,
         windows=windows,
         data_validation=data_validation,
@@ -180,6 +185,7 @@ def judge(
         dataset=dataset,
         rl_model=rl_model,
         catalog=catalog,
+        prior=prior,
         windows=windows,
         report=report,
         review=review,

@@ -19,6 +19,7 @@ from rere.config.promotion import PromotionConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.retraining import FromChampion, RetrainConfig
 from rere.config.rl import RLConfig
+from rere.config.served_model import ServedModelConfig
 from rere.config.sft import SFTConfig
 from rere.data.sources.base import source_fingerprint, source_location
 from steps.check_backbone import check_backbone
@@ -42,6 +43,7 @@ def retrain_pipeline(
     sft: SFTConfig = SFTConfig(),
     rl: RLConfig = RLConfig(),
     item_models: ItemModelsConfig = ItemModelsConfig(),
+    serving: ServedModelConfig = ServedModelConfig(),
     evaluation: EvaluationConfig = EvaluationConfig(),
     promotion: PromotionConfig = PromotionConfig(),
 ) -> None:

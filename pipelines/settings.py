@@ -15,6 +15,7 @@ from rere.config.promotion import PromotionConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.retraining import RetrainConfig
 from rere.config.rl import RLConfig
+from rere.config.served_model import ServedModelConfig
 from rere.config.sft import SFTConfig
 
 
@@ -30,6 +31,7 @@ class RunSettings(BaseModel):
     sft: SFTConfig
     rl: RLConfig
     item_models: ItemModelsConfig
+    serving: ServedModelConfig
     evaluation: EvaluationConfig
     promotion: PromotionConfig
 

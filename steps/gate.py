@@ -38,6 +38,7 @@ from rere.evaluation.metrics import row_metric
 from rere.evaluation.policy import weakened
 from rere.models.backbone import Checkpoint
 from rere.recommenders.labels import Label
+from rere.recommenders.prior import Prior
 
 
 @step(
@@ -49,6 +50,7 @@ def gate(
     *,
     rl_model: Checkpoint,
     catalog: CatalogIndex,
+    prior: Prior,
     dataset: Dataset,
     windows: Windows,
     data_validation: ValidationReport,
@@ -78,7 +80,7 @@ def gate(
     registry.require_tracker()
     name, rows = config.model_name, windows.of("test")
     log.repair(name)
-    content = registry.content_of(rl_model, catalog, registry.serving_settings(windows, evaluation))
+    content = registry.content_of(rl_model, catalog, prior, registry.serving_settings(windows, evaluation))
     candidate, champion = registry.find_version(name, content), registry.champion_version(name)
     notes, problem, present = _kept_start(rl_model), None, None
     if champion is not None and champion == candidate:

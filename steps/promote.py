@@ -25,6 +25,7 @@ from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Dataset, Windows
 from rere.models.backbone import Checkpoint
+from rere.recommenders.prior import Prior
 
 EXAMPLES = 2  # items in the request that a run suggests, and histories in the registered model's input example
 
@@ -35,6 +36,7 @@ def promote(
     dataset: Dataset,
     rl_model: Checkpoint,
     catalog: CatalogIndex,
+    prior: Prior,
     windows: Windows,
     report: HTMLString,
     review: Reviewed,
@@ -53,10 +55,11 @@ def promote(
     if version is None:
         examples = [list(map(str, history)) for history in windows.of("test")["history"].head(EXAMPLES)]
         with tempfile.TemporaryDirectory() as scratch:
-            directory = Path(scratch) / "catalog"
-            catalog.save(directory)
+            places = Path(scratch) / "catalog", Path(scratch) / "prior"
+            catalog.save(places[0])
+            prior.save(places[1])
             served = registry.serving_settings(windows, evaluation)
-            uri = registry.log_model(rl_model.path, directory, served, examples)
+            uri = registry.log_model(rl_model.path, *places, served, examples)
         version = registry.register(uri, name, VersionTags(fingerprint=review.content))
     mlflow.log_text(report, "report.html")
     mlflow.log_text(review.page, "review.html")

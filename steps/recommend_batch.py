@@ -43,9 +43,9 @@ def recommend_batch(
     result.require_rows()
     answered = len(users) - len(result.unanswered)
     logger.info(
-        "%d of %d users get recommendations. %d entries of histories name no item, and were left out; %d items are "
-        "removed, %d added.",
-        *(answered, len(users), result.unknown_entries, len(edits.removed), len(edits.added)),
+        "%d of %d users get recommendations, %d of them by popularity, for nothing is known of them. %d entries of "
+        "histories name no item, and were left out; %d items are removed, %d added.",
+        *(answered, len(users), result.by_popularity, result.unknown_entries, len(edits.removed), len(edits.added)),
     )
     for reason, count in result.reasons.items():
         first = result.unanswered.loc[result.unanswered["reason"] == reason].iloc[0]
@@ -58,6 +58,7 @@ def recommend_batch(
             "model": f"models:/{config.model_name}/{deployment.version}",
             "users": len(users),
             "users_answered": answered,
+            "users_by_popularity": result.by_popularity,
             "users_unanswered": result.reasons,
             "unknown_entries": result.unknown_entries,
             "recommendations": len(result.recommendations),

@@ -37,6 +37,7 @@ class AliasSource:
             fetched.catalog,
             history_items=int(fetched.settings["history_items"]),
             search=self.config.search(int(fetched.settings["beams"]), fetched.settings["normalisation"]),
+            prior=fetched.prior,
         )
 
     def first(self) -> Deployment:

@@ -30,6 +30,7 @@ from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Dataset, Windows
 from rere.errors import RereError
 from rere.models.backbone import Checkpoint
+from rere.recommenders.prior import Prior
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 
@@ -42,6 +43,7 @@ SIGNATURE = ModelSignature(
             ColSpec(Array(DataType.double), "scores"),
             ColSpec(Array(DataType.string), "unknown"),
             ColSpec(DataType.string, "problem"),
+            ColSpec(DataType.string, "based_on"),
         ]
     ),
     params=ParamSchema([ParamSpec("k", DataType.long, 10)]),
@@ -67,13 +69,14 @@ REQUIREMENTS = (
 
 @dataclass(frozen=True)
 class Registered:
-    """A version of a registered model, with its files at hand."""
+    """A version of a registered model, with its files at hand; `prior` is None for one of an earlier release."""
 
     version: str
     tags: VersionTags
     checkpoint: Path
     catalog: Path
     settings: dict[str, Any]  # history_items, beams, normalisation
+    prior: Path | None = None
 
 
 def requirements() -> list[str]:
@@ -104,12 +107,12 @@ def serving_settings(windows: Windows, evaluation: EvaluationConfig) -> dict[str
     }
 
 
-def content_of(model: Checkpoint, catalog: CatalogIndex, settings: dict[str, Any]) -> str:
-    """What a version is known by: SHA-256 over weights, tokenizer, catalogue and serving settings."""
+def content_of(model: Checkpoint, catalog: CatalogIndex, prior: Prior, settings: dict[str, Any]) -> str:
+    """What a version is known by: SHA-256 over weights, tokenizer, catalogue, prior and serving settings."""
     parts = {name: str(value) for name, value in settings.items()}
     vocabulary = json.dumps(catalog.tokenizer.get_vocab(), sort_keys=True)
     known = {"model": model.identity(), "tokenizer": vocabulary, "catalog": catalogue_fingerprint(catalog)}
-    return fingerprint(known | parts)
+    return fingerprint(known | {"prior": prior.content()} | parts)
 
 
 def newest_interaction(dataset: Dataset) -> int | None:
@@ -119,11 +122,11 @@ def newest_interaction(dataset: Dataset) -> int | None:
     return newest if newest > 0 else None
 
 
-def log_model(checkpoint: Path, catalog: Path, settings: dict[str, Any], example: list[list[str]]) -> str:
+def log_model(checkpoint: Path, catalog: Path, prior: Path, settings: dict[str, Any], example: list[list[str]]) -> str:
     """Log the servable model to the active MLflow run, from its files, and check that it answers; returns its URI.
 
     Args:
-        checkpoint, catalog: sealed directories.
+        checkpoint, catalog, prior: sealed directories.
         settings: history_items, beams, normalisation.
         example: histories of item ids.
 
@@ -131,8 +134,8 @@ def log_model(checkpoint: Path, catalog: Path, settings: dict[str, Any], example
         RereError: the logged model, loaded afresh, doesn't give the asked number of items.
     """
     rows = pd.DataFrame({"history": example})
-    places = {"checkpoint": str(checkpoint), "catalog": str(catalog)}
-    assert checkpoint.name != catalog.name  # MLflow keeps only the last part of each path
+    places = {"checkpoint": str(checkpoint), "catalog": str(catalog), "prior": str(prior)}
+    assert len({checkpoint.name, catalog.name, prior.name}) == 3  # MLflow keeps only the last part of each path
     with writing(mlflow.get_artifact_uri()):
         logged = mlflow.pyfunc.log_model(
             name="recommender",
@@ -212,7 +215,8 @@ def fetch(name: str, version: str) -> Registered:
     uri = f"models:/{name}/{version}"
     directory = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     function = mlflow.models.get_model_info(uri).flavors["python_function"]
-    places = {part: directory / function["artifacts"][part]["path"] for part in ("checkpoint", "catalog")}
+    stored = function["artifacts"]
+    places = {part: directory / stored[part]["path"] for part in ("checkpoint", "catalog", "prior") if part in stored}
     return Registered(
         version=version,
         tags=VersionTags.read(MlflowClient().get_model_version(name, version).tags),

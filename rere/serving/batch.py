@@ -26,7 +26,7 @@ class BatchResult:
     """What became of a table of users.
 
     recommendations: user_id, rank (from 1), item_id, title, score (nats), model_version, unknown (entries of the user's
-        history that name no item): one row per recommendation, users in their order
+        history that name no item), based_on (history or popularity): one row per recommendation, users in their order
     unanswered: row, user_id, reason, detail, unknown: one row per user without any
     unknown_entries: entries of all histories that name no item
     """
@@ -36,14 +36,26 @@ class BatchResult:
     unknown_entries: int
 
     @property
+    def by_popularity(self) -> int:
+        """Users of whom nothing is known, and who got what is popular."""
+        return int(((self.recommendations["based_on"] == "popularity") & (self.recommendations["rank"] == 1)).sum())
+
+    @property
     def reasons(self) -> dict[str, int]:
         """Reason -> users without recommendations."""
         return {str(reason): int(count) for reason, count in self.unanswered["reason"].value_counts().items()}
 
     def require_rows(self) -> None:
-        """RereError where nobody got a recommendation."""
-        if len(self.recommendations):
+        """RereError where nobody got a recommendation, or where histories have entries of which none is known."""
+        by_history = (self.recommendations["based_on"] == "history").any()
+        if len(self.recommendations) and (by_history or not self.unknown_entries):
             return
+        if len(self.recommendations):
+            raise RereError(
+                "at least one history that names a known item",
+                f"none; {self.unknown_entries} entries name no item, such as {self.recommendations['unknown'].iloc[0]}",
+                "check that histories name items as the training data do, by id or exact title",
+            )
         first = self.unanswered.iloc[0] if len(self.unanswered) else None
         example = "" if first is None else f"; row {first['row']}: {first['reason']}. {first['detail']}"
         counted = ", ".join(f"{reason}: {count}" for reason, count in self.reasons.items()) or "no users"
@@ -67,7 +79,7 @@ def recommend_users(deployment: Deployment, users: pd.DataFrame, config: BatchCo
             problems[row] = (problem, detail)
             continue
         try:
-            read.require_any()
+            deployment.require_answerable(read)
         except RereError as error:
             problems[row] = (NO_KNOWN_ITEM, str(error))
             continue
@@ -119,6 +131,7 @@ def _recommendations(
             "score": np.array([score for row in rows for score in ranked[row].scores], dtype=np.float32),
             "model_version": deployment.version,
             "unknown": pd.Series([unknown[owner] for owner in owners], dtype=object),
+            "based_on": pd.Series([ranked[owner].based_on for owner in owners.tolist()], dtype=object),
         }
     )
 

@@ -1,7 +1,7 @@
 """From what a caller writes, ids or titles, to item indices: one rule for HTTP, batch inference and MLflow.
 
-Entries that name no item are left out of a history and listed with a reason; the rest is answered. A history without
-any known item is refused: an answer to it would be an answer to nothing.
+Entries that name no item are left out of a history and listed with a reason; the rest is answered. What becomes of a
+history without any known item, the model's `cold_start` says.
 """
 
 from __future__ import annotations

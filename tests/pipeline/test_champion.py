@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
@@ -27,8 +28,10 @@ from ops.registry.tags import VersionTags
 from rere.catalog.index import CatalogIndex
 from rere.config.backbone import ScratchModel
 from rere.config.promotion import GateConfig
+from rere.config.served_model import ServedModelConfig
 from rere.errors import RereError
 from rere.models.backbone import Checkpoint, load_model, save_checkpoint
+from rere.recommenders.prior import Prior
 
 NAME = "model"
 
@@ -307,15 +310,16 @@ def test_rejected_then_retrained_to_the_same_weights_by_other_code_it_is_still_d
     stage: Stage, world_catalog: CatalogIndex, tmp_path: Path
 ) -> None:
     served = {"history_items": 10, "beams": 5, "normalisation": "vocab"}
+    prior = Prior(np.ones(len(world_catalog.items)), ServedModelConfig())
     first, again = (a_model(world_catalog, tmp_path / name, seconds) for name, seconds in (("a", 1.0), ("b", 2.0)))
     assert first.sums() != again.sums()
-    tagged("2", fingerprint=registry.content_of(first, world_catalog, served))
+    tagged("2", fingerprint=registry.content_of(first, world_catalog, prior, served))
     rere("reject", "2", "--by", "bob", "--reason", "dull")
-    version = registry.find_version(NAME, registry.content_of(again, world_catalog, served))
+    version = registry.find_version(NAME, registry.content_of(again, world_catalog, prior, served))
     assert version == "2"
     assert champion.withdrawn(NAME, version) is not None
     other = a_model(world_catalog, tmp_path / "c", 1.0, seed=1)
-    assert registry.find_version(NAME, registry.content_of(other, world_catalog, served)) is None
+    assert registry.find_version(NAME, registry.content_of(other, world_catalog, prior, served)) is None
 
 
 def a_model(catalog: CatalogIndex, directory: Path, seconds: float, seed: int = 0) -> Checkpoint:

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
@@ -25,8 +26,10 @@ from ops.registry.tags import VersionTags
 from rere.catalog.index import build_index
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
+from rere.config.served_model import ServedModelConfig
 from rere.errors import RereError
 from rere.models.backbone import load_model, save_checkpoint
+from rere.recommenders.prior import Prior
 
 SETTINGS = {"history_items": 2, "beams": 4, "normalisation": "vocab"}
 
@@ -40,13 +43,18 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
     catalog = build_index(items, IndexConfig(backbone=backbone))
     catalog.save(place / "catalog")
     save_checkpoint(load_model(backbone, len(catalog.tokenizer), seed=0), place / "checkpoint", [], {})
+    Prior(np.arange(6), ServedModelConfig()).save(place / "prior")
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{place}/mlflow.db")
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("test", artifact_location=str(place / "artifacts")))
     with mlflow.start_run():
-        uri = registry.log_model(place / "checkpoint", place / "catalog", SETTINGS, example=[["i0", "i1"], ["i2"]])
+        uri = registry.log_model(*parts(place), SETTINGS, example=[["i0", "i1"], ["i2"]])
     yield SimpleNamespace(uri=uri, place=place)
     mlflow.set_tracking_uri(before)
+
+
+def parts(place: Path) -> tuple[Path, Path, Path]:
+    return place / "checkpoint", place / "catalog", place / "prior"
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +64,8 @@ def served(logged: SimpleNamespace) -> Any:
 
 def test_answers_with_ids_titles_and_scores(served: Any) -> None:
     answer = served.predict(pd.DataFrame({"history": [["i0", "B"], ["C"]]}), params={"k": 6})
-    for ids, titles, scores, unknown, problem in answer.itertuples(index=False):
-        assert (unknown, problem) == ([], "")
+    for ids, titles, scores, unknown, problem, based_on in answer.itertuples(index=False):
+        assert (unknown, problem, based_on) == ([], "", "history")
         assert sorted(ids) == [f"i{n}" for n in range(6)]  # the whole catalogue, each once
         assert titles == ["ABCDEF"[int(item[1:])] for item in ids]
         assert scores == sorted(scores, reverse=True)
@@ -75,12 +83,28 @@ def test_a_dict_is_one_user_as_mlflow_has_it(served: Any) -> None:
     assert served.predict({"history": ["i0", "i1"]}).equals(table)
 
 
-def test_unknown_items_are_listed_and_who_has_no_other_is_told_so_and_spoils_no_row(served: Any) -> None:
-    rows = [["i0", "nope"], ["nope"], [], ["i0"]]
-    answer = served.predict(pd.DataFrame({"history": rows}), params={"k": 3})
+NEWCOMERS = pd.DataFrame({"history": [["i0", "nope"], ["nope"], [], ["i0"]]})
+
+
+def test_unknown_items_are_listed_and_who_has_no_other_gets_what_is_popular(served: Any) -> None:
+    answer = served.predict(NEWCOMERS, params={"k": 3})
     assert answer["unknown"].tolist() == [["nope"], ["nope"], [], []]
     assert answer["item_ids"][0] == answer["item_ids"][3]
+    assert answer["item_ids"][1] == answer["item_ids"][2] == ["i5", "i4", "i3"]
+    assert answer["based_on"].tolist() == ["history", "popularity", "popularity", "history"]
+    assert answer["problem"].tolist() == [""] * 4
+
+
+def test_who_has_no_known_item_may_be_refused_and_spoils_no_row(logged: SimpleNamespace, tmp_path: Path) -> None:
+    Prior(np.arange(6), ServedModelConfig(cold_start="refuse")).save(tmp_path / "prior")
+    with mlflow.start_run():
+        uri = registry.log_model(*parts(logged.place)[:2], tmp_path / "prior", SETTINGS, example=[["i0"]])
+        with pytest.raises(RereError, match="3 items for each example"):  # proved before anything is registered
+            registry.log_model(*parts(logged.place)[:2], tmp_path / "prior", SETTINGS, example=[["unknown"]])
+    answer = mlflow.pyfunc.load_model(uri).predict(NEWCOMERS, params={"k": 3})
+    assert answer["item_ids"][0] == answer["item_ids"][3]
     assert [len(ids) for ids in answer["item_ids"]] == [3, 0, 0, 3]
+    assert answer["based_on"].tolist() == ["history", "", "", "history"]
     problems = answer["problem"].tolist()
     assert problems[0] == problems[3] == ""
     assert "none of them known ('nope'" in problems[1]
@@ -177,6 +201,8 @@ def test_a_version_brings_its_files_and_settings(logged: SimpleNamespace) -> Non
     fetched = registry.fetch("files", version)
     checkpoint, catalog = registry.read(fetched)
     assert fetched.settings == SETTINGS
+    assert fetched.prior is not None
+    assert Prior.load(fetched.prior).counts.tolist() == list(range(6))
     assert catalog.titles == list("ABCDEF")
     assert (checkpoint.path / "model.safetensors").exists()
 
@@ -187,13 +213,8 @@ def test_a_catalogue_of_two_items_is_logged(logged: SimpleNamespace, tmp_path: P
     catalog = build_index(items, IndexConfig(backbone=backbone))
     catalog.save(tmp_path / "catalog")
     save_checkpoint(load_model(backbone, len(catalog.tokenizer), seed=0), tmp_path / "checkpoint", [], {})
+    Prior(np.arange(2), ServedModelConfig()).save(tmp_path / "prior")
     with mlflow.start_run():
-        uri = registry.log_model(tmp_path / "checkpoint", tmp_path / "catalog", SETTINGS, example=[["i0"]])
+        uri = registry.log_model(*parts(tmp_path), SETTINGS, example=[["i0"]])
     [ids] = mlflow.pyfunc.load_model(uri).predict(pd.DataFrame({"history": [["i1"]]}), params={"k": 5})["item_ids"]
     assert sorted(ids) == ["i0", "i1"]
-
-
-def test_a_model_that_lacks_items_is_not_logged_as_good(logged: SimpleNamespace) -> None:
-    """The proof happens before anything is registered."""
-    with mlflow.start_run(), pytest.raises(RereError, match="3 items for each example"):
-        registry.log_model(logged.place / "checkpoint", logged.place / "catalog", SETTINGS, example=[["unknown"]])

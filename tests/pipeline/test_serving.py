@@ -79,7 +79,10 @@ def test_rere_serve_follows_the_alias(service: str, project: Project) -> None:
 @pytest.mark.pipeline
 def test_the_batch_pipeline_writes_a_table(served: str, project: Project) -> None:
     users = pd.DataFrame(
-        {"user_id": ["u1", "u2", "u3"], "history": [["1", "2"], ["Toy Story (1995)", "gone"], ["unknown"]]}
+        {
+            "user_id": ["u1", "u2", "u3", None],
+            "history": [["1", "2"], ["Toy Story (1995)", "gone"], ["unknown"], ["1"]],
+        }
     )
     users.to_parquet(project.root / "users.parquet")
     config = project.config(
@@ -89,16 +92,17 @@ def test_the_batch_pipeline_writes_a_table(served: str, project: Project) -> Non
     )
     done = project.run("zenml", "pipeline", "run", "batch_pipeline", "-c", config)
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "2 of 3 users get recommendations. 2 entries of histories name no item" in done.stdout
-    assert "1 users get none: no known item, such as 'u3' in row 2" in done.stdout
+    assert "3 of 4 users get recommendations, 1 of them by popularity" in done.stdout
+    assert "1 users get none: no user id, such as '' in row 3" in done.stdout
     table = pd.read_parquet(project.root / "out" / "table.parquet")
-    assert table["user_id"].tolist() == ["u1"] * 3 + ["u2"] * 3
+    assert table["user_id"].tolist() == ["u1"] * 3 + ["u2"] * 3 + ["u3"] * 3
+    assert table["based_on"].tolist() == ["history"] * 6 + ["popularity"] * 3
     assert not set(table.loc[table["user_id"] == "u1", "item_id"]) & {"1", "2"}
-    assert [list(unknown) for unknown in table["unknown"]] == [[]] * 3 + [["gone"]] * 3
+    assert [list(unknown) for unknown in table["unknown"]] == [[]] * 3 + [["gone"]] * 3 + [["unknown"]] * 3
     unanswered = pd.read_parquet(project.root / "out" / "table.unanswered.parquet")
-    assert unanswered["user_id"].tolist() == ["u3"]
+    assert unanswered["reason"].tolist() == ["no user id"]
     code = "from zenml.client import Client; print(len(Client().get_artifact_version('recommendations').load()))"
-    assert project.ask(code) == "6"
+    assert project.ask(code) == "9"
 
 
 def test_serving_without_a_model_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

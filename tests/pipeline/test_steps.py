@@ -29,8 +29,10 @@ from rere.config.catalog import IndexConfig
 from rere.config.evaluation import EvaluationConfig
 from rere.config.promotion import GateConfig, NonInferiority, PromotionConfig
 from rere.config.retraining import FromChampion
+from rere.config.served_model import ServedModelConfig
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Dataset, Windows
+from rere.data.sequences import training_counts
 from rere.data.validation_report import Check, FailingRow, ValidationReport
 from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
@@ -39,6 +41,7 @@ from rere.evaluation.gate import Verdict
 from rere.models.backbone import Checkpoint, load_model, save_checkpoint
 from rere.recommenders.item_models import ItemModels
 from rere.recommenders.labels import Label
+from rere.recommenders.prior import Prior
 from steps.gate import gate
 from steps.index_items import index_items
 from steps.promote import promote
@@ -154,6 +157,7 @@ def world(
     return {
         "rl_model": model,
         "catalog": world_catalog,
+        "prior": Prior(training_counts(world_dataset), ServedModelConfig()),
         "dataset": world_dataset,
         "windows": world_windows,
         "data_validation": CHECKED,
@@ -365,7 +369,7 @@ def reviewed(passed: bool = True) -> Reviewed:
 
 def promoted(world: dict[str, Any], review: Reviewed, decided_by: str = "gate") -> Promoted:
     """What the step makes of it."""
-    inputs = {name: world[name] for name in ("dataset", "rl_model", "catalog", "windows", "evaluation")}
+    inputs = {name: world[name] for name in ("dataset", "rl_model", "catalog", "prior", "windows", "evaluation")}
     found: Promoted = promote.entrypoint(**inputs, report=PAGE, review=review, decided_by=decided_by)
     return found
 

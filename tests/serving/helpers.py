@@ -16,6 +16,7 @@ from rere.config.catalog import IndexConfig
 from rere.config.decoding import SearchSettings
 from rere.models.backbone import load_model
 from rere.models.tree_attention import TreeModel
+from rere.recommenders.prior import Prior
 from rere.serving.config import ServingConfig
 from rere.serving.engine.deployment import Deployment
 from rere.serving.engine.follow import Follower
@@ -34,11 +35,13 @@ def tiny_catalog(titles: list[str] = TITLES) -> CatalogIndex:
     return build_index(items, IndexConfig(backbone=TINY))
 
 
-def tiny_deployment(version: str = "1", catalog: CatalogIndex | None = None, seed: int = 0) -> Deployment:
+def tiny_deployment(
+    version: str = "1", catalog: CatalogIndex | None = None, seed: int = 0, prior: Prior | None = None
+) -> Deployment:
     catalog = catalog or tiny_catalog()
     model = TreeModel(load_model(TINY, len(catalog.tokenizer), seed).eval())
     search = SearchSettings(beams=6, prefix_tokens=1_000, lookahead_tokens=64)
-    return Deployment(version, model, catalog, history_items=3, search=search)
+    return Deployment(version, model, catalog, history_items=3, search=search, prior=prior)
 
 
 @contextmanager

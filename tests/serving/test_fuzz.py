@@ -53,7 +53,7 @@ JSON = st.recursive(
 
 @settings(max_examples=60, **QUIET)
 @given(
-    history=st.lists(NAMES, min_size=1, max_size=12),
+    history=st.lists(NAMES, max_size=12),
     k=st.integers(1, 50),
     exclude=st.lists(NAMES, max_size=30),
     seen=st.sampled_from(["include", "exclude"]),

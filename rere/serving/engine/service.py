@@ -102,7 +102,7 @@ class RecommendationService:
             seconds: the answer is wanted in; never more than the service's own deadline.
 
         Raises:
-            NothingKnown: the history names no known item.
+            NothingKnown: the history names no known item, and the model has no answer for that.
             Conflict: it is too long for the model's context.
             QueueFull: as many requests wait as may.
             EngineStopped: the service is stopping.
@@ -114,7 +114,7 @@ class RecommendationService:
             snapshot = deployment.snapshot
             read, barred = snapshot.lookup.resolve(history), snapshot.lookup.resolve(exclude)
             with _raised_as(NothingKnown):
-                read.require_any()
+                deployment.require_answerable(read)
             excluded = frozenset(barred.items).union(read.items if seen == "exclude" else ())
             job = Job(deployment, deployment.query(read.items, k, excluded), deadline)
             with _raised_as(Conflict):
@@ -124,6 +124,7 @@ class RecommendationService:
             if self.deployment is not deployment or not _any_removed(ranked, deployment.snapshot):
                 unknown = read.unknown + barred.unknown
                 self.metrics.unknown.inc(len(unknown))
+                self.metrics.based_on.labels(ranked.based_on).inc()
                 return Recommendation(deployment.version, self._offered(ranked), unknown)
 
     async def _search_once(self, job: Job, snapshot: Snapshot) -> Ranked:
@@ -163,7 +164,7 @@ class RecommendationService:
         kept = [
             (item, score) for item, score in zip(ranked.items, ranked.scores, strict=True) if ids[item] not in barred
         ]
-        return Ranked([item for item, _ in kept], [score for _, score in kept], ranked.snapshot)
+        return replace(ranked, items=[item for item, _ in kept], scores=[score for _, score in kept])
 
     def find(self, query: str, limit: int) -> list[tuple[str, str]]:
         """(id, title) of offered items whose title contains `query`; without a query, of the catalogue's first."""

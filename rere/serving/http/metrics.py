@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
-if TYPE_CHECKING:
-    from rere.serving.engine.deployment import Deployment
+from rere.serving.engine.deployment import Basis, Deployment
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -35,6 +34,11 @@ class Metrics:
         self.prefix = Gauge("rere_prefix_tokens_found", "Share of prompt tokens not run again", registry=self.registry)
         self.answers = Counter("rere_answers_cached", "Requests answered without a search", registry=self.registry)
         self.unknown = Counter("rere_unknown_entries", "Entries of requests that name no item", registry=self.registry)
+        self.based_on = Counter(
+            "rere_answers_based_on", "Answers by what they rest on", ["basis"], registry=self.registry
+        )
+        for basis in get_args(Basis):
+            self.based_on.labels(basis)
         self.unwritten = Gauge(
             "rere_catalogue_changes_not_on_disk",
             "1 while a change of the catalogue isn't on disk",

@@ -47,7 +47,7 @@ def use_routes(service: RecommendationService, config: ServingConfig) -> APIRout
 
     class RecommendRequest(schemas.RecommendRequest):
         history: list[Entry] = Field(
-            min_length=1, max_length=config.max_history, description="item ids or exact titles, oldest first"
+            max_length=config.max_history, description="item ids or exact titles, oldest first"
         )
         k: Annotated[int, Field(ge=1, le=config.max_k), Whole] = Field(default=10, description="items wanted")
         exclude: list[Entry] = Field(
@@ -133,6 +133,7 @@ def _response(answer: Recommendation) -> Response:
     pairs = zip(answer.ranked.items, answer.ranked.scores, strict=True)
     content = {
         "model_version": answer.version,
+        "based_on": answer.ranked.based_on,
         "items": [
             {"rank": rank, "item_id": ids[item], "title": titles[item], "score": score}
             for rank, (item, score) in enumerate(pairs, 1)

@@ -54,7 +54,7 @@ class Body(BaseModel):
 
 
 class RecommendRequest(Body):
-    history: list[Entry] = Field(min_length=1, description="item ids or exact titles, oldest first")
+    history: list[Entry] = Field(description="item ids or exact titles, oldest first")
     k: Annotated[int, Field(ge=1), Whole] = Field(default=10, description="items wanted")
     exclude: list[Entry] = Field(default=[], description="ids or titles that must not be recommended")
     seen: Literal["include", "exclude"] = Field(default="include", description="what to do with items of the history")
@@ -77,6 +77,9 @@ class UnknownEntry(BaseModel):
 
 class RecommendResponse(BaseModel):
     model_version: str
+    based_on: Literal["history", "popularity"] = Field(
+        description="popularity: the history names no known item, so this is what most users took"
+    )
     items: list[RecommendedItem] = Field(description="best first; fewer than k where the catalogue has no more")
     unknown: list[UnknownEntry] = Field(description="entries of the request that name no item; they were left out")
 
