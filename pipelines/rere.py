@@ -180,6 +180,7 @@ def judge(
         judged=judged,
         evaluation=given.evaluation,
         config=given.promotion.gate,
+        decided_by=given.promotion.decided_by,
     )
     promotion = promote(
         dataset=dataset,

@@ -24,6 +24,7 @@ from rere.config.promotion import PromotionConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import ValidationReport
 from rere.errors import RereError
+from rere.evaluation.better_rival import WARNING
 from rere.evaluation.evaluator import results_of
 from rere.evaluation.gate import (
     Anchor,
@@ -207,7 +208,7 @@ def _lost(version: str, error: Exception) -> Check:
 
 def _gone(version: str) -> str:
     return (
-        f"The champion on record, version {version}, was deleted in MLflow, so nothing was held against it: "
+        f"{WARNING}the champion on record, version {version}, was deleted in MLflow, so nothing was held against it: "
         "this model isn't promoted by itself; a person decides by `rere approve` or `rere promote`."
     )
 

@@ -62,7 +62,8 @@ def promote(
             uri = registry.log_model(rl_model.path, *places, served, examples)
         version = registry.register(uri, name, VersionTags(fingerprint=review.content))
     mlflow.log_text(report, "report.html")
-    mlflow.log_text(review.page, "review.html")
+    page = review.page_of(version)
+    mlflow.log_text(page, "review.html")
     run = mlflow.active_run()
     registry.tag(name, version, review.tags(run.info.run_id if run else ""))
     registry.set_alias(name, registry.CHALLENGER, version)
@@ -85,7 +86,7 @@ def promote(
         follow_champion(name, version, review.beats_anchor)
     holds = promotes or review.is_champion
     return Promoted(
-        **dict(review),
+        **dict(review) | {"page": page},
         version=version,
         aliases=(registry.CHALLENGER, *([registry.CHAMPION] if holds else [])),
         tracking_uri=mlflow.get_tracking_uri(),

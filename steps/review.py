@@ -1,20 +1,26 @@
-"""The promotion review: a page for the person who decides, also in the dashboard and with the registered version."""
+"""The promotion review: a page for the person who decides. `promote` puts the version's number in and hands it out."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import shlex
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pandas as pd
 from zenml import ArtifactConfig, step
 
-from ops.registry.stages import Judged, Reviewed, StageMaterializer
+from ops.registry.stages import VERSION, Judged, Reviewed, StageMaterializer
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
-from rere.config.promotion import GateConfig
+from rere.config.promotion import GateConfig, PromotionConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import ValidationReport
+from rere.evaluation.gate import LATENCY, SIZE
 from rere.models.backbone import Checkpoint
 
+if TYPE_CHECKING:
+    from rere.reporting.in_words import Standing
+
+DEFAULT_MODEL = PromotionConfig().model_name  # that the commands take without being told
 SHOWN = ("mlflow_model", "content", "data", "windows", "provenance")  # of the champion's record
 
 
@@ -33,6 +39,7 @@ def review(
     judged: Judged,
     evaluation: EvaluationConfig,
     config: GateConfig,
+    decided_by: Literal["gate", "review"],
 ) -> Annotated[Reviewed, ArtifactConfig(name="review")]:
     """Render it; beside the champion, or beside SFT where no champion was judged."""
     from rere.data.sequences import indexed_rows, training_counts
@@ -46,12 +53,17 @@ def review(
     page = render_review(
         ReviewInputs(
             model=judged.model,
+            version=VERSION,
             content=judged.content,
+            standing=_standing(judged, alone),
+            commands=decisions(judged, VERSION, decided_by),
+            concerns=_concerns(judged),
             verdict=judged.verdict,
             notes=judged.notes,
             challenger=results_of(results, Label.RL),
             rival=results_of(results, Label.SFT) if alone else champion_results,
             rival_name=_without_champion(judged) if alone else f"champion, version {judged.champion}",
+            popularity=results_of(results, Label.POPULARITY),
             segments=segments_of(dataset, rows, config),
             training_counts=training_counts(dataset),
             titles=catalog.titles,
@@ -59,7 +71,7 @@ def review(
             validation=data_validation.having("warning") + split_validation.having("warning"),
             drift=data_validation.drift,
             curves={"sft": sft_model.curves(), "rl": rl_model.curves()},
-            cost=_cost({"SFT": sft_model, "RL": rl_model}),
+            cost=_cost(judged, {"SFT": sft_model, "RL": rl_model}),
             lineage=_lineage(judged, {"SFT": sft_model, "RL": rl_model}),
             gate=config,
             config=evaluation,
@@ -72,12 +84,57 @@ def _without_champion(judged: Judged) -> str:
     return f"SFT ({'it is the champion itself' if judged.is_champion else 'no champion to compare with'})"
 
 
-def _cost(trained: dict[str, Checkpoint]) -> list[tuple[str, str]]:
-    """Training time on the machine of the run; what an hour of it costs, its owner knows."""
+def decisions(judged: Judged, version: str, decided_by: Literal["gate", "review"]) -> list[tuple[str, str]]:
+    """(purpose, command) of what a person may decide; each command works as it stands, from the project's root."""
+    model = "" if judged.model == DEFAULT_MODEL else f" --model {shlex.quote(judged.model)}"
+    reason = f"{model} --by YOU --reason WHY"
+    rollback = f"rere rollback{reason}"
+    reject = f"rere reject {version}{reason}"
+    if judged.is_champion:
+        return [("Nothing is to be decided: it is champion. To take it back:", rollback)]
+    if not judged.verdict.passed:
+        override = f"rere promote {version}{reason}"
+        return [
+            ("Leave it (the champion stays), and say that no later run may promote it:", reject),
+            ("Take it in spite of the gate; that stays on record:", override),
+        ]
+    if decided_by == "gate" and judged.promotes:
+        return [
+            (
+                "The gate decides by itself, so it is champion now, unless a person turned it down. To take it back:",
+                rollback,
+            ),
+            ("Then, so that no later run promotes it again:", reject),
+        ]
+    return [
+        ("Let users have it (refused if the champion has changed meanwhile):", f"rere approve {version}{reason}"),
+        ("Keep the champion; no later run promotes this one:", reject),
+    ]
+
+
+def _standing(judged: Judged, alone: bool) -> Standing:
+    if judged.is_champion:
+        return "champion"
+    return ("first" if judged.champion is None else "unjudged") if alone else "challenger"
+
+
+def _concerns(judged: Judged) -> tuple[str, ...]:
+    """Why the gate doesn't decide alone, beside what the notes say."""
+    laxer = "; ".join(judged.laxer_than_policy)
+    return (f"This run's gate asks less than the policy of {judged.model}: {laxer}.",) if laxer else ()
+
+
+def _cost(judged: Judged, trained: dict[str, Checkpoint]) -> list[tuple[str, str]]:
+    """Time on the machine of the run (what an hour of it costs, its owner knows), and what serving takes."""
     seconds = {stage: float(model.facts().get("seconds", 0)) for stage, model in trained.items()}
     total = sum(seconds.values())
-    return [(f"{stage} training", f"{spent:,.0f} s") for stage, spent in seconds.items()] + [
-        ("together", f"{total:,.0f} s, {total / 3600:.2f} machine hours")
+    measured = {check.name: check.value for check in judged.verdict.checks if check.value is not None}
+    served = {name: measured[name] for name in (LATENCY, SIZE) if name in measured}
+    units = {LATENCY: ("a request", "{:,.1f} ms"), SIZE: ("model files", "{:,.1f} MiB")}
+    return [
+        *((f"{stage} training", f"{spent:,.0f} s") for stage, spent in seconds.items()),
+        ("together", f"{total:,.0f} s, {total / 3600:.2f} machine hours"),
+        *((units[name][0], units[name][1].format(value)) for name, value in served.items()),
     ]
 
 

@@ -14,6 +14,7 @@ from ops.registry.mlflow_registry import CHALLENGER, CHAMPION
 from ops.registry.stages import Promoted
 from ops.runtime.reports import write_report
 from rere.config.evaluation import EvaluationConfig
+from rere.evaluation.better_rival import WARNING
 
 PORT = 5001
 RERE = "source .venv/bin/activate && rere"
@@ -33,7 +34,8 @@ def summarise(metrics: pd.DataFrame, report: HTMLString, promotion: Promoted, ev
     for check in promotion.verdict.checks:
         console.print(f"  {'✓' if check.passed else '✗'} {check.name}: {check.explanation}", markup=False)
     for note in promotion.notes:
-        console.print(f"  {note}", markup=False)
+        warns = note.startswith(WARNING)
+        console.print(f"  {'! ' if warns else ''}{note}", markup=False, style="yellow" if warns else "")
     console.print(
         f"\nRegistered: {promotion.model} version {promotion.version}, alias {' and '.join(promotion.aliases)}"
     )

@@ -82,10 +82,17 @@ class Judged(BaseModel):
         )
 
 
+VERSION = "⟨version⟩"  # stands in a review's page for the number that only registration gives
+
+
 class Reviewed(Judged):
-    """With the page for the person who decides."""
+    """With the page for the person who decides; complete once it names the version, see `page_of`."""
 
     page: str
+
+    def page_of(self, version: str) -> str:
+        """The page with the version's own number in its title and commands."""
+        return self.page.replace(VERSION, version)
 
 
 class Promoted(Reviewed):
@@ -99,10 +106,10 @@ class Promoted(Reviewed):
 
 
 class StageMaterializer(RecordMaterializer):
-    """JSON, and the review's page once there is one."""
+    """JSON, and the review's page once it is complete."""
 
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Judged, Reviewed, Promoted)
 
     def pictures(self, data: BaseModel) -> dict[str, str]:
-        page = {"review.html": data.page} if isinstance(data, Reviewed) else {}
+        page = {"review.html": data.page} if isinstance(data, Promoted) else {}
         return {**page, "record.json": data.model_dump_json(indent=1, exclude={"page"})}

@@ -12,6 +12,8 @@ from rere.evaluation.evaluator import paired_values
 from rere.evaluation.metrics import row_metric
 from rere.recommenders.labels import Label
 
+WARNING = "Warning: "  # how a note on a verdict begins that speaks against the model
+
 
 @dataclass(frozen=True)
 class OverItemModel:
@@ -35,7 +37,7 @@ class OverItemModel:
             return None
         sure = "and surely so" if self.gain.high < 0 else "though it may be chance"
         return (
-            f"Warning: the item model {self.name} ranks better on the same rows, {sure}: {self.metric} "
+            f"{WARNING}the item model {self.name} ranks better on the same rows, {sure}: {self.metric} "
             f"{self.theirs:.4f} against {self.ours:.4f}, a difference of {-self.gain.mean:+.4f} "
             f"[{-self.gain.high:+.4f}, {-self.gain.low:+.4f}]."
         )

@@ -33,11 +33,16 @@ from rere.recommenders.labels import Label
 DAY = 86_400
 NOT_WORSE = "not worse than the champion"
 NOT_BEATEN = "no item model better"
+LATENCY, SIZE = "latency", "size"
 TAIL_SAMPLES = 20  # resamples beyond an interval's end, so that the end is more than an extreme of them
 
 
 class Check(BaseModel):
-    """One reason for or against. `value` is what `threshold` is held against; None where there is nothing to hold."""
+    """One reason for or against.
+
+    value: what `threshold` is held against; None where there is nothing to hold
+    estimate: the gain itself, where `value` is an end of its interval
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,6 +51,7 @@ class Check(BaseModel):
     threshold: float | None
     passed: bool
     explanation: str
+    estimate: float | None = None
 
 
 class Verdict(BaseModel):
@@ -137,7 +143,7 @@ def evaluate_gate(
         *(_against(challenger, champion, given, config) if champion is not None else [_no_champion(config)]),
         *([_total_loss(ours, given.anchor, config)] if given.anchor is not None else []),
         *_latency(challenger.latency_ms, None if champion is None else champion.latency_ms, config),
-        _within("size", challenger.mebibytes, config.maximum_mebibytes, "MiB of model files"),
+        _within(SIZE, challenger.mebibytes, config.maximum_mebibytes, "MiB of model files"),
         _validated(given.warnings, config),
         _sound_rows(given.faulty, config),
         _fresh(challenger, champion, given.now, config),
@@ -229,6 +235,7 @@ def _beats_popularity(challenger: pd.DataFrame, popularity: pd.DataFrame, config
         value=gain.low,
         threshold=least,
         passed=gain.low > least,
+        estimate=gain.mean,
         explanation=_sentence(config.metric, gain, Label.POPULARITY, config, f"must exceed {least:+.4f}"),
     )
 
@@ -248,6 +255,7 @@ def _not_beaten(found: OverItemModel | None, config: GateConfig) -> Check:
         value=found.gain.high,
         threshold=0.0,
         passed=found.gain.high >= 0,
+        estimate=found.gain.mean,
         explanation=f"{found.metric} minus that of {found.name}, the best item model, row by row: "
         f"{found.gain.mean:+.4f}, {config.confidence:.0%} interval [{found.gain.low:+.4f}, {found.gain.high:+.4f}]; "
         "its upper end must be at least 0.",
@@ -275,6 +283,7 @@ def _tested(challenger: pd.DataFrame, champion: pd.DataFrame, challengers: int, 
         value=gain.low,
         threshold=test.threshold,
         passed=test.passes(gain.low),
+        estimate=gain.mean,
         explanation=_sentence(config.metric, gain, "the champion", asked, rule),
     )
 
@@ -288,6 +297,7 @@ def _total_loss(challenger: pd.DataFrame, anchor: Anchor, config: GateConfig) ->
         value=gain.low,
         threshold=least,
         passed=gain.low >= least,
+        estimate=gain.mean,
         explanation=_sentence(config.metric, gain, rival, config, f"must be at least {least:+.4f}"),
     )
 
@@ -313,6 +323,7 @@ def _holds(
         value=gain.low,
         threshold=least,
         passed=gain.low >= least,
+        estimate=gain.mean,
         explanation=_sentence(metric, gain, "the champion", config, f"must be at least {least:+.4f}"),
     )
 
@@ -342,6 +353,7 @@ def _segments(challenger: pd.DataFrame, champion: pd.DataFrame, marked: pd.DataF
         value=gain.high,
         threshold=least,
         passed=gain.high >= least,
+        estimate=gain.mean,
         explanation=f"The worst of {len(judged)} is {worst.name}, {worst.rows} rows: {config.metric} "
         f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]; the upper end must be at least {least:+.4f}.{said}",
     )
@@ -352,12 +364,12 @@ def _latency(own: float | None, champions: float | None, config: GateConfig) -> 
     budget = config.maximum_latency_ms
     assert own is not None  # it knows the items of the test rows
     if champions is None:
-        return [_within("latency", own, budget, "ms per request as it is served")]
+        return [_within(LATENCY, own, budget, "ms per request as it is served")]
     slow = champions > budget
     ratio, most = own / champions, config.maximum_latency_ratio
     return [
         Check(
-            name="latency",
+            name=LATENCY,
             value=own,
             threshold=budget,
             passed=own <= budget or slow,

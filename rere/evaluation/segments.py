@@ -71,7 +71,7 @@ def segment_gains(
     """
     values, others, rows = paired_values(challenger, champion, config.metric)
     users, found = rows["user_id"].to_numpy(), []
-    confidence = 1 - (1 - config.confidence) / max(1, marked.shape[1])
+    confidence = shared_confidence(marked, config)
     for name, column in marked.loc[rows["row_id"]].items():
         inside = column.to_numpy(bool)
         if not inside.any():
@@ -81,3 +81,8 @@ def segment_gains(
         gain = paired_bootstrap(mine, other, config.bootstrap_samples, confidence, config.seed, units=users[inside])
         found.append(SegmentGain(str(name), int(inside.sum()), float(mine.mean()), float(other.mean()), gain))
     return found
+
+
+def shared_confidence(marked: pd.DataFrame, config: GateConfig) -> float:
+    """Of each segment's interval, so that all of them together have the gate's error rate."""
+    return 1 - (1 - config.confidence) / max(1, marked.shape[1])

@@ -14,13 +14,15 @@ from rere.config.evaluation import EvaluationConfig
 from rere.config.promotion import GateConfig
 from rere.data.validation_report import Check as DataCheck
 from rere.data.validation_report import DriftRow
+from rere.evaluation.better_rival import WARNING
 from rere.evaluation.evaluator import compare, paired, summarise
 from rere.evaluation.gate import Verdict
 from rere.evaluation.metrics import row_metric
-from rere.evaluation.segments import segment_gains
+from rere.evaluation.segments import segment_gains, shared_confidence
 from rere.recommenders.labels import Label
 from rere.reporting import plots
 from rere.reporting.examples import TOP, example, spread
+from rere.reporting.in_words import Standing, hits, in_one_sentence, risks
 from rere.reporting.report import (
     FAMILIES,
     LISTS,
@@ -31,7 +33,7 @@ from rere.reporting.report import (
     training_plots,
 )
 
-USERS, REGRESSIONS = 20, 10
+USERS, OPEN, REGRESSIONS = 20, 5, 10  # users shown, of them at once; rows listed
 CHALLENGER = str(Label.CHALLENGER)
 
 
@@ -39,9 +41,14 @@ CHALLENGER = str(Label.CHALLENGER)
 class ReviewInputs:
     """What a review is made of.
 
-    model, content: the registered model's name, and the challenger's content fingerprint
+    model, version, content: the registered model's name, the challenger's number, and its content fingerprint
+    standing: a challenger of a champion, the first model that users get, the champion itself, or the challenger of a
+        champion that couldn't be judged
+    commands: (purpose, command) of the decisions that a person has; they work as they stand
+    concerns: sentences on why a person decides, beside the warnings among `notes`
     challenger, rival: results of `evaluate` on the same rows; the rival is the champion, or SFT where there is none
     rival_name: how the rival is called on the page
+    popularity: results of the most popular items, which users would get without any model
     segments: as from `rere.evaluation.segments.segments`
     training_counts: (I,) training interactions per item
     titles: by item index
@@ -54,12 +61,17 @@ class ReviewInputs:
     """
 
     model: str
+    version: str
     content: str
+    standing: Standing
+    commands: list[tuple[str, str]]
+    concerns: tuple[str, ...]
     verdict: Verdict
     notes: tuple[str, ...]
     challenger: pd.DataFrame
     rival: pd.DataFrame
     rival_name: str
+    popularity: pd.DataFrame
     segments: pd.DataFrame
     training_counts: np.ndarray
     titles: list[str]
@@ -74,30 +86,50 @@ class ReviewInputs:
 
 
 def render_review(inputs: ReviewInputs) -> str:
-    """The page, as HTML text; RereError where both weren't judged on the same rows."""
+    """The page, as HTML text; RereError where both weren't judged on the same rows.
+
+    All intervals and p-values on it are of one method, the gate's: its resamples, seed and confidence.
+    """
+    method = inputs.config.model_copy(
+        update={name: getattr(inputs.gate, name) for name in ("bootstrap_samples", "confidence", "seed")}
+    )
     history_of = dict(zip(inputs.challenger["row_id"], inputs.histories, strict=True))
     ours, theirs = paired(inputs.challenger, inputs.rival)
     both = pd.concat([theirs.assign(model=inputs.rival_name), ours.assign(model=CHALLENGER)], ignore_index=True)
-    summary = summarise(both, inputs.config, inputs.training_counts)
+    summary = summarise(both, method, inputs.training_counts)
     summary = summary[summary["rows"] == "all"]
     tables = {inputs.rival_name: theirs, CHALLENGER: ours}
     change = _values(ours, inputs.gate.metric) - _values(theirs, inputs.gate.metric)
+    segments = segment_gains(ours, theirs, inputs.segments, inputs.gate)
+    alone = inputs.standing in ("first", "unjudged")
+    found = hits(ours, inputs.popularity if alone else theirs, inputs.gate)
+    instead = "the most popular items" if alone else f"the {inputs.rival_name}"
     return (
         environment()
         .get_template("review.html.j2")
         .render(
             model=inputs.model,
+            version=inputs.version,
             content=inputs.content,
+            sentence=in_one_sentence(found, inputs.standing, instead, inputs.gate.confidence),
+            commands=inputs.commands,
+            risks=risks(
+                found,
+                [] if alone else segments,
+                [*inputs.concerns, *(note.removeprefix(WARNING) for note in inputs.notes if note.startswith(WARNING))],
+                len(inputs.validation),
+            ),
             rival=inputs.rival_name,
             rows=len(ours),
             verdict=inputs.verdict,
-            notes=inputs.notes,
-            metrics=_metrics(both, summary, inputs),
+            notes=[note for note in inputs.notes if not note.startswith(WARNING)],
+            metrics=_metrics(both, summary, inputs, method),
             lists=_lists(summary, inputs),
             plots=[
                 (f"{name.upper()}@K", Markup(plots.metric_plot(summary, name, inputs.config.ks))) for name in FAMILIES
             ],
-            segments=segment_gains(ours, theirs, inputs.segments, inputs.gate),
+            segments=segments,
+            segment_confidence=shared_confidence(inputs.segments, inputs.gate),
             regressions=_regressions(ours, theirs, change, inputs.titles),
             worse=int((change < 0).sum()),
             better=int((change > 0).sum()),
@@ -106,13 +138,14 @@ def render_review(inputs: ReviewInputs) -> str:
                 for row in spread(range(len(ours)), USERS)
             ],
             top=TOP,
+            open=OPEN,
             training=training_plots(inputs.curves),
             validation=inputs.validation,
             drift=inputs.drift,
             cost=inputs.cost,
             lineage=lineage_sections(inputs.lineage),
             gate=inputs.gate,
-            config=inputs.config,
+            config=method,
         )
     )
 
@@ -121,11 +154,13 @@ def _values(results: pd.DataFrame, metric: str) -> np.ndarray:
     return row_metric(metric, results["rank"].to_numpy())
 
 
-def _metrics(both: pd.DataFrame, summary: pd.DataFrame, inputs: ReviewInputs) -> list[dict[str, Any]]:
+def _metrics(
+    both: pd.DataFrame, summary: pd.DataFrame, inputs: ReviewInputs, method: EvaluationConfig
+) -> list[dict[str, Any]]:
     cells: dict[tuple[Any, Any], dict[Hashable, Any]] = {
         (record["model"], record["metric"]): record for record in summary.to_dict("records")
     }
-    gains = compare(both, [(CHALLENGER, inputs.rival_name)], inputs.config)
+    gains = compare(both, [(CHALLENGER, inputs.rival_name)], method)
     return [
         {
             "name": record["metric"],

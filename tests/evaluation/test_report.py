@@ -123,7 +123,7 @@ def test_what_the_gate_can_see_is_said_and_drawn(page: str) -> None:
 
 def test_what_belongs_to_the_verdict_is_said_beside_it(inputs: ReportInputs) -> None:
     page = render_report(dataclasses.replace(inputs, notes=("Warning: <b>EASE</b> ranks better.",)))
-    assert page.index("Warning: &lt;b&gt;EASE&lt;/b&gt; ranks better.") < page.index("Title ")
+    assert page.index('mark warn">&lt;b&gt;EASE&lt;/b&gt; ranks better.') < page.index("Title ")
 
 
 def test_nothing_is_loaded_from_anywhere(page: str) -> None:
