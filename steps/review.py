@@ -95,7 +95,7 @@ def decisions(judged: Judged, version: str, decided_by: Literal["gate", "review"
     if not judged.verdict.passed:
         override = f"rere promote {version}{reason}"
         return [
-            ("Leave it (the champion stays), and say that no later run may promote it:", reject),
+            ("Leave it; then no later run promotes it by itself:", reject),
             ("Take it in spite of the gate; that stays on record:", override),
         ]
     if decided_by == "gate" and judged.promotes:
@@ -130,10 +130,10 @@ def _cost(judged: Judged, trained: dict[str, Checkpoint]) -> list[tuple[str, str
     total = sum(seconds.values())
     measured = {check.name: check.value for check in judged.verdict.checks if check.value is not None}
     served = {name: measured[name] for name in (LATENCY, SIZE) if name in measured}
-    units = {LATENCY: ("a request", "{:,.1f} ms"), SIZE: ("model files", "{:,.1f} MiB")}
+    units = {LATENCY: ("A request alone", "{:,.1f} ms"), SIZE: ("Model files", "{:,.1f} MiB")}
     return [
         *((f"{stage} training", f"{spent:,.0f} s") for stage, spent in seconds.items()),
-        ("together", f"{total:,.0f} s, {total / 3600:.2f} machine hours"),
+        ("All training", f"{total:,.0f} s, {total / 3600:.2f} machine hours"),
         *((units[name][0], units[name][1].format(value)) for name, value in served.items()),
     ]
 

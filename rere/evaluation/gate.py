@@ -418,7 +418,7 @@ def _validated(warnings: tuple[str, ...], config: GateConfig) -> Check:
         value=len(warnings),
         threshold=config.maximum_warnings,
         passed=len(warnings) <= config.maximum_warnings,
-        explanation=f"No error, {len(warnings)} warnings{said}; at most {config.maximum_warnings}.",
+        explanation=f"No error, {len(warnings)} {'warning' if len(warnings) == 1 else 'warnings'}{said}; at most {config.maximum_warnings}.",
     )
 
 

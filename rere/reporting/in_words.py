@@ -16,7 +16,7 @@ from rere.evaluation.segments import SegmentGain
 Standing = Literal["challenger", "first", "champion", "unjudged"]
 BEGINNINGS = {
     "challenger": "For users, ",
-    "first": "Users get their first model: ",
+    "first": "This would be the first model that users get: ",
     "unjudged": "The champion can't be judged. For users, ",
 }
 TIMES = (1_000, 10_000, 100_000)  # "so many times in 1,000": the first at which the counts are more than a handful

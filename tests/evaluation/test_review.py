@@ -219,7 +219,7 @@ def test_the_sentence_says_what_changes_and_how_sure_that_is() -> None:
     )
     assert "12 fewer than with the champion, version 3, and that is sure: 4 to 20 fewer" in said(worse)
     assert "84 times. That difference may be chance: between 4 fewer and 12 more" in said(open_)
-    assert said(better, "first").startswith(f"Users get their first model: {often}, 12 more")
+    assert said(better, "first").startswith(f"This would be the first model that users get: {often}, 12 more")
     assert said(better, "unjudged").startswith("The champion can't be judged. For users, ")
     assert said(worse, "champion") == "Nothing changes for users: this very model is the champion already."
 

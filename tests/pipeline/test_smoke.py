@@ -75,7 +75,7 @@ found = Client().list_artifact_versions(size=200, hydrate=True)
 print(json.dumps(sorted({a.name for a in found for v in (a.visualizations or []) if v.type.value == "html"})))
 """
     shown = json.loads(project.ask(code))
-    assert {"data_validation", "split_validation", "report", "review"} <= set(shown)
+    assert {"data_validation", "split_validation", "report", "promotion"} <= set(shown)
     report = (project.root / "reports" / "latest.html").read_text(encoding="utf-8")
     assert "<html" in report
     assert "https://" not in report.split("<body", maxsplit=1)[0]  # opens offline
@@ -91,7 +91,10 @@ def test_the_commands_move_both_registries_and_show_the_review(smoke_run: Done, 
     listed = " ".join(rere("versions").split())
     assert "champion" in listed
     assert "by ada: a drill" in listed
-    assert "Promotion review" in (project.root / rere("review").strip().split("review: ")[-1]).read_text("utf-8")
+    page = (project.root / rere("review").strip().split("review: ")[-1]).read_text("utf-8")
+    assert page == (project.root / "reports" / "review.html").read_text("utf-8")  # the same in MLflow and as a file
+    assert "Promotion review: rere-smoke, version 1" in page
+    assert "rere reject 1 --model rere-smoke" in page
     code = """
 import json
 from zenml.client import Client

@@ -19,7 +19,7 @@ from zenml.types import HTMLString
 import steps.promote
 from ops.registry import champion_log as champion
 from ops.registry import mlflow_registry as registry
-from ops.registry.stages import Promoted, Reviewed
+from ops.registry.stages import VERSION, Promoted, Reviewed, StageMaterializer
 from ops.registry.tags import VersionTags
 from ops.runtime import run_dirs as work
 from rere.catalog.index import CatalogIndex
@@ -45,6 +45,7 @@ from rere.recommenders.prior import Prior
 from steps.gate import gate
 from steps.index_items import index_items
 from steps.promote import promote
+from steps.review import decisions
 from steps.report import report
 from steps.sft import fine_tune, fine_tune_on
 from steps.summarise import next_commands, summarise
@@ -448,6 +449,28 @@ def test_the_same_content_is_found_again_and_named(
     assert (tags[0].gate, tags[0].judged_against) == ("passed" if passed else "failed", "")
     assert (found.page, found.value) == ("<p/>", 0.05)  # all that was known before
     assert found.tracking_uri == mlflow.get_tracking_uri()
+
+
+def test_a_review_s_commands_are_those_that_a_person_has() -> None:
+    def offered(decided_by: Any = "review", passed: bool = True, **known: Any) -> list[str]:
+        commands = decisions(reviewed(passed).model_copy(update=known), "7", decided_by)
+        return [command.split(" --by")[0] for _, command in commands]
+
+    assert offered() == ["rere approve 7 --model test", "rere reject 7 --model test"]
+    assert offered(model="rere") == ["rere approve 7", "rere reject 7"]
+    assert offered(passed=False) == ["rere reject 7 --model test", "rere promote 7 --model test"]
+    assert offered("gate") == ["rere rollback --model test", "rere reject 7 --model test"]
+    assert offered("gate", laxer_than_policy=("guard_margin: 1.0",)) == offered()  # a person decides
+    assert offered(is_champion=True) == ["rere rollback --model test"]
+
+
+def test_the_page_is_complete_once_it_names_the_version() -> None:
+    review = reviewed().model_copy(update={"page": f"<h1>version {VERSION}</h1>rere approve {VERSION}"})
+    assert review.page_of("7") == "<h1>version 7</h1>rere approve 7"
+    known = dict(review) | {"page": review.page_of("7"), "version": "7", "aliases": ()}
+    show = StageMaterializer("somewhere").pictures
+    assert "review.html" not in show(review)  # nobody opens a page whose commands lack the number
+    assert "version 7" in show(Promoted(**known, tracking_uri=""))["review.html"]
 
 
 def test_the_next_commands_name_what_was_registered() -> None:
