@@ -413,12 +413,13 @@ def _within(name: str, value: float, most: float, unit: str) -> Check:
 
 def _validated(warnings: tuple[str, ...], config: GateConfig) -> Check:
     said = f": {', '.join(warnings)}" if warnings else ""
+    count = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
     return Check(
         name="data validated",
         value=len(warnings),
         threshold=config.maximum_warnings,
         passed=len(warnings) <= config.maximum_warnings,
-        explanation=f"No error, {len(warnings)} {'warning' if len(warnings) == 1 else 'warnings'}{said}; at most {config.maximum_warnings}.",
+        explanation=f"No error, {count}{said}; at most {config.maximum_warnings}.",
     )
 
 

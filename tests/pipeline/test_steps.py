@@ -45,8 +45,8 @@ from rere.recommenders.prior import Prior
 from steps.gate import gate
 from steps.index_items import index_items
 from steps.promote import promote
-from steps.review import decisions
 from steps.report import report
+from steps.review import decisions
 from steps.sft import fine_tune, fine_tune_on
 from steps.summarise import next_commands, summarise
 
