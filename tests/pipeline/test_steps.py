@@ -243,7 +243,7 @@ def test_a_better_item_model_is_named_wherever_the_decision_is_read(
     )
     promotion = Promoted(**dict(decision), page="", version="1", aliases=("challenger",), tracking_uri="")
     summarise.entrypoint(metrics=metrics, report=page, promotion=promotion, evaluation=JUDGED)
-    said = {"off": "Gate: passed", "warn": "the item model EASE ranks better", "refuse": "minus that of EASE, the best"}
+    said = {"off": "Gate: passed", "warn": "item model EASE ranks better", "refuse": "minus that of EASE, the best"}
     printed = capsys.readouterr().out
     assert said[rule] in printed
     assert rule == "off" or said[rule] in page
