@@ -12,6 +12,7 @@ STAMP := $(VENV)/.installed
 SERVER := $(VENV)-zenml-server
 SERVER_STAMP := $(SERVER)/.installed
 K8S_STAMP := $(VENV)/.k8s-installed
+RAY_STAMP := $(VENV)/.ray-installed
 DOCS_STAMP := $(VENV)/.docs-installed
 # Images: `make image`, `make image TORCH=cuda`, with docker or what stands in for it.
 DOCKER ?= docker
@@ -31,7 +32,7 @@ TOYS := $(if $(wildcard $(or $(RERE_TOYS_2013),../shared/data/amazon_toys_2013)/
 IN_STACK := source "$(ENVIRONMENT)" && export PATH="$(if $(filter /%,$(BIN)),,$(CURDIR)/)$(BIN):$$PATH" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock smollm2 stack demo retrain report dashboard mlflow pictures serve test coverage test-environment test-k8s image docs check lint format \
+.PHONY: help venv lock smollm2 stack demo retrain report dashboard mlflow pictures serve test coverage test-environment test-k8s test-ray image docs check lint format \
   reproduce reproduce-quick clean
 
 help:  ## list the tasks
@@ -100,11 +101,18 @@ test-k8s: $(K8S_STAMP)  ## run the pipeline in a simulated Kubernetes (Linux, ro
 	  echo "PostgreSQL is missing (apt-get install postgresql): the tests that need it are skipped."
 	RERE_ZENML_SERVER_PYTHON="$(if $(filter /%,$(SERVER)),,$(CURDIR)/)$(SERVER)/bin/python" $(BIN)/python -m pytest tests/k8s tests/infra -m 'k8s or server'
 
+test-ray: $(RAY_STAMP)  ## run trainings on a Ray cluster of two nodes on this machine, and kill parts of it
+	$(BIN)/python -m pytest tests/ray_cluster -m ray
+
 test-environment: venv  ## a registered model in an environment of its requirements; our baselines against RecTools (downloads both)
 	$(BIN)/python -m pytest tests/pipeline/test_model_environment.py tests/baselines/test_rectools.py -m environment
 
 $(K8S_STAMP): $(STAMP) $(SERVER_STAMP)
 	$(PIP) --quiet -c constraints.txt -e '.[dev,k8s,simulated]'
+	@touch $@
+
+$(RAY_STAMP): $(STAMP)
+	$(PIP) --quiet -c constraints.txt -e '.[dev,ray]'
 	@touch $@
 
 $(SERVER_STAMP): tests/k8s/zenml-server.txt

@@ -1,15 +1,17 @@
-"""SFT and RL in one and in two processes of one thread each: tokens per second, and parallel efficiency.
+"""SFT and RL in one worker and in several of one thread each: tokens per second, and parallel efficiency.
 
-    python -m benchmarks.parallel [--quick] [--json PATH]
+    python -m benchmarks.parallel [--quick] [--json PATH] [--workers 1 2 4] [--ray HOST:6379 [--gpus-per-worker 1]]
 
-Each measurement is a training of its own under torchrun (nano, MovieLens-100K, the default settings of a run but for
+Without `--ray` workers are processes of this machine, with it those of a Ray cluster, whose nodes must see `--work`.
+Each measurement is a training of its own (nano, MovieLens-100K, the default settings of a run but for
 its length), also that of one process; start, validation and checkpoints are not in the time. Efficiency is
-tokens per second over those of one process, divided by the number of processes. `exchange` is the sum of the gradient
-over processes alone, as RL does it once an update (gloo over the loopback interface).
+tokens per second over those of one worker, divided by the number of workers. `exchange` is the sum of the gradient
+over workers alone, as RL does it once an update (gloo over the loopback interface).
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import tempfile
@@ -32,15 +34,16 @@ from rere.data.ingest import ingest
 from rere.data.windows import make_windows
 from rere.models.backbone import Checkpoint, load_model
 from rere.runtime import distributed
-from rere.runtime.launch import Log, launch
-from rere.runtime.launch import work as take_part
+from rere.runtime.launch import Log
+from rere.runtime.launchers.base import Launcher
+from rere.runtime.launchers.local import LocalLauncher
+from rere.runtime.launchers.ray import RayLauncher
 from rere.training.rl.rewards.ranking import RankingReward
 from rere.training.rl.rewards.rule import RuleReward
 from rere.training.rl.train import train_rl
 from rere.training.rows import sequence_rows
 from rere.training.sft.train import train_sft
 
-PROCESSES = (1, 2)
 EXCHANGES = 10
 
 
@@ -107,17 +110,27 @@ def exchange(vocabulary: int) -> float:
     return statistics.median(taken)
 
 
-def measure(inputs: Path, processes: int, updates: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as place:
+def launcher_of(options: argparse.Namespace, workers: int) -> Launcher:
+    if options.ray is None:
+        return LocalLauncher(processes=workers)
+    return RayLauncher(address=options.ray, workers=workers, gpus_per_worker=options.gpus_per_worker)
+
+
+def measure(inputs: Path, launcher: Launcher, updates: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(dir=inputs.parent) as place:
         found: list[dict[str, Any]] = []
         spec = {"inputs": str(inputs), "work": place, "updates": updates}
-        launch("benchmarks.parallel", spec, processes, Path(place), lambda record, _: found.append(record))
+        launcher.launch("benchmarks.parallel:worker", spec, Path(place), lambda record, _: found.append(record))
     return found[0]
 
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--users", type=int, default=None, help="users whose rows are trained (default 300; quick 60)")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="how many, the first to compare with")
+    parser.add_argument("--ray", help="address of a Ray cluster's head, host:port")
+    parser.add_argument("--gpus-per-worker", type=int, choices=(0, 1), default=0)
+    parser.add_argument("--work", type=Path, default=None, help="a directory that all nodes see")
     options = parser.parse_args()
     options.threads = 1
     prepare(options)
@@ -126,38 +139,38 @@ def main() -> None:
     dataset = ingest(IngestConfig())
     catalog, windows = build_index(dataset.items, IndexConfig()), make_windows(dataset, SplitConfig())
     chosen = windows.table["user_id"].isin(windows.table["user_id"].unique()[:users])
-    runs: dict[int, list[dict[str, Any]]] = {count: [] for count in PROCESSES}
-    with tempfile.TemporaryDirectory() as place:
-        inputs = Path(place)
+    runs: dict[int, list[dict[str, Any]]] = {count: [] for count in options.workers}
+    with tempfile.TemporaryDirectory(dir=options.work) as place:
+        inputs = Path(place) / "inputs"
         windows = Windows(windows.table[chosen].reset_index(drop=True), windows.history_items)
         windows.save(inputs / "windows")
         catalog.save(inputs / "catalog")
         train_sft(windows, catalog, ScratchModel(), SFTConfig(epochs=0), inputs / "start", log=lambda *_: None)
         for _ in range(options.repeats):
-            for count in PROCESSES:
-                runs[count].append(measure(inputs, count, updates))
+            for count in options.workers:
+                runs[count].append(measure(inputs, launcher_of(options, count), updates))
     figures: dict[str, Any] = {"users": users, "updates": updates, "repeats": options.repeats}
     rows = []
     for stage in ("sft", "rl"):
         figures[stage] = {}
-        for count in PROCESSES:
+        for count in options.workers:
             own = {name: statistics.median(run[stage][name] for run in runs[count]) for name in runs[count][0][stage]}
-            alone = figures[stage].get("1", own)
-            own["efficiency"] = own["tokens_per_second"] / alone["tokens_per_second"] / count
+            alone, first = figures[stage].get(str(options.workers[0]), own), options.workers[0]
+            own["efficiency"] = own["tokens_per_second"] / alone["tokens_per_second"] * first / count
             own["cpu_efficiency"] = alone["cpu_seconds_an_update"] / own["cpu_seconds_an_update"]
             figures[stage][str(count)] = own
             seconds = [own["seconds_an_update"], own["cpu_seconds_an_update"]]
             shares = [f"{own[name]:.0%}" for name in ("efficiency", "cpu_efficiency")]
             rows.append([stage.upper(), count, f"{own['tokens_per_second']:,.0f}", *seconds, *shares])
-    figures["exchange_seconds"] = statistics.median(run["exchange"] for run in runs[2])
+    figures["exchange_seconds"] = statistics.median(run["exchange"] for run in runs[options.workers[-1]])
     show(
-        f"Processes of one thread each, nano, {users} users; median of {options.repeats}; the gradient's sum over two "
-        f"processes takes {figures['exchange_seconds'] * 1e3:.1f} ms",
-        ["stage", "processes", "tokens/s", "s per update", "processor s", "efficiency", "of processor time"],
+        f"Workers of one thread each, nano, {users} users; median of {options.repeats}; the gradient's sum over "
+        f"{options.workers[-1]} workers takes {figures['exchange_seconds'] * 1e3:.1f} ms",
+        ["stage", "workers", "tokens/s", "s per update", "processor s", "efficiency", "of processor time"],
         rows,
     )
     save(options.json, figures)
 
 
 if __name__ == "__main__":
-    take_part(worker) if "TORCHELASTIC_RUN_ID" in os.environ else main()
+    main()

@@ -1,11 +1,10 @@
-"""Whether the machine has the GPUs that a run's stages ask for."""
+"""Whether the workers that a run's stages ask for can be had."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from zenml.client import Client
 from zenml.enums import StackComponentType
 
@@ -22,17 +21,15 @@ def stays_here() -> bool:
 
 
 def require_devices(settings: Mapping[str, Any]) -> None:
-    """RereError where a stage asks for more GPUs than this machine has; for runs that stay on it.
+    """RereError where a stage asks for workers that can't be had; for runs that stay on this machine.
 
     Args:
         settings: settings models by the name of the pipeline's parameter.
     """
-    if not torch.cuda.is_available():
-        return
     for stage in STAGES:
-        if stage in settings and (asked := settings[stage].processes) > torch.cuda.device_count():
-            raise RereError(
-                f"{asked} GPUs, one per process, for `{stage}.processes`",
-                str(torch.cuda.device_count()),
-                "lower `processes`, or use a larger machine",
-            )
+        if stage in settings:
+            try:
+                settings[stage].launcher.check()
+            except RereError as error:
+                expected, got, remedy = error.parts
+                raise RereError(f"{expected}, for `{stage}.launcher`", got, remedy) from None

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from ops.registry import mlflow_registry as registry
 from ops.runtime.run_dirs import work_directory
@@ -23,6 +22,7 @@ from rere.models.tree_attention import TreeModel
 from rere.recommenders.cross_catalog import CrossCatalogRecommender
 from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.labels import Label
+from rere.runtime.launchers.base import Launcher
 from rere.serving.config import ServingConfig
 from rere.serving.engine.deployment import Deployment
 
@@ -89,7 +89,7 @@ def judge_anew(
     """
     found = registry.fetch(name, version)
     checkpoint, theirs = registry.read(found)
-    alike = evaluation.model_copy(update={"processes": _processes(evaluation)})
+    alike = evaluation.model_copy(update={"launcher": _launcher(evaluation)})
     with work_directory("gate", alike.as_one(), name, version, windows.fingerprint) as work:
         results = evaluate_checkpoints({Label.CHAMPION: checkpoint}, windows, catalog, alike, work, own=theirs)
     served = _served(Label.CHAMPION, checkpoint, theirs, found.settings)
@@ -110,6 +110,7 @@ def judge_anew(
     return Present(results, served, checkpoint.path, found.tags.newest_interaction, len(theirs.item_ids)), notes
 
 
-def _processes(evaluation: EvaluationConfig) -> int:
-    """One per GPU of this machine: the gate may run on less than `evaluate`, whose processes would not find room."""
-    return max(1, min(evaluation.processes, torch.cuda.device_count()))
+def _launcher(evaluation: EvaluationConfig) -> Launcher:
+    """The gate may run on less than `evaluate`, whose processes would not find room."""
+    assert isinstance(evaluation.launcher, Launcher)
+    return evaluation.launcher.within_reach()

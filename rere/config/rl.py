@@ -37,6 +37,7 @@ class RLConfig(InProcesses, UpdateSettings):
     model_config = ConfigDict(defer_build=True)
 
     renamed: ClassVar[dict[str, str]] = {
+        **InProcesses.renamed,
         **UpdateSettings.renamed,
         "group": "num_generations",
         "kl": "beta",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from rere.config.base import Seed, Settings
+from rere.config.variants import OneOf, Variant
 
 
 class FullFineTuning(Settings):
@@ -84,13 +86,33 @@ class UpdateSettings(OptimiserSettings):
         return self
 
 
-class InProcesses(Settings):
-    """A stage that several processes can share: same batches, same result up to rounding, whatever their number."""
+class LauncherSettings(Variant):
+    """What the settings of all launchers have."""
 
-    processes: int = Field(
-        default=1, ge=1, description="of one machine, a GPU each where there are any; they share every batch"
+    @property
+    @abstractmethod
+    def starts_workers(self) -> bool:
+        """Whether the stage runs in processes that are started for it, not in the one that asks."""
+
+    @property
+    @abstractmethod
+    def on_gpus(self) -> bool:
+        """Whether the stage runs on GPUs."""
+
+
+class InProcesses(Settings):
+    """A stage that several workers can share: same batches, same result up to rounding, whatever their number."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    renamed: ClassVar[dict[str, str]] = {"processes": "launcher: {type: local, processes: ...}"}
+
+    launcher: Annotated[LauncherSettings, OneOf("rere.runtime.launchers.registry:LAUNCHERS")] = Field(
+        default="local",
+        validate_default=True,
+        description="where the workers run that share every batch: local: this machine; ray: a Ray cluster",
     )
 
     def as_one(self) -> Self:
-        """These settings in one process: what determines the result."""
-        return self.model_copy(update={"processes": 1})
+        """These settings in one process of this machine: what determines the result."""
+        return self.model_validate({**self.model_dump(), "launcher": "local"})

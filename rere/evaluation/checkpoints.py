@@ -31,13 +31,13 @@ def evaluate_checkpoints(
     *,
     own: CatalogIndex | None = None,
 ) -> pd.DataFrame:
-    """`evaluate` on the test rows for models by name, by constrained beam search, in `config.processes` processes.
+    """`evaluate` on the test rows for models by name, by constrained beam search, by `config.launcher`.
 
     Args:
         work: directory for what several processes exchange.
         own: the catalogue that the models were trained on, where it is another (see `CrossCatalogRecommender`).
     """
-    if config.processes > 1 and not distributed.is_worker():
+    if config.launcher.starts_workers and not distributed.is_worker():
         return _in_processes(models, windows, catalog, config, work, own=own)
     tables = []
     for name, model in models.items():

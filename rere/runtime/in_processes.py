@@ -1,19 +1,17 @@
 """A stage in several processes: what it needs goes to files, each process reads them and calls the stage's function.
 
-`python -m rere.runtime.in_processes SPEC` is such a process. Stages are named by import path, so that none depends on
-another.
+Stages are named by import path, so that none depends on another.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from rere.config.training import InProcesses
-from rere.runtime.launch import Log, launch
-from rere.runtime.launch import work as take_part
+from rere.runtime.launch import Log
+from rere.runtime.launchers.base import Launcher
 
 INPUTS = "inputs"  # directory below the work directory
 
@@ -33,7 +31,7 @@ def run(
     *,
     log: Log | None = None,
 ) -> None:
-    """Call a worker in `config.processes` processes, and wait.
+    """Call a worker in each of the processes that `config.launcher` starts, and wait.
 
     Args:
         worker: `package.module:function`, called with (spec, log); the spec then holds the settings (`config`) and the
@@ -42,24 +40,15 @@ def run(
         spec: JSON, whatever else the worker needs.
 
     Raises:
-        RereError: see `launch`.
+        RereError: see `Launcher.launch`.
     """
     for name, value in inputs.items():
         value.save(work / INPUTS / name)
-    spec = {**spec, "worker": worker, "config": config.model_dump(mode="json"), "work": str(work.resolve())}
-    launch("rere.runtime.in_processes", spec, config.processes, work, log)
+    spec = {**spec, "config": config.model_dump(mode="json"), "work": str(work.resolve())}
+    assert isinstance(config.launcher, Launcher)
+    config.launcher.launch(worker, spec, work.resolve(), log)
 
 
 def inputs_of(spec: Mapping[str, Any]) -> Path:
     """The directory that holds a worker's saved inputs."""
     return Path(spec["work"]) / INPUTS
-
-
-def _worker(spec: dict[str, Any], log: Log) -> None:
-    module, name = spec["worker"].split(":")
-    function = getattr(importlib.import_module(module), name)
-    function(spec, log)
-
-
-if __name__ == "__main__":
-    take_part(_worker)

@@ -5,6 +5,8 @@ Settings choose each by its name; numbers are worked by hand.
 
 from __future__ import annotations
 
+import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,15 @@ from rere.config.catalog import IndexConfig
 from rere.config.ingest import IngestConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
+from rere.config.sft import SFTConfig
 from rere.data.sources.base import load_source, source_fingerprint, source_location
+from rere.errors import RereError
 from rere.models.backbone import load_model
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.fitting import fit_item_models
 from rere.recommenders.item_model import FitData
+from rere.runtime import distributed
+from rere.runtime.launch import Log
 from rere.serving.config import BatchConfig
 from rere.training.rl.group import Group
 from rere.training.rl.losses.base import Counts, LossInputs
@@ -104,6 +110,38 @@ def test_the_sampler() -> None:
     assert found.items.tolist() == torch.cat([best.items, drawn.items], 1).tolist()
     assert found.items.shape == (2, 5)
     assert found.forwarded == best.forwarded + drawn.forwarded
+
+
+SRUN = """
+import os, subprocess, sys
+count = int(sys.argv[1].removeprefix("--ntasks="))
+own = [{"SLURM_PROCID": str(n), "SLURM_LOCALID": str(n), "SLURM_NTASKS": str(count)} for n in range(count)]
+tasks = [subprocess.Popen(sys.argv[2:], env={**os.environ, **one}) for one in own]
+sys.exit(max(task.wait() for task in tasks))
+"""
+
+
+def sum_of_ranks(spec: dict[str, Any], log: Log) -> None:
+    found = torch.tensor([float(distributed.rank() + spec["first"])])
+    torch.distributed.all_reduce(found)
+    log({"sum": float(found)}, distributed.world())
+
+
+def test_the_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "srun").write_text(f"#!{sys.executable}\n{SRUN}", encoding="utf-8")
+    (tmp_path / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    launcher: Any = SFTConfig.model_validate({"launcher": {"type": "slurm", "workers": 2, "port": port}}).launcher
+    told = []
+    launcher.launch("tests.docs.extended:sum_of_ranks", {"first": 3}, tmp_path / "work", lambda *one: told.append(one))
+    assert told == [({"sum": 3.0 + 4.0}, 2)]  # ranks 0 and 1
+    monkeypatch.delenv("SLURM_JOB_ID")
+    with pytest.raises(RereError, match="a Slurm allocation"):
+        launcher.check()
 
 
 def test_the_item_model() -> None:

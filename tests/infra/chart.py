@@ -28,8 +28,21 @@ VALUES: dict[str, Object] = {
         "store": {"bundled": False, "endpoint": "https://s3.example.com"},
         "database": {"bundled": False},
         "work": {"storageClass": "shared"},
+        "ray": {"enabled": True},
         "network": {"clients": [], "egress": {"mlflow": [{"to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}]}]}},
     },
+    "ray job": {"ray": {"enabled": True, "autoscaling": True, "job": {"entrypoint": "python -m benchmarks.parallel"}}},
+}
+
+# What KubeRay's ray.io/v1 has of what the chart uses; a group of workers has a template, the head's as well.
+CLUSTER = {"rayVersion": str, "enableInTreeAutoscaling": bool, "autoscalerOptions": dict, "headGroupSpec": dict}
+JOB = {"entrypoint": str, "submissionMode": str, "shutdownAfterJobFinishes": bool, "ttlSecondsAfterFinished": int}
+RAY: dict[str, dict[str, type]] = {
+    "RayCluster": {**CLUSTER, "workerGroupSpecs": list},
+    "RayJob": {**JOB, "activeDeadlineSeconds": int, "backoffLimit": int, "rayClusterSpec": dict},
+    "head": {"rayStartParams": dict, "template": dict},
+    "workers": {"groupName": str, "replicas": int, "minReplicas": int, "maxReplicas": int, "rayStartParams": dict},
+    "autoscaler": {"idleTimeoutSeconds": int, "resources": dict, "securityContext": dict},
 }
 
 
@@ -54,9 +67,43 @@ def pods(items: list[Object]) -> Iterator[tuple[str, Object]]:
     for item in items:
         if "template" in item.get("spec", {}):
             yield item["metadata"]["name"], item["spec"]["template"]
+        for group in ray_groups(item):
+            yield f"{item['metadata']['name']}-{group.get('groupName', 'head')}", group["template"]
+
+
+def ray_cluster(item: Object) -> Object | None:
+    """The specification of the Ray cluster in a manifest, if it has one."""
+    if item["kind"] == "RayJob":
+        found: Object = item["spec"]["rayClusterSpec"]
+        return found
+    return item["spec"] if item["kind"] == "RayCluster" else None
+
+
+def ray_groups(item: Object) -> list[Object]:
+    cluster = ray_cluster(item)
+    return [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]] if cluster else []
+
+
+def _fits(found: Object, fields: dict[str, type]) -> None:
+    assert found.keys() <= fields.keys(), found.keys() - fields.keys()
+    for name, value in found.items():
+        assert type(value) is fields[name], f"{name}: {value}"
 
 
 def valid(item: Object, strict: bool = True) -> None:
+    if cluster := ray_cluster(item):
+        assert item["apiVersion"] == "ray.io/v1"
+        _fits(item["spec"], RAY[item["kind"]])
+        _fits(cluster, RAY["RayCluster"])
+        _fits(cluster.get("autoscalerOptions", {}), RAY["autoscaler"])
+        _fits(cluster["headGroupSpec"], RAY["head"])
+        for group in cluster["workerGroupSpecs"]:
+            _fits(group, RAY["workers"] | RAY["head"])
+        for group in ray_groups(item):
+            assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+            pod = {"apiVersion": "v1", "kind": "Pod", **group["template"]}
+            valid({**pod, "metadata": {"name": "ray", **pod["metadata"]}}, strict)
+        return
     for version in VERSIONS:
         kubernetes_validate.validate(item, version, strict=strict)
 

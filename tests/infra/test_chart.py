@@ -46,7 +46,8 @@ def test_every_pod_is_restricted_and_limited(name: str) -> None:
     found = {pod: pod_problems(template) for pod, template in pods(rendered(name))}
     assert {pod: problems for pod, problems in found.items() if problems} == {}
     assert "rere-mlflow" in found
-    assert ("rere-service" in found) == (name != "as given")
+    assert ("rere-service" in found) == (name in ("serving", "production"))
+    assert ("rere-ray-head" in found) == ("ray" in VALUES[name])
 
 
 def test_the_check_of_pods_can_fail() -> None:
@@ -69,8 +70,9 @@ def test_only_the_orchestrator_gets_a_token_of_the_api(name: str) -> None:
     accounts = [item for item in rendered(name) if item["kind"] == "ServiceAccount"]
     with_token = [item["metadata"]["name"] for item in accounts if item["automountServiceAccountToken"]]
     assert with_token == ["rere-orchestrator"]
-    for _, pod in pods(rendered(name)):
-        assert pod["spec"]["automountServiceAccountToken"] is False
+    scaled = name == "ray job"  # what asks for its pods runs beside the head
+    for pod, template in pods(rendered(name)):
+        assert template["spec"]["automountServiceAccountToken"] is (scaled and pod == "rere-ray-head"), pod
 
 
 @every_values
@@ -116,7 +118,8 @@ def test_the_network_is_closed_but_for_named_ways(name: str) -> None:
         if policy != "rere-dns":
             assert spec["podSelector"]["matchLabels"]["app.kubernetes.io/component"], policy
     anywhere = [name for name, spec in found.items() if "0.0.0.0/0" in str(spec)]
-    assert anywhere == ["rere-from-orchestrator"]  # to the API's ports, until values name its address
+    to_the_api = ["rere-from-orchestrator"] + ["rere-ray-from-ray"] * (name == "ray job")
+    assert anywhere == to_the_api  # to its ports, until values name its address
 
 
 def test_without_clients_nobody_outside_reaches_the_service() -> None:
@@ -150,6 +153,34 @@ def test_policies_select_pods_that_are_there() -> None:
         assert any(wanted.items() <= label.items() for label in labels), name
 
 
+def test_ray_and_the_steps_that_drive_it_reach_one_another_and_nobody_else() -> None:
+    found = policies(rendered("production"))
+    ray, step = ({"podSelector": {"matchLabels": labels(part)}} for part in ("ray", "step"))
+    assert found["rere-ray-to-ray"]["ingress"][0] == {"from": [ray, step]}
+    assert found["rere-ray-from-ray"]["egress"] == [{"to": [ray, step]}]
+    assert found["rere-ray-to-step"]["ingress"] == [{"from": [ray]}]
+    assert found["rere-ray-from-step"]["egress"] == [{"to": [ray]}]
+    assert not [name for name in policies(rendered("serving")) if "ray" in name]
+
+
+def labels(component: str) -> Object:
+    return {"app.kubernetes.io/part-of": "rere", "app.kubernetes.io/component": component}
+
+
+def test_the_head_trains_nothing_and_pools_are_where_the_gpus_are() -> None:
+    cluster = named(rendered("production"), "RayCluster", "rere-ray")["spec"]
+    assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    assert cluster["headGroupSpec"]["template"]["spec"]["nodeSelector"] == {"rere/pool": "cpu"}
+    for pool in cluster["workerGroupSpecs"]:
+        spec = pool["template"]["spec"]
+        assert spec["nodeSelector"] == {"rere/pool": "gpu"}
+        assert spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+        assert ("rere/spot" in str(spec["tolerations"])) == (pool["groupName"] == "spot")
+        assert {"name": "work", "persistentVolumeClaim": {"claimName": "rere-work"}} in spec["volumes"]
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    assert f"\nray=={cluster['rayVersion']} " in pins
+
+
 def test_the_service_is_probed_and_drains() -> None:
     pod = named(rendered("serving"), "Deployment", "rere-service")["spec"]["template"]["spec"]
     [container] = pod["containers"]
@@ -180,6 +211,7 @@ def test_the_service_gets_arguments_that_rere_serve_takes() -> None:
         ({"servign": {"enabled": True}}, "servign"),
         ({"serving": {"replica": 1}}, "replica"),
         ({"serving": {"replicas": "two"}}, "replicas"),
+        ({"ray": {"pools": [{"name": "gpu"}]}}, "sharedMemory"),
     ],
 )
 def test_values_that_can_not_work_are_refused(values: Object, says: str) -> None:

@@ -54,5 +54,5 @@ def test_what_is_wrong_is_one_message(project: Path, parameters: str, more: str,
 def test_too_few_gpus(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    status, said = check(project, "evaluation: {processes: 2}")
-    assert (status, "Expected 2 GPUs, one per process, for `evaluation.processes`; got 1" in said) == (1, True), said
+    status, said = check(project, "evaluation: {launcher: {type: local, processes: 2}}")
+    assert (status, "Expected 2 GPUs, one per process, for `evaluation.launcher`; got 1" in said) == (1, True), said

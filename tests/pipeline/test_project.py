@@ -141,11 +141,13 @@ print(told)
 
 def test_a_run_that_stays_here_finds_too_few_gpus_before_it_begins(project: Project) -> None:
     project.config(
-        "gpus", "parameters: {data: {source: {type: tables, interactions: a, items: b}}, rl: {processes: 2}}\n"
+        "gpus",
+        "parameters: {data: {source: {type: tables, interactions: a, items: b}}, "
+        "rl: {launcher: {type: local, processes: 2}}}\n",
     )
     here, there = ast.literal_eval(project.ask(GPUS))
     assert here == (
-        "Expected 2 GPUs, one per process, for `rl.processes`; got 1. Fix: lower `processes`, or use a larger machine"
+        "Expected 2 GPUs, one per process, for `rl.launcher`; got 1. Fix: lower `processes`, or use a larger machine"
     )
     assert "the interactions file" in there  # of a cluster's GPUs this machine knows nothing
 

@@ -42,6 +42,7 @@ from rere.models.backbone import Checkpoint, load_model, save_checkpoint
 from rere.recommenders.item_models import ItemModels
 from rere.recommenders.labels import Label
 from rere.recommenders.prior import Prior
+from rere.runtime.launchers.local import LocalLauncher
 from steps.gate import gate
 from steps.index_items import index_items
 from steps.promote import promote
@@ -314,10 +315,14 @@ def test_the_champion_is_judged_in_a_process_a_gpu(
     monkeypatch.setattr(registry, "read", lambda registered: (model, catalog))
     monkeypatch.setattr("ops.registry.judged_champion.evaluate_checkpoints", alone)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    evaluation = JUDGED.model_copy(update={"processes": 8})
+    evaluation = JUDGED.model_copy(update={"launcher": LocalLauncher(processes=8)})
     _, rival = gate.entrypoint(**world | {"evaluation": evaluation})
     assert len(rival) == len(windows.of("test"))
-    assert [(config.processes, config.normalisation) for config in judged] == [(processes, evaluation.normalisation)]
+    (config,) = judged
+    assert (config.launcher, config.normalisation) == (
+        LocalLauncher(processes=processes),
+        evaluation.normalisation,
+    )
 
 
 def test_where_the_champion_on_record_is_gone_a_person_decides(

@@ -13,6 +13,7 @@ import pytest
 from ops.runtime import run_dirs as work
 from rere.config.sft import SFTConfig
 from rere.errors import RereError
+from rere.runtime.launchers.local import LocalLauncher
 
 
 @pytest.fixture
@@ -49,7 +50,8 @@ def test_other_settings_or_data_get_another_directory(at_exit: list[Path]) -> No
 def test_another_number_of_processes_goes_on_in_the_same_directory(at_exit: list[Path]) -> None:
     places = set()
     for processes in (1, 2):
-        with work.work_directory("sft", SFTConfig(processes=processes).as_one(), "data") as place:
+        config = SFTConfig(launcher=LocalLauncher(processes=processes))
+        with work.work_directory("sft", config.as_one(), "data") as place:
             places.add(place)
     assert len(places) == 1
 

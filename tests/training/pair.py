@@ -1,4 +1,4 @@
-"""What each of two processes does for tests/training/test_in_processes.py; started by `launch`."""
+"""What each of two processes does for tests/training/test_in_processes.py; started by a launcher."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from rere.models.backbone import Checkpoint
 from rere.recommenders.registry import model_type
 from rere.runtime import distributed
 from rere.runtime.launch import Log
-from rere.runtime.launch import work as take_part
 from rere.runtime.progress import progress
 from rere.training.rl.group import Group
 from rere.training.rl.losses.registry import LOSSES
@@ -164,9 +163,3 @@ def bar(spec: dict[str, Any], log: Log) -> None:
 def sleep(spec: dict[str, Any], log: Log) -> None:
     (Path(spec["place"]) / f"{distributed.rank()}.pid").write_text(str(os.getpid()))
     time.sleep(3600)
-
-
-TASKS = (work, shards, bar, finish, mistake, crash, sleep)
-
-if __name__ == "__main__":
-    take_part(lambda spec, log: {task.__name__: task for task in TASKS}[spec["task"]](spec, log))

@@ -25,6 +25,7 @@ from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.item_model import FitData
 from rere.recommenders.item_models import ItemModels
 from rere.recommenders.sequential.gru4rec import GRU4Rec, GRU4RecConfig
+from rere.runtime.launchers.local import LocalLauncher
 from rere.training.rows import IGNORED, sequence_row
 from rere.training.sft.altered import altered_rows, disturbed, left_out, mixed
 from rere.training.sft.catalogue_loss import NOWHERE, CatalogueCollator, CatalogueLoss, Teacher
@@ -175,7 +176,7 @@ def test_two_processes_learn_what_one_learns(
     config = QUICK.model_copy(update={"epochs": 1, "distillation": Distillation(), "device_batch_rows": 4})
     weights = []
     for processes in (1, 2):
-        own = config.model_copy(update={"processes": processes})
+        own = config.model_copy(update={"launcher": LocalLauncher(processes=processes)})
         place = tmp_path / str(processes)
         checkpoint = train_sft(world_windows, world_catalog, TINY, own, place, log=lambda *_: None, teacher=teacher)
         weights.append(checkpoint.load_model().state_dict())

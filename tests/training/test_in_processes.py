@@ -30,7 +30,7 @@ from rere.models.backbone import Checkpoint
 from rere.recommenders.item_model import FitData
 from rere.recommenders.sequential.base import SequentialRecommender
 from rere.recommenders.sequential.sasrec import SASRec, SASRecConfig
-from rere.runtime import launch
+from rere.runtime.launchers.local import LocalLauncher
 from rere.training.checkpoint import load_progress
 from rere.training.rl.losses.registry import LOSSES
 from rere.training.rl.train import train_rl
@@ -38,6 +38,7 @@ from rere.training.sft.train import train_sft
 from tests.conftest import TINY, WORLD_ITEMS
 from tests.training import pair
 
+TWO = LocalLauncher(processes=2)
 CURVE: dict[str, Any] = {"rtol": 2e-4, "atol": 2e-5}
 WEIGHTS: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-4}
 
@@ -81,10 +82,9 @@ def two(
             teacher=teacher,
         )
     records = []
-    launch.launch(
-        "tests.training.pair",
-        {"task": "work", "place": str(place)},
-        2,
+    TWO.launch(
+        "tests.training.pair:work",
+        {"place": str(place)},
         place,
         lambda record, update: records.append({"update": update, **record}),
     )
@@ -211,7 +211,7 @@ def test_the_setting_starts_the_processes(
     tmp_path: Path,
 ) -> None:
     _, start, _ = two
-    config = pair.SFT.model_copy(update={"processes": 2})
+    config = pair.SFT.model_copy(update={"launcher": TWO})
     records = []
     tuned = train_sft(
         world_windows, world_catalog, TINY, config, tmp_path / "sft", log=lambda record, update: records.append(record)
@@ -221,7 +221,7 @@ def test_the_setting_starts_the_processes(
         record["valid_loss"] for record in tuned.curves() if "valid_loss" in record
     ]
     models = {"start": start, "tuned": tuned}
-    evaluation = pair.EVALUATION.model_copy(update={"processes": 2})
+    evaluation = pair.EVALUATION.model_copy(update={"launcher": TWO})
     found = evaluate_checkpoints(models, world_windows, world_catalog, evaluation, tmp_path / "evaluation")
     one = evaluate_checkpoints(models, world_windows, world_catalog, pair.EVALUATION, tmp_path)
     pd.testing.assert_frame_equal(found, one, rtol=1e-6)
@@ -241,9 +241,9 @@ def test_a_killed_process_ends_the_run_and_one_process_takes_over(
     tmp_path: Path,
 ) -> None:
     _, start, _ = two
-    config = pair.DEADLY.model_copy(update={"processes": 2})
+    config = pair.DEADLY.model_copy(update={"launcher": TWO})
     with pytest.raises(
-        RereError, match=r"(?s)process 1 killed by SIGKILL \(out of memory\?\).*goes on from its last checkpoint"
+        RereError, match=r"(?s)worker 1 killed by SIGKILL \(out of memory\?\).*goes on from its last checkpoint"
     ):
         train_rl(start, world_windows, world_catalog, config, tmp_path, log=pair.nothing, teacher=teacher)
     assert load_progress(tmp_path / "progress", torch.device("cpu"))[1]["update"] == 2  # type: ignore[index]
@@ -262,11 +262,12 @@ def test_a_killed_process_ends_the_run_and_one_process_takes_over(
 
 def test_nothing_is_left_behind_when_the_parent_is_killed(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from rere.runtime.launch import launch; "
-        f"launch('tests.training.pair', {{'task': 'sleep', 'place': {str(tmp_path)!r}}}, 2, Path({str(tmp_path)!r}))"
+        "import sys; from pathlib import Path; from rere.runtime.launchers.local import LocalLauncher; "
+        "place = sys.argv[1]; "
+        "LocalLauncher(processes=2).launch('tests.training.pair:sleep', {'place': place}, Path(place))"
     )
     root = Path(__file__).resolve().parents[2]
-    parent = subprocess.Popen([sys.executable, "-c", code], cwd=root)
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=root)
     try:
         until(lambda: len([one for one in tmp_path.glob("*.pid") if one.read_text()]) == 2)
     finally:
@@ -286,14 +287,14 @@ def alive(process: int) -> bool:
 
 
 def test_progress_in_processes_is_shown_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    launch.launch("tests.training.pair", {"task": "bar", "place": str(tmp_path)}, 2, tmp_path)
+    do("bar", tmp_path)
     shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith("work")]
     assert len(shown) == 2  # start and end, of the first process only
     assert "30/30" in shown[1]
 
 
 def do(task: str, place: Path) -> None:
-    launch.launch("tests.training.pair", {"task": task, "place": str(place)}, 2, place)
+    TWO.launch(f"tests.training.pair:{task}", {"place": str(place)}, place)
 
 
 def test_processes_that_are_done_finish_whatever_happens_while_their_interpreter_goes_down(tmp_path: Path) -> None:
@@ -307,7 +308,7 @@ def test_a_users_mistake_reaches_the_user_in_its_own_words(tmp_path: Path) -> No
 
 
 def test_a_crash_is_shown_with_its_stack_and_not_taken_for_a_lack_of_memory(tmp_path: Path) -> None:
-    with pytest.raises(RereError, match="process 1 killed by SIGABRT") as caught:
+    with pytest.raises(RereError, match="worker 1 killed by SIGABRT") as caught:
         do("crash", tmp_path)
     assert "out of memory" not in str(caught.value)
     assert "Fatal Python error: Aborted" in str(caught.value)
@@ -320,13 +321,14 @@ def test_shards_hold_the_whole_model(
     world_windows.save(tmp_path / "windows")
     world_catalog.save(tmp_path / "catalog")
     for processes in (2, 1):
-        launch.launch("tests.training.pair", {"task": "shards", "place": str(tmp_path)}, processes, tmp_path)
+        launcher = LocalLauncher(processes=processes)
+        launcher.launch("tests.training.pair:shards", {"place": str(tmp_path)}, tmp_path)
     for name in ("shards", "shards-two-one"):
         same(type(one_sft)(tmp_path / name / "model"), one_sft, SFT_NAMES)
 
 
 def test_shards_are_refused_without_gpus(world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path) -> None:
-    config = pair.SFT.model_copy(update={"sharding": "fsdp", "processes": 2})
+    config = pair.SFT.model_copy(update={"sharding": "fsdp", "launcher": TWO})
     with pytest.raises(RereError, match="GPUs for `sharding: fsdp`"):
         train_sft(world_windows, world_catalog, TINY, config, tmp_path, log=pair.nothing)
 

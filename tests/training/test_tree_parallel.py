@@ -13,8 +13,8 @@ from rere.catalog.trie import TokenTrie, build_trie
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from rere.runtime import distributed
-from rere.runtime.launch import Log, launch
-from rere.runtime.launch import work as take_part
+from rere.runtime.launch import Log
+from rere.runtime.launchers.local import LocalLauncher
 from tests.decoding.test_beam import random_items, random_prompts, tiny_model
 
 
@@ -50,7 +50,8 @@ def gradients(spec: dict[str, Any], log: Log) -> None:
 
 
 def test_two_processes_give_the_gradient_of_one(tmp_path: Path) -> None:
-    launch("tests.training.test_tree_parallel", {"gradients": str(tmp_path / "gradients.pt")}, 2, tmp_path / "work")
+    spec = {"gradients": str(tmp_path / "gradients.pt")}
+    LocalLauncher(processes=2).launch("tests.training.test_tree_parallel:gradients", spec, tmp_path / "work")
     found = torch.load(tmp_path / "gradients.pt", weights_only=True)
     model = tiny_model("qwen2")
     loss(TreeLogProbs(TreeModel(model)), *problem()).backward()
@@ -88,7 +89,3 @@ def test_bfloat16_is_near_float32() -> None:
     assert rough.dtype == torch.float32  # probabilities are never summed in bfloat16
     torch.testing.assert_close(rough, exact, atol=0.1, rtol=0.05)
     assert all(torch.isfinite(weight.grad).all() for weight in model.parameters())  # type: ignore[arg-type]
-
-
-if __name__ == "__main__":
-    take_part(gradients)

@@ -14,6 +14,7 @@ Axes: P prompts, N negatives; candidates are (P, 1 + N), the target first.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from rere.errors import RereError
 from rere.models.backbone import Checkpoint
 from rere.models.tree_log_probs import group_tree
 from rere.models.trunks import Prompts
+from rere.runtime import distributed, in_processes
 from rere.runtime.launch import Log
 from rere.training.loop import PolicyRun, Tally
 
@@ -43,7 +45,7 @@ def train_preference(
 
     Raises:
         RereError: no training or validation rows, a single item, an altered start, prompts that don't fit into the
-            model's context, or weights that diverge.
+            model's context, weights that diverge, or a process that failed.
     """
     result = work / "model"
     if (result / "manifest.json").exists():  # killed between training and storing: nothing to redo
@@ -51,9 +53,22 @@ def train_preference(
         return Checkpoint(result)
     if catalog.trie.items < 2:
         raise RereError("a catalogue of at least two items", "a single one", "use more data or a smaller k-core")
+    if config.launcher.starts_workers and not distributed.is_worker():
+        inputs: dict[str, in_processes.Saveable] = {"windows": windows, "catalog": catalog}
+        spec = {"start": str(start.path.resolve())}
+        in_processes.run(f"{__name__}:worker", inputs, config, work, spec, log=log)
+        return Checkpoint(result)
     run = _Run(start, windows, catalog, config, work / "progress", log=log)
     run.train()
     return run.finish(result)
+
+
+def worker(spec: dict[str, Any], log: Log) -> None:
+    """The part of one process of several."""
+    inputs = in_processes.inputs_of(spec)
+    windows, catalog = Windows.load(inputs / "windows"), CatalogIndex.load(inputs / "catalog")
+    config = PreferenceConfig.model_validate(spec["config"])
+    train_preference(Checkpoint(Path(spec["start"])), windows, catalog, config, Path(spec["work"]), log=log)
 
 
 def preference_losses(policy: torch.Tensor, reference: torch.Tensor, beta: float) -> torch.Tensor:
@@ -95,6 +110,8 @@ class _Run(PolicyRun[PreferenceConfig]):
     bar_fields = ("loss", "preferred")
 
     def micro_step(self, rows: np.ndarray, count: int, tally: Tally) -> None:
+        if not len(rows):
+            return
         prompts, targets = self.prompts(rows), self.targets[rows].to(self.tree_model.device)
         self.model.eval()
         with self.reference.in_place(), self.precision():

@@ -40,7 +40,7 @@ def rl_in_processes(
             raise RereError(
                 f"a teacher that several processes can read ({', '.join(ITEM_MODELS)})",
                 type(teacher).__name__,
-                "train with `processes: 1`, or with one of these",
+                "train with `launcher: local`, or with one of these",
             )
         spec["teacher"] = teacher.kind()
         inputs["teacher"] = teacher

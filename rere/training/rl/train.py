@@ -74,7 +74,7 @@ def train_rl(
     if (result / "manifest.json").exists():  # killed between training and storing: nothing to redo
         verify(result)
         return Checkpoint(result)
-    if config.processes > 1 and not distributed.is_worker():
+    if config.launcher.starts_workers and not distributed.is_worker():
         return rl_in_processes(
             f"{__name__}:worker", start, windows, catalog, config, work=work, log=log, teacher=teacher
         )

@@ -4,7 +4,7 @@ Departs from the paper in two defaults, both by config: all targets of a user's 
 forward (`rows: sequence`), and the small default model trains from scratch at a higher learning rate.
 Validation is always on windows, one row per target, so losses compare across row formats.
 
-Several processes (`processes`) call `train_sft` alike, each on its share of every batch: rere/training/sft/trainer.py.
+Several processes (`launcher`) call `train_sft` alike, each on its share of every batch: rere/training/sft/trainer.py.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def train_sft(
         return Checkpoint(result)
     if config.distillation and teacher is None:
         raise RereError("an item model for distillation", "none", "pass `teacher`, or set `sft.distillation: null`")
-    if (config.processes > 1 or config.sharding == "fsdp") and not distributed.is_worker():
-        if config.sharding == "fsdp" and not torch.cuda.is_available():  # accelerate would leave it out without a word
+    if (config.launcher.starts_workers or config.sharding == "fsdp") and not distributed.is_worker():
+        if config.sharding == "fsdp" and not config.launcher.on_gpus:  # accelerate would leave it out without a word
             raise RereError("GPUs for `sharding: fsdp`", "none", "set `sharding: none`")
         return sft_in_processes(
             f"{__name__}:worker", windows, catalog, backbone, config, work=work, log=log, start=start, teacher=teacher

@@ -1,0 +1,96 @@
+"""A Ray cluster on this machine: each node is a raylet of its own, started by `ray start` in a session of its own, so
+that a node is killed as a machine is: with all that runs on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Self
+
+from infra.patience import until
+from rere.runtime.launchers.ray import unreachable
+
+RAY = str(Path(sys.executable).with_name("ray"))
+STORE = ("--object-store-memory=80000000", "--disable-usage-stats", "--block", "--num-cpus=1")
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_memory_monitor_refresh_ms": "0",  # the machine's memory is not this test's alone
+    # A node that is gone is noticed at once, one that is slow isn't taken for gone.
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "1800000",
+    "RAY_worker_register_timeout_seconds": "1800",
+    "RAY_raylet_start_wait_time_s": "1800",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+class Node:
+    """One `ray start`, and all that it starts."""
+
+    def __init__(self, command: list[str], log: Path) -> None:
+        with log.open("w", encoding="utf-8") as output:
+            self.process = subprocess.Popen(
+                command, env={**os.environ, **ENVIRONMENT}, stdout=output, stderr=output, start_new_session=True
+            )
+        self.log = log
+
+    def said(self, words: str) -> bool:
+        """Whether it said so; an error where it ended before."""
+        text = self.log.read_text(encoding="utf-8")
+        assert self.process.poll() is None, text
+        return words in text
+
+    def workers(self) -> list[int]:
+        """Process numbers of what it runs, itself among them; Ray gives each worker a group of its own."""
+        listed = subprocess.run(["ps", "-eo", "pid=,sid=,stat="], capture_output=True, text=True, check=True).stdout
+        rows = [line.split() for line in listed.splitlines()]
+        return [
+            int(process) for process, session, state in rows if int(session) == self.process.pid and state[0] != "Z"
+        ]
+
+    def kill(self) -> None:
+        """As the power goes."""
+        while found := self.workers():
+            for process in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            self.process.wait()
+
+
+class Cluster:
+    """A head with room for one worker; `grow` adds a node with room for another."""
+
+    def __init__(self, logs: Path, start: tuple[str, ...] = (RAY,)) -> None:
+        self.logs, self.nodes = logs, list[Node]()
+        self.place = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # short: paths of sockets have 107 characters at most
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        port = self.address.rsplit(":", 1)[1]
+        head = ["start", "--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={self.place}"]
+        self._add([*start, *head, *STORE])
+
+    def grow(self) -> Node:
+        return self._add([RAY, "start", f"--address={self.address}", *STORE])
+
+    def _add(self, command: list[str]) -> Node:
+        node = Node(command, self.logs / f"node-{len(self.nodes)}.log")
+        self.nodes.append(node)
+        until(lambda: node.said("Ray runtime started") and unreachable(self.address) is None)
+        return node
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for node in self.nodes:
+            node.kill()
+        shutil.rmtree(self.place, ignore_errors=True)
