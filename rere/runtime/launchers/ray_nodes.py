@@ -85,7 +85,6 @@ def look_at(nodes: list[dict[str, Any]], exchange: Exchange | None) -> list[dict
     wanted = {"Python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
     paths = [] if exchange is None else [str(exchange.spec)]
 
-    @ray.remote(num_cpus=0, max_retries=0)
     def tell(packages: tuple[str, ...], paths: list[str]) -> dict[str, Any]:
         # Sent as code: it needs nothing of this project's on the node.
         import os
@@ -111,8 +110,9 @@ def look_at(nodes: list[dict[str, Any]], exchange: Exchange | None) -> list[dict
             "interface": names[0] if names else None,
         }
 
+    task = ray.remote(num_cpus=0, max_retries=0)(tell)
     asked = {
-        node["NodeManagerHostname"] + "/" + node["NodeID"][:8]: tell.options(
+        node["NodeManagerHostname"] + "/" + node["NodeID"][:8]: task.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         ).remote(PACKAGES, paths)
         for node in nodes
