@@ -37,5 +37,7 @@ def command(version: str, model: str, who: str | None, reason: str) -> None:
         )
     champion.decide(model, version, "approve", reviewer, reason)
     event = champion.move(model, version, reviewer, reason, expected=present)
-    follow_champion(model, version, surely_better=tags.beats_anchor == "yes")
+    said = follow_champion(model, version, surely_better=tags.beats_anchor == "yes")
+    if said:
+        click.echo(f"Warning: {said}", err=True)
     click.echo(f"{model} {version} is approved" + (" and champion now." if event else "; it was champion already."))

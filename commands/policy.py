@@ -18,11 +18,14 @@ import click
 )
 @click.option("--by", "who", default=None, help="Who decides [default: the user of this machine].")
 @click.option("--reason", default=None, help="Why; kept with the policy. Needed with --set.")
-def command(model: str, config: Path | None, who: str | None, reason: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="For scripts: all that were ever set, oldest first.")
+def command(model: str, *, config: Path | None, who: str | None, reason: str | None, as_json: bool) -> None:
     """Show the policy, or set it.
 
     The first run's gate settings are the policy. A run that asks less of its model promotes nothing by itself.
     """
+    import json
+
     import yaml
 
     from ops.registry import champion_log as champion
@@ -33,6 +36,8 @@ def command(model: str, config: Path | None, who: str | None, reason: str | None
     from rere.evaluation.policy import weakened
 
     known = policies(model)
+    if config is not None and as_json:
+        raise RereError("either --set or --json", "both", "set the policy, then ask for it with --json")
     if config is not None:
         if reason is None:
             raise RereError("a reason for another policy", "none", "give --reason")
@@ -46,6 +51,9 @@ def command(model: str, config: Path | None, who: str | None, reason: str | None
         return
     if not known:
         raise RereError(f"a policy of {model}", "none yet", "run the pipeline once, or set it: --set configs/nano.yaml")
+    if as_json:
+        click.echo(json.dumps({"model": model, "policies": [one.model_dump(mode="json") for one in known]}, indent=1))
+        return
     last = known[-1]
     click.echo(f"# set by {last.who} on {last.time}: {last.reason}")
     click.echo(yaml.safe_dump(last.gate.model_dump(mode="json"), sort_keys=False), nl=False)

@@ -20,7 +20,9 @@ def command(version: str, *, model: str, who: str | None, reason: str, expected:
     from ops.registry.anchor import follow_champion
 
     event = champion.move(model, version, who or champion.user(), reason, expected)
-    follow_champion(model, version, surely_better=as_anchor)
+    said = follow_champion(model, version, surely_better=as_anchor)
+    if said:
+        click.echo(f"Warning: {said}", err=True)
     if event is None:
         click.echo(f"{model} {version} is the champion already.")
     else:

@@ -13,15 +13,19 @@ import click
 @click.option("--model", default="rere", show_default=True, help="Registered model.")
 @click.option("--to", type=click.Path(file_okay=False, path_type=Path), default=Path("reports"), show_default=True)
 @click.option("--open", "show", is_flag=True, help="Open it in a browser.")
-def command(version: str | None, model: str, to: Path, show: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="For scripts; warnings are part of it.")
+def command(version: str | None, *, model: str, to: Path, show: bool, as_json: bool) -> None:
     """Write VERSION's promotion review to a file (without VERSION: the challenger's) and say what was decided."""
+    import json
+
     import mlflow
 
     from ops.registry import champion_log as champion
     from ops.registry import mlflow_registry as registry
     from rere.errors import RereError
 
-    for said in champion.disagreements(model):
+    warnings = champion.disagreements(model)
+    for said in () if as_json else warnings:
         click.echo(f"Warning: {said}", err=True)
     listed = registry.versions(model)
     if version is None:
@@ -38,11 +42,16 @@ def command(version: str | None, model: str, to: Path, show: bool) -> None:
     path = to / f"review-{model}-{version}.html"
     path.write_text(page, encoding="utf-8")
     against = tags.judged_against
-    click.echo(f"{model} {version}: gate {tags.gate or '?'}, {tags.figure()}")
-    click.echo(f"judged against: {f'version {against}' if against else 'no champion'}")
-    for event in champion.events(model):
-        if event.version == version:
+    events = [event for event in champion.events(model) if event.version == version]
+    if as_json:
+        facts = {"gate": tags.gate, "metric": tags.metric, "value": tags.value, "judged_against": against or None}
+        log = {"log": [event.model_dump() for event in events], "page": str(path), "warnings": warnings}
+        click.echo(json.dumps({"model": model, "version": version} | facts | log, indent=1))
+    else:
+        click.echo(f"{model} {version}: gate {tags.gate or '?'}, {tags.figure()}")
+        click.echo(f"judged against: {f'version {against}' if against else 'no champion'}")
+        for event in events:
             click.echo(f"{event.time}  {event.action}, by {event.who}: {event.reason}")
-    click.echo(f"review: {path}")
+        click.echo(f"review: {path}")
     if show:
         webbrowser.open(path.resolve().as_uri())

@@ -15,7 +15,7 @@ from zenml import ArtifactConfig, step
 from materializers.table import TableMaterializer
 from ops.registry import champion_log as log
 from ops.registry import mlflow_registry as registry
-from ops.registry.anchor import anchor_version
+from ops.registry.anchor import find_anchor
 from ops.registry.policy import policy_of
 from ops.registry.stages import Judged, StageMaterializer
 from rere.catalog.index import CatalogIndex
@@ -100,8 +100,9 @@ def gate(
         notes.append(item_model.warning)
     policy = policy_of(name)
     laxer = () if policy is None else tuple(weakened(policy, config.gate))
-    best, about_anchor = anchor_version(name)
-    notes += [about_anchor] if about_anchor else []
+    on_record = find_anchor(name)
+    best = on_record.version
+    notes += [on_record.note] if on_record.note else []
     anchor, unjudged = None, None
     if best is not None and best not in (champion, candidate):
         try:
@@ -150,8 +151,9 @@ def gate(
         settings=settings,
         gate=config.gate,
         laxer_than_policy=laxer,
-        beats_anchor=_beats_anchor(ours, anchor, rival, config),
+        beats_anchor=on_record.lost is None and _beats_anchor(ours, anchor, rival, config),
         lost_champion=lost,
+        lost_anchor=on_record.lost,
         notes=tuple(notes),
     )
     return judged, ours.iloc[:0] if rival is None else rival.results

@@ -6,6 +6,7 @@ with the same model finds its version instead of making another.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +19,7 @@ from zenml.types import HTMLString
 from ops.registry import champion_log as champion
 from ops.registry import mlflow_registry as registry
 from ops.registry.anchor import follow_champion
+from ops.registry.event_log import Event, Overtaken, read_log
 from ops.registry.policy import policy_of, set_policy
 from ops.registry.stages import Promoted, Reviewed, StageMaterializer
 from ops.registry.tags import VersionTags
@@ -76,26 +78,34 @@ def promote(
         "data": review.data,
         "windows": review.windows,
     }
-    record_version(name, version, ModelStages.PRODUCTION if review.is_champion else ModelStages.STAGING, metadata)
+    is_champion = registry.champion_version(name) == version
+    record_version(name, version, ModelStages.PRODUCTION if is_champion else ModelStages.STAGING, metadata)
     if policy_of(name) is None:
         set_policy(name, review.gate, "the first run", "its gate")
-    turned_down = champion.withdrawn(name, version)
-    promotes = review.promotes and decided_by == "gate" and turned_down is None
+    turned_down, problem = champion.withdrawn(name, version), ""
+    if read_log(name).doubtful:
+        problem = f"the log of {name} was altered by hand (`rere versions` says where): `rere promote` settles it"
+    promotes = review.promotes and decided_by == "gate" and turned_down is None and not problem
     if promotes:
-        champion.move(name, version, who="the gate", reason="every check passed", expected=review.champion or "")
-        follow_champion(name, version, review.beats_anchor)
-    holds = promotes or review.is_champion
+        try:
+            champion.move(name, version, who="the gate", reason="every check passed", expected=review.champion or "")
+        except Overtaken as error:  # it is registered and judged all the same: a person or the next run decides
+            promotes, problem = False, str(error)
+        else:
+            if said := follow_champion(name, version, review.beats_anchor):
+                logging.getLogger(__name__).warning("%s", said)
+    holds = promotes or registry.champion_version(name) == version
     return Promoted(
         **dict(review) | {"page": page},
         version=version,
         aliases=(registry.CHALLENGER, *([registry.CHAMPION] if holds else [])),
         tracking_uri=mlflow.get_tracking_uri(),
-        waits=_waits(review, holds, turned_down),
+        waits=_waits(review, holds, turned_down, problem),
         example=tuple(map(str, windows.of("test")["history"].iloc[0]))[-EXAMPLES:],
     )
 
 
-def _waits(review: Reviewed, holds: bool, turned_down: champion.Event | None) -> str:
+def _waits(review: Reviewed, holds: bool, turned_down: Event | None, problem: str) -> str:
     """Why a model that could be champion isn't; empty where there is nothing to say."""
     if holds or not review.verdict.passed:
         return ""
@@ -103,10 +113,17 @@ def _waits(review: Reviewed, holds: bool, turned_down: champion.Event | None) ->
         return (
             f"{turned_down.who} turned it down ({turned_down.reason}); only `rere approve` or `rere promote` lift that"
         )
+    if problem:
+        return problem
     if review.lost_champion is not None:
         return (
             f"the champion on record, version {review.lost_champion}, is gone from MLflow, so nothing was held "
             "against it: `rere approve` or `rere promote` take a person's word"
+        )
+    if review.lost_anchor is not None:
+        return (
+            f"the best champion on record, version {review.lost_anchor}, is gone from MLflow, so nobody knows how much "
+            "was lost since: `rere approve` or `rere promote` take a person's word"
         )
     if review.laxer_than_policy:
         return (

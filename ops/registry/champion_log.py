@@ -1,10 +1,9 @@
 """Who is champion: one append-only log, and two registries that follow it.
 
-What people and gates decide is first written to the log (tags `event.NUMBER.TIME` of the MLflow registered model; no
-tag is ever changed, and of two under one number, written at once, the earlier counts), and copied to the ZenML Model
-version's metadata; a move is then done in MLflow (the alias), then in ZenML (the stage). A crash in between leaves a
-log that is ahead of the registries, which `repair` brings up to it; every run and every command that decides something
-repairs first, and says so. Commands that only show something change nothing: they say what `disagreements` finds.
+What people and gates decide is first written to the log (`event_log`), and copied to the ZenML Model version's
+metadata; a move is then done in MLflow (the alias), then in ZenML (the stage). A crash in between leaves a log that is
+ahead of the registries, which `repair` brings up to it; every run and every command that decides something repairs
+first, and says so. Commands that only show something change nothing: they say what `disagreements` finds.
 """
 
 from __future__ import annotations
@@ -13,45 +12,29 @@ import fcntl
 import getpass
 import logging
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from mlflow import MlflowClient
-from pydantic import BaseModel, ConfigDict, ValidationError
 from zenml.client import Client
 from zenml.enums import ModelStages
 from zenml.utils.metadata_utils import log_metadata
 
+from ops.registry import event_log
 from ops.registry import mlflow_registry as registry
+from ops.registry.event_log import Event, Overtaken, read_log
 from ops.registry.zenml_registry import metadata_of
 from rere.artifacts.manifest import writing
 from rere.errors import RereError
 from rere.project import file_name, project_root
 
-PREFIX = "event."
 LOCKS = "RERE_LOCK_DIR"  # environment variable; default: .rere/locks in the project
-
-
-class Event(BaseModel):
-    """A move of the champion (promote, rollback), or a reviewer's word on a version (approve, reject)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    action: Literal["promote", "rollback", "approve", "reject"]
-    version: str
-    previous: str | None
-    who: str
-    reason: str
-    time: str  # ISO 8601, UTC
 
 
 def events(name: str) -> list[Event]:
     """All of the log, oldest first; none for a model that isn't registered."""
-    return list(_log(name).values())
+    return list(read_log(name).entries.values())
 
 
 def move(
@@ -64,19 +47,20 @@ def move(
         expected: the champion that the decision was made against, "" for none; None asks nothing.
 
     Raises:
-        RereError: no such version, another champion than expected, or another move under way on this machine.
+        Overtaken: another champion than expected, or a decision written a moment earlier on another machine.
+        RereError: no such version, or another move under way on this machine.
     """
     with _alone(name):
         repair(name)
         _require_in_both(name, version)
         present = registry.champion_version(name)
         if expected is not None and (present or "") != expected:
-            raise RereError(
+            raise Overtaken(
                 f"{_named(expected)} as the champion of {name}, against which version {version} was judged",
                 _named(present or ""),
-                "somebody else promoted meanwhile: judge it again against the new champion",
+                "somebody else promoted meanwhile, or deleted it: run again, which judges against today's champion",
             )
-        if present == version:
+        if present == version and not read_log(name).doubtful:
             return None
         event = _append(name, action, version, present, who, reason=reason)
         _follow(name, event)
@@ -105,39 +89,98 @@ def withdrawn(name: str, version: str) -> Event | None:
 
 
 def roll_back(name: str, who: str, reason: str) -> Event:
-    """Make the champion before the present one champion again.
+    """Make the champion before the present one champion again; once more goes one further back.
 
     Raises:
-        RereError: there was none, or it is gone.
+        RereError: there was none, or none that is still registered.
     """
     repair(name)
-    moves = _moves(name)
-    held = registry.champion_version(name)
-    present = held or (moves[-1].version if moves else None)  # the log remembers a champion that was deleted
-    before = _earlier(name, moves, present)
+    held, there = registry.champion_version(name), registry.version_numbers(name)
+    line = _line(name)
+    if held is not None and line[-1:] != [held]:  # the log is in doubt, and nothing was moved to it
+        line = [*(version for version in line if version != held), held]
+    earlier, present = line[:-1], line[-1] if line else None
+    before = next((version for version in reversed(earlier) if version in there), None)
     if present is None or before is None:
         raise RereError(
             f"an earlier champion of {name}",
-            "none" if present is None else f"version {present} is the first",
+            _nothing_before(present, earlier, present in there),
             "promote a version by `rere promote`; `rere versions` lists them",
         )
+    for version in earlier[earlier.index(before) + 1 :]:
+        logging.getLogger(__name__).warning("Version %s of %s was deleted in MLflow: passed over.", version, name)
     event = move(name, before, who, reason, expected=held or "", action="rollback")
     assert event is not None  # `before` isn't `present`
     return event
 
 
+def _line(name: str) -> list[str]:
+    """The champions from the first to the present one; what was rolled back from isn't part of it any more."""
+    line: list[str] = []
+    for event in read_log(name).moves:
+        if event.action == "rollback" and event.version in line:
+            del line[line.index(event.version) :]
+        line = [version for version in line if version != event.version]
+        line.append(event.version)
+    return line
+
+
+def _nothing_before(present: str | None, earlier: list[str], registered: bool) -> str:
+    if present is None:
+        return "none: no version was ever champion"
+    gone = "" if registered else ", which was deleted in MLflow"
+    if not earlier:
+        return f"version {present}, the first champion{gone}"
+    return f"version {present}{gone}, and all before it were deleted: {', '.join(earlier)}"
+
+
 def lost_champion(name: str) -> str | None:
     """The champion by the log, where that version was deleted in MLflow: nothing is known to be better than it."""
-    moves = _moves(name)
+    moves = read_log(name).moves
     return None if not moves or moves[-1].version in registry.version_numbers(name) else moves[-1].version
 
 
 def disagreements(name: str) -> list[str]:
-    """What differs from the log in the registries, a sentence each; changes nothing."""
-    moves = _moves(name)
-    if not moves:
+    """What is wrong with the log, and what differs from it in the registries, a sentence each; changes nothing."""
+    return [*_faults(name), *_differences(name)]
+
+
+def repair(name: str) -> bool:
+    """Bring both registries up to the log, with a warning of what differed; True when something was behind.
+
+    Where the log's last move was altered or can't be read, nothing is moved.
+    """
+    log = read_log(name)
+    missing = {key: event for key, event in log.entries.items() if not _copied(name, key, event)}
+    for key, event in missing.items():
+        _copy(name, key, event)
+    found = _differences(name)
+    moves = bool(found) and lost_champion(name) is None and not log.doubtful
+    for said in _faults(name):
+        logging.getLogger(__name__).warning("%s", said)
+    for said in found:
+        logging.getLogger(__name__).warning("%s%s", said, " It is set to that now." if moves else "")
+    if moves:
+        _follow(name, log.moves[-1])
+    return bool(missing) or moves
+
+
+def _faults(name: str) -> list[str]:
+    log = read_log(name)
+    said = [f"The log of {name}: the entry {key} {fault}." for key, fault in log.faults.items()]
+    if log.doubtful:
+        said.append(
+            f"So nobody knows whom the log of {name} has as champion, and nothing is moved to it: "
+            "`rere promote VERSION` settles it."
+        )
+    return said
+
+
+def _differences(name: str) -> list[str]:
+    log = read_log(name)
+    if not log.moves:
         return []
-    version = moves[-1].version
+    version, counts = log.moves[-1].version, "" if log.doubtful else ", which counts"
     if version not in registry.version_numbers(name):
         return [
             f"Version {version} of {name}, the champion by the log, was deleted in MLflow: nothing is moved. "
@@ -147,37 +190,11 @@ def disagreements(name: str) -> list[str]:
     if held != version:
         said = f"The alias `champion` of {name} names {_named(held or '')}, but the log says version {version}"
         remedy = f"; if version {held} should be champion: `rere promote {held}`" if held else ""
-        found.append(f"{said}, which counts{remedy}.")
+        found.append(f"{said}{counts}{remedy}.")
     if _in_zenml(name, version) and (staged := _stage_version(name)) != version:
         said = f"ZenML's stage `production` of {name} is {_named(staged or '')}'s"
-        found.append(f"{said}, but the log says version {version}, which counts.")
+        found.append(f"{said}, but the log says version {version}{counts}.")
     return found
-
-
-def repair(name: str) -> bool:
-    """Bring both registries up to the log, with a warning of what differed; True when something was behind."""
-    missing = {key: event for key, event in _log(name).items() if not _copied(name, key, event)}
-    for key, event in missing.items():
-        _copy(name, key, event)
-    found, lost = disagreements(name), lost_champion(name)
-    for said in found:
-        logging.getLogger(__name__).warning("%s%s", said, "" if lost else " It is set to that now.")
-    if found and lost is None:
-        _follow(name, _moves(name)[-1])
-    return bool(missing) or (bool(found) and lost is None)
-
-
-def _earlier(name: str, moves: list[Event], version: str | None) -> str | None:
-    """The nearest champion before `version` that is still registered; None where there is none."""
-    there, passed = registry.version_numbers(name), set[str]()
-    while version is not None and version not in passed:
-        passed.add(version)
-        version = next((event.previous for event in reversed(moves) if event.version == version), None)
-        if version in there:
-            return version
-        if version is not None:
-            logging.getLogger(__name__).warning("Version %s of %s was deleted in MLflow: passed over.", version, name)
-    return None
 
 
 def _require_in_both(name: str, version: str) -> None:
@@ -191,41 +208,8 @@ def _require_in_both(name: str, version: str) -> None:
         )
 
 
-def _moves(name: str) -> list[Event]:
-    return [event for event in events(name) if event.action in ("promote", "rollback")]
-
-
-def _log(name: str) -> dict[str, Event]:
-    """Key -> event, oldest first."""
-    tags = registry.model_tags(name)
-    first: dict[str, str] = {}  # number -> key
-    for key in sorted(tags):
-        if key.startswith(PREFIX):
-            first.setdefault(key.split(".")[1], key)
-    found: dict[str, Event] = {}
-    for key in first.values():
-        try:
-            found[key] = Event.model_validate_json(tags[key])
-        except ValidationError:
-            logging.getLogger(__name__).warning("The log of %s has an entry that is none, left out: %s.", name, key)
-    return found
-
-
 def _append(name: str, action: str, version: str, previous: str | None, who: str, *, reason: str) -> Event:
-    if not reason.strip():
-        raise RereError("a reason for the log", "an empty one", "say why, for those who read it later")
-    event = Event.model_validate(
-        {"action": action, "version": version, "previous": previous, "who": who, "reason": reason}
-        | {"time": datetime.now(UTC).isoformat(timespec="seconds")}
-    )
-    key = f"{PREFIX}{registry.last_number(registry.model_tags(name), PREFIX) + 1:06d}.{time.time_ns():020d}"
-    MlflowClient().set_registered_model_tag(name, key, event.model_dump_json())
-    if key not in _log(name):  # the registry has no lock that machines share: look who came first
-        raise RereError(
-            f"nobody else to decide on {name} at this moment",
-            "a decision that was written a moment earlier; this one doesn't count",
-            "look at `rere versions`, then decide again",
-        )
+    key, event = event_log.append(name, action, version, previous, who, reason=reason)
     _copy(name, key, event)
     return event
 

@@ -22,6 +22,7 @@ class Judged(BaseModel):
     content: what the version is known by, see `mlflow_registry.content_of`
     champion: the version that it was held against; None without one
     lost_champion: the champion by the log, which was deleted in MLflow; then a person decides
+    lost_anchor: the best champion on record, likewise
     is_champion: it is that very version
     value: `metric` on the test rows
     newest: of its training interactions, seconds since 1970; None for data without times
@@ -50,12 +51,13 @@ class Judged(BaseModel):
     laxer_than_policy: tuple[str, ...] = ()
     beats_anchor: bool = False
     lost_champion: str | None = None
+    lost_anchor: str | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def promotes(self) -> bool:
         """By the gate alone. A champion stays one, whatever the gate asks of newcomers today."""
-        by_itself = not self.laxer_than_policy and self.lost_champion is None
+        by_itself = not self.laxer_than_policy and self.lost_champion is None and self.lost_anchor is None
         return (self.verdict.passed and by_itself) or self.is_champion
 
     @property

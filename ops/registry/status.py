@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ops.registry import champion_log as log
 from ops.registry import mlflow_registry as registry
-from ops.registry.anchor import anchor_version
+from ops.registry.anchor import find_anchor
+from ops.registry.event_log import Event
 from ops.registry.policy import policies
 from ops.registry.tags import VersionTags
 from rere.errors import RereError
@@ -40,7 +41,7 @@ class Status(BaseModel):
     metric: str | None
     value: float | None
     challenger: str | None
-    last: log.Event | None
+    last: Event | None
     policy: int | None
     anchor: str | None
     service: Readiness | None
@@ -61,8 +62,8 @@ def status_of(name: str, service: str | None = None, now: datetime | None = None
         raise RereError(f"registered versions of {name}", "none", "run `make demo`, or name another by --model")
     warnings, events = log.disagreements(name), log.events(name)
     champion, challenger = registry.champion_version(name), registry.version_by_alias(name, registry.CHALLENGER)
-    anchor, about_anchor = anchor_version(name)
-    warnings += [about_anchor] if about_anchor else []
+    anchor = find_anchor(name)
+    warnings += [anchor.note] if anchor.note else []
     answer = None
     if service is not None:
         answer, said = _asked(service, champion)
@@ -82,7 +83,7 @@ def status_of(name: str, service: str | None = None, now: datetime | None = None
         challenger=challenger,
         last=events[-1] if events else None,
         policy=len(policies(name)) or None,
-        anchor=anchor,
+        anchor=anchor.version,
         service=answer,
         warnings=tuple(warnings),
     )

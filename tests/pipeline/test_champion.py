@@ -21,7 +21,8 @@ from mlflow import MlflowClient
 from commands.main import cli
 from ops.registry import champion_log as champion
 from ops.registry import mlflow_registry as registry
-from ops.registry.anchor import anchor_version, follow_champion
+from ops.registry.anchor import find_anchor, follow_champion
+from ops.registry.event_log import PREFIX, Event, sealed
 from ops.registry.policy import policies, policy_of, set_policy
 from ops.registry.status import status_of
 from ops.registry.tags import VersionTags
@@ -42,7 +43,7 @@ class Stage:
     version: str | None = None
 
     def __init__(self) -> None:
-        self.copied: dict[str, champion.Event] = {}
+        self.copied: dict[str, Event] = {}
         self.gone: set[str] = set()  # versions that it doesn't have
 
 
@@ -97,15 +98,35 @@ def test_rolling_back_goes_to_who_was_there_before(stage: Stage) -> None:
         champion.move(NAME, version, "ada", "next")
     assert champion.roll_back(NAME, "bob", "complaints").version == "2"
     assert registry.champion_version(NAME) == stage.version == "2"
-    assert champion.roll_back(NAME, "bob", "more complaints").previous == "2"
-    assert [event.version for event in champion.events(NAME)] == ["1", "2", "3", "2", "3"]
+    assert champion.roll_back(NAME, "bob", "more complaints").previous == "2"  # and not to 3 again
+    assert [event.version for event in champion.events(NAME)] == ["1", "2", "3", "2", "1"]
+    champion.move(NAME, "3", "ada", "mended")
+    assert champion.roll_back(NAME, "bob", "not yet").version == "1"
 
 
 def test_there_is_nothing_before_the_first(stage: Stage) -> None:
     with pytest.raises(RereError, match="an earlier champion"):
         champion.roll_back(NAME, "bob", "why not")
     champion.move(NAME, "1", "ada", "first")
-    with pytest.raises(RereError, match="version 1 is the first"):
+    with pytest.raises(RereError, match=r"version 1, the first champion[.] Fix"):
+        champion.roll_back(NAME, "bob", "why not")
+
+
+def test_where_all_earlier_champions_were_deleted_that_is_said(stage: Stage) -> None:
+    for version in "12":
+        champion.move(NAME, version, "ada", "next")
+    MlflowClient().delete_model_version(NAME, "1")
+    with pytest.raises(RereError, match=r"version 2, and all before it were deleted: 1[.] Fix"):
+        champion.roll_back(NAME, "bob", "why not")
+    MlflowClient().delete_model_version(NAME, "2")
+    with pytest.raises(RereError, match="version 2, which was deleted in MLflow, and all before it were deleted: 1"):
+        champion.roll_back(NAME, "bob", "why not")
+
+
+def test_where_the_only_champion_was_deleted_that_is_said(stage: Stage) -> None:
+    champion.move(NAME, "1", "ada", "first")
+    MlflowClient().delete_model_version(NAME, "1")
+    with pytest.raises(RereError, match=r"version 1, the first champion, which was deleted in MLflow[.] Fix"):
         champion.roll_back(NAME, "bob", "why not")
 
 
@@ -181,9 +202,11 @@ def test_of_two_machines_that_decide_at_once_one_wins_and_no_word_is_lost(
     def beside(shift: int) -> None:
         def both(client: MlflowClient, name: str, key: str, value: str) -> None:
             number, _, moment = key.rpartition(".")
-            theirs = value.replace('"2"', '"3"').replace("bob", "eve")
+            beside = f"{number}.{int(moment) + shift:020d}"
+            ours = Event.model_validate_json(value)
+            theirs = sealed(beside, ours.model_copy(update={"version": "3", "who": "eve"}))
             write(client, name, key, value)
-            write(client, name, f"{number}.{int(moment) + shift:020d}", theirs)
+            write(client, name, beside, theirs.model_dump_json())
 
         monkeypatch.setattr(MlflowClient, "set_registered_model_tag", both)
 
@@ -197,7 +220,7 @@ def test_of_two_machines_that_decide_at_once_one_wins_and_no_word_is_lost(
     assert champion.move(NAME, "2", "bob", "again") is not None
     assert registry.champion_version(NAME) == stage.version == "2"
     tags = MlflowClient().get_registered_model(NAME).tags
-    assert len([key for key in tags if key.startswith(champion.PREFIX)]) == 5  # all that was said is kept
+    assert len([key for key in tags if key.startswith(PREFIX)]) == 5  # all that was said is kept
 
 
 def test_an_unknown_version_is_named(stage: Stage) -> None:
@@ -452,16 +475,74 @@ def test_a_service_address_that_is_none_is_refused(stage: Stage) -> None:
     assert "http://localhost:5001" in output
 
 
-def test_an_entry_of_the_log_that_is_none_is_said_and_stops_nothing(
+def written(number: int) -> tuple[str, str]:
+    """The log's tag of that number, and its text."""
+    tags = MlflowClient().get_registered_model(NAME).tags
+    (key,) = [key for key in tags if key.startswith(f"{PREFIX}{number:06d}.")]
+    return key, tags[key]
+
+
+def test_an_entry_of_the_log_that_is_none_is_said_and_a_person_goes_on(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
     champion.move(NAME, "1", "ada", "first")
-    MlflowClient().set_registered_model_tag(NAME, f"{champion.PREFIX}000002.x", "torn")
+    MlflowClient().set_registered_model_tag(NAME, f"{PREFIX}000002.x", "torn")
     assert [event.version for event in champion.events(NAME)] == ["1"]
-    assert "an entry that is none, left out: event.000002.x" in caplog.text
-    champion.move(NAME, "2", "ada", "next")
+    fault, remedy = champion.disagreements(NAME)
+    assert fault == f"The log of {NAME}: the entry event.000002.x is no entry, and left out."
+    assert "nobody knows whom the log of model has as champion" in remedy
+    registry.set_alias(NAME, registry.CHAMPION, "3")  # as the torn entry may have said
+    assert not champion.repair(NAME)
+    assert registry.champion_version(NAME) == "3"  # nothing is moved in doubt
+    assert fault in caplog.text
+    champion.move(NAME, "2", "ada", "settled")
     assert [event.version for event in champion.events(NAME)] == ["1", "2"]
-    assert registry.champion_version(NAME) == "2"
+    assert registry.champion_version(NAME) == stage.version == "2"
+    assert champion.disagreements(NAME) == [fault]  # the torn entry stays told; the later ones hold
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_altered_entry_is_said_and_moves_nothing_where_it_is_the_last_move(stage: Stage, number: int) -> None:
+    champion.move(NAME, "1", "ada", "first")
+    champion.move(NAME, "2", "ada", "second")
+    assert champion.disagreements(NAME) == []
+    key, text = written(number)
+    MlflowClient().set_registered_model_tag(NAME, key, text.replace(f'"version":"{number}"', '"version":"3"'))
+    said = champion.disagreements(NAME)
+    assert said[0] == f"The log of {NAME}: the entry {key} was altered since it was written."
+    assert any("nobody knows" in sentence for sentence in said) == (number == 2)
+    assert not champion.repair(NAME)
+    assert registry.champion_version(NAME) == stage.version == "2"
+    code, output = rere("versions")
+    assert code == 0
+    assert f"Warning: {said[0]}" in output
+    assert rere("promote", "2", "--reason", "looked into it")[0] == 0
+    assert len(champion.disagreements(NAME)) == 1
+    assert not champion.repair(NAME)
+
+
+def test_an_entry_that_was_removed_or_written_anew_is_said(stage: Stage) -> None:
+    for version in "123":
+        champion.move(NAME, version, "ada", "next")
+    key, text = written(2)
+    forged = sealed(key, Event.model_validate_json(text).model_copy(update={"who": "eve"}))
+    MlflowClient().set_registered_model_tag(NAME, key, forged.model_dump_json())  # its own digest is right
+    third = written(3)[0]
+    said = f"The log of {NAME}: the entry {third} doesn't follow the one before it: an entry was removed, added or"
+    assert champion.disagreements(NAME)[0].startswith(said)
+    MlflowClient().delete_registered_model_tag(NAME, key)
+    assert champion.disagreements(NAME)[0].startswith(said)
+
+
+def test_a_log_that_is_older_than_the_chain_goes_on_as_one(stage: Stage) -> None:
+    champion.move(NAME, "1", "ada", "first")
+    key, text = written(1)
+    old = Event.model_validate_json(text).model_dump_json(exclude={"follows", "digest"})
+    MlflowClient().set_registered_model_tag(NAME, key, old)
+    champion.move(NAME, "2", "ada", "second")
+    assert champion.disagreements(NAME) == []
+    MlflowClient().set_registered_model_tag(NAME, key, old.replace("ada", "eve"))
+    assert "doesn't follow" in champion.disagreements(NAME)[0]
 
 
 def test_an_empty_reason_is_refused(stage: Stage) -> None:
@@ -500,6 +581,38 @@ def test_a_review_is_written_to_a_file(stage: Stage, tmp_path: Path) -> None:
     code, output = rere("review", "3", "--to", str(tmp_path))
     assert code == 1
     assert "none on record" in output
+
+
+def test_scripts_read_a_review_and_the_policy_as_json(stage: Stage, tmp_path: Path) -> None:
+    def told(*arguments: str) -> Any:
+        done = CliRunner().invoke(cli, [*arguments, "--json", "--model", NAME])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    mlflow.set_experiment("e")
+    with mlflow.start_run() as run:
+        mlflow.log_text("<h1>Review</h1>", "review.html")
+    tagged("2", gate="passed", judged_against="", review_run=run.info.run_id, metric="ndcg@10", value=0.05)
+    champion.decide(NAME, "2", "reject", "bob", "dull")
+    read = told("review", "2", "--to", str(tmp_path))
+    assert (read["version"], read["gate"], read["metric"], read["value"]) == ("2", "passed", "ndcg@10", 0.05)
+    assert Path(read["page"]).read_text() == "<h1>Review</h1>"
+    assert [(event["action"], event["reason"]) for event in read["log"]] == [("reject", "dull")]
+    assert (read["judged_against"], read["warnings"]) == (None, [])
+    set_policy(NAME, GateConfig(), "ada", "the first")
+    set_policy(NAME, GateConfig(guard_margin=0.5), "bob", "a sale week")
+    policy = told("policy")
+    assert [(one["who"], one["gate"]["guard_margin"]) for one in policy["policies"]] == [("ada", 0.01), ("bob", 0.5)]
+
+
+def test_a_shell_completes_commands_and_options(stage: Stage) -> None:
+    def offered(words: str, typed: int) -> set[str]:
+        asked = {"COMP_WORDS": words, "COMP_CWORD": str(typed), "_RERE_COMPLETE": "bash_complete"}
+        done = CliRunner().invoke(cli, [], prog_name="rere", env=asked)
+        return {line.partition(",")[2] for line in done.output.splitlines()}
+
+    assert {"review", "rollback"} <= offered("rere r", 1)
+    assert {"--model", "--json"} <= offered("rere status --", 2)
 
 
 def test_a_diff_shows_what_differs(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -557,16 +670,31 @@ def test_the_anchor_is_the_best_champion_on_record(stage: Stage) -> None:
     def moved(version: str, surely_better: bool) -> str | None:
         champion.move(NAME, version, "the gate", "every check passed")
         follow_champion(NAME, version, surely_better)
-        return anchor_version(NAME)[0]
+        return find_anchor(NAME).version
 
-    assert anchor_version(NAME) == (None, "")
+    assert find_anchor(NAME).note == ""
     assert moved("1", surely_better=False) == "1"  # the first
     assert moved("2", surely_better=False) == "1"  # as good or a little worse: losses are still counted from 1
     assert moved("3", surely_better=True) == "3"
     champion.roll_back(NAME, "ada", "angry mails")
-    version, said = anchor_version(NAME)
-    assert version is None
-    assert "Version 3, the best champion on record, was turned down since (angry mails)" in said
+    found = find_anchor(NAME)
+    assert (found.version, found.lost) == (None, None)
+    assert "Version 3, the best champion on record, was turned down since (angry mails)" in found.note
+
+
+def test_a_deleted_anchor_is_said_and_only_a_decision_replaces_it(stage: Stage) -> None:
+    champion.move(NAME, "1", "the gate", "every check passed")
+    follow_champion(NAME, "1", surely_better=True)
+    champion.move(NAME, "2", "the gate", "every check passed")
+    follow_champion(NAME, "2", surely_better=False)
+    MlflowClient().delete_model_version(NAME, "1")
+    found = find_anchor(NAME)
+    assert (found.version, found.lost) == (None, "1")
+    assert "Version 1, the best champion on record, was deleted in MLflow" in rere("status")[1]
+    code, output = rere("promote", "3", "--reason", "better")
+    assert code == 0, output
+    assert "Warning: Version 1, the best champion on record, was deleted in MLflow: losses are counted from" in output
+    assert find_anchor(NAME).version == "3"
 
 
 def test_a_person_may_accept_a_loss(stage: Stage) -> None:
@@ -574,9 +702,9 @@ def test_a_person_may_accept_a_loss(stage: Stage) -> None:
     follow_champion(NAME, "1", surely_better=True)
     asked = ["promote", "2", "--model", NAME, "--by", "ada", "--reason", "cheaper"]
     assert CliRunner().invoke(cli, asked).exit_code == 0
-    assert anchor_version(NAME)[0] == "1"
+    assert find_anchor(NAME).version == "1"
     assert CliRunner().invoke(cli, [*asked, "--as-anchor"]).exit_code == 0
-    assert anchor_version(NAME)[0] == "2"
+    assert find_anchor(NAME).version == "2"
 
 
 def test_a_diff_as_json_warns_of_different_splits(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from zenml.types import HTMLString
 import steps.promote
 from ops.registry import champion_log as champion
 from ops.registry import mlflow_registry as registry
+from ops.registry.event_log import Event
 from ops.registry.stages import VERSION, Promoted, Reviewed, StageMaterializer
 from ops.registry.tags import VersionTags
 from ops.runtime import run_dirs as work
@@ -406,6 +407,7 @@ def test_a_model_that_fails_its_proof_is_never_registered(
         (True, "gate", True, {}, False, "ada turned it down (too dull)"),
         (True, "gate", False, {"laxer_than_policy": ("guard_margin: 1.0",)}, False, "the policy of test (guard_margin"),
         (True, "gate", False, {"lost_champion": "3"}, False, "the champion on record, version 3, is gone"),
+        (True, "gate", False, {"lost_anchor": "3"}, False, "the best champion on record, version 3, is gone"),
     ],
 )
 def test_the_same_content_is_found_again_and_named(
@@ -422,7 +424,7 @@ def test_the_same_content_is_found_again_and_named(
     named: list[tuple[str, str]] = []
     recorded: list[str] = []
     tags: list[VersionTags] = []
-    no = champion.Event(action="reject", version="7", previous=None, who="ada", reason="too dull", time="now")
+    no = Event(action="reject", version="7", previous=None, who="ada", reason="too dull", time="now")
     monkeypatch.setattr(mlflow, "log_text", lambda text, name: None)
     monkeypatch.setattr(registry, "tag", lambda name, version, found: tags.append(found))
     monkeypatch.setattr(registry, "find_version", lambda name, content: {"c0": "7"}[content])
@@ -476,6 +478,27 @@ def test_the_page_is_complete_once_it_names_the_version() -> None:
     show = StageMaterializer("somewhere").pictures
     assert "review.html" not in show(review)  # nobody opens a page whose commands lack the number
     assert "version 7" in show(Promoted(**known, tracking_uri=""))["review.html"]
+
+
+@pytest.mark.parametrize("moved_to", [None, "9"])
+def test_a_champion_that_changes_between_gate_and_promotion_leaves_a_challenger_and_not_a_failed_run(
+    moved_to: str | None, world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was deleted, or somebody promoted another: the run's work is registered, and says what is to be done."""
+    monkeypatch.setattr(mlflow, "log_text", lambda text, name: None)
+    monkeypatch.setattr(registry, "tag", lambda name, version, found: None)
+    monkeypatch.setattr(registry, "find_version", lambda name, content: "7")
+    monkeypatch.setattr(registry, "get", lambda name, version: None)
+    monkeypatch.setattr(registry, "set_alias", lambda name, alias, version: None)
+    monkeypatch.setattr(registry, "champion_version", lambda name: moved_to)
+    monkeypatch.setattr("ops.registry.zenml_registry.record_version", lambda *arguments: None)
+    monkeypatch.setattr("ops.registry.champion_log.metadata_of", lambda name, version: {"known": 1})
+    monkeypatch.setattr(steps.promote, "policy_of", lambda name: GateConfig())
+    found = promoted(world, reviewed().model_copy(update={"champion": "4"}))
+    assert found.aliases == ("challenger",)
+    assert "version 4 as the champion of test" in found.waits
+    assert ("got version 9" if moved_to else "got no version") in found.waits
+    assert "run again" in found.waits
 
 
 def test_the_next_commands_name_what_was_registered() -> None:
