@@ -35,7 +35,11 @@ def read(name: str, given: dict[str, str] | None = None) -> Definition:
     Raises:
         RereError: no such definition; a setting is unknown or has no value.
     """
-    raw, given = _raw(name), given or {}
+    file, given = DEFINITIONS / f"{name}.yaml", given or {}
+    if not file.exists():
+        known = ", ".join(sorted(path.stem for path in DEFINITIONS.glob("*.yaml")))
+        raise RereError(f"a stack of infra/stacks: {known}", name, "choose one of them")
+    raw: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     settings: dict[str, str | None] = raw.get("settings", {})
     if unknown := sorted(given.keys() - settings.keys()):
         raise RereError(f"settings of {name}: {', '.join(settings) or 'none'}", ", ".join(unknown), "remove them")
@@ -43,17 +47,6 @@ def read(name: str, given: dict[str, str] | None = None) -> Definition:
     if missing := [setting for setting, value in values.items() if not value]:
         raise RereError(f"values for {', '.join(missing)}", "none", "give them: --set name=value")
     return Definition(raw["name"], _fill(raw["components"], values), raw.get("secrets", {}))
-
-
-def _raw(name: str) -> dict[str, Any]:
-    """The file's content, laid over that of its `base`."""
-    file = DEFINITIONS / f"{name}.yaml"
-    if not file.exists():
-        known = ", ".join(sorted(path.stem for path in DEFINITIONS.glob("*.yaml")))
-        raise RereError(f"a stack of infra/stacks: {known}", name, "choose one of them")
-    raw: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    base = _raw(raw["base"]) if "base" in raw else {}
-    return base | raw | {key: base.get(key, {}) | raw.get(key, {}) for key in ("settings", "secrets", "components")}
 
 
 def _fill(value: Any, settings: dict[str, Any]) -> Any:

@@ -29,7 +29,11 @@ VALUES: dict[str, Object] = {
         "database": {"bundled": False},
         "work": {"storageClass": "shared"},
         "ray": {"enabled": True},
-        "network": {"clients": [], "egress": {"mlflow": [{"to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}]}]}},
+        "network": {
+            "clients": [],
+            "monitoring": [],
+            "egress": {"mlflow": [{"to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}]}]},
+        },
     },
     "ray job": {"ray": {"enabled": True, "autoscaling": True, "job": {"entrypoint": "python -m benchmarks.parallel"}}},
 }
@@ -50,10 +54,10 @@ def helm() -> Any:
     return pytest.importorskip("helm_python.chart", reason="helm-python-sdk has wheels for Linux on x86-64 only")
 
 
-def render(values: Object) -> list[Object]:
-    """All manifests of the release `rere` in the namespace `rere`."""
+def render(values: Object, release: str = "rere") -> list[Object]:
+    """All manifests of a release in the namespace `rere`."""
     with helm().Chart.load(str(CHART)) as chart:
-        texts = chart.render(values, name="rere", namespace="rere")
+        texts = chart.render(values, name=release, namespace="rere")
     return [item for text in texts.values() for item in yaml.safe_load_all(text) if item]
 
 

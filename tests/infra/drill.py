@@ -29,7 +29,7 @@ BORROWED = ("orchestrator", "container_registry", "image_builder", "experiment_t
 
 
 def stacks() -> dict[str, Any]:
-    """Registering with and without the secrets, twice with another context, and for Kubeflow."""
+    """Registering with and without the secrets, and twice with another context."""
     client = Client()
     try:
         register(read("kubernetes", GIVEN))
@@ -41,7 +41,6 @@ def stacks() -> dict[str, Any]:
     register(read("kubernetes", GIVEN))
     register(read("kubernetes", GIVEN | {"context": "second"}))
     active = client.active_stack_model.name
-    register(read("kubeflow", GIVEN))
     found = {}
     for stack in client.list_stacks(hydrate=True).items:
         parts = {kind.value: part[0] for kind, part in stack.components.items() if part}

@@ -127,6 +127,68 @@ def test_without_clients_nobody_outside_reaches_the_service() -> None:
     assert "ingress" not in policies(rendered("production"))["rere-to-service"]
 
 
+def test_metrics_are_scraped_past_the_policies_with_the_clients_token() -> None:
+    def entering(values: Object) -> list[str]:
+        [rule] = policies(render(values))["rere-to-service"]["ingress"]
+        return [peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for peer in rule["from"]]
+
+    serving = {"enabled": True, "monitor": {"enabled": True, "labels": {"release": "prometheus"}}}
+    values: Object = {"serving": serving, "network": {"clients": [], "monitoring": ["observed"]}}
+    assert entering(values) == ["observed"]
+    assert entering({"serving": serving, "network": {"clients": ["a"], "monitoring": ["a"]}}) == ["a"]
+    items = render(values)
+    monitor, service = (named(items, kind, "rere-service") for kind in ("ServiceMonitor", "Service"))
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    [endpoint] = monitor["spec"]["endpoints"]
+    assert (endpoint["port"], endpoint["path"]) == (service["spec"]["ports"][0]["name"], "/metrics")
+    [container] = named(items, "Deployment", "rere-service")["spec"]["template"]["spec"]["containers"]
+    [token] = [one["valueFrom"]["secretKeyRef"] for one in container["env"] if one["name"] == "RERE_SERVE_TOKEN"]
+    assert endpoint["authorization"]["credentials"] == token
+
+
+def test_threads_are_as_many_as_the_container_has_cores() -> None:
+    [container] = named(rendered("serving"), "Deployment", "rere-service")["spec"]["template"]["spec"]["containers"]
+    config = yaml.safe_load((ROOT / "configs" / "k8s.yaml").read_text(encoding="utf-8"))["settings"]["orchestrator"]
+    for env in (container["env"], config["pod_settings"]["env"]):
+        [threads] = [one for one in env if one["name"] == "OMP_NUM_THREADS"]
+        assert threads["valueFrom"] == {"resourceFieldRef": {"resource": "limits.cpu"}}
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 6])
+@pytest.mark.parametrize("autoscaled", [False, True])
+def test_counts_of_replicas_agree(replicas: int, autoscaled: bool) -> None:
+    items = render(
+        {"serving": {"enabled": True, "replicas": replicas, "autoscaling": {"enabled": autoscaled, "maxReplicas": 6}}}
+    )
+    deployment = named(items, "Deployment", "rere-service")["spec"]
+    assert deployment.get("replicas") == (None if autoscaled else replicas)  # else an upgrade would undo the scaling
+    scalers = [item["spec"] for item in items if item["kind"] == "HorizontalPodAutoscaler"]
+    assert [(one["minReplicas"], one["maxReplicas"]) for one in scalers] == ([(replicas, 6)] if autoscaled else [])
+    budgets = [item["spec"] for item in items if item["kind"] == "PodDisruptionBudget"]
+    assert len(budgets) == (autoscaled or replicas > 1)
+    assert all(budget["maxUnavailable"] == 1 for budget in budgets)  # a node can be drained whatever the count
+
+
+@pytest.mark.parametrize("release", ["shop", "2026.shop", "a-shop-whose-name-is-as-long-as-helm-lets-a-name-be-ab"])
+def test_a_release_of_any_name_has_valid_names_that_agree(release: str) -> None:
+    items = render(VALUES["serving"], release)
+    by_kind: dict[str, set[str]] = {}
+    for item in items:
+        valid(item)
+        by_kind.setdefault(item["kind"], set()).add(item["metadata"]["name"])
+    assert all(re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", name) for name in by_kind["Service"])
+    assert all(len(name) <= 52 for name in by_kind["StatefulSet"])  # its pods' labels hold the name and a hash
+    (start,) = {name.removesuffix("-database") for name in by_kind["StatefulSet"] if name.endswith("-database")}
+    assert all(name.startswith(start) for names in by_kind.values() for name in names)
+    for _, pod in pods(items):
+        assert pod["spec"]["serviceAccountName"] in by_kind["ServiceAccount"]
+    [container] = named(items, "Deployment", f"{start}-service")["spec"]["template"]["spec"]["containers"]
+    [tracking] = [one["value"] for one in container["env"] if one["name"] == "MLFLOW_TRACKING_URI"]
+    assert tracking == f"http://{start}-mlflow:5000"
+    assert f"{start}-mlflow" in by_kind["Service"]
+
+
 def test_a_way_has_two_ends() -> None:
     """Who may leave for a server may enter it, and the other way round; only the buckets' job is not always there."""
     found = policies(rendered("serving"))
@@ -208,6 +270,7 @@ def test_the_service_gets_arguments_that_rere_serve_takes() -> None:
         ({"serving": {"enabled": True, "adminToken": True}}, "serving.replicas to 1"),
         ({"store": {"bundled": False, "endpoint": "https://s3.example.com"}}, "network.egress.mlflow"),
         ({"store": {"bundled": False}, "network": {"egress": {"mlflow": [{}]}}}, "store.endpoint is needed"),
+        ({"serving": {"enabled": True, "replicas": 8, "autoscaling": {"enabled": True}}}, "maxReplicas: fewer than"),
         ({"servign": {"enabled": True}}, "servign"),
         ({"serving": {"replica": 1}}, "replica"),
         ({"serving": {"replicas": "two"}}, "replicas"),

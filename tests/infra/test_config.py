@@ -70,7 +70,7 @@ def test_an_interrupted_training_is_retried_and_finds_its_checkpoint(drill: dict
     for name in GPU_STEPS:
         job = drill["jobs"]["made"][name]["spec"]
         spec = job["template"]["spec"]
-        variables = {variable["name"]: variable["value"] for variable in spec["containers"][0]["env"]}
+        variables = {variable["name"]: variable.get("value") for variable in spec["containers"][0]["env"]}
         mounts = {mount["mountPath"]: mount["name"] for mount in spec["containers"][0]["volumeMounts"]}
         [volume] = [v for v in spec["volumes"] if v["name"] == mounts[variables["RERE_WORK_DIR"]]]
         assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]

@@ -14,18 +14,16 @@ from rere.errors import RereError
 from tests.infra.chart import ROOT, named, render
 
 GIVEN = {"context": "c", "registry": "r", "tracking_uri": "https://m"}
-REMOTE = ("kubernetes", "kubeflow")
 
 
 def test_every_definition_can_be_read() -> None:
-    assert {path.stem for path in DEFINITIONS.glob("*.yaml")} == {"local", *REMOTE}
+    assert {path.stem for path in DEFINITIONS.glob("*.yaml")} == {"local", "kubernetes"}
     assert read("local").components["orchestrator"] == {"name": "default"}
-    for name in REMOTE:
-        definition = read(name, GIVEN)
-        assert definition.name == f"rere_{name}"
-        assert definition.components["orchestrator"]["flavor"] == name
-        assert "${" not in str(definition)
-        assert set(definition.secrets) == {"rere-store", "rere-tracking"}
+    definition = read("kubernetes", GIVEN)
+    assert definition.name == "rere_kubernetes"
+    assert definition.components["orchestrator"]["flavor"] == "kubernetes"
+    assert "${" not in str(definition)
+    assert set(definition.secrets) == {"rere-store", "rere-tracking"}
 
 
 def test_settings_are_asked_for_and_unknown_ones_refused() -> None:
@@ -33,7 +31,7 @@ def test_settings_are_asked_for_and_unknown_ones_refused() -> None:
         read("kubernetes")
     with pytest.raises(RereError, match="got buckett"):
         read("kubernetes", GIVEN | {"buckett": "b"})
-    with pytest.raises(RereError, match="kubeflow, kubernetes, local"):
+    with pytest.raises(RereError, match="kubernetes, local"):
         read("nomad")
     command = [sys.executable, "-m", "infra.stack", "kubernetes", "--set", "context=c"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -49,41 +47,39 @@ def test_a_missing_secret_is_named_with_the_command_that_makes_it(drill: dict[st
 def test_registering_again_changes_what_is_there(drill: dict[str, Any]) -> None:
     stacks = drill["stacks"]
     assert stacks["active"] == "rere_kubernetes"
-    assert set(stacks["found"]) == {"default", "rere_kubernetes", "rere_kubeflow"}
+    assert set(stacks["found"]) == {"default", "rere_kubernetes"}
     flavor, configuration = stacks["found"]["rere_kubernetes"]["orchestrator"]
     assert (flavor, configuration["kubernetes_context"]) == ("kubernetes", "second")
-    assert stacks["found"]["rere_kubeflow"]["orchestrator"][0] == "kubeflow"
 
 
 @pytest.mark.pipeline
 def test_what_zenml_holds_secret_is_a_reference(drill: dict[str, Any]) -> None:
-    from zenml.integrations.kubeflow.flavors import KubeflowOrchestratorConfig
     from zenml.integrations.kubernetes.flavors import KubernetesOrchestratorConfig
     from zenml.integrations.mlflow.flavors.mlflow_experiment_tracker_flavor import MLFlowExperimentTrackerConfig
     from zenml.integrations.s3.flavors.s3_artifact_store_flavor import S3ArtifactStoreConfig
 
     kinds = {
         "kubernetes": KubernetesOrchestratorConfig,
-        "kubeflow": KubeflowOrchestratorConfig,
         "s3": S3ArtifactStoreConfig,
         "mlflow": MLFlowExperimentTrackerConfig,
     }
     seen = set()
-    for name in REMOTE:
-        for kind, (flavor, configuration) in drill["stacks"]["found"][f"rere_{name}"].items():
-            if flavor not in kinds or kind == "model_registry":
-                continue
-            for field, value in configuration.items():
-                if is_secret_field(kinds[flavor].model_fields[field]) and value is not None:  # type: ignore[attr-defined]
-                    assert is_secret_reference(value), f"{name}: {kind}.{field}"
-                    seen.add(field)
+    for kind, (flavor, configuration) in drill["stacks"]["found"]["rere_kubernetes"].items():
+        if flavor not in kinds or kind == "model_registry":
+            continue
+        for field, value in configuration.items():
+            if is_secret_field(kinds[flavor].model_fields[field]) and value is not None:  # type: ignore[attr-defined]
+                assert is_secret_reference(value), f"{kind}.{field}"
+                seen.add(field)
     assert seen == {"key", "secret", "tracking_token"}
 
 
-def test_the_stack_names_accounts_namespace_and_bucket_of_the_chart() -> None:
-    orchestrator = read("kubernetes", GIVEN).components["orchestrator"]["configuration"]
-    items = render({})
+@pytest.mark.parametrize("release", ["rere", "shop"])
+def test_the_stack_names_accounts_namespace_and_bucket_of_the_chart(release: str) -> None:
+    given = GIVEN | {"release": release}
+    orchestrator = read("kubernetes", given).components["orchestrator"]["configuration"]
+    items = render({}, release)
     for which in ("service_account_name", "step_pod_service_account_name"):
         named(items, "ServiceAccount", orchestrator[which])
-    job = named(items, "Job", "rere-buckets")["spec"]["template"]["spec"]["containers"][0]
+    job = named(items, "Job", f"{release}-buckets")["spec"]["template"]["spec"]["containers"][0]
     assert read("kubernetes", GIVEN).components["artifact_store"]["configuration"]["path"][5:] in job["args"]

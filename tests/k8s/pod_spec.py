@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -108,6 +109,11 @@ class PodSpec:
             for part in source["fieldRef"]["fieldPath"].split("."):
                 found = found[part]
             return str(found)
+        if "resourceFieldRef" in source:
+            part, _, resource = source["resourceFieldRef"]["resource"].partition(".")
+            amount = str(self.container["resources"][part][resource])
+            assert resource == "cpu", "other resources have other units"
+            return str(math.ceil(float(amount[:-1]) / 1000 if amount.endswith("m") else float(amount)))
         return str(variable.get("value") or "")
 
     def _volumes(self) -> list[list[str | bool]]:

@@ -1,3 +1,11 @@
+{{/* What the objects' names begin with: the release's name, made to fit. Services begin with a letter and have no dots; a
+     StatefulSet's pods carry its name and a hash in a label of 63 characters. */}}
+{{- define "rere.name" -}}
+{{- $name := .Release.Name | replace "." "-" -}}
+{{- if regexMatch "^[0-9]" $name }}{{ $name = printf "rere-%s" $name }}{{ end -}}
+{{- $name | trunc 40 | trimSuffix "-" -}}
+{{- end }}
+
 {{/* Labels of an object: (list . "component"). */}}
 {{- define "rere.labels" -}}
 {{- $top := index . 0 -}}
@@ -38,7 +46,7 @@ imagePullSecrets:
 
 {{- define "rere.storeEndpoint" -}}
 {{- if .Values.store.bundled -}}
-http://{{ .Release.Name }}-store:9000
+http://{{ include "rere.name" . }}-store:9000
 {{- else -}}
 {{ required "store.endpoint is needed where the store is not bundled" .Values.store.endpoint }}
 {{- end -}}
@@ -54,4 +62,10 @@ http://{{ .Release.Name }}-store:9000
   value: us-east-1
 - name: MLFLOW_S3_ENDPOINT_URL
   value: {{ include "rere.storeEndpoint" . | quote }}
+{{- end }}
+
+{{/* Libraries count the node's cores, not the container's share of them: threads in excess only wait for each other. */}}
+{{- define "rere.threads" -}}
+- name: OMP_NUM_THREADS
+  valueFrom: {resourceFieldRef: {resource: limits.cpu}}
 {{- end }}

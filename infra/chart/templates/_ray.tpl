@@ -69,5 +69,5 @@ spec:
     - {name: home, emptyDir: {}}
     - {name: tmp, emptyDir: {}}
     - {name: shm, emptyDir: {medium: Memory, sizeLimit: {{ $pool.sharedMemory }}}}  # Ray's object store; NCCL's exchange within a node
-    - {name: work, persistentVolumeClaim: {claimName: {{ $top.Release.Name }}-work}}  # as in the steps: checkpoints, inputs, results
+    - {name: work, persistentVolumeClaim: {claimName: {{ include "rere.name" $top }}-work}}  # as in the steps: checkpoints, inputs, results
 {{- end }}
