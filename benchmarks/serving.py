@@ -26,13 +26,12 @@ import pandas as pd
 import torch
 from transformers import LogitsProcessorList
 
-from benchmarks.common import arguments, held_mib, prepare, save, show, subject
+from benchmarks.common import NANO, arguments, held_mib, prepare, save, show, subject
 from benchmarks.decoding import bare_forward
 from benchmarks.load import run_load
 from benchmarks.usual import PerBeamConstraint
 from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.tokenization import end_token
-from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.config.data import SplitConfig
 from rere.config.decoding import SearchSettings
@@ -114,7 +113,7 @@ def deployment(options: argparse.Namespace, kind: type[Deployment] = Deployment)
     if options.backbone == "smollm2":
         model, catalog = subject("smollm2", options.dtype)
     else:
-        catalog = build_index(ingest(IngestConfig()).items, IndexConfig())
+        catalog = build_index(ingest(IngestConfig()).items, IndexConfig(backbone=NANO, code="prefix"))
         model = TreeModel(tuned(catalog).load_model())
     return kind("1", model, catalog, HISTORY, config.search(BEAMS, "vocab"))
 
@@ -123,7 +122,14 @@ def tuned(catalog: CatalogIndex) -> Checkpoint:
     """nano after one epoch of SFT on MovieLens-100K; trained at first use (about a minute), found later."""
     work = Path(".rere") / "benchmarks" / "nano"
     rows = make_windows(ingest(IngestConfig()), SplitConfig())
-    return train_sft(rows, catalog, catalog.config.backbone, SFTConfig(epochs=1), work, log=lambda *_: None)
+    return train_sft(
+        rows,
+        catalog,
+        catalog.config.backbone,
+        SFTConfig(distillation=None, normalisation="vocab", epochs=1),
+        work,
+        log=lambda *_: None,
+    )
 
 
 def serve(options: argparse.Namespace) -> None:
@@ -250,9 +256,9 @@ def by_size(options: argparse.Namespace) -> list[dict[str, float]]:
         before = held_mib()
         items = pd.DataFrame({"item_id": [str(n) for n in range(size)], "title": titles})
         started = time.perf_counter()
-        catalog = build_index(items, IndexConfig())
+        catalog = build_index(items, IndexConfig(backbone=NANO, code="prefix"))
         record: dict[str, float] = {"items": size, "index_seconds": time.perf_counter() - started}
-        model = TreeModel(load_model(ScratchModel(), len(catalog.tokenizer), seed=0).eval())
+        model = TreeModel(load_model(NANO, len(catalog.tokenizer), seed=0).eval())
         search = SearchSettings(beams=BEAMS, lookahead_tokens=ServingConfig().lookahead_tokens)
         own = Deployment("1", model, catalog, HISTORY, search)
         record["held_mib"] = torch.cuda.memory_allocated() / 2**20 if torch.cuda.is_available() else held_mib() - before

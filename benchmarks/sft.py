@@ -19,9 +19,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.common import arguments, interleaved, prepare, save, show, subject
+from benchmarks.common import NANO, arguments, interleaved, prepare, save, show, subject
 from rere.catalog.index import CatalogIndex, build_index
-from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.config.data import SplitConfig
 from rere.config.evaluation import EvaluationConfig
@@ -82,8 +81,8 @@ def floor_pass(model: nn.Module, rows: Rows, tokens: int) -> None:
 
 def nano(history_items: int) -> tuple[nn.Module, CatalogIndex, Windows]:
     dataset = ingest(IngestConfig())
-    catalog = build_index(dataset.items, IndexConfig())
-    model = load_model(ScratchModel(), len(catalog.tokenizer), seed=0)
+    catalog = build_index(dataset.items, IndexConfig(backbone=NANO, code="prefix"))
+    model = load_model(NANO, len(catalog.tokenizer), seed=0)
     return model, catalog, make_windows(dataset, SplitConfig(history_items=history_items))
 
 
@@ -101,8 +100,8 @@ def quality(
         results, losses = {}, {}
         for rows in ("window", "sequence"):
             with tempfile.TemporaryDirectory() as work:
-                config = SFTConfig(rows=rows, epochs=epochs, seed=seed)
-                done = train_sft(windows, catalog, ScratchModel(), config, Path(work), log=lambda *_: None)
+                config = SFTConfig(distillation=None, normalisation="vocab", rows=rows, epochs=epochs, seed=seed)
+                done = train_sft(windows, catalog, NANO, config, Path(work), log=lambda *_: None)
                 losses[rows] = done.facts()["best_valid_loss"]
                 recommender = GenerativeRecommender(rows, done.path, catalog)
                 results[rows] = evaluate(recommender, windows.of("test"), catalog.index_of, EvaluationConfig())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments.lab import Runner
-from rere.config.backbone import GGUFModel
+from rere.config.backbone import GGUFModel, ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.config.decoding import Normalisation
 from rere.config.preference import PreferenceConfig
@@ -21,9 +21,17 @@ from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.popularity import Popularity
 from rere.recommenders.unconstrained import UnconstrainedRecommender
 
-INDEX, SFT = IndexConfig(), SFTConfig()
-SEMANTIC, SEMANTIC_SFT = IndexConfig(code="semantic"), SFTConfig(epochs=6)  # its loss still falls after the default's
-TITLES, TITLES_SFT = IndexConfig(code="title"), SFTConfig(epochs=3)  # nine tokens an item: free generation needs them
+# The default: a token per item, taught by the best item model.
+TAUGHT_INDEX, TAUGHT_SFT, TAUGHT_RL = IndexConfig(), SFTConfig(), RLConfig()
+
+# Fine-tuned on labels alone, as the paper does, with a smaller model; RL then has the teacher in its reward.
+SMALL = ScratchModel(width=128, heads=2)
+INDEX = IndexConfig(backbone=SMALL, code="prefix")
+SFT = SFTConfig(distillation=None, normalisation="vocab", learning_rate=3e-3, epochs=4)
+SEMANTIC = IndexConfig(backbone=SMALL, code="semantic")
+SEMANTIC_SFT = SFT.model_copy(update={"epochs": 6})  # its loss still falls after the others'
+TITLES = IndexConfig(backbone=SMALL, code="title")
+TITLES_SFT = SFT.model_copy(update={"epochs": 3})  # nine tokens per item: free generation needs them
 D3_WEIGHT = 0.3  # by validation, see docs/decisions.md
 TEACHER = ItemModelsConfig().teacher
 
@@ -32,7 +40,10 @@ TEACHER = ItemModelsConfig().teacher
 JUDGED: Normalisation = "trie"
 JUDGED_FREE: Normalisation = "vocab"
 
-# The paper's setting at a rate and length for the small model; REINFORCED is the default of the pipeline.
+# As long as RL of the default: what the labels give without rewards and candidates.
+CONTROL = SFTConfig(distillation=None, epochs=1, learning_rate=1e-4)
+
+# The paper's setting at a rate and length for the small model; REINFORCED adds a teacher's reward.
 PAPER = RLConfig.model_validate(
     {
         "rewards": [{"type": "rule"}, {"type": "ranking"}],
@@ -40,11 +51,12 @@ PAPER = RLConfig.model_validate(
         "ground_truth": "off",
         "normalisation": "vocab",
         "learning_rate": 1e-4,
+        "validate_every": 100,
         "updates": 300,  # with 1,000 it takes three times as long; what that gives is among the ablations
         "ref_model_sync_steps": 64,
     }
 )
-REINFORCED = RLConfig()
+REINFORCED = RLConfig(learning_rate=1e-3, updates=1000, validate_every=100)
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,11 @@ def item_model(kind: str) -> Make:
 
 def tuned(index: IndexConfig, sft: SFTConfig = SFT) -> Make:
     return lambda lab, judged: generative(lab, index, lab.tuned(index, sft), judged)
+
+
+def continued(index: IndexConfig, sft: SFTConfig, config: SFTConfig) -> Make:
+    """Fine-tuning on labels after fine-tuning."""
+    return lambda lab, judged: generative(lab, index, lab.continued(index, sft, config), judged)
 
 
 def debiased(lab: Runner, judged: Normalisation) -> TrainedModel:
@@ -150,7 +167,10 @@ MAIN = [
     Cell("DPO", preferring(PreferenceConfig(negatives=1, updates=300))),
     Cell("S-DPO", preferring(PreferenceConfig(negatives=8, updates=300))),
     Cell("ReRe (paper)", reinforced(PAPER)),
-    Cell("ReRe (default)", reinforced(REINFORCED)),
+    Cell("ReRe (labels, then a teacher's reward)", reinforced(REINFORCED)),
+    Cell("SFT (default: the teacher's distribution)", tuned(TAUGHT_INDEX, TAUGHT_SFT)),
+    Cell("control: cross-entropy in RL's place", continued(TAUGHT_INDEX, TAUGHT_SFT, CONTROL)),
+    Cell("ReRe (default)", reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT)),
 ]
 
 TAUGHT = {"type": "collaborative", "scale": "log"}
@@ -170,7 +190,7 @@ ABLATIONS = [
     Cell("loss: GSPO", reinforced(PAPER, loss="gspo")),
     Cell("advantage: unscaled", reinforced(PAPER, advantage="none")),
     Cell("truth added", reinforced(PAPER, ground_truth="add")),
-    Cell("start: base", reinforced(PAPER, sft=SFTConfig(epochs=0))),
+    Cell("start: base", reinforced(PAPER, sft=SFT.model_copy(update={"epochs": 0}))),
     Cell("ours", reinforced(REINFORCED)),
     Cell("ours, rule reward only", reinforced(REINFORCED, rewards=rewards("rule"))),
     Cell("ours, teacher's reward only", reinforced(REINFORCED, rewards=rewards(TAUGHT))),
@@ -206,9 +226,18 @@ GENERATION = [  # free generation takes a second for six lists: a fourth of the 
 # A pretrained model on two CPU cores: codes of title prefixes (a fourth of the tokens of full titles), bfloat16, and a
 # fourth of the users (`movielens-quarter`). Full fine-tuning learns more from as many tokens than LoRA; RL trains
 # adapters.
-SMOLLM2 = IndexConfig(backbone=GGUFModel(), instruction="A user watched these films, one a line. Name the next one.\n")
+SMOLLM2 = IndexConfig(
+    backbone=GGUFModel(), code="prefix", instruction="A user watched these films, one a line. Name the next one.\n"
+)
 SMOLLM2_SFT = SFTConfig(
-    epochs=5, learning_rate=4e-4, batch_tokens=256, device_batch_rows=8, validation_rows=400, precision="bfloat16"
+    distillation=None,
+    normalisation="vocab",
+    epochs=5,
+    learning_rate=4e-4,
+    batch_tokens=256,
+    device_batch_rows=8,
+    validation_rows=400,
+    precision="bfloat16",
 )
 SMOLLM2_RL: dict[str, Any] = {
     "adaptation": {"type": "lora", "dropout": 0.0},
@@ -226,9 +255,9 @@ PRETRAINED = [
     Cell("SASRec", item_model("sasrec")),
     Cell("GRU4Rec", item_model("gru4rec")),
     Cell("SFT, nano", tuned(INDEX)),
-    Cell("ReRe (default), nano", reinforced(REINFORCED)),
+    Cell("ReRe, nano", reinforced(REINFORCED)),
     Cell("SFT, SmolLM2", tuned(SMOLLM2, SMOLLM2_SFT)),
-    Cell("ReRe (default), SmolLM2", reinforced(REINFORCED, SMOLLM2, SMOLLM2_SFT, **SMOLLM2_RL)),
+    Cell("ReRe, SmolLM2", reinforced(REINFORCED, SMOLLM2, SMOLLM2_SFT, **SMOLLM2_RL)),
     Cell("ReRe (paper), SmolLM2", reinforced(PAPER, SMOLLM2, SMOLLM2_SFT, **SMOLLM2_RL)),
 ]
 STUDIES = {

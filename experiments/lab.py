@@ -45,8 +45,33 @@ class Runner:
     def tuned(self, index: IndexConfig, config: SFTConfig) -> Checkpoint:
         """The fine-tuned model."""
         config = config.model_copy(update={"seed": self.seed})
-        work = self.root / name_of("sft", index, config)
-        return train_sft(self.world.windows, self.index(index), index.backbone, config, work, log=_silent)
+        opinion = self.teacher_of(config)
+        work = self.root / name_of("sft", index, config, *opinion)
+        return self._fine_tuned(index, config, work, opinion)
+
+    def continued(self, index: IndexConfig, sft: SFTConfig, config: SFTConfig) -> Checkpoint:
+        """The fine-tuned model after another fine-tuning."""
+        config = config.model_copy(update={"seed": self.seed})
+        work = self.root / name_of("continued", index, sft, config)
+        return self._fine_tuned(index, config, work, self.teacher_of(config), self.tuned(index, sft))
+
+    def _fine_tuned(
+        self,
+        index: IndexConfig,
+        config: SFTConfig,
+        work: Path,
+        opinion: tuple[str, ...],
+        start: Checkpoint | None = None,
+    ) -> Checkpoint:
+        teacher = ItemModels({kind: self.item_model(kind) for kind in opinion}) if opinion else None
+        windows = self.world.windows
+        return train_sft(
+            windows, self.index(index), index.backbone, config, work, log=_silent, start=start, teacher=teacher
+        )
+
+    def teacher_of(self, config: SFTConfig) -> tuple[str, ...]:
+        """The kind of the item model whose distribution is taught; nothing where none is."""
+        return (self.teacher(ItemModelsConfig().teacher),) if config.distillation else ()
 
     def reinforced(self, index: IndexConfig, sft: SFTConfig, config: RLConfig, teacher: str) -> Checkpoint:
         """The fine-tuned model after reinforcement learning; the teacher is an item model's kind, or `best`."""

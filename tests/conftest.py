@@ -64,7 +64,7 @@ def world_dataset(world_items: pd.DataFrame, world_windows: Windows) -> Dataset:
 
 @pytest.fixture(scope="session")
 def world_catalog(world_items: pd.DataFrame) -> CatalogIndex:
-    return build_index(world_items, IndexConfig(backbone=TINY))
+    return build_index(world_items, IndexConfig(code="prefix", backbone=TINY))
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups

@@ -27,7 +27,7 @@ from rere.training.rows import sequence_rows
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 
-SFT = SFTConfig(epochs=1, batch_tokens=64, sequence_items=8)
+SFT = SFTConfig(distillation=None, normalisation="vocab", epochs=1, batch_tokens=64, sequence_items=8)
 RL = RLConfig(num_generations=4, prompts=16, device_batch_prompts=16, updates=1, rewards=(RuleReward(),))
 
 

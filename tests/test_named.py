@@ -76,10 +76,10 @@ def test_models_files_and_directories_count_by_content(tmp_path: Path) -> None:
         path.write_text("one", encoding="utf-8")
     embedding = SentenceEmbedding(model=str(model))
     named = {
-        "directory": (IndexConfig(backbone=LocalModel(path=model)), weights[:2]),
-        "gguf": (IndexConfig(backbone=GGUFModel(path=file)), weights[2:]),
-        "a hub's id that is a directory": (IndexConfig(backbone=HubModel(id=str(model))), weights[:2]),
-        "item vectors": (IndexConfig(semantic=SemanticCodes(embedding=embedding)), weights[:2]),
+        "directory": (IndexConfig(code="prefix", backbone=LocalModel(path=model)), weights[:2]),
+        "gguf": (IndexConfig(code="prefix", backbone=GGUFModel(path=file)), weights[2:]),
+        "a hub's id that is a directory": (IndexConfig(code="prefix", backbone=HubModel(id=str(model))), weights[:2]),
+        "item vectors": (IndexConfig(code="prefix", semantic=SemanticCodes(embedding=embedding)), weights[:2]),
         "source": (IngestConfig(source=Tables(interactions=weights[0], items=weights[1])), weights[:2]),
     }
     for kind, (settings, files) in named.items():
@@ -91,5 +91,5 @@ def test_models_files_and_directories_count_by_content(tmp_path: Path) -> None:
 
 
 def test_settings_that_name_nothing_have_one_content() -> None:
-    assert named_sums(IndexConfig(), RLConfig(), ScratchModel(), HubModel(id="Qwen/Qwen3-0.6B")) == {}
-    assert named_content(IndexConfig()) == named_content(RLConfig())
+    assert named_sums(IndexConfig(code="prefix"), RLConfig(), ScratchModel(), HubModel(id="Qwen/Qwen3-0.6B")) == {}
+    assert named_content(IndexConfig(code="prefix")) == named_content(RLConfig())

@@ -46,8 +46,8 @@ class ScratchModel(Settings):
     type: Literal["scratch"] = "scratch"
     architecture: Literal["qwen2", "llama", "gemma", "gpt2"] = "qwen2"
     layers: int = Field(default=2, ge=1)
-    width: int = Field(default=128, ge=8)
-    heads: int = Field(default=2, ge=1)
+    width: int = Field(default=192, ge=8)
+    heads: int = Field(default=4, ge=1)
     vocabulary: int = Field(default=3000, ge=300)
     dropout: float = Field(default=0.0, ge=0, lt=1)
 

@@ -39,7 +39,7 @@ class SemanticCodes(Settings):
 class IndexConfig(Settings):
     backbone: Backbone = ScratchModel()
     code: Literal["title", "prefix", "semantic", "item"] = Field(
-        default="prefix",
+        default="item",
         description="title: all tokens of the title (the paper); prefix: its shortest prefix that no other item "
         "shares; semantic: residual k-means codewords as new tokens (`semantic` sets them); item: one new token per "
         "item, whose embedding is the mean of its title's tokens plus a vector of its own",

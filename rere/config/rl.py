@@ -77,9 +77,10 @@ class RLConfig(InProcesses, UpdateSettings):
     beta: float = Field(default=1e-3, ge=0, description="weight of the k3 KL to the reference")
     ref_model_sync_steps: int = Field(default=512, ge=1)
     ref_model_mixup_alpha: float = Field(default=0.6, ge=0, le=1, description="share of the policy at a sync")
-    learning_rate: PositiveFloat = 1e-3
-    updates: PositiveInt | None = 1000
+    learning_rate: PositiveFloat = 1e-4
+    updates: PositiveInt | None = 200
     epochs: PositiveInt = 2
+    validate_every: int = Field(default=50, ge=1, description="updates between validations")
     keep: Literal["best", "last"] = Field(default="best", description="by validation NDCG@10; the start counts too")
 
     @property

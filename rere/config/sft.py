@@ -15,13 +15,15 @@ class Distillation(Settings):
     """The item models' teacher (`item_models.teacher`) gives its probability of every item as a second target."""
 
     weight: float = Field(
-        default=0.7, gt=0, le=1, description="the teacher's part of the loss on real histories; the label has the rest"
+        default=1.0, gt=0, le=1, description="the teacher's part of the loss on real histories; the label has the rest"
     )
     temperature: float = Field(
-        default=1.0, gt=0, description="below 1 the teacher's distribution is sharpened, above 1 flattened"
+        default=0.4,
+        gt=0,
+        description="of the teacher's and the model's distributions in this target; below 1 the top counts for more",
     )
     altered_rows: float = Field(
-        default=1.5,
+        default=3.0,
         ge=0,
         description="rows of altered histories per real one: items left out, their order disturbed, two users mixed; "
         "what comes next nobody knows, so only the teacher is asked",
@@ -34,14 +36,14 @@ class SFTConfig(InProcesses, OptimiserSettings):
         description="window: a row per target (the paper); sequence: one forward trains every target of a user",
     )
     normalisation: Normalisation = Field(
-        default="vocab",
+        default="trie",
         description="a label's probability over the vocabulary (the paper), or over what the catalogue allows there",
     )
     distillation: Distillation | None = Field(
-        default=None, description="null: labels alone (needs rows: sequence and normalisation: trie)"
+        default=Distillation(), description="null: labels alone (it needs rows: sequence and normalisation: trie)"
     )
-    epochs: int = Field(default=4, ge=0, description="0: the base model as it is")
-    learning_rate: PositiveFloat = 3e-3
+    epochs: int = Field(default=5, ge=0, description="0: the base model as it is")
+    learning_rate: PositiveFloat = 2.5e-3
     warmup_share: Share = 0.05
     weight_decay: NonNegativeFloat = 0.01
     batch_tokens: int = Field(default=512, ge=1, description="trained tokens per update (effective batch)")

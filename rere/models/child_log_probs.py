@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rere.config.decoding import Normalisation
 from rere.models.heads import Head
+from rere.models.ragged import ragged_log_softmax
 
 LOGITS_AT_ONCE = 1 << 24  # 64 MiB of float32
 
@@ -58,7 +59,4 @@ def _edges(
     row = torch.repeat_interleave(counts)
     if normalisation == "vocab":  # one pass over the vocabulary; `logsumexp` takes four
         return log_softmax(logits, dim=-1)[row, tokens]
-    picked = logits[row, tokens]
-    highest = torch.full_like(logits[:, 0], -torch.inf).scatter_reduce(0, row, picked.detach(), "amax")
-    total = torch.zeros_like(logits[:, 0]).index_add(0, row, torch.exp(picked - highest[row]))
-    return picked - highest[row] - torch.log(total)[row]
+    return ragged_log_softmax(logits[row, tokens], row, len(logits))

@@ -18,3 +18,10 @@ def ragged_arange(counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     row = torch.repeat_interleave(counts)
     index = torch.arange(row.shape[0], device=counts.device)
     return row, index - row_starts(counts)[row]
+
+
+def ragged_log_softmax(values: torch.Tensor, row: torch.Tensor, rows: int) -> torch.Tensor:
+    """(E,) log softmax over the values of each row; row: (E,) which of the `rows` rows a value belongs to."""
+    highest = values.new_full((rows,), -torch.inf).scatter_reduce(0, row, values.detach(), "amax")
+    total = values.new_zeros(rows).index_add(0, row, torch.exp(values - highest[row]))
+    return values - highest[row] - torch.log(total)[row]

@@ -68,7 +68,7 @@ def test_a_new_title_may_be_an_old_items_text() -> None:
     ],
 )
 def test_what_cannot_be_added(rows: list[tuple[str, str]], message: str) -> None:
-    catalog = build_index(frame(["alpha", "beta"]), IndexConfig(backbone=TINY))
+    catalog = build_index(frame(["alpha", "beta"]), IndexConfig(code="prefix", backbone=TINY))
     with pytest.raises(RereError, match=message):
         extend_index(catalog, pd.DataFrame(rows, columns=["item_id", "title"]))
 

@@ -36,7 +36,7 @@ def test_a_title_may_be_what_another_becomes_by_its_id(tmp_path: Path) -> None:
 def test_items_that_ids_do_not_tell_apart_are_named() -> None:
     items = pd.DataFrame({"item_id": ["b", "a] [b", "c", "d"], "title": ["T [a]", "T", "T", "T [a]"]})
     with pytest.raises(RereError, match=r"b \('T \[a\]'\), a\] \[b \('T'\)"):
-        build_index(items, IndexConfig(backbone=TINY))
+        build_index(items, IndexConfig(code="prefix", backbone=TINY))
 
 
 def test_title_code_is_the_text_and_an_end(world_items: pd.DataFrame) -> None:
@@ -93,7 +93,7 @@ def test_an_altered_index_is_refused(world_catalog: CatalogIndex, tmp_path: Path
 
 def test_ids_that_look_like_numbers_stay_text(tmp_path: Path) -> None:
     items = pd.DataFrame({"item_id": ["007", "7", "1e3"], "title": ["1984", "2001", "300"]})
-    build_index(items, IndexConfig(backbone=TINY)).save(tmp_path)
+    build_index(items, IndexConfig(code="prefix", backbone=TINY)).save(tmp_path)
     assert CatalogIndex.load(tmp_path).item_ids == ["007", "7", "1e3"]
     assert CatalogIndex.load(tmp_path).titles == ["1984", "2001", "300"]
 
@@ -108,7 +108,7 @@ def test_ids_that_look_like_numbers_stay_text(tmp_path: Path) -> None:
 )
 def test_impossible_catalogues_are_refused(items: dict[str, list[Any]], message: str) -> None:
     with pytest.raises(RereError, match=message):
-        build_index(pd.DataFrame(items, dtype=str), IndexConfig(backbone=TINY))
+        build_index(pd.DataFrame(items, dtype=str), IndexConfig(code="prefix", backbone=TINY))
 
 
 @pytest.mark.parametrize(
@@ -122,4 +122,4 @@ def test_impossible_catalogues_are_refused(items: dict[str, list[Any]], message:
 )
 def test_a_backbone_that_cannot_be_found_is_one_clear_error(world_items: pd.DataFrame, backbone: Backbone) -> None:
     with pytest.raises(RereError, match="Fix: "):
-        build_index(world_items, IndexConfig(backbone=backbone))
+        build_index(world_items, IndexConfig(code="prefix", backbone=backbone))

@@ -215,7 +215,9 @@ def test_beam_search_finds_distinct_items_in_the_order_of_all_scores(
         torch.testing.assert_close(found.scores[row], expected.values, atol=1e-4, rtol=0)
 
 
-QUICK = SFTConfig(epochs=15, learning_rate=5e-3, batch_tokens=32, sequence_items=8)
+QUICK = SFTConfig(
+    distillation=None, normalisation="vocab", epochs=15, learning_rate=5e-3, batch_tokens=32, sequence_items=8
+)
 RL = RLConfig(
     rewards=(RuleReward(), RankingReward()),
     loss=GRPO(),

@@ -78,4 +78,4 @@ def test_a_title_of_two_lines_would_end_in_the_middle_and_is_refused(tmp_path: P
     AutoConfig.for_model("qwen2").save_pretrained(tmp_path)
     items = pd.DataFrame({"item_id": ["a", "b"], "title": ["Alien", "two\nlines"]})
     with pytest.raises(RereError, match=r"on one line.*two\\nlines.*clean the titles"):
-        build_index(items, IndexConfig(backbone=LocalModel(path=tmp_path)))
+        build_index(items, IndexConfig(code="prefix", backbone=LocalModel(path=tmp_path)))

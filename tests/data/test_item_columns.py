@@ -160,7 +160,7 @@ def test_a_catalogue_keeps_them(catalog: CatalogIndex, tmp_path: Path) -> None:
 
 
 def test_a_catalogue_without_them_is_as_before(items: pd.DataFrame, tmp_path: Path) -> None:
-    build_index(items[["item_id", "title"]], IndexConfig(backbone=TINY)).save(tmp_path)
+    build_index(items[["item_id", "title"]], IndexConfig(code="prefix", backbone=TINY)).save(tmp_path)
     assert not (tmp_path / "columns.arrow").exists()
     assert CatalogIndex.load(tmp_path).column_kinds == {}
 

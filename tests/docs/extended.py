@@ -98,7 +98,8 @@ def test_the_sampler() -> None:
     tiny = ScratchModel(layers=1, width=32, heads=2, vocabulary=300)
     titles = [f"{'Star' if n % 2 else 'Moon'} Trip {n}" for n in range(12)]
     catalog = build_index(
-        pd.DataFrame({"item_id": [f"i{n}" for n in range(12)], "title": titles}), IndexConfig(backbone=tiny)
+        pd.DataFrame({"item_id": [f"i{n}" for n in range(12)], "title": titles}),
+        IndexConfig(code="prefix", backbone=tiny),
     )
     model = TreeModel(load_model(tiny, len(catalog.tokenizer), seed=0))
 

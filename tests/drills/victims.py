@@ -32,7 +32,9 @@ from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 from tests.drills.store import local_store
 
-SFT = SFTConfig(epochs=3, learning_rate=1e-2, batch_tokens=64, sequence_items=8)
+SFT = SFTConfig(
+    distillation=None, normalisation="vocab", epochs=3, learning_rate=1e-2, batch_tokens=64, sequence_items=8
+)
 RL = RLConfig(
     num_generations=4,
     prompts=16,

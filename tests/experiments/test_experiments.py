@@ -22,8 +22,8 @@ from rere.recommenders.base import Ranking
 from rere.recommenders.popularity import Popularity
 from tests.conftest import TINY
 
-INDEX = IndexConfig(backbone=TINY)
-SFT = SFTConfig(epochs=1, batch_tokens=64, sequence_items=8)
+INDEX = IndexConfig(code="prefix", backbone=TINY)
+SFT = SFTConfig(distillation=None, normalisation="vocab", epochs=1, batch_tokens=64, sequence_items=8)
 
 
 @pytest.fixture

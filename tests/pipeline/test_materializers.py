@@ -46,7 +46,7 @@ def some_windows() -> Windows:
 
 def a_catalog() -> CatalogIndex:
     items = pd.DataFrame({"item_id": ["a", "b", "c"], "title": ["Alien", "Brazil", "Brazil"]})
-    return build_index(items, IndexConfig(backbone=ScratchModel(vocabulary=300)))
+    return build_index(items, IndexConfig(code="prefix", backbone=ScratchModel(vocabulary=300)))
 
 
 def a_checkpoint(directory: Path) -> Checkpoint:

@@ -79,7 +79,7 @@ def failed_report() -> ValidationReport:
 
 def test_nothing_is_indexed_before_the_checks_passed(world_items: pd.DataFrame) -> None:
     with pytest.raises(RereError, match=r"a title for every item.*row 7 \(item_id=x9\).*give those items a title"):
-        index_items.entrypoint(SimpleNamespace(items=world_items), failed_report(), IndexConfig(), "")
+        index_items.entrypoint(SimpleNamespace(items=world_items), failed_report(), IndexConfig(code="prefix"), "")
 
 
 def test_fine_tuning_works_in_its_own_directory(
@@ -106,9 +106,18 @@ def test_fine_tuning_works_in_its_own_directory(
     monkeypatch.setattr("rere.training.sft.train.train_sft", train)
     monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
     monkeypatch.setattr(work.atexit, "register", lambda *planned, **options: None)  # type: ignore[attr-defined]
-    fine_tune.entrypoint(world_windows, world_catalog, SFTConfig(), "another backbone under the same name")
+    fine_tune.entrypoint(
+        world_windows,
+        world_catalog,
+        SFTConfig(distillation=None, normalisation="vocab"),
+        "another backbone under the same name",
+    )
     other = used.pop()
-    for config in (SFTConfig(), SFTConfig(), SFTConfig(epochs=9)):
+    for config in (
+        SFTConfig(distillation=None, normalisation="vocab"),
+        SFTConfig(distillation=None, normalisation="vocab"),
+        SFTConfig(distillation=None, normalisation="vocab", epochs=9),
+    ):
         fine_tune.entrypoint(world_windows, world_catalog, config, "")
     assert used[0] == used[1] != used[2]
     assert other not in used
@@ -118,10 +127,14 @@ def test_fine_tuning_works_in_its_own_directory(
     for kind in ("champion", "backbone"):  # on from the champion where the catalogue goes on from its, else as ever
         start = StartRecord.model_validate({"type": kind, "reason": "", "known_items": 0, "new_items": 0})
         inputs: dict[str, Any] = {"champion_model": champion, "start": start, "windows": world_windows}
-        inputs |= {"catalog": world_catalog, "config": SFTConfig(), "backbone_sha256": ""}
+        inputs |= {
+            "catalog": world_catalog,
+            "config": SFTConfig(distillation=None, normalisation="vocab"),
+            "backbone_sha256": "",
+        }
         inputs["warm_start"] = FromChampion(epochs=1)
         fine_tune_on.entrypoint(**inputs)
-    assert begun[-2:] == [(1, champion), (SFTConfig().epochs, None)]
+    assert begun[-2:] == [(1, champion), (SFTConfig(distillation=None, normalisation="vocab").epochs, None)]
     assert used[-2] not in used[:3]
     assert used[-1] == used[0]
 

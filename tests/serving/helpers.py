@@ -32,7 +32,7 @@ TITLES = [f"{'Star' if n % 2 else 'Moon'} {'Trip' if n % 3 else 'Port'} {n}" for
 
 def tiny_catalog(titles: list[str] = TITLES) -> CatalogIndex:
     items = pd.DataFrame({"item_id": [f"i{n}" for n in range(len(titles))], "title": titles})
-    return build_index(items, IndexConfig(backbone=TINY))
+    return build_index(items, IndexConfig(code="prefix", backbone=TINY))
 
 
 def tiny_deployment(

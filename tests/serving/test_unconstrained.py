@@ -33,7 +33,9 @@ def catalog(world_items: pd.DataFrame) -> CatalogIndex:
 
 @pytest.fixture(scope="module")
 def trained(world_windows: Windows, catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    config = SFTConfig(epochs=10, learning_rate=2e-2, batch_tokens=256, sequence_items=8)
+    config = SFTConfig(
+        distillation=None, normalisation="vocab", epochs=10, learning_rate=2e-2, batch_tokens=256, sequence_items=8
+    )
     return train_sft(world_windows, catalog, TINY, config, tmp_path_factory.mktemp("sft"), log=lambda *_: None)
 
 

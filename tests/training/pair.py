@@ -35,7 +35,15 @@ from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 
 # Five rows an update and two a forward, 60 prompts in updates of 16 with forwards of 5: nothing divides evenly.
-SFT = SFTConfig(epochs=3, learning_rate=2e-3, batch_tokens=35, device_batch_rows=3, sequence_items=8)
+SFT = SFTConfig(
+    distillation=None,
+    normalisation="vocab",
+    epochs=3,
+    learning_rate=2e-3,
+    batch_tokens=35,
+    device_batch_rows=3,
+    sequence_items=8,
+)
 RL = RLConfig(
     num_generations=4,
     prompts=16,

@@ -48,7 +48,11 @@ def saved(place: Path, name: str = "llama", **special: str) -> Path:
 
 
 def check(place: Path, adaptation: FullFineTuning | LoRA = ALL) -> None:
-    check_backbone(IndexConfig(backbone=LocalModel(path=place)), SFTConfig(adaptation=adaptation), RLConfig())
+    check_backbone(
+        IndexConfig(code="prefix", backbone=LocalModel(path=place)),
+        SFTConfig(distillation=None, normalisation="vocab", adaptation=adaptation),
+        RLConfig(),
+    )
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -166,7 +170,11 @@ def test_a_file_that_is_no_gguf_is_one_clear_error(
     monkeypatch.setenv("RERE_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "model.gguf").write_bytes(content)
     with pytest.raises(RereError):
-        check_backbone(IndexConfig(backbone=GGUFModel(path=tmp_path / "model.gguf")), SFTConfig(), RLConfig())
+        check_backbone(
+            IndexConfig(code="prefix", backbone=GGUFModel(path=tmp_path / "model.gguf")),
+            SFTConfig(distillation=None, normalisation="vocab"),
+            RLConfig(),
+        )
 
 
 @pytest.mark.parametrize("place", ["nowhere", "a file"])
@@ -180,9 +188,9 @@ def test_an_instruction_that_leaves_no_room_in_the_context(tmp_path: Path) -> No
     place = saved(tmp_path)
     _configured(max_position_embeddings=16)(place)
     for instruction, fits in (("a" * 14, True), ("a" * 15, False)):  # a token a letter, and two items
-        index = IndexConfig(backbone=LocalModel(path=place), instruction=instruction)
+        index = IndexConfig(code="prefix", backbone=LocalModel(path=place), instruction=instruction)
         with contextlib.nullcontext() if fits else pytest.raises(RereError, match="context of 16 tokens; got 17"):
-            check_backbone(index, SFTConfig(), RLConfig())
+            check_backbone(index, SFTConfig(distillation=None, normalisation="vocab"), RLConfig())
 
 
 @pytest.mark.parametrize("targets", [["q_proj", "nonsense"], "nonsense", ["input_layernorm"], [""]])
@@ -190,29 +198,42 @@ def test_targets_that_the_backbone_lacks(targets: list[str] | str) -> None:
     lora, plain = LoRA(targets=targets), FullFineTuning()
     for sft, rl in ((lora, plain), (plain, lora)):
         with pytest.raises(RereError, match="LoRA targets that Qwen2ForCausalLM has"):
-            check_backbone(IndexConfig(), SFTConfig(adaptation=sft), RLConfig(adaptation=rl))
+            check_backbone(
+                IndexConfig(code="prefix"),
+                SFTConfig(distillation=None, normalisation="vocab", adaptation=sft),
+                RLConfig(adaptation=rl),
+            )
 
 
 def test_the_head_has_no_adapter_in_supervised_fine_tuning() -> None:
     """The trainer reads its weights directly; RL's own forward doesn't."""
     head = LoRA(targets=["q_proj", "lm_head"])
     with pytest.raises(RereError, match="its head"):
-        check_backbone(IndexConfig(), SFTConfig(adaptation=head), RLConfig())
-    check_backbone(IndexConfig(), SFTConfig(), RLConfig(adaptation=head))
+        check_backbone(
+            IndexConfig(code="prefix"), SFTConfig(distillation=None, normalisation="vocab", adaptation=head), RLConfig()
+        )
+    check_backbone(
+        IndexConfig(code="prefix"), SFTConfig(distillation=None, normalisation="vocab"), RLConfig(adaptation=head)
+    )
 
 
 def test_what_is_not_pinned_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     hub, commit = HubModel(id="org/model"), "0123456789" * 4
     reward = SemanticReward(embedding=SentenceEmbedding(model="org/vectors"))
     local = SentenceEmbedding(model=str(tmp_path))
-    settings = IndexConfig(backbone=hub, semantic=SemanticCodes(embedding=local)), RLConfig(rewards=(reward,))
+    settings = (
+        IndexConfig(code="prefix", backbone=hub, semantic=SemanticCodes(embedding=local)),
+        RLConfig(rewards=(reward,)),
+    )
     assert unpinned(*settings) == ["org/model (revision main)", "org/vectors (revision main)"]
-    assert unpinned(IndexConfig(backbone=HubModel(id="org/model", revision=commit))) == []
+    assert unpinned(IndexConfig(code="prefix", backbone=HubModel(id="org/model", revision=commit))) == []
     assert not_pinned([("me/clicks", "main"), ("me/items", commit), (str(tmp_path), "main")]) == [
         "me/clicks (revision main)"
     ]
     with caplog.at_level(logging.WARNING):
-        check_backbone(IndexConfig(), SFTConfig(), RLConfig(rewards=(reward,)))
+        check_backbone(
+            IndexConfig(code="prefix"), SFTConfig(distillation=None, normalisation="vocab"), RLConfig(rewards=(reward,))
+        )
     assert "org/vectors (revision main)" in caplog.text
 
 
@@ -221,4 +242,4 @@ def test_a_catalogue_is_indexed_without_an_end_only_where_none_is_needed(
 ) -> None:
     place = saved(tmp_path, "llama", bos_token="<s>")
     with pytest.raises(RereError, match="set its `eos_token`"):
-        build_index(world_items, IndexConfig(backbone=LocalModel(path=place)))
+        build_index(world_items, IndexConfig(code="prefix", backbone=LocalModel(path=place)))

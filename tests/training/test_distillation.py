@@ -33,7 +33,9 @@ from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 from tests.training.test_check import saved
 
-QUICK = SFTConfig(epochs=3, learning_rate=1e-2, batch_tokens=64, sequence_items=8, normalisation="trie")
+QUICK = SFTConfig(
+    distillation=None, epochs=3, learning_rate=1e-2, batch_tokens=64, sequence_items=8, normalisation="trie"
+)
 ITEMS = pd.DataFrame({"item_id": ["a", "b", "c", "d"], "title": ["Star Trip", "Star Port", "Moon Trip", "Moon Port"]})
 
 
@@ -71,17 +73,22 @@ def catalogue_log_probs(
     return found
 
 
+def softmax(logits: torch.Tensor) -> list[float]:
+    return [math.exp(logit) / sum(map(math.exp, logits.tolist())) for logit in logits.tolist()]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
 @pytest.mark.parametrize("taught", [0.0, 0.25, 1.0])
-def test_the_loss_is_the_formula_written_out(small: CatalogIndex, taught: float) -> None:
-    said = [0.1, 0.2, 0.3, 0.4]
-    teacher = Fixed(said)
+def test_the_loss_is_the_formula_written_out(small: CatalogIndex, taught: float, temperature: float) -> None:
+    teacher = Fixed([0.1, 0.2, 0.3, 0.4])
+    said = softmax(torch.tensor(teacher.scores).log_softmax(0).half())  # as an answer is kept
     row = {**sequence_row([0, 3, 1], 1, small), "taught": taught}
     batch = CatalogueCollator(0, 10, small, Teacher(teacher))([row])
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn((1, batch["labels"].shape[1], 8), generator=generator)
     head = nn.Linear(8, small.vocabulary, bias=False)
-    lesson = {name: batch[name] for name in ("labels", "node", "target", "taught", "probabilities")}
-    found = CatalogueLoss(small.trie)(head, hidden, **lesson)
+    lesson = {name: batch[name] for name in ("labels", "node", "target", "taught", "log_probs")}
+    found = CatalogueLoss(small.trie, temperature)(head, hidden, **lesson)
 
     trie, wanted = small.trie, 0.0
     mass = [0.0] * trie.nodes
@@ -95,9 +102,14 @@ def test_the_loss_is_the_formula_written_out(small: CatalogIndex, taught: float)
         way = trie.item_nodes[low:high].tolist()
         begin = row["owner"].index({3: 1, 1: 2}[item])
         states = [hidden[0, begin - 1 + step] for step in range(len(way))]
-        for child, log_prob in catalogue_log_probs(small, head, states, way).items():
-            wanted -= (1 - taught) * (child in way) * log_prob
-            wanted -= taught * mass[child] / mass[int(trie.parent[child])] * log_prob
+        log_probs = catalogue_log_probs(small, head, states, way)
+        wanted -= (1 - taught) * sum(log_probs[node] for node in way)
+        for node in [0, *way[:-1]]:
+            children = [child for child in log_probs if int(trie.parent[child]) == node]
+            theirs = [mass[child] ** (1 / temperature) for child in children]
+            ours = [math.exp(log_probs[child]) ** (1 / temperature) for child in children]
+            for their, our in zip(theirs, ours, strict=True):
+                wanted -= taught * their / sum(theirs) * math.log(our / sum(ours))
     assert float(found.detach()) == pytest.approx(wanted, rel=1e-5)
     assert teacher.asked == [[0], [0, 3]]
 
@@ -110,13 +122,20 @@ def test_where_nothing_is_taught_no_teacher_is_asked(small: CatalogIndex) -> Non
     assert teacher.asked == []
 
 
-def test_a_teacher_sees_the_last_items_at_its_temperature(small: CatalogIndex) -> None:
-    teacher = Fixed([0.1, 0.2, 0.3, 0.4])
+def test_a_teacher_sees_the_last_items_and_is_asked_once_while_memory_lasts(small: CatalogIndex) -> None:
     rows = [{**sequence_row([0, 1, 2, 3], 2, small), "taught": 1.0}]
-    batch = CatalogueCollator(0, 2, small, Teacher(teacher, 0.5))(rows)
-    assert teacher.asked == [[0, 1], [1, 2]]
-    squares = torch.tensor([1.0, 4.0, 9.0, 16.0]) / 30
-    torch.testing.assert_close(batch["probabilities"], squares.expand(2, 4))
+    for memory, asked in ((100, [[0, 1], [1, 2]]), (16, [[0, 1], [1, 2], [1, 2]]), (0, 2 * [[0, 1], [1, 2]])):
+        teacher = Fixed([0.1, 0.2, 0.3, 0.4])
+        collate = CatalogueCollator(0, 2, small, Teacher(teacher, memory=memory))
+        first, second = collate(rows)["log_probs"], collate(rows)["log_probs"]
+        assert teacher.asked == asked
+        assert torch.equal(first, second)  # remembered or not
+        torch.testing.assert_close(first.exp(), torch.tensor([0.1, 0.2, 0.3, 0.4]).expand(2, 4), atol=0, rtol=1e-3)
+
+
+def test_what_follows_the_most_probable_items_shares_their_rest_evenly() -> None:
+    told = Teacher(Fixed([0.1, 0.4, 0.2, 0.3]), top=2).log_probs([[0], [1, 2]], 4)
+    torch.testing.assert_close(told.exp(), torch.tensor([0.15, 0.4, 0.15, 0.3]).expand(2, 4), atol=0, rtol=1e-3)
 
 
 def test_altered_rows_are_made_of_what_there_is() -> None:

@@ -65,7 +65,9 @@ def two(
     world_windows.save(place / "windows")
     world_catalog.save(place / "catalog")
     teacher.save(place / "teacher")
-    config = SFTConfig(epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8)
+    config = SFTConfig(
+        distillation=None, normalisation="vocab", epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8
+    )
     start = train_sft(world_windows, world_catalog, TINY, config, place / "first", log=pair.nothing)
     start.path.rename(place / "start")
     with pytest.raises(pair.Killed):
@@ -335,4 +337,4 @@ def test_shards_are_refused_without_gpus(world_windows: Windows, world_catalog: 
 
 def test_shards_are_refused_for_adapters() -> None:
     with pytest.raises(ValueError, match="adaptation: full"):
-        SFTConfig(sharding="fsdp", adaptation=LoRA())
+        SFTConfig(distillation=None, normalisation="vocab", sharding="fsdp", adaptation=LoRA())

@@ -30,7 +30,9 @@ from tests.conftest import TINY
 from tests.training.test_check import saved
 
 CONFIG = IndexConfig(backbone=TINY, code="item")
-QUICK = SFTConfig(epochs=3, learning_rate=1e-2, batch_tokens=64, sequence_items=8)
+QUICK = SFTConfig(
+    distillation=None, normalisation="vocab", epochs=3, learning_rate=1e-2, batch_tokens=64, sequence_items=8
+)
 
 
 @pytest.fixture(scope="module")

@@ -39,14 +39,18 @@ QUICK = PreferenceConfig(
 
 @pytest.fixture(scope="module")
 def start(world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    config = SFTConfig(epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8)
+    config = SFTConfig(
+        distillation=None, normalisation="vocab", epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8
+    )
     return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("sft"), log=lambda *_: None)
 
 
 @pytest.fixture(scope="module")
 def adept(world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A model with much to lose."""
-    config = SFTConfig(epochs=6, learning_rate=1e-2, batch_tokens=64, sequence_items=8)
+    config = SFTConfig(
+        distillation=None, normalisation="vocab", epochs=6, learning_rate=1e-2, batch_tokens=64, sequence_items=8
+    )
     return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("adept"), log=lambda *_: None)
 
 
@@ -247,7 +251,7 @@ def test_more_negatives_than_items_take_all_of_them(
 def test_one_item_has_nothing_to_prefer_it_to(
     start: Checkpoint, world_windows: Windows, world_items: pd.DataFrame, tmp_path: Path
 ) -> None:
-    catalog = build_index(world_items[:1], IndexConfig(backbone=TINY))
+    catalog = build_index(world_items[:1], IndexConfig(code="prefix", backbone=TINY))
     with pytest.raises(RereError, match="at least two items"):
         train_preference(start, world_windows, catalog, QUICK, tmp_path, log=lambda *_: None)
 

@@ -68,7 +68,9 @@ def nothing(metrics: dict[str, float], update: int) -> None:
 
 @pytest.fixture(scope="module")
 def start(world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    config = SFTConfig(epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8)
+    config = SFTConfig(
+        distillation=None, normalisation="vocab", epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8
+    )
     return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("sft"), log=nothing)
 
 
@@ -306,7 +308,7 @@ def test_prompts_of_another_form_are_refused(world_windows: Windows, world_catal
 
 
 def test_an_instruction_is_seen_by_every_prompt(world_windows: Windows, world_items: Any) -> None:
-    catalog = build_index(world_items, IndexConfig(backbone=TINY, instruction="Next of"))
+    catalog = build_index(world_items, IndexConfig(code="prefix", backbone=TINY, instruction="Next of"))
     prompts = groups_of(world_windows, catalog, BY_SEQUENCE).prompts(np.arange(5), torch.device("cpu"))
     assert isinstance(prompts, Trunks)
     assert prompts.source[:, : len(catalog.prompt_head)].unique().tolist() == list(range(len(catalog.prompt_head)))

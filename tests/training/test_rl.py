@@ -62,14 +62,18 @@ QUICK = RLConfig(  # the paper's choices, small
 @pytest.fixture(scope="module")
 def start(world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A model with much left to learn."""
-    config = SFTConfig(epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8)
+    config = SFTConfig(
+        distillation=None, normalisation="vocab", epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8
+    )
     return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("sft"), log=lambda *_: None)
 
 
 @pytest.fixture(scope="module")
 def adept(world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A model with much to lose."""
-    config = SFTConfig(epochs=15, learning_rate=1e-2, batch_tokens=64, sequence_items=8)
+    config = SFTConfig(
+        distillation=None, normalisation="vocab", epochs=15, learning_rate=1e-2, batch_tokens=64, sequence_items=8
+    )
     return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("adept"), log=lambda *_: None)
 
 
@@ -238,7 +242,9 @@ def test_unconstrained_generation_trains_and_counts_what_is_no_item(
     world_windows: Windows, world_items: pd.DataFrame, tmp_path: Path, sampling: Sampler
 ) -> None:
     catalog = build_index(world_items, IndexConfig(backbone=TINY, code="title"))
-    sft = SFTConfig(epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8)
+    sft = SFTConfig(
+        distillation=None, normalisation="vocab", epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8
+    )
     start = train_sft(world_windows, catalog, TINY, sft, tmp_path / "sft", log=lambda *_: None)
     config = QUICK.model_copy(
         update={"generation": "unconstrained", "sampling": sampling, "updates": 2, "rewards": (SemanticReward(),)}
@@ -269,7 +275,14 @@ def test_unconstrained_generation_needs_items_with_an_end(
 
 
 def test_no_epochs_leave_the_base_model(world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path) -> None:
-    base = train_sft(world_windows, world_catalog, TINY, SFTConfig(epochs=0), tmp_path / "sft", log=lambda *_: None)
+    base = train_sft(
+        world_windows,
+        world_catalog,
+        TINY,
+        SFTConfig(distillation=None, epochs=0),
+        tmp_path / "sft",
+        log=lambda *_: None,
+    )
     fresh = load_model(TINY, len(world_catalog.tokenizer), 0).state_dict()
     assert all(torch.equal(weight, fresh[name]) for name, weight in base.load_model().state_dict().items())
     tuned = train_rl(base, world_windows, world_catalog, QUICK, tmp_path / "rl", log=lambda *_: None)

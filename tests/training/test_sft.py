@@ -34,7 +34,9 @@ from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 from tests.training.test_check import saved
 
-QUICK = SFTConfig(epochs=3, learning_rate=1e-2, batch_tokens=64, sequence_items=8)
+QUICK = SFTConfig(
+    distillation=None, normalisation="vocab", epochs=3, learning_rate=1e-2, batch_tokens=64, sequence_items=8
+)
 
 
 def trained_targets(rows: Iterable[dict[str, list[int]]]) -> list[int]:
@@ -229,7 +231,7 @@ def test_an_architecture_that_cannot_be_searched_is_refused_before_training(
     world_windows: Windows, world_items: pd.DataFrame, tmp_path: Path
 ) -> None:
     backbone = LocalModel(path=saved(tmp_path / "bloom", "bloom"))
-    catalog, seen = build_index(world_items, IndexConfig(backbone=backbone)), []
+    catalog, seen = build_index(world_items, IndexConfig(code="prefix", backbone=backbone)), []
     with pytest.raises(RereError, match="use another architecture"):
         train_sft(world_windows, catalog, backbone, QUICK, tmp_path, log=lambda *record: seen.append(record))
     assert seen == []
@@ -242,7 +244,7 @@ def test_other_architectures_train_too(
 ) -> None:
     """Also by a tokenizer without a padding token."""
     backbone = LocalModel(path=saved(tmp_path / "backbone", name, eos_token="<end>"))
-    catalog = build_index(world_items, IndexConfig(backbone=backbone))
+    catalog = build_index(world_items, IndexConfig(code="prefix", backbone=backbone))
     config = QUICK.model_copy(update={"rows": rows, "epochs": 2, "learning_rate": 3e-3})
     checkpoint = train_sft(world_windows, catalog, backbone, config, tmp_path, log=lambda *_: None)
     losses = [record["valid_loss"] for record in checkpoint.curves() if "valid_loss" in record]
@@ -275,7 +277,7 @@ def test_patience_is_counted_from_the_log_that_a_resumed_training_finds(losses: 
 def test_the_trainers_dictionaries_are_not_printed(
     world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = SFTConfig(epochs=1, batch_tokens=64, sequence_items=8)
+    config = SFTConfig(distillation=None, normalisation="vocab", epochs=1, batch_tokens=64, sequence_items=8)
     train_sft(world_windows, world_catalog, TINY, config, tmp_path, log=lambda *_: None)
     shown = capsys.readouterr()
     assert "{'" not in shown.out + shown.err
@@ -284,7 +286,7 @@ def test_the_trainers_dictionaries_are_not_printed(
 def test_tied_weights_are_not_said_to_be_missing(
     world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = SFTConfig(epochs=1, batch_tokens=64, sequence_items=8)
+    config = SFTConfig(distillation=None, normalisation="vocab", epochs=1, batch_tokens=64, sequence_items=8)
     trainers = logging.getLogger("transformers.trainer")
     trainers.addHandler(caplog.handler)
     try:

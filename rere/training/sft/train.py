@@ -96,7 +96,7 @@ def train_sft(
         return _saved(model, result, [], base)
     trainer = SharedTrainer(
         catalog=catalog,
-        loss=CatalogueLoss(catalog.trie.to(model.device)) if config.normalisation == "trie" else None,
+        loss=_loss(model, catalog, config),
         model=model,
         args=_arguments(config, len(train), _targets(train), work / "checkpoints"),
         train_dataset=train,
@@ -156,6 +156,13 @@ def _pad(catalog: CatalogIndex) -> int:
     return 0 if pad is None else pad
 
 
+def _loss(model: PreTrainedModel, catalog: CatalogIndex, config: SFTConfig) -> CatalogueLoss | None:
+    """The catalogue's loss; the trainer's own where probabilities are over the vocabulary."""
+    if config.normalisation == "vocab":
+        return None
+    return CatalogueLoss(catalog.trie.to(model.device), config.distillation.temperature if config.distillation else 1.0)
+
+
 def _collator(windows: Windows, catalog: CatalogIndex, config: SFTConfig, teacher: ItemModels | None) -> Collator:
     """What makes batches of rows."""
     if config.normalisation == "vocab":
@@ -163,7 +170,7 @@ def _collator(windows: Windows, catalog: CatalogIndex, config: SFTConfig, teache
     opinion = None
     if config.distillation and teacher is not None:
         [model] = teacher.models.values()
-        opinion = Teacher(model, config.distillation.temperature)
+        opinion = Teacher(model)
     return CatalogueCollator(_pad(catalog), windows.history_items, catalog, opinion)
 
 

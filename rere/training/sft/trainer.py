@@ -31,7 +31,7 @@ from rere.training.adaptation import merged
 from rere.training.rows import IGNORED
 from rere.training.sft.catalogue_loss import CatalogueLoss
 
-LESSON = ("labels", "node", "target", "taught", "probabilities")  # of a batch, what the loss takes and not the model
+LESSON = ("labels", "node", "target", "taught", "log_probs")  # of a batch, what the loss takes and not the model
 RECOMPUTED = "_checkpoint_wrapped_module."  # in names below a layer that is recomputed
 FSDP = {
     "version": 2,
