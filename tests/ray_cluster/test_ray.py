@@ -180,6 +180,6 @@ def test_too_few_resources_are_told_before_anything_starts(cluster: Cluster) -> 
 
 def test_a_bad_address_is_told_at_once(world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path) -> None:
     nobody = RayLauncher(address="127.0.0.1:1", workers=2)
-    config = SFTConfig(launcher=nobody)
+    config = SFTConfig(distillation=None, normalisation="vocab", launcher=nobody)
     with pytest.raises(RereError, match=r"the head of a Ray cluster at 127\.0\.0\.1:1; got .*Connection refused"):
         train_sft(world_windows, world_catalog, TINY, config, tmp_path, log=nothing)
