@@ -27,7 +27,15 @@ parameters:
   catalog:
     backbone: {type: scratch, layers: 1, width: 32, heads: 2, vocabulary: 300}
     code: prefix
-  sft: {distillation: null, normalisation: vocab, epochs: 12, learning_rate: 0.01, batch_tokens: 256, patience: 12, sequence_items: 20, validation_rows: 100}
+  sft:
+    distillation: null
+    normalisation: vocab
+    epochs: 12
+    learning_rate: 0.01
+    batch_tokens: 256
+    patience: 12
+    sequence_items: 20
+    validation_rows: 100
   rl: {num_generations: 4, updates: 2, prompts: 8, device_batch_prompts: 8, validate_every: 2, validation_rows: 64}
   item_models: {rivals: [{type: sasrec, epochs: 1, layers: 1, width: 16, heads: 1}], teacher: sasrec}
   evaluation: {beams: 10, bootstrap_samples: 200}
