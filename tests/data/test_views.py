@@ -141,6 +141,15 @@ def test_fingerprints_follow_content_not_representation(seed: int, monkeypatch: 
     assert plain.fingerprint != make_windows(random_dataset(seed), SplitConfig(history_items=2)).fingerprint
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 10, 11, 101, 12_345])
+@pytest.mark.parametrize("batch", [1, 17, 500_000])
+def test_numbers_in_order_of_text(count: int, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sums, "BATCH_ROWS", batch)
+    parts = list(sums.in_order_of_text(count))
+    assert [number for part in parts for number in part.tolist()] == sorted(range(count), key=str)
+    assert max(map(len, parts), default=0) <= batch
+
+
 def spoiled(windows: Windows, seed: int) -> Windows:
     """A third of the rows changed: other targets, histories, users, periods, times; some repeated."""
     random, table = np.random.default_rng(seed), windows.table.copy()
