@@ -1,12 +1,15 @@
 """Time and peak memory of ingest, validation, split and index, by the number of interactions.
 
     python -m benchmarks.large_data [--quick] [--sizes 100000 1000000] [--json PATH]
+    python -m benchmarks.large_data --sizes 200_000_000 --stages ingest split --memory-gib 8
 
 The data are generated in blocks from a seed, so that no size needs more memory than another: rows in order of time,
 users by a log-normal activity (20 interactions on average), items by a Zipf law (one item per 20 interactions, 1,000
 to 1,000,000). Each stage runs in a process of its own, through the functions that the pipeline's steps call: load the
-stage's inputs, work, save the result. The peak is the process's resident set, libraries and mapped files included;
-the table shows processor seconds, which a busy machine changes little, and the JSON file those of the clock too.
+stage's inputs, work, save the result. The first peak is the process's resident set, libraries and mapped files
+included; the second is what it holds of its own, which the system can't take back (sampled). `--memory-gib` limits
+that (RLIMIT_DATA). The table shows processor seconds, which a busy machine changes little, and the
+JSON file those of the clock too. The largest sizes need room in TMPDIR: about 100 bytes per interaction.
 """
 
 from __future__ import annotations
@@ -15,10 +18,13 @@ import argparse
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,9 +150,10 @@ STAGES = {"ingest": ingest, "validate": validate, "split": split, "validate_spli
 # ---------------------------------------------------------------- measuring
 
 
-def run_stage(stage: str, directory: Path, interactions: int) -> dict[str, Any]:
+def run_stage(stage: str, directory: Path, interactions: int, memory_gib: float | None) -> dict[str, Any]:
     """Seconds and peak MiB of one stage in a process of its own, with what it counted."""
     command = [sys.executable, "-m", "benchmarks.large_data", "--stage", stage, "--directory", str(directory)]
+    command += ["--memory-gib", str(memory_gib)] if memory_gib else []
     environment = os.environ | {"TQDM_DISABLE": "1"}
     done = subprocess.run(
         [*command, "--sizes", str(interactions)], capture_output=True, text=True, check=False, env=environment
@@ -159,36 +166,65 @@ def run_stage(stage: str, directory: Path, interactions: int) -> dict[str, Any]:
 
 def measure_here(stage: str, directory: Path, interactions: int) -> dict[str, Any]:
     """Run a stage in this process, and look at its high-water mark."""
+    own = OwnMemory()
     started, worked = time.perf_counter(), time.process_time()
     counted = generate(directory, interactions) if stage == "generate" else STAGES[stage](directory)
     seconds, busy = time.perf_counter() - started, time.process_time() - worked
+    peaks = {"peak_mib": round(status_mib("VmHWM")), "own_mib": round(own.peak())}
+    return {"seconds": round(seconds, 2), "cpu_seconds": round(busy, 2), **peaks, **counted}
+
+
+def status_mib(field: str) -> float:
+    """A figure of /proc/self/status."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
-    return {"seconds": round(seconds, 2), "cpu_seconds": round(busy, 2), "peak_mib": round(peak), **counted}
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024
 
 
-def measure(interactions: int) -> dict[str, Any]:
-    """All stages of one size, one after the other."""
+class OwnMemory:
+    """The most memory of its own that this process is seen with: no files, which the system can drop and read again."""
+
+    def __init__(self) -> None:
+        self.mib = status_mib("RssAnon")
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+        self.thread.start()
+
+    def watch(self) -> None:
+        while not self.ended.wait(0.05):
+            self.mib = max(self.mib, status_mib("RssAnon"))
+
+    def peak(self) -> float:
+        self.ended.set()
+        self.thread.join()
+        return self.mib
+
+
+def measure(
+    interactions: int, stages: Sequence[str] = tuple(STAGES), memory_gib: float | None = None
+) -> dict[str, Any]:
+    """Stages of one size, one after the other."""
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
-        record: dict[str, Any] = {"interactions": interactions}
-        for stage in ("generate", *STAGES):
-            record[stage] = run_stage(stage, directory, interactions)
+        record: dict[str, Any] = {"interactions": interactions, "memory_gib": memory_gib}
+        for stage in ("generate", *stages):
+            record[stage] = run_stage(stage, directory, interactions, memory_gib)
             print(f"{interactions:>12,} {stage:16} {record[stage]}", flush=True)
         return record
 
 
 def table(records: list[dict[str, Any]]) -> str:
-    """Markdown: processor seconds and peak MiB per stage, one row per size."""
+    """Markdown: processor seconds and peak MiB (all, of its own) per stage, one row per size."""
+    stages = [stage for stage in STAGES if stage in records[0]]
     lines = [
-        "| interactions | items | " + " | ".join(STAGES) + " | highest peak, MiB |",
-        "|" + "---|" * (len(STAGES) + 3),
+        "| interactions | items | " + " | ".join(stages) + " | highest peak, MiB |",
+        "|" + "---|" * (len(stages) + 3),
     ]
     for record in records:
-        cells = [f"{record[stage]['cpu_seconds']:.1f} ({record[stage]['peak_mib']:,})" for stage in STAGES]
-        highest = max(record[stage]["peak_mib"] for stage in STAGES)
+        measured = [record[stage] for stage in stages]
+        cells = [f"{of['cpu_seconds']:.1f} ({of['peak_mib']:,}, {of['own_mib']:,})" for of in measured]
+        highest = f"{max(of['peak_mib'] for of in measured):,}, {max(of['own_mib'] for of in measured):,}"
         lines.append(
-            f"| {record['interactions']:,} | {record['generate']['items']:,} | {' | '.join(cells)} | {highest:,} |"
+            f"| {record['interactions']:,} | {record['generate']['items']:,} | {' | '.join(cells)} | {highest} |"
         )
     return "\n".join(lines)
 
@@ -197,15 +233,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two small sizes, under 60 seconds")
     parser.add_argument("--sizes", type=int, nargs="+", help="interactions (default 1e5, 1e6, 5e6, 2e7)")
+    parser.add_argument("--stages", choices=STAGES, nargs="+", default=[*STAGES], help="in this order (default: all)")
+    parser.add_argument("--memory-gib", type=float, help="of its own that a stage may take; more ends it")
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--stage", choices=("generate", *STAGES), help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     sizes = options.sizes or (QUICK if options.quick else SIZES)
     if options.stage:
+        if options.memory_gib:
+            limit = int(options.memory_gib * 2**30)
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         print(json.dumps(measure_here(options.stage, options.directory, sizes[0])))
         return
-    records = [measure(size) for size in sizes]
+    records = [measure(size, options.stages, options.memory_gib) for size in sizes]
     print(table(records))
     if options.json:
         machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"

@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from rere.data import blockwise
+from rere.data.blockwise import Column, looked_up, runs, slices, tally
+
 BATCH_ROWS = 1_000_000  # rows that are looked at together
 
 
@@ -23,22 +26,34 @@ def category(column: pd.Series) -> pd.Series:
 
 
 class TextCodes:
-    """A text column that comes in parts, as one category column: the whole text is never held."""
+    """A text column that comes in parts, as one category column: each distinct text is held once."""
 
     def __init__(self) -> None:
-        self.parts = [pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), pa.array([], pa.large_string()))]
+        self.names = pa.array([], pa.large_string())
+        self.codes = Column(np.int32)
+        self._waiting: list[pa.DictionaryArray] = []  # parts whose codes are over names of their own
+        self._rows = 0
 
     def add(self, part: pd.Series) -> None:
         text = pa.array(part, type=pa.large_string())
-        self.parts += [chunk.dictionary_encode() for chunk in getattr(text, "chunks", [text])]
+        self._waiting += [chunk.dictionary_encode() for chunk in getattr(text, "chunks", [text])]
+        self._rows += len(part)
+        if self._rows > max(4 * blockwise.BLOCK_ROWS, len(self.names)):  # each time, all names are looked at
+            self._unify()
 
     def column(self) -> pd.Series:
-        """All parts, one after the other, which this object forgets; names in order of first appearance."""
-        whole = pa.chunked_array(self.parts).unify_dictionaries()
-        self.parts = self.parts[:1]  # not held twice
-        codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in whole.chunks])
-        names = pd.Index(whole.chunk(0).dictionary.to_pandas(), dtype="str")
-        return pd.Series(pd.Categorical.from_codes(codes, names))
+        """All parts, one after the other; names in order of first appearance."""
+        self._unify()
+        names = pd.Index(self.names.to_pandas(), dtype="str")
+        return pd.Series(pd.Categorical.from_codes(self.codes.array(), names, validate=False), copy=False)
+
+    def _unify(self) -> None:
+        so_far = pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), self.names)
+        known, *fresh = pa.chunked_array([so_far, *self._waiting]).unify_dictionaries().chunks
+        self.names = known.dictionary  # begins as before, so earlier codes stay right
+        for chunk in fresh:
+            self.codes.add(chunk.indices.to_numpy(zero_copy_only=False))
+        self._waiting, self._rows = [], 0
 
 
 def coded(column: pd.Series) -> tuple[np.ndarray, pd.Index]:
@@ -62,8 +77,33 @@ def shared_codes(*columns: pd.Series) -> tuple[list[np.ndarray], pd.Index]:
             codes.append(own)  # as they are: nothing is copied
         else:
             shared_code = np.append(shared.get_indexer(names), -1).astype(np.int32)
-            codes.append(shared_code[own])
+            codes.append(looked_up(shared_code, own))
     return codes, shared
+
+
+def by_appearance(column: pd.Series) -> np.ndarray:
+    """(rows,) codes in order of first appearance: `pd.factorize(column)[0]`."""
+    codes, names = coded(column)
+    first = np.full(len(names) + 1, len(codes), dtype=np.int64)  # the last one is of missing values
+    for block in reversed(list(slices(len(codes)))):
+        first[codes[block][::-1]] = np.arange(block.stop - 1, block.start - 1, -1)
+    order = np.argsort(first[:-1], kind="stable")
+    if (order == np.arange(len(order))).all():
+        return codes
+    ranks = np.full(len(names) + 1, -1, dtype=np.int32)
+    ranks[order] = np.arange(len(order))
+    return looked_up(ranks, codes)
+
+
+def without_unused(column: pd.Series) -> pd.Series:
+    """`column.cat.remove_unused_categories()`"""
+    codes, names = coded(column)
+    used = tally(codes, len(names)) > 0
+    if not used.all():
+        renumbered = np.append(np.cumsum(used) - 1, -1).astype(np.int32)
+        codes, names = looked_up(renumbered, codes), names[used]
+    values = pd.Categorical.from_codes(codes, names, validate=False)
+    return pd.Series(values, index=column.index, copy=False)
 
 
 def _begins(names: pd.Index, beginning: pd.Index) -> bool:
@@ -100,12 +140,26 @@ def repeated(frame: pd.DataFrame, columns: list[str], keep: str | bool = "first"
     if pd.api.types.is_integer_dtype(frame[columns[0]]) and (np.diff(frame[columns[0]].to_numpy()) > 0).all():
         return np.zeros(len(frame), dtype=bool)  # row numbers: nothing to hash
     key = coded(frame[columns[0]])[0]
-    coded_columns = {
-        name: frame[name].to_numpy() if pd.api.types.is_integer_dtype(frame[name]) else coded(frame[name])[0]
-        for name in columns
-    }
+    coded_columns = _codes_of(frame, columns)
     found = np.zeros(len(frame), dtype=bool)
     for (rows,) in key_batches(key):
         batch = pd.DataFrame({name: column[rows] for name, column in coded_columns.items()})
         found[rows] = batch.duplicated(keep=keep).to_numpy()  # type: ignore[arg-type]
     return found
+
+
+def repeated_in_runs(frame: pd.DataFrame, columns: list[str]) -> np.ndarray:
+    """(rows,) bool: `frame.duplicated(columns)`, where equal values of the first column are neighbours."""
+    values = _codes_of(frame, columns)
+    found = np.zeros(len(frame), dtype=bool)
+    for rows in runs(values[columns[0]]):
+        found[rows] = pd.DataFrame({name: column[rows] for name, column in values.items()}).duplicated()
+    return found
+
+
+def _codes_of(frame: pd.DataFrame, columns: list[str]) -> dict[str, np.ndarray]:
+    """Columns as numbers: whole numbers as they are, else codes."""
+    return {
+        name: frame[name].to_numpy() if pd.api.types.is_integer_dtype(frame[name]) else coded(frame[name])[0]
+        for name in columns
+    }

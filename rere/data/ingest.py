@@ -8,12 +8,15 @@ them and names their rows. `untitled: drop` and `orphans: drop` take them out be
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from rere.config.data import LeaveOneOut, TrainingCore
 from rere.config.ingest import IngestConfig
-from rere.data.codes import category, repeated, shared_codes
+from rere.data.blockwise import in_blocks, kept_rows, looked_up, run_numbers, taken_rows, tally
+from rere.data.codes import by_appearance, category, coded, repeated_in_runs, shared_codes, without_unused
 from rere.data.dataset import PERIODS, Dataset, IngestReport
 from rere.data.k_core import k_core
 from rere.data.origin import Origin
@@ -48,11 +51,9 @@ def ingest_raw(raw: RawData, config: IngestConfig) -> Dataset:
             )
         return _own_windows(raw, items, noticed)
 
-    codes, _ = pd.factorize(raw.interactions["user_id"])
-    order = np.lexsort((raw.interactions["timestamp"].to_numpy(), codes))  # stable: file order breaks ties
-    events = raw.interactions.iloc[order].assign(order=order).reset_index(drop=True)
-    again = repeated(events, ["user_id", "item_id", "timestamp"])
-    events = events[~again].reset_index(drop=True)
+    events = _in_order(raw.interactions)
+    again = repeated_in_runs(events, ["user_id", "item_id", "timestamp"])
+    events = kept_rows(events, ~again)
     dropped = raw.dropped | {"interactions repeated exactly (user, item, time)": int(again.sum())}
 
     events, items, unusable = drop_unusable(events, items, config.orphans, config.untitled)
@@ -61,10 +62,10 @@ def ingest_raw(raw: RawData, config: IngestConfig) -> Dataset:
         everything = np.ones(len(events), dtype=bool)
         events, items, below = _core(events, items, everything, config.k_core, f"{config.k_core}-core")
         dropped |= below
-    users, _ = pd.factorize(events["user_id"])
+    users = _users(events)
     period = assign_periods(users, events["timestamp"].to_numpy(), events["order"].to_numpy(), config.split)
     if isinstance(config.split, LeaveOneOut):
-        noticed["users of fewer than three interactions, all training"] = int((np.bincount(users) < 3).sum())
+        noticed["users of fewer than three interactions, all training"] = int((tally(users, _count(users)) < 3).sum())
     events["period"] = pd.Categorical.from_codes(period, pd.Index(PERIODS, dtype="str"))
     if isinstance(config.k_core, TrainingCore):
         k, training = config.k_core.k, period == TRAIN
@@ -76,6 +77,25 @@ def ingest_raw(raw: RawData, config: IngestConfig) -> Dataset:
     return _finish(raw, events, items, dropped, noticed, split=config.split.type)
 
 
+def _in_order(interactions: pd.DataFrame) -> pd.DataFrame:
+    """Users in order of first appearance, the rows of each by time; `order` is a row's place before."""
+    text = {name: category(interactions[name]) for name in ("user_id", "item_id")}
+    users = by_appearance(text["user_id"])
+    order = np.lexsort((interactions["timestamp"].to_numpy(), users))  # stable: file order breaks ties
+    order = in_blocks(len(order), np.int64, lambda block: order[block])
+    return taken_rows(interactions.assign(**text), order).assign(order=order)
+
+
+def _users(events: pd.DataFrame) -> np.ndarray:
+    """(rows,) int32: the users' numbers, 0 for the first; the rows of each are neighbours."""
+    return run_numbers(coded(events["user_id"])[0])
+
+
+def _count(numbers: np.ndarray) -> int:
+    """Of users, by their numbers in ascending order."""
+    return int(numbers[-1]) + 1 if len(numbers) else 0
+
+
 def _core(
     events: pd.DataFrame, items: pd.DataFrame, counted: np.ndarray, k: int, name: str
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
@@ -83,36 +103,36 @@ def _core(
 
     What validation refuses is no part of it and stays, so that no filter hides it.
     """
-    users, _ = pd.factorize(events["user_id"])
+    users = _users(events)
     (catalogue, item), names = shared_codes(items["item_id"], events["item_id"])
     sound, untitled = ~is_orphan(events, items), is_untitled(items)
     core_users, core_items = k_core(users, item, counted & sound, k)
     core_items = np.pad(core_items, (0, len(names) - len(core_items)), constant_values=True)
-    kept = core_users[users] & core_items[item] | ~sound
+    kept = looked_up(core_users, users) & looked_up(core_items, item) | ~sound
     stays = core_items[catalogue] | untitled
     reasons = {
         f"users below the {name}": int((~core_users).sum()),
         f"items below the {name}": int((~stays).sum()),
         f"interactions below the {name}": int((~kept).sum()),
     }
-    return events[kept].reset_index(drop=True), items[stays], reasons
+    return kept_rows(events, kept), items[stays], reasons
 
 
 def _seen_in_training(events: pd.DataFrame, items: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
     """Without the users and items that training never sees; what validation refuses stays."""
-    users, _ = pd.factorize(events["user_id"])
+    users = _users(events)
     (catalogue, item), names = shared_codes(items["item_id"], events["item_id"])
     training = (events["period"] == PERIODS[TRAIN]).to_numpy()
-    seen_users = np.bincount(users[training], minlength=users.max(initial=-1) + 1) > 0
-    seen_items = np.bincount(item[training], minlength=len(names)) > 0
-    kept = seen_users[users] & seen_items[item] | is_orphan(events, items)
+    seen_users = tally(users[training], _count(users)) > 0
+    seen_items = tally(item[training], len(names)) > 0
+    kept = looked_up(seen_users, users) & looked_up(seen_items, item) | is_orphan(events, items)
     stays = seen_items[catalogue] | is_untitled(items)
     reasons = {
         "users never seen in training": int((~seen_users).sum()),
         "items never seen in training": int((~stays).sum()),
         "interactions of users or items never seen in training": int((~kept).sum()),
     }
-    return events[kept].reset_index(drop=True), items[stays], reasons
+    return kept_rows(events, kept), items[stays], reasons
 
 
 def _own_windows(raw: RawData, items: pd.DataFrame, noticed: dict[str, int]) -> Dataset:
@@ -151,7 +171,7 @@ def _finish(
         split=split,
         read={
             "interactions": len(raw.interactions),
-            "users": raw.interactions["user_id"].nunique(),
+            "users": _distinct(raw.interactions["user_id"]),
             "items": len(raw.items),
         },
         times_read=(int(times.min()), int(times.max())),
@@ -159,19 +179,28 @@ def _finish(
         noticed={what: count for what, count in noticed.items() if count},
         kept={
             "interactions": len(events),
-            "users": events["user_id"].nunique(),
+            "users": _distinct(events["user_id"]),
             "items": len(items),
             **{period: int(periods.get(period, 0)) for period in PERIODS},
         },
     )
-    positions = {"items": items.index}
+    positions: dict[str, Any] = {"items": items.index}
     if windows is None:
-        positions["interactions"] = raw.interactions.index[events["order"]]
+        index = raw.interactions.index
+        in_file_order = isinstance(index, pd.RangeIndex)
+        places = events["order"].to_numpy()
+        positions["interactions"] = places if in_file_order else looked_up(index.to_numpy(), places)
     else:
         positions["windows"] = pd.Index(windows.pop("position"))
     origins = {
-        table: Origin(positions[table].to_numpy(dtype=np.int64), segments) for table, segments in raw.segments.items()
+        table: Origin(np.asarray(positions[table], dtype=np.int64), segments)
+        for table, segments in raw.segments.items()
     }
-    text = {name: category(events[name]).cat.remove_unused_categories() for name in ("user_id", "item_id")}
+    text = {name: without_unused(category(events[name])) for name in ("user_id", "item_id")}
     events = events.assign(**text)[["user_id", "item_id", "timestamp", "period"]].reset_index(drop=True)
     return Dataset(events, items.reset_index(drop=True), report, windows, origins)
+
+
+def _distinct(column: pd.Series) -> int:
+    codes, names = coded(column)
+    return int((tally(codes, len(names)) > 0).sum())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from rere.data.blockwise import looked_up, tally
+
 
 def k_core(users: np.ndarray, items: np.ndarray, training: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Which users and items stay: the largest set in which each that trains has k training interactions.
@@ -21,12 +23,12 @@ def k_core(users: np.ndarray, items: np.ndarray, training: np.ndarray, k: int) -
     keep_users = np.ones(users.max(initial=-1) + 1, dtype=bool)
     keep_items = np.ones(items.max(initial=-1) + 1, dtype=bool)
     users, items = users[training], items[training]
-    judged_users = np.bincount(users, minlength=len(keep_users)) > 0
-    judged_items = np.bincount(items, minlength=len(keep_items)) > 0
+    judged_users = tally(users, len(keep_users)) > 0
+    judged_items = tally(items, len(keep_items)) > 0
     while True:
-        keep_users &= ~judged_users | (np.bincount(users, minlength=len(keep_users)) >= k)
-        keep_items &= ~judged_items | (np.bincount(items, minlength=len(keep_items)) >= k)
-        alive = keep_users[users] & keep_items[items]
+        keep_users &= ~judged_users | (tally(users, len(keep_users)) >= k)
+        keep_items &= ~judged_items | (tally(items, len(keep_items)) >= k)
+        alive = looked_up(keep_users, users) & looked_up(keep_items, items)
         if alive.all():
             return keep_users, keep_items
         users, items = users[alive], items[alive]

@@ -25,10 +25,10 @@ def assign_periods(users: np.ndarray, times: np.ndarray, order: np.ndarray, rule
 def leave_one_out(users: np.ndarray) -> np.ndarray:
     """A user's last row is test, the one before it validation; users of fewer than three rows are all training."""
     ends = np.r_[np.flatnonzero(users[1:] != users[:-1]) + 1, len(users)]
-    sizes = np.diff(np.r_[0, ends])
-    from_end = np.repeat(ends, sizes) - 1 - np.arange(len(users))
-    enough = np.repeat(sizes, sizes) >= 3
-    return np.where(enough & (from_end == 0), TEST, np.where(enough & (from_end == 1), VALID, TRAIN)).astype(np.int8)
+    enough = ends[np.diff(ends, prepend=0) >= 3]
+    period = np.zeros(len(users), dtype=np.int8)
+    period[enough - 1], period[enough - 2] = TEST, VALID
+    return period
 
 
 def chronological(users: np.ndarray, times: np.ndarray, order: np.ndarray, rule: Chronological) -> np.ndarray:
@@ -37,13 +37,17 @@ def chronological(users: np.ndarray, times: np.ndarray, order: np.ndarray, rule:
     The two cuts are moments (a time, and a position in the file among equal times). Every row, a user's first
     too, takes the period that its own moment falls in.
     """
-    ranked = np.lexsort((order, times))
-    rank = np.empty(len(users), dtype=np.int64)
-    rank[ranked] = np.arange(len(users))
-    windows = np.sort(rank[1:][users[1:] == users[:-1]])
+    is_window = np.r_[False, users[1:] == users[:-1]][: len(users)]
+    window_times = times[is_window]
+    shares = (rule.train, rule.train + rule.valid)
+    # The share of whole windows, whatever 0.8 + 0.1 is in binary.
+    cuts = [first for share in shares if (first := int(share * len(window_times) + 1e-9)) < len(window_times)]
+    window_times.partition(cuts)
     period = np.zeros(len(users), dtype=np.int8)
-    for share in (rule.train, rule.train + rule.valid):
-        first = int(share * len(windows) + 1e-9)  # the share of whole windows, whatever 0.8 + 0.1 is in binary
-        if first < len(windows):
-            period += rank >= windows[first]
+    for first in cuts:
+        time = window_times[first]
+        among_equals = first - int((window_times < time).sum())
+        position = np.sort(order[is_window & (times == time)])[among_equals]
+        period += times > time
+        period += (times == time) & (order >= position)
     return period

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from rere.config.data import TableColumns
+from rere.data.blockwise import in_blocks, slices, taken_rows
 from rere.data.codes import TextCodes, category
 from rere.data.columns import read_ids, read_titles, read_values
 from rere.data.origin import Segment, segments_of
@@ -61,9 +62,11 @@ def interactions_frame(users: pd.Series, items: pd.Series, microseconds: np.ndar
     order of time (stably) before the fractions go. The index keeps each row's position in the file.
     """
     text = {"user_id": category(users).array, "item_id": category(items).array}
-    frame = pd.DataFrame({**text, "timestamp": microseconds // SECOND})
-    if (microseconds % SECOND).any():
-        frame = frame.iloc[np.argsort(microseconds, kind="stable")]
+    seconds = in_blocks(len(microseconds), np.int64, lambda block: microseconds[block] // SECOND)
+    frame = pd.DataFrame({**text, "timestamp": seconds}, copy=False)
+    if any((microseconds[block] % SECOND).any() for block in slices(len(microseconds))):
+        order = np.argsort(microseconds, kind="stable")
+        frame = taken_rows(frame, order).set_axis(order)
     return frame
 
 

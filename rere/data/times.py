@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
+from rere.data.blockwise import Column
 from rere.data.columns import shown_value
 from rere.errors import RereError
 
@@ -50,7 +51,7 @@ class TimeParts:
     def __init__(self, zone: str = "UTC") -> None:
         self.zone = zone
         self.kind, self.example = "", ""
-        self.parts = [np.zeros(0, dtype=np.int64)]
+        self.column = Column(np.int64)
 
     def add(self, part: pd.Series, where: str, first_row: int) -> None:
         """RereError as `read_times`, and for a part of another kind."""
@@ -65,11 +66,11 @@ class TimeParts:
                 f"{self.example} and {example}",
                 "convert the column to one kind",
             )
-        self.parts.append(microseconds)
+        self.column.add(microseconds)
 
     def microseconds(self) -> np.ndarray:
         """(rows,) int64 of all parts."""
-        return np.concatenate(self.parts)
+        return self.column.array()
 
 
 def iso_seconds(text: str, setting: str) -> int:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from rere.data.blockwise import kept_rows, looked_up
 from rere.data.codes import coded, shared_codes
 
 
@@ -34,7 +35,7 @@ def drop_unusable(
         of_blank = events["item_id"].isin(gone).to_numpy()
         counts["items without a title"] = int(blank.sum())
         counts["interactions with items without a title"] = int(of_blank.sum())
-        events, items = events[~of_blank].reset_index(drop=True), items[~blank]
+        events, items = kept_rows(events, ~of_blank), items[~blank]
     if orphans == "drop":
         no_user, no_item, unknown = _blank(events["user_id"]), _blank(events["item_id"]), _unknown(events, items)
         no_id = _blank(items["item_id"])
@@ -42,17 +43,17 @@ def drop_unusable(
         counts["interactions without an item"] = int((no_item & ~no_user).sum())
         counts["interactions with items that the catalogue lacks"] = int((unknown & ~no_item & ~no_user).sum())
         counts["items without an id"] = int(no_id.sum())
-        events, items = events[~(no_user | no_item | unknown)].reset_index(drop=True), items[~no_id]
+        events, items = kept_rows(events, ~(no_user | no_item | unknown)), items[~no_id]
     return events, items, counts
 
 
 def _blank(ids: pd.Series) -> np.ndarray:
     codes, names = coded(ids)
-    return np.append((names == "").tolist(), True)[codes]
+    return looked_up(np.append((names == "").tolist(), True), codes)
 
 
 def _unknown(events: pd.DataFrame, items: pd.DataFrame) -> np.ndarray:
     (catalogue, item), names = shared_codes(items["item_id"], events["item_id"])
     known = np.zeros(len(names) + 1, dtype=bool)
     known[catalogue[catalogue >= 0]] = True
-    return ~known[item]
+    return ~looked_up(known, item)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rere.config.data import SplitConfig
+from rere.data.blockwise import in_blocks, kept_rows, looked_up, tally
 from rere.data.codes import category, coded
 from rere.data.dataset import Dataset, Windows
 from rere.data.histories import Histories
@@ -28,25 +29,31 @@ def make_windows(dataset: Dataset, config: SplitConfig) -> Windows:
     events = dataset.interactions
     users, _ = coded(events["user_id"])
     first = np.r_[True, users[1:] != users[:-1]][: len(events)]
-    targets = np.flatnonzero(~first)
     firsts = np.flatnonzero(first)
-    starts = firsts[np.searchsorted(firsts, targets) - 1]
-    begins = np.maximum(starts, targets - config.history_items)
-    items = category(events["item_id"]).array
-    item, names = coded(events["item_id"])
-    trained = np.zeros(len(names) + 1, dtype=bool)
-    trained[item[(events["period"] == "train").to_numpy()]] = True
-    rows = events.iloc[targets].reset_index(drop=True)
+    targets = in_blocks(len(first), np.int64, lambda block: block.start + np.flatnonzero(~first[block]))
+
+    def lengths_of(block: slice) -> np.ndarray:
+        starts = firsts[np.searchsorted(firsts, targets[block]) - 1]
+        return np.minimum(targets[block] - starts, config.history_items)
+
+    lengths = in_blocks(len(targets), np.int32, lengths_of)
+    begins = in_blocks(len(targets), np.int64, lambda block: targets[block] - lengths[block])
+    items = category(events["item_id"])
+    item, names = coded(items)
+    trained = tally(item[(events["period"] == "train").to_numpy()], len(names)) > 0
+    rows = kept_rows(events, ~first)
+    of_targets = in_blocks(len(first), np.int32, lambda block: item[block][~first[block]])
     table = pd.DataFrame(
         {
-            "row_id": np.arange(len(targets), dtype=np.int64),
+            "row_id": in_blocks(len(targets), np.int64, lambda block: np.arange(block.start, block.stop)),
             "user_id": rows["user_id"],
-            "history": Histories(cast("pd.Categorical[Any]", items), begins, targets - begins),
+            "history": Histories(cast("pd.Categorical[Any]", items.array), begins, lengths),
             "target": rows["item_id"],
             "timestamp": rows["timestamp"],
             "period": rows["period"],
-            "warm": trained[item[targets]],
-        }
+            "warm": looked_up(trained, of_targets),
+        },
+        copy=False,
     )
     return Windows(table, config.history_items)
 

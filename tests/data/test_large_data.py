@@ -39,9 +39,9 @@ def test_stages_hand_on_what_they_made(tmp_path: Path) -> None:
 
 
 def test_the_table_has_a_row_a_size() -> None:
-    stage = {"seconds": 9.0, "cpu_seconds": 1.25, "peak_mib": 2_000}
+    stage = {"seconds": 9.0, "cpu_seconds": 1.25, "peak_mib": 2_000, "own_mib": 1_500}
     record = {"interactions": 10**6, "generate": {"items": 50_000}, **dict.fromkeys(large_data.STAGES, stage)}
     lines = large_data.table([record, record]).splitlines()
     assert len(lines) == 4
     assert len({line.count("|") for line in lines}) == 1
-    assert lines[2].startswith("| 1,000,000 | 50,000 | 1.2 (2,000) |")
+    assert lines[2].startswith("| 1,000,000 | 50,000 | 1.2 (2,000, 1,500) |")
