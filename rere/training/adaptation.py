@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from rere.config.training import Adaptation, LoRA
 from rere.errors import RereError
 
-ALL = "all-linear"  # peft's word for every linear layer but the head
+ALL = "all-linear"  # peft's name for all linear layers except the head
 
 
 def lora_config(adaptation: Adaptation) -> LoraConfig | None:
@@ -32,30 +32,30 @@ def lora_config(adaptation: Adaptation) -> LoraConfig | None:
 
 
 def prepared(model: PreTrainedModel, adaptation: Adaptation) -> LoraConfig | None:
-    """peft's settings for TRL's trainer, and this model made ready for them; None when all weights train.
+    """peft's settings for TRL's trainer; also prepares the model for them. None when all weights train.
 
     Raises:
-        RereError: LoRA targets that the model lacks, or that can't have adapters; the head, whose weights that trainer
-            reads past adapters.
+        RereError: LoRA targets that the model lacks or that can't have adapters; or the head, because that trainer
+            reads its weights without adapters.
     """
     config = _ready(model, adaptation)
     if config is not None and config.target_modules != ALL and _targets(config, model, model.get_output_embeddings()):
-        raise _no_target(model, "its head, which supervised fine-tuning reads past adapters", ("lm_head", "embed_out"))
+        raise _no_target(model, "its head, whose adapters fine-tuning would ignore", ("lm_head", "embed_out"))
     return config
 
 
 def adapt(model: PreTrainedModel, adaptation: Adaptation) -> PreTrainedModel | PeftModel:
-    """The model with the asked weights trainable.
+    """The model with the configured weights trainable.
 
     Raises:
-        RereError: LoRA targets that the model lacks, or that can't have adapters.
+        RereError: LoRA targets that the model lacks or that can't have adapters.
     """
     config = _ready(model, adaptation)
     return model if config is None else cast(PeftModel, get_peft_model(model, config))
 
 
 def merged(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """A plain model: adapters, if any, folded into the weights (the adapted model is consumed)."""
+    """A plain model, with any adapters merged into its weights; the adapted model must not be used afterwards."""
     return cast(PreTrainedModel, model.merge_and_unload()) if isinstance(model, PeftModel) else model
 
 
@@ -68,7 +68,7 @@ def _ready(model: PreTrainedModel, adaptation: Adaptation) -> LoraConfig | None:
 
 
 def _require_targets(model: PreTrainedModel, config: LoraConfig) -> None:
-    """Each target by itself: peft is content when one of them is found."""
+    """Check each target: peft itself accepts targets if one of them is found."""
     wanted = config.target_modules
     for target in [wanted] if isinstance(wanted, str) else sorted(wanted or ()):
         alone = LoraConfig(target_modules=target if isinstance(wanted, str) else [target])
@@ -80,9 +80,9 @@ def _require_targets(model: PreTrainedModel, config: LoraConfig) -> None:
 
 
 def _untie(model: PreTrainedModel, config: LoraConfig) -> None:
-    """Give the head weights of its own where an adapter is for it or for the embedding, and the two share theirs.
+    """Give the head its own copy of weights that it shares with the embedding, if either gets an adapter.
 
-    An adapter changes one use of a shared weight. Merged into the weight it would change both.
+    An adapter changes one use of a shared weight; merged into the weight, it would change both.
     """
     embedding, head = model.get_input_embeddings(), cast(nn.Linear | None, model.get_output_embeddings())
     if head is None or head.weight is not embedding.weight:

@@ -1,7 +1,7 @@
-"""What can be known of a backbone and its settings before anything is trained.
+"""Checks of a backbone and its settings before anything is trained.
 
-Nothing large is loaded: files by their headers, and the architecture as a miniature of random weights with a layer of
-each kind, in which windows are short enough to matter.
+Nothing large is loaded: of files only the headers are read, and the architecture is built as a miniature with random
+weights, one layer of each kind, and attention windows short enough to take effect.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ NARROW, WINDOW = 64, 3
 
 
 def check_backbone(catalog: IndexConfig, sft: SFTConfig, rl: RLConfig) -> None:
-    """Find out whether a backbone can be trained, searched and scored with these settings; takes seconds.
+    """Check that a backbone can be trained, searched and scored with these settings; takes seconds.
 
-    Warns of a model that is not pinned to a commit.
+    Warns about models that are not pinned to a commit.
 
     Raises:
-        RereError: a backbone that can't be found or read, has no whole safetensors weights or no usable tokenizer, is
-            quantised, or is of an architecture that the search doesn't know; LoRA targets that it lacks; an instruction
-            that leaves no room in its context.
+        RereError: a backbone that can't be found or read, has no complete safetensors weights or no usable tokenizer,
+            is quantised, or is of an architecture that the search doesn't support; LoRA targets that it lacks; an
+            instruction that leaves no room in its context.
     """
     if moving := unpinned(catalog, rl):
         logging.getLogger(__name__).warning(
-            "Not pinned, and may be another tomorrow: %s. Give a commit as `revision`.", ", ".join(moving)
+            "Not pinned to a commit, so the content may change: %s. Give a commit as `revision`.", ", ".join(moving)
         )
     config = load_config(catalog.backbone)
     if isinstance(catalog.backbone, LocalModel):
@@ -56,7 +56,7 @@ def check_backbone(catalog: IndexConfig, sft: SFTConfig, rl: RLConfig) -> None:
         tokenizer = load_tokenizer(catalog.backbone, ())
         end_token(tokenizer)
         head = len(tokenizer.encode(catalog.instruction, add_special_tokens=False))
-        # How long the prompts are, only the data say; the shortest has an item, and one comes after it.
+        # The data decide how long prompts are; the shortest has one item, and one more follows it.
         require_room(context_of(config), head + 2, "a shorter `catalog.instruction`, or another backbone")
     check_search(miniature(catalog.backbone))
     prepared(miniature(catalog.backbone), sft.adaptation)
@@ -80,8 +80,7 @@ def miniature(backbone: Backbone) -> PreTrainedModel:
     if getattr(config, "sliding_window", None):
         small["sliding_window"] = WINDOW
     with reading(f"a causal language model that transformers can build ({config.model_type})", "use another backbone"):
-        for name, value in small.items():
-            setattr(config, name, value)
+        config.update(small)
         with torch.random.fork_rng():
             torch.manual_seed(0)
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False, **own_attention(config))
@@ -93,7 +92,7 @@ def check_search(model: PreTrainedModel) -> None:
     """Compare one short search with the model's plain forwards.
 
     Raises:
-        RereError: the search doesn't know the architecture, or scores otherwise.
+        RereError: the search doesn't support the architecture, or its scores differ.
     """
     items, prompt = [[5, 6, 7], [5, 6, 8], [9]], list(range(10, 20))
     found = beam_search(TreeModel(model), build_trie(items), [prompt], SearchSettings(beams=len(items)))
@@ -104,7 +103,7 @@ def check_search(model: PreTrainedModel) -> None:
         plain = float(torch.log_softmax(logits, -1)[torch.arange(len(tokens)), torch.tensor(tokens)].sum())
         if abs(plain - score) > 1e-3:
             raise RereError(
-                "a model that the search scores as its own forward does",
-                f"{type(model).__name__}, by {abs(plain - score):.3g} nats apart",
+                "a model to which the search gives the scores of its own forward",
+                f"{type(model).__name__}, whose scores differ by {abs(plain - score):.3g} nats",
                 "use another backbone; docs/configuration.md lists the architectures",
             )

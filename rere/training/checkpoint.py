@@ -1,4 +1,4 @@
-"""What RL must remember: a frozen reference policy, the best weights, and checkpoints that survive a kill.
+"""RL's state: the frozen reference policy, the best weights, and checkpoints that survive a kill.
 
 A checkpoint is safetensors and JSON: reading one runs no code.
 """
@@ -41,9 +41,9 @@ def restore(model: nn.Module, weights: Weights) -> None:
 
 
 class Reference:
-    """The policy that KL is measured to: its own copy of the trainable weights only, swapped in when asked.
+    """The policy that KL is measured to: a copy of the trainable weights only, which replaces the policy's on demand.
 
-    With LoRA that is the adapters' few megabytes rather than a second model.
+    With LoRA these are the adapters' few megabytes instead of a second model.
     """
 
     def __init__(self, model: nn.Module, weights: Weights | None = None) -> None:
@@ -52,7 +52,7 @@ class Reference:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within, the model is the reference; without gradients."""
+        """Within the context the model has the reference's weights; no gradients."""
         live = trainable(self.model)
         kept = {name: weight.data for name, weight in live.items()}
         try:
@@ -72,11 +72,11 @@ class Reference:
 
 
 def save_progress(directory: Path, weights: dict[str, Weights], facts: dict[str, Any], optimiser: Any) -> None:
-    """Write a sealed checkpoint; the old one goes only when the new one is whole.
+    """Write a sealed checkpoint; the old one is removed only when the new one is complete.
 
     Args:
         weights: sets of weights by name ("policy", "reference", "best").
-        optimiser: state dicts of numbers, texts and tensors, however nested; kept as JSON and safetensors as well.
+        optimiser: nested state dicts of numbers, strings and tensors; stored as JSON and safetensors.
     """
     fresh = directory.with_name(directory.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -97,18 +97,18 @@ def save_progress(directory: Path, weights: dict[str, Weights], facts: dict[str,
 
 
 def load_progress(directory: Path, device: torch.device) -> tuple[dict[str, Weights], dict[str, Any], Any] | None:
-    """The latest whole checkpoint, or None. A kill between two renames leaves it under `.old` or `.new`."""
-    for place in (
+    """The latest complete checkpoint, or None. A kill between two renames leaves it under `.old` or `.new`."""
+    for path in (
         directory,
         directory.with_name(directory.name + ".new"),
         directory.with_name(directory.name + ".old"),
     ):
-        if (place / "manifest.json").is_file():
-            verify(place)
-            found = {path.name: load_file(path, device=str(device)) for path in place.glob("*.safetensors")}
+        if (path / "manifest.json").is_file():
+            verify(path)
+            found = {file.name: load_file(file, device=str(device)) for file in path.glob("*.safetensors")}
             slots = found.pop(OPTIMISER)
-            facts = json.loads((place / "progress.json").read_text(encoding="utf-8"))
-            optimiser = _with_tensors(json.loads((place / "optimiser.json").read_text(encoding="utf-8")), slots)
+            facts = json.loads((path / "progress.json").read_text(encoding="utf-8"))
+            optimiser = _with_tensors(json.loads((path / "optimiser.json").read_text(encoding="utf-8")), slots)
             return {name.removesuffix(".safetensors"): tensors for name, tensors in found.items()}, facts, optimiser
     return None
 
@@ -118,7 +118,7 @@ def _save_tensors(tensors: Weights, path: Path) -> None:
 
 
 def _without_tensors(tree: Any, tensors: Weights) -> Any:
-    """`tree` as JSON can say it; its tensors go to `tensors`, named by number."""
+    """`tree` as JSON values; its tensors are moved to `tensors`, under consecutive numbers."""
     if isinstance(tree, torch.Tensor):
         tensors[str(len(tensors))] = tree
         return {TENSOR: len(tensors) - 1}
@@ -128,7 +128,7 @@ def _without_tensors(tree: Any, tensors: Weights) -> Any:
 
 
 def _with_tensors(tree: Any, tensors: Weights) -> Any:
-    """What `_without_tensors` was given; JSON has made texts of keys that are numbers, and lists of tuples."""
+    """The inverse of `_without_tensors`, except that tuples are lists; JSON turned integer keys into strings."""
     if isinstance(tree, dict):
         if TENSOR in tree:
             return tensors[str(tree[TENSOR])]

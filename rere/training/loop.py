@@ -1,9 +1,9 @@
-"""What trainings of a policy on prompts share: batches, accumulation, validation, checkpoints, the best weights.
+"""The training loop of a policy on prompts: batches, accumulation, validation, checkpoints, the best weights.
 
-A subclass says what one micro-batch adds to the gradient (`micro_step`) and what an update reports (`summary`).
-An epoch's order depends on the seed and the epoch only, so a resumed run and any number of devices see the same.
+A subclass defines what one micro-batch adds to the gradient (`micro_step`) and what an update reports (`summary`).
+An epoch's order depends on the seed and the epoch only, so a resumed run and any number of devices see the same order.
 
-Several processes (rere/runtime/launch.py) share out the prompts of every micro-batch; gradients and records are sums
+Several processes (rere/runtime/launch.py) divide the prompts of every micro-batch; gradients and records are sums
 over processes, so all take the same step and hold the same weights. The first one writes checkpoints and the result.
 """
 
@@ -29,7 +29,7 @@ from rere.data.dataset import Windows
 from rere.data.sequences import indexed_rows
 from rere.errors import RereError
 from rere.evaluation.metrics import ndcg, target_ranks
-from rere.models.backbone import Checkpoint, save_checkpoint
+from rere.models.checkpoint import Checkpoint, save_checkpoint
 from rere.models.context import REMEDY, longest_prompt, require_room
 from rere.models.item_tokens import train_by_titles
 from rere.models.probe import probe
@@ -46,7 +46,6 @@ from rere.training.prefill import PrefillGroups
 
 SCORE = "valid_ndcg@10"
 Config = TypeVar("Config", bound=UpdateSettings)
-PROGRESS = ("update", "seconds", "tokens", "curves", "best_score", "best_update")  # what a resumed run reads
 Tally = defaultdict[str, float]  # sums over an update's micro-batches
 
 
@@ -100,10 +99,11 @@ class PolicyRun(ABC, Generic[Config]):
 
     @abstractmethod
     def micro_step(self, rows: np.ndarray, count: int, tally: Tally) -> None:
-        """Add the gradient of some training rows (indices) of an update of `count`, and what `summary` needs.
+        """Add the gradient of some training rows of an update to the weights, and what `summary` needs to `tally`.
 
         Args:
-            rows: this process's share of a micro-batch; empty where there are fewer rows than processes.
+            rows: indices of this process's share of a micro-batch; empty if there are fewer rows than processes.
+            count: rows of the whole update.
         """
 
     @abstractmethod
@@ -111,10 +111,10 @@ class PolicyRun(ABC, Generic[Config]):
         """An update's record from the sums over its micro-batches."""
 
     def after_update(self) -> None:
-        """What follows the optimiser's step."""
+        """A hook that runs after the optimiser's step."""
 
     def train(self) -> None:
-        """All updates that are left."""
+        """Run all remaining updates."""
         if not self.curves:
             self._record({SCORE: self._validate()})
         bar = progress(total=self.total, initial=self.update, desc=self.name, unit="update")
@@ -166,7 +166,7 @@ class PolicyRun(ABC, Generic[Config]):
         )
 
     def _batches(self) -> Iterator[np.ndarray]:
-        """Rows of each update still to do."""
+        """Rows of each remaining update."""
         done = 0
         for epoch in range(self.config.epochs):
             order = self.groups.epoch(self.config.seed, epoch)
@@ -178,7 +178,7 @@ class PolicyRun(ABC, Generic[Config]):
                     yield order[first : first + self.config.prompts]
 
     def _step(self, rows: np.ndarray) -> dict[str, float]:
-        """One update: the gradient a micro-batch, then the optimiser's step."""
+        """One update: the gradient of each micro-batch, then the optimiser's step."""
         started, tally = time.perf_counter(), Tally(float)
         for micro in self.groups.micro_batches(rows, self.config.device_batch_prompts):
             self.micro_step(self.groups.share(micro), len(rows), tally)
@@ -228,8 +228,8 @@ class PolicyRun(ABC, Generic[Config]):
         self.optimiser.load_state_dict(optimiser["optimiser"])
         self.schedule.load_state_dict(optimiser["schedule"])
         torch.set_rng_state(optimiser["random"].cpu())
-        for name in PROGRESS:
-            setattr(self, name, facts[name])
+        self.update, self.seconds, self.tokens = facts["update"], facts["seconds"], facts["tokens"]
+        self.curves, self.best_score, self.best_update = facts["curves"], facts["best_score"], facts["best_update"]
 
     def _save(self) -> None:
         if not distributed.is_main():
@@ -238,7 +238,14 @@ class PolicyRun(ABC, Generic[Config]):
         save_progress(
             self.progress,
             {"policy": snapshot(self.model), "reference": self.reference.weights, "best": self.best},
-            {name: getattr(self, name) for name in PROGRESS},
+            {
+                "update": self.update,
+                "seconds": self.seconds,
+                "tokens": self.tokens,
+                "curves": self.curves,
+                "best_score": self.best_score,
+                "best_update": self.best_update,
+            },
             state | {"random": torch.get_rng_state()},
         )
 

@@ -1,9 +1,9 @@
-"""Which training rows share a run of their history, and the prompts of rows that do.
+"""Groups of training rows that share their history, and the prompts of such groups.
 
 By windows each row is a group of its own. By sequence a group is a user's next `prefill.prompts` rows, whose prompts
-branch off one trunk (rere/models/trunks.py). An epoch takes groups in an order that depends on the seed and the epoch
-only; neither a forward nor a process takes a part of a group, so the numbers depend on neither. An update has as many
-prompts as ever: it cuts the group that it can't take whole, and the next one begins with the rest.
+branch off one trunk (rere/models/trunks.py). An epoch's order of groups depends on the seed and the epoch only. Neither
+a forward nor a process takes part of a group, so the results depend on neither. Every update has the same number of
+prompts: it splits a group that doesn't fit whole, and the next update begins with the rest.
 
 Axes: N training rows.
 """
@@ -29,12 +29,12 @@ class PrefillGroups:
     """The training rows of a run, by group.
 
     Args:
-        windows: their training rows are these, each user's in order.
-        histories: each row's, as item indices.
+        windows: the windows, of which the training rows are grouped; each user's rows are in order.
+        histories: each training row's, as item indices.
         targets: (N,) item indices.
 
     Raises:
-        RereError: groups are asked for, and prompts are not the instruction and the running history.
+        RereError: prefill by sequence with prompts that are not the instruction and the running history.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class PrefillGroups:
             rows = windows.of("train")
             stretch_begins = ~follows(rows, windows.history_items)
             begins = np.flatnonzero(stretch_begins)
-            place = np.arange(len(rows)) - begins[np.cumsum(stretch_begins) - 1]  # of a row in its stretch
-            self.group = np.cumsum(place % prefill.prompts == 0) - 1
+            position = np.arange(len(rows)) - begins[np.cumsum(stretch_begins) - 1]  # of a row in its stretch
+            self.group = np.cumsum(position % prefill.prompts == 0) - 1
 
     def epoch(self, seed: int, epoch: int) -> np.ndarray:
         """(N,) all rows, group after group."""
@@ -63,7 +63,7 @@ class PrefillGroups:
         return np.argsort(np.argsort(order)[self.group], kind="stable")
 
     def micro_batches(self, rows: np.ndarray, most: int) -> list[np.ndarray]:
-        """Consecutive parts of an update's rows, of whole groups and at most so many rows."""
+        """Consecutive parts of an update's rows: whole groups, and at most `most` rows unless one group has more."""
         bounds, first = self._bounds(rows), 0
         batches = []
         for begin, end in itertools.pairwise(bounds):
@@ -83,16 +83,16 @@ class PrefillGroups:
         if not self.shared:
             return [self.catalog.prompt(self.histories[row]) for row in rows]
         bounds, tokens = self._bounds(rows), self.catalog.item_tokens
-        walks, places = [], []
+        walks, branch_points = [], []
         for begin, end in itertools.pairwise(bounds):
             history = self.histories[rows[begin]]
             walk = [*history, *self.targets[rows[begin : end - 1]].tolist()]
             walks.append([tokens[item] for item in walk])
-            places.append([len(history) + n for n in range(end - begin)])
-        return Trunks.of(self.catalog.prompt_head, walks, places, self.history_items, device)
+            branch_points.append([len(history) + n for n in range(end - begin)])
+        return Trunks.of(self.catalog.prompt_head, walks, branch_points, self.history_items, device)
 
     def longest(self) -> int:
-        """Tokens of the longest trunk with the longest item after it; 0 where rows share none."""
+        """Tokens of the longest trunk with the longest item after it; 0 if rows share no trunks."""
         if not self.shared:
             return 0
         trie = self.catalog.trie
@@ -114,5 +114,5 @@ class PrefillGroups:
             )
 
     def _bounds(self, rows: np.ndarray) -> np.ndarray:
-        """Where groups begin among rows, and the end."""
+        """Index of the first of each group's rows, and the number of rows."""
         return np.append(np.flatnonzero(np.diff(self.group[rows], prepend=-1)), len(rows))

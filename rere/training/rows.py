@@ -1,10 +1,10 @@
 """Training rows for supervised fine-tuning: token ids, labels, and which item each token belongs to.
 
-window    one row a target: prompt, then the target's tokens; only those are trained (the paper's)
-sequence  one row a stretch of a user's history: every next item in it is a target. The same targets, and
-          each target's tokens attend to at most `history_items` earlier items, as in its window. (Through
-          the layers a later token can still gather a little from further back: the receptive field of a
-          sliding window, not a copy of the window's.)
+window    one row per target: the prompt, then the target's tokens; only those are trained (the paper's)
+sequence  one row per stretch of a user's history, in which every next item is a target. The targets are the
+          same, and each target's tokens attend to at most `history_items` earlier items, as in its window.
+          (Through the layers a later token still receives a little from earlier items: the receptive field
+          is that of a sliding window, not exactly the window's.)
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from rere.catalog.index import CatalogIndex
 from rere.data.stretches import follows
 from rere.models.trunks import HEAD, PADDING, item_mask
 
-Row = dict[str, Any]  # input_ids, labels; items: indices of history and targets; untrained: how many aren't targets
-IGNORED = -100  # the label that no loss counts
+# input_ids, labels; items: indices of history and targets; untrained: number of items that aren't targets
+Row = dict[str, Any]
+IGNORED = -100  # the label that the loss ignores
 
 
 def window_rows(rows: pd.DataFrame, catalog: CatalogIndex) -> Iterator[Row]:
-    """One training row a window."""
+    """One training row per window."""
     for history, target in zip(rows["history"], rows["target"], strict=True):
         items = [catalog.index_of[item] for item in [*history, target]]
         prompt, tokens = catalog.prompt(items[:-1]), catalog.item_tokens[items[-1]]
@@ -45,7 +46,7 @@ def sequence_rows(rows: pd.DataFrame, catalog: CatalogIndex, history_items: int,
 
 
 def stretches(rows: pd.DataFrame, catalog: CatalogIndex, history_items: int) -> Iterator[tuple[list[int], list[int]]]:
-    """(context, targets), item indices, of runs of windows whose histories follow from one another: none is altered."""
+    """(context, targets), item indices, of runs of windows whose histories continue one another."""
     begins = np.flatnonzero(~follows(rows, history_items))
     histories, targets = rows["history"], rows["target"].tolist()
     for first, end in itertools.pairwise([*begins.tolist(), len(rows)]):
@@ -57,18 +58,18 @@ def sequence_row(items: Sequence[int], untrained: int, catalog: CatalogIndex) ->
     """One row of item indices, of which all but the first `untrained` are targets."""
     tokens = list(catalog.prompt_head)
     labels, owner = [IGNORED] * len(tokens), [HEAD] * len(tokens)
-    for place, item in enumerate(items):
+    for position, item in enumerate(items):
         own = catalog.item_tokens[item]
         tokens += own
-        labels += own if place >= untrained else [IGNORED] * len(own)
-        owner += [place] * len(own)
+        labels += own if position >= untrained else [IGNORED] * len(own)
+        owner += [position] * len(own)
     return {"input_ids": tokens, "labels": labels, "owner": owner, "items": list(items), "untrained": untrained}
 
 
 class Collator:
-    """Pad rows to a batch; for sequence rows with the 4-D mask of their sliding item window.
+    """Pad rows to a batch; sequence rows get the 4-D mask of their sliding item window.
 
-    No rows make a batch of one token that doesn't train: a process without rows takes part in a forward all the same.
+    Without rows the batch is one untrained token, because a process without rows must still take part in the forward.
     """
 
     def __init__(self, pad: int, history_items: int) -> None:
@@ -77,7 +78,7 @@ class Collator:
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """input_ids, labels: (B, T) int64; attention_mask: (B, T), or (B, 1, T, T) bool for sequences.
 
-        Sequences have position_ids (B, T) too: some models (OPT) would take them from the mask.
+        Sequences also have position_ids (B, T), which some models (OPT) would derive from the mask.
         """
         if not rows:
             pad = torch.tensor([[self.pad]])

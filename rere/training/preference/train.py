@@ -1,10 +1,10 @@
 """DPO and S-DPO: the fine-tuned model learns to prefer the target to rejected items.
 
 Rafailov et al., "Direct Preference Optimization", arXiv 2305.18290; Chen et al., "On Softmax Direct Preference
-Optimization for Recommendation" (S-DPO), arXiv 2406.09215. The reference is the start and stays it.
+Optimization for Recommendation" (S-DPO), arXiv 2406.09215. The reference is the start and never changes.
 
 Target and negatives are branches of one token tree per prompt, for the policy and for the reference; trl's DPOTrainer
-would run the prompt again for each candidate, and has no loss over several negatives.
+runs the prompt again for each candidate, and has no loss over several negatives.
 
 Departs from the papers: the best validation NDCG@10 is kept, and the start counts as a candidate.
 
@@ -27,7 +27,7 @@ from rere.config.preference import PreferenceConfig
 from rere.data.dataset import Windows
 from rere.decoding.beam import beam_search
 from rere.errors import RereError
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.models.tree_log_probs import group_tree
 from rere.models.trunks import Prompts
 from rere.runtime import distributed, in_processes
@@ -38,17 +38,17 @@ from rere.training.loop import PolicyRun, Tally
 def train_preference(
     start: Checkpoint, windows: Windows, catalog: CatalogIndex, config: PreferenceConfig, work: Path, *, log: Log
 ) -> Checkpoint:
-    """Train on from `start`, the fine-tuned model; resumes what it finds in `work`.
+    """Train further from `start`, the fine-tuned model; resumes a run found in `work`.
 
     Returns:
-        The policy with the best validation NDCG@10, adapters merged, sealed; `curves` has a record an update.
+        The policy with the best validation NDCG@10, adapters merged, sealed; `curves` has one record per update.
 
     Raises:
         RereError: no training or validation rows, a single item, an altered start, prompts that don't fit into the
             model's context, weights that diverge, or a process that failed.
     """
     result = work / "model"
-    if (result / "manifest.json").exists():  # killed between training and storing: nothing to redo
+    if (result / "manifest.json").exists():  # killed between training and storing: already trained
         verify(result)
         return Checkpoint(result)
     if catalog.trie.items < 2:
@@ -89,14 +89,14 @@ def preference_losses(policy: torch.Tensor, reference: torch.Tensor, beta: float
 def random_negatives(rows: np.ndarray, targets: np.ndarray, items: int, count: int, seed: int) -> np.ndarray:
     """(P, count) distinct item indices, uniform over the catalogue without the target.
 
-    A row's draw depends on the seed and the row, not on its company in a batch.
+    A row's draw depends on the seed and the row, not on the other rows of its batch.
 
     Args:
         rows, targets: (P,) training rows and their targets; items: I; count: at most I - 1.
     """
     drawn = [np.random.default_rng((seed, int(row))).choice(items - 1, count, replace=False) for row in rows]
     negatives = np.stack(drawn)
-    return negatives + (negatives >= targets[:, None])  # step over the target
+    return negatives + (negatives >= targets[:, None])  # skip the target
 
 
 def without_target(ranked: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -142,7 +142,7 @@ class _Run(PolicyRun[PreferenceConfig]):
         }
 
     def _negatives(self, rows: np.ndarray, prompts: Prompts, targets: torch.Tensor) -> tuple[torch.Tensor, int]:
-        """(P, N) negatives, fewer than asked where the catalogue is small; and the tokens that were run for them."""
+        """(P, N) negatives, fewer than configured if the catalogue is small; and the number of tokens run for them."""
         count = min(self.config.negatives, self.trie.items - 1)
         if self.config.source == "random":
             seed = self.config.seed * 1_000_003 + self.update

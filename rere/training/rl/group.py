@@ -1,4 +1,4 @@
-"""What a reward may look at: the candidates of some prompts, and what is known of their items and histories.
+"""The input of a reward: the candidates of some prompts, and what is known of their items and histories.
 
 Axes: P prompts, G candidates.
 """
@@ -37,7 +37,7 @@ class ItemFacts:
 
     @classmethod
     def of(cls, catalog: CatalogIndex, popularity: torch.Tensor) -> ItemFacts:
-        """The catalogue's, with its further columns."""
+        """The facts of a catalogue's items, with its further columns."""
         columns: dict[str, Column] = {
             name: torch.from_numpy(catalog.columns[name].to_numpy(copy=True))
             if kind == "number"
@@ -55,9 +55,9 @@ class Group:
     targets: (P,) int64 item indices
     hits: bool, the candidate is the target
     rank: int64, 1-based, by the policy's score
-    valid: bool, False for places that hold no candidate
-    similarity: float, cosine of the candidate's and the target's vectors; only where a `semantic` reward is set
-    teacher: float, an item model's log-probability (nats); only where a `collaborative` reward is set
+    valid: bool, False where there is no candidate
+    similarity: float, cosine of the candidate's and the target's vectors; only if a `semantic` reward is set
+    teacher: float, an item model's log-probability (nats); only if a `collaborative` reward is set
     catalog: what is known of the items
     histories: P lists of item indices, oldest first
     row_ids: P numbers of the prompts' rows in the windows

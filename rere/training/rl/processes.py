@@ -1,4 +1,4 @@
-"""What `train_rl` hands to several processes, and what each of them reads."""
+"""`train_rl` in several processes: the inputs that are written for them, and read by each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rere.catalog.index import CatalogIndex
 from rere.config.rl import RLConfig
 from rere.data.dataset import Windows
 from rere.errors import RereError
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.recommenders.base import Recommender
 from rere.recommenders.item_model import ItemModel
 from rere.recommenders.registry import ITEM_MODELS, model_type
@@ -28,7 +28,7 @@ def rl_in_processes(
     log: Log,
     teacher: Recommender | None,
 ) -> Checkpoint:
-    """See `train_rl`; `worker` is `package.module:function`, called in each process with (spec, log).
+    """Run `train_rl` in several processes; each calls `worker`, a `package.module:function`, with (spec, log).
 
     Raises:
         RereError: a teacher that is no item model, or a process that failed.
@@ -49,7 +49,7 @@ def rl_in_processes(
 
 
 def received(spec: dict[str, Any]) -> dict[str, Any]:
-    """A worker's arguments of `train_rl`, but the log."""
+    """A worker's arguments of `train_rl`, except the log."""
     inputs, kind = in_processes.inputs_of(spec), spec["teacher"]
     return {
         "start": Checkpoint(Path(spec["start"])),

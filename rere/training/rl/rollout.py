@@ -1,4 +1,4 @@
-"""Where RL's candidates come from: a sampler under the constraint, or free generation."""
+"""RL's candidates, from a sampler under the constraint or from free generation."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Rollout:
 
     candidates: (P, G) int64 indices of sequences in `trie`, -1 where there are fewer
     items: (P, G) int64 item indices, -1 for what is no item; the same as `candidates` under the constraint
-    trie: the catalogue's, or one over what was written without the constraint
-    forwarded: tokens that were run
+    trie: the catalogue's, or one over what was generated without the constraint
+    forwarded: number of tokens run
     """
 
     candidates: torch.Tensor
@@ -40,10 +40,10 @@ def rollout(
     seed: int,
     end: int | None = None,
 ) -> Rollout:
-    """Candidates of each prompt.
+    """Generate candidates for each prompt.
 
     Args:
-        targets: (P,) item indices; only some samplers look at them.
+        targets: (P,) item indices; only some samplers use them.
         seed: of random draws.
         end: the token that ends an item; only unconstrained generation needs it.
     """

@@ -1,12 +1,12 @@
 """ReRe: reinforcement learning on the model's own constrained beams (arXiv 2510.12211).
 
-An update: G items per prompt by constrained beam search; rewards by what they are and by the rank of their score;
-group advantages; a policy gradient with a k3 penalty to a reference that is synced now and then. Targets travel with
-their row as item ids, so no label is looked up by text and no validation label can leak in.
+An update: G items per prompt by constrained beam search; rewards by hit and by the rank of the score; group
+advantages; a policy gradient with a k3 penalty to a reference that is synced regularly. Targets are item ids of their
+row, so no label is looked up by text and no validation label can leak in.
 
 Departs from the paper's code: candidates are scored as one token tree per prompt (same numbers); training
-prompts are seen once per epoch in a seeded order that depends on nothing else, so a resumed run and any
-number of devices see the same; the best validation NDCG@10 is kept, and the start counts as a candidate.
+prompts are seen once per epoch in an order that depends on the seed only, so a resumed run and any number
+of devices see the same order; the best validation NDCG@10 is kept, and the start counts as a candidate.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rere.config.rl import RLConfig
 from rere.data.dataset import Windows
 from rere.decoding.unconstrained import item_end
 from rere.errors import RereError
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.models.tree_log_probs import group_tree
 from rere.recommenders.base import Recommender
 from rere.recommenders.item_model import item_log_probs
@@ -52,14 +52,14 @@ def train_rl(
     log: Log,
     teacher: Recommender | None = None,
 ) -> Checkpoint:
-    """Train on from `start`; resumes what it finds in `work`.
+    """Train further from `start`; resumes a run found in `work`.
 
     Args:
-        teacher: the item model whose probabilities a collaborative reward is; its scores are log-probabilities up
+        teacher: the item model whose probabilities are a collaborative reward; its scores are log-probabilities up
             to a constant per row.
 
     Returns:
-        The kept policy (see `RLConfig.keep`), adapters merged, sealed; `curves` has a record per update.
+        The kept policy (see `RLConfig.keep`), adapters merged, sealed; `curves` has one record per update.
 
     Raises:
         RereError: no training or validation rows, an altered start, a collaborative reward without a teacher, a
@@ -71,7 +71,7 @@ def train_rl(
     if not distributed.is_worker():
         check_rewards(config.rewards, catalog.column_kinds)
     result = work / "model"
-    if (result / "manifest.json").exists():  # killed between training and storing: nothing to redo
+    if (result / "manifest.json").exists():  # killed between training and storing: already trained
         verify(result)
         return Checkpoint(result)
     if config.launcher.starts_workers and not distributed.is_worker():
@@ -84,7 +84,7 @@ def train_rl(
 
 
 def worker(spec: dict[str, Any], log: Log) -> None:
-    """The part of one process of several."""
+    """Run one of several processes."""
     train_rl(**received(spec), log=log)
 
 
@@ -125,7 +125,7 @@ class _Run(PolicyRun[RLConfig]):
             return
         config, prompts = self.config, self.prompts(rows)
         targets = self.targets[rows].to(self.tree_model.device)
-        self.model.eval()  # candidates come from the policy itself, without dropout
+        self.model.eval()  # candidates are sampled from the policy without dropout
         seed = int(np.random.SeedSequence((config.seed, self.update, int(rows[0]))).generate_state(1)[0])
         with self.precision():
             found = rollout(self.tree_model, self.trie, prompts, targets, config, seed=seed, end=self.end)
@@ -169,7 +169,7 @@ class _Run(PolicyRun[RLConfig]):
         _count(tally, found)
 
     def summary(self, tally: Tally, count: int) -> dict[str, float]:
-        """Means; shares of prompts for groups, of candidates for diversity, invalid and duplicate."""
+        """Means; groups_… and frac_… are shares of prompts; diversity, invalid and duplicate of candidates."""
         made = max(tally["candidates"], 1.0)
         return {
             "loss": tally["loss"],
@@ -227,12 +227,12 @@ def _generated(found: Rollout) -> frozenset[Hashable]:
     indices = found.candidates[found.candidates >= 0].unique().tolist()
     if found.items is found.candidates:
         return frozenset(indices)
-    # What is generated freely is numbered anew each time: its tokens are its key.
+    # Freely generated candidates get new indices in each rollout, so their tokens are the key.
     return frozenset(tuple(found.trie.item(index)) for index in indices)
 
 
 def _count(tally: Tally, found: Rollout) -> None:
-    """What was generated, before the ground truth was added: candidates, invalid, repeated."""
+    """Count the generated candidates, before the ground truth was added: all, invalid, repeated."""
     made = found.candidates >= 0
     same = (found.candidates[:, :, None] == found.candidates[:, None, :]).tril(-1).any(2)
     tally["candidates"] += float(made.sum())
@@ -241,5 +241,5 @@ def _count(tally: Tally, found: Rollout) -> None:
 
 
 def _cosines(vectors: torch.Tensor, items: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """(I, D) unit vectors, (P, G) items, (P,) targets -> (P, G); 0 for what is no item."""
+    """(I, D) unit vectors, (P, G) items, (P,) targets -> (P, G) cosines; 0 for what is no item."""
     return (vectors[items.clamp(min=0)] * vectors[targets][:, None]).sum(2).masked_fill(items < 0, 0.0)

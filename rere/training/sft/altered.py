@@ -1,6 +1,7 @@
-"""Histories that nobody had, for a teacher to label: real ones with items left out, in another order, or two mixed.
+"""Synthetic histories for a teacher to label: real ones with items left out, in another order, or two mixed.
 
-On a real history a model can learn the label by heart, and a teacher fitted on the same rows has: on these neither.
+A model can memorise the label of a real history, and a teacher fitted on the same rows already has. Synthetic histories
+prevent both.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-LEAST = 3  # items of a row: fewer teach next to nothing
+LEAST = 3  # items of a row: fewer teach almost nothing
 
 
 def altered_rows(sequences: Sequence[Sequence[int]], rows: int, items: int, seed: int) -> list[list[int]]:
-    """Rows of 3 to `items` items; none where no sequence has that many.
+    """Rows of 3 to `items` items; none if no sequence has that many.
 
     Args:
         sequences: users' item indices, oldest first.
-        seed: the same one gives the same rows.
+        seed: of the random draws.
     """
     usable = [np.asarray(sequence) for sequence in sequences if len(sequence) >= LEAST]
     if not usable or items < LEAST:
@@ -25,7 +26,7 @@ def altered_rows(sequences: Sequence[Sequence[int]], rows: int, items: int, seed
     random = np.random.default_rng(seed)
     made: list[list[int]] = []
     while len(made) < rows:
-        first, second = (usable[place] for place in random.integers(len(usable), size=2))
+        first, second = (usable[index] for index in random.integers(len(usable), size=2))
         row = WAYS[random.integers(len(WAYS))](first, second, random)
         if len(row) >= LEAST:
             begin = int(random.integers(max(1, len(row) - items + 1)))
@@ -34,17 +35,17 @@ def altered_rows(sequences: Sequence[Sequence[int]], rows: int, items: int, seed
 
 
 def left_out(first: np.ndarray, second: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The first with 10 to 70 % of its items left out."""
+    """The first sequence, with 10 to 70 % of its items left out."""
     return first[random.random(len(first)) < random.uniform(0.3, 0.9)]
 
 
 def disturbed(first: np.ndarray, second: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The first with items moved by a few places."""
+    """The first sequence, with items moved by a few positions."""
     return first[np.argsort(np.arange(len(first)) + random.normal(0, random.uniform(1, 8), len(first)))]
 
 
 def mixed(first: np.ndarray, second: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Both in turn, 1 to 7 items each time."""
+    """Both sequences in turn, 1 to 7 items each time."""
     parts: list[np.ndarray] = []
     left = [first, second]
     while any(map(len, left)):

@@ -1,4 +1,4 @@
-"""What the trainer tells while it trains: its metrics in our names, its bars, its seconds."""
+"""Trainer callbacks: metric names, divergence, progress bars, timing, early stopping."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rere.errors import RereError
 from rere.runtime.launch import Log
 from rere.runtime.progress import progress
 
-HOPELESS = 2.0  # times the loss of guessing
+HOPELESS = 2.0  # multiple of the loss of guessing
 NAMES = {
     "loss": "train_loss",
     "eval_loss": "valid_loss",
@@ -24,12 +24,12 @@ NAMES = {
 
 
 def record(entry: dict[str, Any]) -> dict[str, float]:
-    """A log entry of the trainer in our names."""
-    return {"update": entry["step"], **{ours: entry[theirs] for theirs, ours in NAMES.items() if theirs in entry}}
+    """A log entry of the trainer, under our metric names."""
+    return {"update": entry["step"], **{name: entry[key] for key, name in NAMES.items() if key in entry}}
 
 
 class Curves(TrainerCallback):
-    """Hands the trainer's metrics on as they come."""
+    """Passes the trainer's metrics on to `log`."""
 
     def __init__(self, log: Log) -> None:
         self.log = log
@@ -42,10 +42,10 @@ class Curves(TrainerCallback):
 
 
 class Divergence(TrainerCallback):
-    """Ends a training whose loss is no number, or far above that of guessing among all tokens.
+    """Stops a training whose loss is not a number, or far above that of guessing among all tokens.
 
     Args:
-        vocabulary: tokens to guess among.
+        vocabulary: number of tokens to guess among.
     """
 
     def __init__(self, vocabulary: int) -> None:
@@ -63,7 +63,7 @@ class Divergence(TrainerCallback):
 
 
 class Bars(ProgressCallback):
-    """The stock bars, made by `rere.runtime.progress`; the metrics beside them, not as dictionaries between them."""
+    """The stock bars, made by `rere.runtime.progress`; they show the metrics, which are not printed in between."""
 
     training_bar: Any
     prediction_bar: Any
@@ -87,9 +87,9 @@ class Bars(ProgressCallback):
 
 
 class Clock(TrainerCallback, ExportableState):
-    """Seconds of training since it is made, and those of earlier processes up to the checkpoint that they left.
+    """Seconds of training since creation, plus those of earlier processes up to the checkpoint that was resumed.
 
-    The trainer writes `state` into its checkpoints, but gives it back only along with the state of its own switches.
+    The trainer writes `state` into its checkpoints, but restores it only together with the state of its own controls.
     """
 
     def __init__(self) -> None:
@@ -103,14 +103,16 @@ class Clock(TrainerCallback, ExportableState):
         return {"args": {}, "attributes": {"seconds": self.seconds}}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step:  # resumed, maybe from a checkpoint of before there were clocks
+        if state.global_step:  # resumed, possibly from a checkpoint that was written before this callback existed
             none = {"args": {}, "attributes": {"seconds": 0.0}}
             self.before = state.stateful_callbacks.setdefault(type(self).__name__, none)["attributes"]["seconds"]
 
 
 class Patience(TrainerCallback):
-    """Stops when so many validations in a row were no better than the best; counted anew each time from the log, which
-    checkpoints hold, where transformers' own count begins again at a resume."""
+    """Stops after this many validations in a row that were no better than the best.
+
+    They are counted from the log, which checkpoints hold; transformers' own count starts again at a resume.
+    """
 
     def __init__(self, validations: int) -> None:
         self.validations = validations

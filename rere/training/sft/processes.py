@@ -1,4 +1,4 @@
-"""What `train_sft` hands to several processes, and what each of them reads."""
+"""`train_sft` in several processes: the inputs that are written for them, and read by each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rere.catalog.index import CatalogIndex
 from rere.config.backbone import Backbone
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.recommenders.item_models import ItemModels
 from rere.runtime import in_processes
 from rere.runtime.launch import Log
@@ -29,7 +29,7 @@ def sft_in_processes(
     start: Checkpoint | None,
     teacher: ItemModels | None,
 ) -> Checkpoint:
-    """See `train_sft`; `worker` is `package.module:function`, called in each process with (spec, log)."""
+    """Run `train_sft` in several processes; each calls `worker`, a `package.module:function`, with (spec, log)."""
     spec = {
         "backbone": backbone.model_dump(mode="json"),
         "start": None if start is None else str(start.path.resolve()),
@@ -43,7 +43,7 @@ def sft_in_processes(
 
 
 def received(spec: dict[str, Any]) -> dict[str, Any]:
-    """A worker's arguments of `train_sft`, but the log."""
+    """A worker's arguments of `train_sft`, except the log."""
     inputs = in_processes.inputs_of(spec)
     return {
         "windows": Windows.load(inputs / "windows"),

@@ -2,9 +2,10 @@
 
 Departs from the paper in two defaults, both by config: all targets of a user's sequence train in one
 forward (`rows: sequence`), and the small default model trains from scratch at a higher learning rate.
-Validation is always on windows, one row per target, so losses compare across row formats.
+Validation is always on windows, one row per target, so that losses of both row formats are comparable.
 
-Several processes (`launcher`) call `train_sft` alike, each on its share of every batch: rere/training/sft/trainer.py.
+With several processes (`launcher`) each calls `train_sft` and takes its share of every batch: see
+rere/training/sft/trainer.py.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from rere.config.backbone import Backbone
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.errors import RereError
-from rere.models.backbone import Checkpoint, load_model, save_checkpoint
+from rere.models.backbone import load_model
+from rere.models.checkpoint import Checkpoint, save_checkpoint
 from rere.models.context import REMEDY, context_of, longest_possible, longest_prompt, require_room
 from rere.models.item_tokens import embed_items, embedding_rows
 from rere.models.tree_attention import check_engine
@@ -53,17 +55,17 @@ def train_sft(
     start: Checkpoint | None = None,
     teacher: ItemModels | None = None,
 ) -> Checkpoint:
-    """Fine-tune a backbone to name the next item; resumes what it finds in `work`.
+    """Fine-tune a backbone to generate the next item; resumes a run found in `work`.
 
     Args:
-        work: directory for checkpoints and the result; one directory a setting and data set.
+        work: directory for checkpoints and the result, for these settings and data only.
         log: called with metrics and the update they belong to.
-        teacher: the one item model that `config.distillation` asks.
-        start: an earlier model of this backbone and tokenizer to go on from, in place of the backbone's weights.
+        teacher: the one item model that `config.distillation` learns from.
+        start: an earlier model of this backbone and tokenizer to continue from, instead of the backbone's weights.
 
     Returns:
-        The model with the lowest validation loss (nats per token), adapters merged, sealed; the backbone where there
-        are no epochs.
+        The model with the lowest validation loss (nats per token), adapters merged, sealed; the backbone itself with
+        0 epochs.
 
     Raises:
         RereError: no training or validation rows; distillation without a teacher; a backbone that can't be found, whose
@@ -71,13 +73,13 @@ def train_sft(
             process that failed.
     """
     result = work / "model"
-    if (result / "manifest.json").exists():  # killed between training and storing: nothing to redo
+    if (result / "manifest.json").exists():  # killed between training and storing: already trained
         verify(result)
         return Checkpoint(result)
     if config.distillation and teacher is None:
         raise RereError("an item model for distillation", "none", "pass `teacher`, or set `sft.distillation: null`")
     if (config.launcher.starts_workers or config.sharding == "fsdp") and not distributed.is_worker():
-        if config.sharding == "fsdp" and not config.launcher.on_gpus:  # accelerate would leave it out without a word
+        if config.sharding == "fsdp" and not config.launcher.on_gpus:  # accelerate would ignore it silently
             raise RereError("GPUs for `sharding: fsdp`", "none", "set `sharding: none`")
         return sft_in_processes(
             f"{__name__}:worker", windows, catalog, backbone, config, work=work, log=log, start=start, teacher=teacher
@@ -132,7 +134,7 @@ def train_sft(
 
 
 def worker(spec: dict[str, Any], log: Log) -> None:
-    """The part of one process of several."""
+    """Run one of several processes."""
     train_sft(**received(spec), log=log)
 
 
@@ -143,7 +145,7 @@ def _saved(
     facts: dict[str, Any],
     trained: torch.Tensor | None = None,
 ) -> Checkpoint:
-    """Sealed by the first process; nobody goes on before."""
+    """Save and seal the model in the first process; the others wait for it."""
     if distributed.is_main():
         save_checkpoint(model, result, curves, facts, trained)
     distributed.barrier()
@@ -151,7 +153,7 @@ def _saved(
 
 
 def _pad(catalog: CatalogIndex) -> int:
-    """A token to fill rows up with; any will do, for it is masked out."""
+    """A token to pad rows with; any token works, because padding is masked out."""
     pad = catalog.tokenizer.pad_token_id
     return 0 if pad is None else pad
 
@@ -164,14 +166,14 @@ def _loss(model: PreTrainedModel, catalog: CatalogIndex, config: SFTConfig) -> C
 
 
 def _collator(windows: Windows, catalog: CatalogIndex, config: SFTConfig, teacher: ItemModels | None) -> Collator:
-    """What makes batches of rows."""
+    """The collator that makes batches of rows."""
     if config.normalisation == "vocab":
         return Collator(_pad(catalog), windows.history_items)
-    opinion = None
+    own_teacher = None
     if config.distillation and teacher is not None:
         [model] = teacher.models.values()
-        opinion = Teacher(model)
-    return CatalogueCollator(_pad(catalog), windows.history_items, catalog, opinion)
+        own_teacher = Teacher(model)
+    return CatalogueCollator(_pad(catalog), windows.history_items, catalog, own_teacher)
 
 
 def _datasets(windows: Windows, catalog: CatalogIndex, config: SFTConfig) -> tuple[datasets.Dataset, datasets.Dataset]:
@@ -201,10 +203,10 @@ def _targets(train: datasets.Dataset) -> int:
 
 
 def _arguments(config: SFTConfig, rows: int, targets: int, output: Path) -> TRLConfig:
-    # An update of `batch_tokens` targets, however many targets a row holds.
-    rows_an_update = max(1, round(config.batch_tokens * rows / targets))
-    accumulation = math.ceil(rows_an_update / config.device_batch_rows)
-    updates = math.ceil(rows / rows_an_update) * config.epochs
+    # An update has about `batch_tokens` targets, whatever the number of targets per row.
+    rows_per_update = max(1, round(config.batch_tokens * rows / targets))
+    accumulation = math.ceil(rows_per_update / config.device_batch_rows)
+    updates = math.ceil(rows / rows_per_update) * config.epochs
     sharded, recompute = config.sharding == "fsdp", config.gradient_checkpointing == "on"
     return TRLConfig(
         output_dir=str(output),
@@ -213,7 +215,7 @@ def _arguments(config: SFTConfig, rows: int, targets: int, output: Path) -> TRLC
         lr_scheduler_type="cosine",
         warmup_steps=round(config.warmup_share * updates),
         weight_decay=config.weight_decay,
-        per_device_train_batch_size=math.ceil(rows_an_update / accumulation),
+        per_device_train_batch_size=math.ceil(rows_per_update / accumulation),
         per_device_eval_batch_size=4 * config.device_batch_rows,
         gradient_accumulation_steps=accumulation,
         gradient_checkpointing=recompute and not sharded,
@@ -229,7 +231,7 @@ def _arguments(config: SFTConfig, rows: int, targets: int, output: Path) -> TRLC
         metric_for_best_model="eval_loss",
         greater_is_better=False,
         prediction_loss_only=True,
-        logging_nan_inf_filter=False,  # a loss that is no number must be seen
+        logging_nan_inf_filter=False,  # a loss that is not a number must be logged
         logging_steps=max(1, updates // config.epochs // 5),
         report_to="none",
         seed=config.seed,
@@ -242,13 +244,12 @@ def _arguments(config: SFTConfig, rows: int, targets: int, output: Path) -> TRLC
 
 
 def _last_checkpoint(directory: Path) -> str | None:
-    """The latest whole checkpoint; one that a kill cut short is removed (its state file comes last)."""
-    places = sorted(directory.glob("checkpoint-*"), key=lambda place: int(place.name.rpartition("-")[2]))
-    while places:
-        place = places.pop()
-        if (place / "trainer_state.json").is_file():
-            return str(place)
+    """The latest complete checkpoint; incomplete ones (the state file is written last) are removed."""
+    checkpoints = sorted(directory.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for checkpoint in reversed(checkpoints):
+        if (checkpoint / "trainer_state.json").is_file():
+            return str(checkpoint)
         if distributed.is_main():
-            logging.getLogger(__name__).warning("Removing the unfinished checkpoint %s", place.name)
-            shutil.rmtree(place)
+            logging.getLogger(__name__).warning("Removing the unfinished checkpoint %s", checkpoint.name)
+            shutil.rmtree(checkpoint)
     return None

@@ -1,11 +1,11 @@
-"""What a policy loss is given. A loss is one file here and one line in the registry.
+"""The inputs of a policy loss. A loss is one file here and one line in the registry.
 
 Axes: P prompts, G candidates per prompt, R tokens of a candidate.
 
 The batch is sampled from the very policy that is updated, once, so every ratio is 1 in value and carries the
 gradient; clipping (also DAPO's and GSPO's) never binds and is left out.
 
-A loss is a sum over the prompts at hand, divided by `counts` of the whole micro-batch: the losses of processes that
+A loss is a sum over this process's prompts, divided by `counts` of the whole micro-batch: the losses of processes that
 share a micro-batch add up to that of one process.
 """
 
@@ -22,7 +22,7 @@ from rere.config.variants import Variant
 
 @dataclass(frozen=True)
 class Counts:
-    """What the means of a micro-batch divide by: its prompts, sequences with a token that counts, and such tokens."""
+    """The divisors of a micro-batch's means: its prompts, its sequences with a token that counts, and such tokens."""
 
     prompts: int = 0
     sequences: int = 0
@@ -45,7 +45,7 @@ class LossInputs:
     mask: (P, G, R) bool, tokens that count
     reward, advantages: (P, G) float
     valid: (P, G) bool, False where there is no candidate
-    counts: of the whole micro-batch, which processes may share
+    counts: of the whole micro-batch, which several processes may share
     beta: weight of the KL penalty
     """
 

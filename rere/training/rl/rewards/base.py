@@ -1,4 +1,4 @@
-"""What a reward is. A reward is one file here and one line in the registry.
+"""The base class of rewards. A reward is one file here and one line in the registry.
 
 Axes: P prompts, G candidates per prompt.
 """

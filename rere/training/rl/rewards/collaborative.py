@@ -1,4 +1,4 @@
-"""The collaborative reward: what an item model, the teacher, thinks of the candidates."""
+"""The collaborative reward: the probability that an item model, the teacher, gives the candidates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from rere.training.rl.group import Group
 from rere.training.rl.rewards.base import Reward
 
-LOWEST = -30.0  # nats: the logarithm of what the teacher gives no probability
+LOWEST = -30.0  # nats: used where the teacher's probability is 0
 
 
 class CollaborativeReward(Reward):

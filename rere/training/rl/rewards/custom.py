@@ -1,4 +1,4 @@
-"""Rewards of a user's own: found from the project's root, tried before anything is read, checked at each call."""
+"""Rewards that a user writes: imported from the project's root, tried before anything is read, checked at each call."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rere.training.rl.group import Column, Group, ItemFacts
 from rere.training.rl.rewards.base import Reward
 
 Function = Callable[[Group], torch.Tensor]
-TRIAL = "trial-"  # begins ids and texts of the items that a reward is tried on
+TRIAL = "trial-"  # prefix of ids and texts of the items that a reward is tried on
 
 
 class CustomReward(Reward):
@@ -39,7 +39,7 @@ def custom_reward(path: str) -> Function:
     """The function at `package.module:function`, with its result checked.
 
     Raises:
-        RereError: no such function, or (when called) an error in it, or a result that is no finite (P, G).
+        RereError: no such function, or (when called) an error in it, or a result that is not finite or not (P, G).
     """
     module, name = path.split(":")
     if (root := str(project_root())) not in sys.path:
@@ -59,7 +59,7 @@ def custom_reward(path: str) -> Function:
         if found.shape != group.hits.shape or not torch.isfinite(found).all():
             given = "values that are not finite" if found.shape == group.hits.shape else f"shape {tuple(found.shape)}"
             raise RereError(
-                f"finite rewards of shape {tuple(group.hits.shape)} from {path}", given, "mend the function"
+                f"finite rewards of shape {tuple(group.hits.shape)} from {path}", given, "correct the function"
             )
         return found
 
@@ -69,7 +69,7 @@ def custom_reward(path: str) -> Function:
 def try_reward(path: str, with_similarity: bool, with_teacher: bool, columns: Mapping[str, ColumnKind]) -> None:
     """Call a reward on two small groups, one with a hit and one without.
 
-    A function that looks up the trial's invented ids or texts in a table of its own can't be tried, and passes.
+    A function that looks up the trial's invented ids or texts in its own table can't be tried, and passes.
 
     Raises:
         RereError: see `custom_reward`.
@@ -87,9 +87,9 @@ def trial_group(
     with_teacher: bool = False,
     columns: Mapping[str, ColumnKind] = MappingProxyType({}),
 ) -> Group:
-    """Two prompts with four candidates: the first has its target third and one twice, the second lacks one.
+    """Two prompts of four candidates: the first has its target third and repeats one; the second has only three.
 
-    The second candidate of the second prompt has nothing in its further columns, as items of real data may.
+    The second candidate of the second prompt has no values in its further columns, as items of real data may.
     """
     items = torch.tensor([[1, 0, 2, 1], [3, 4, 0, -1]])
     targets = torch.tensor([2, 5])
@@ -122,7 +122,7 @@ def _trial_column(name: str, kind: ColumnKind) -> Column:
 
 
 def _broken(path: str, error: Exception, expected: str) -> RereError:
-    """An error of a user's code: what, and where in it."""
+    """An error in a user's code, with its file and line."""
     hint = ""
     if isinstance(error, AttributeError) and isinstance(error.obj, Group) and error.name:
         public = [name for name in dir(Group) if not name.startswith("_")]
@@ -130,9 +130,9 @@ def _broken(path: str, error: Exception, expected: str) -> RereError:
     frames = traceback.extract_tb(error.__traceback__)
     ours = Path(__file__).parents[1]  # this file, and `Group`
     own = [frame for frame in frames if "importlib" not in frame.filename and ours not in Path(frame.filename).parents]
-    place = f", {own[-1].filename} line {own[-1].lineno}" if own else ""
+    line = f", {own[-1].filename} line {own[-1].lineno}" if own else ""
     return RereError(
         f"a reward function {expected}, at {path}",
-        f"{type(error).__name__}: {error}{hint}{place}",
-        "correct its path or mend it; docs/configuration.md has an example",
+        f"{type(error).__name__}: {error}{hint}{line}",
+        "correct its path or the function; docs/configuration.md has an example",
     )

@@ -1,4 +1,4 @@
-"""The rewards of a run together, and what ranks candidates for them.
+"""The sum of a run's rewards, and the ranks that rewards are computed from.
 
 Axes: P prompts, G candidates per prompt.
 """
@@ -27,7 +27,7 @@ def total_reward(rewards: Sequence[RewardSettings], group: Group) -> torch.Tenso
 
 
 def check_rewards(rewards: Sequence[RewardSettings], columns: Mapping[str, ColumnKind] = MappingProxyType({})) -> None:
-    """Try each custom reward, before anything is read or trained; RereError where one fails.
+    """Try each custom reward, before anything is read or trained; raises RereError if one fails.
 
     Args:
         columns: the items' further columns, as the source's `item_columns`.
@@ -40,13 +40,13 @@ def check_rewards(rewards: Sequence[RewardSettings], columns: Mapping[str, Colum
 
 
 def score_ranks(score: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """(P, G) 1-based rank of each candidate by its score (P, G), whatever order it was generated in."""
+    """(P, G) 1-based rank of each candidate by its score (P, G), independent of the order of generation."""
     order = torch.where(valid, score, -torch.inf).argsort(dim=1, descending=True, stable=True)
     return order.argsort(dim=1) + 1
 
 
 def with_targets(candidates: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """(P, G) candidates, (P,) targets -> (P, G): a group that misses its target gets it in place of the last."""
+    """(P, G) candidates, (P,) targets -> (P, G): the target replaces the last candidate of a group that misses it."""
     missed = ~(candidates == targets[:, None]).any(1)
     changed = candidates.clone()
     changed[missed, -1] = targets[missed]

@@ -1,4 +1,4 @@
-"""Where a group's candidates come from. A sampler is one file here and one line in the registry.
+"""The base class of samplers, which generate candidates. A sampler is one file here and one line in the registry.
 
 Axes: P prompts, G candidates per prompt.
 """
@@ -19,9 +19,9 @@ from rere.models.trunks import Prompts
 
 @dataclass(frozen=True)
 class SamplerInputs:
-    """What candidates are sampled from.
+    """The inputs of a sampler.
 
-    prompts: P of them
+    prompts: P prompts
     targets: (P,) int64 item indices
     num_generations: G, candidates per prompt
     normalisation: of a search's scores
@@ -43,7 +43,7 @@ class SamplerInputs:
 
 @dataclass(frozen=True)
 class Sampled:
-    """items: (P, G) int64 item indices, -1 where there are fewer; forwarded: tokens that were run."""
+    """items: (P, G) int64 item indices, -1 where there are fewer; forwarded: number of tokens run."""
 
     items: torch.Tensor
     forwarded: int
@@ -54,4 +54,4 @@ class Sampler(SamplerSettings):
 
     @abstractmethod
     def __call__(self, given: SamplerInputs) -> Sampled:
-        """Candidates of each prompt."""
+        """Generate G candidates for each prompt."""
