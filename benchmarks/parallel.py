@@ -31,7 +31,8 @@ from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.data.ingest import ingest
 from rere.data.windows import make_windows
-from rere.models.backbone import Checkpoint, load_model
+from rere.models.backbone import load_model
+from rere.models.checkpoint import Checkpoint
 from rere.runtime import distributed
 from rere.runtime.launch import Log
 from rere.runtime.launchers.base import Launcher

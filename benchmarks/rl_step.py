@@ -26,7 +26,7 @@ from benchmarks.decoding import bare_forward
 from rere.catalog.index import CatalogIndex
 from rere.config.decoding import Normalisation, SearchSettings
 from rere.decoding.beam import beam_search
-from rere.models.backbone import default_device
+from rere.models.loading import default_device
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from rere.models.trunks import Prompts, Trunks

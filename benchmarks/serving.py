@@ -40,7 +40,8 @@ from rere.config.sft import SFTConfig
 from rere.data.ingest import ingest
 from rere.data.windows import make_windows
 from rere.decoding.beam import beam_search
-from rere.models.backbone import Checkpoint, load_model
+from rere.models.backbone import load_model
+from rere.models.checkpoint import Checkpoint
 from rere.models.tree_attention import TreeModel
 from rere.serving.config import ServingConfig
 from rere.serving.engine.deployment import Deployment, Query, Ranked

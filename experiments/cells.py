@@ -14,7 +14,7 @@ from rere.config.preference import PreferenceConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.recommenders.base import Recommender
 from rere.recommenders.debiased import DebiasedRecommender
 from rere.recommenders.generative import GenerativeRecommender

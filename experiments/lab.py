@@ -15,7 +15,7 @@ from rere.config.preference import PreferenceConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.recommenders.item_model import FitData, ItemModel
 from rere.recommenders.item_models import ItemModels
 from rere.recommenders.registry import model_type

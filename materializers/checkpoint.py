@@ -12,7 +12,7 @@ from zenml.enums import ArtifactType
 from zenml.metadata.metadata_types import MetadataType
 
 from materializers.directory import DirectoryMaterializer
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 
 
 class CheckpointMaterializer(DirectoryMaterializer):

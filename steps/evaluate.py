@@ -13,7 +13,7 @@ from ops.runtime.run_dirs import catalogue_fingerprint, work_directory
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Dataset, Windows
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 
 
 # One materializer for several outputs goes through a set in ZenML 0.98: the cache key would change at random.

@@ -37,7 +37,7 @@ from rere.evaluation.gate import (
 )
 from rere.evaluation.metrics import row_metric
 from rere.evaluation.policy import weakened
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.recommenders.labels import Label
 from rere.recommenders.prior import Prior
 

@@ -26,7 +26,7 @@ from ops.registry.tags import VersionTags
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Dataset, Windows
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.recommenders.prior import Prior
 
 EXAMPLES = 2  # items in the request that a run suggests, and histories in the registered model's input example

@@ -13,7 +13,7 @@ from ops.runtime.cache_keys import cache_policy
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Dataset, Windows
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 
 
 @step(cache_policy=cache_policy(__name__))

@@ -15,7 +15,7 @@ from rere.config.promotion import GateConfig, PromotionConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import ValidationReport
 from rere.evaluation.gate import LATENCY, SIZE
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from rere.reporting.in_words import Standing

@@ -13,7 +13,7 @@ from ops.runtime.tracking import mlflow_log
 from rere.catalog.index import CatalogIndex
 from rere.config.rl import RLConfig
 from rere.data.dataset import Windows
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.recommenders.item_models import ItemModels
 
 

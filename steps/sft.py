@@ -15,7 +15,7 @@ from rere.catalog.warm_start import StartRecord
 from rere.config.retraining import FromChampion
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.recommenders.item_models import ItemModels
 
 

@@ -17,7 +17,8 @@ from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.decoding.beam import beam_search
 from rere.errors import RereError
-from rere.models.backbone import Checkpoint, load_model, save_checkpoint
+from rere.models.backbone import load_model
+from rere.models.checkpoint import Checkpoint, save_checkpoint
 from rere.models.context import context_of, longest_possible, longest_prompt, require_room
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.generative import GenerativeRecommender

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from rere.models.backbone import Checkpoint, load_model, save_checkpoint
+from rere.models.backbone import load_model
+from rere.models.checkpoint import Checkpoint, save_checkpoint
 from rere.runtime import progress as module
 from rere.runtime.progress import progress
 from tests.conftest import TINY

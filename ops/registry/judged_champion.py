@@ -17,7 +17,7 @@ from rere.data.dataset import Windows
 from rere.data.sequences import indexed_rows
 from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.evaluation.footprint import latencies_ms
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.cross_catalog import CrossCatalogRecommender
 from rere.recommenders.generative import GenerativeRecommender

@@ -29,7 +29,7 @@ from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Dataset, Windows
 from rere.errors import RereError
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.recommenders.prior import Prior
 
 CHAMPION, CHALLENGER = "champion", "challenger"

@@ -88,7 +88,7 @@ def _directory(name: str) -> dict[str, str]:
 
 
 def _carried(model: GGUFModel) -> dict[str, str]:
-    from rere.models.backbone import gguf_file
+    from rere.models.gguf import gguf_file
 
     return {f"{model.package}": sha256(gguf_file(model))} if model.path is None else {}
 

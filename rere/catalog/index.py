@@ -38,7 +38,8 @@ from rere.config.base import ColumnKind
 from rere.config.catalog import IndexConfig
 from rere.data.files import read_arrow, write_arrow
 from rere.errors import RereError
-from rere.models.backbone import SAFE, load_tokenizer
+from rere.models.backbone import load_tokenizer
+from rere.models.loading import SAFE
 
 COLUMNS = "columns.arrow"  # where there are any
 BATCH_TITLES = 20_000  # encoded at once: a tokenizer's own records of a title take more than its tokens

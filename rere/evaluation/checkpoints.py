@@ -15,7 +15,7 @@ from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Windows
 from rere.evaluation.evaluator import evaluate
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.recommenders.cross_catalog import CrossCatalogRecommender
 from rere.recommenders.generative import GenerativeRecommender
 from rere.runtime import distributed, in_processes
@@ -64,8 +64,8 @@ def _in_processes(
     *,
     own: CatalogIndex | None,
 ) -> pd.DataFrame:
-    places = {name: str(model.path.resolve()) for name, model in models.items()}
-    spec: dict[str, Any] = {"models": places, "foreign": own is not None}
+    directories = {name: str(model.path.resolve()) for name, model in models.items()}
+    spec: dict[str, Any] = {"models": directories, "foreign": own is not None}
     inputs: dict[str, in_processes.Saveable] = {"windows": windows, "catalog": catalog}
     if own is not None:
         inputs["own"] = own
@@ -76,7 +76,7 @@ def _in_processes(
 
 def worker(spec: dict[str, Any], log: Log) -> None:
     """What each process does; the first writes the table."""
-    models = {name: Checkpoint(Path(place)) for name, place in spec["models"].items()}
+    models = {name: Checkpoint(Path(directory)) for name, directory in spec["models"].items()}
     work, config = Path(spec["work"]), EvaluationConfig.model_validate(spec["config"])
     inputs = in_processes.inputs_of(spec)
     windows, catalog = Windows.load(inputs / "windows"), CatalogIndex.load(inputs / "catalog")

@@ -53,6 +53,13 @@ def head_of(model: PreTrainedModel) -> Head:
     return linear if scale == 1.0 and cap is None else ScaledHead(linear, scale, cap)
 
 
+def embedding_weights(model: PreTrainedModel) -> list[nn.Parameter]:
+    """The weights (vocabulary, width) of the embedding and of the head; one if they are tied."""
+    embedding = cast(nn.Parameter, model.get_input_embeddings().weight)
+    head = cast(nn.Parameter, model.get_output_embeddings().weight)
+    return [embedding] if head is embedding else [embedding, head]
+
+
 def logits_of(head: Head, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     """Logits (N, T) of some tokens (T,) after hidden states (N, width), without those of the rest of the vocabulary."""
     linear = head.linear if isinstance(head, ScaledHead) else head

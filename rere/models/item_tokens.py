@@ -11,7 +11,6 @@ In training an item's gradient reaches its title's tokens too, and through them 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -22,6 +21,7 @@ from transformers import PreTrainedModel
 
 from rere.catalog.index import BATCH_TITLES, CatalogIndex
 from rere.catalog.tokenization import spell
+from rere.models.heads import embedding_weights
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,14 @@ def embed_items(model: PreTrainedModel, catalog: CatalogIndex, first: int) -> No
     if catalog.config.code != "item":
         return
     means = TitleMeans.of(catalog, first, next(cast(nn.Module, model).parameters()).device)
-    changed: dict[int, nn.Parameter] = {}
-    for layer in _layers(model):
-        old = layer.weight
-        if id(old) not in changed:  # tied: one
-            kept = min(catalog.vocabulary, len(old))
-            weight = torch.cat([old[:kept], old.new_zeros((catalog.vocabulary - kept, old.shape[1]))])
-            weight[means.rows] = means.means(weight)
-            changed[id(old)] = nn.Parameter(weight, requires_grad=old.requires_grad)
-    for layer in _layers(model):
-        _replace(layer, changed[id(layer.weight)])
+    for old in embedding_weights(model):
+        kept = min(catalog.vocabulary, len(old))
+        weight = torch.cat([old[:kept], old.new_zeros((catalog.vocabulary - kept, old.shape[1]))])
+        weight[means.rows] = means.means(weight)
+        new = nn.Parameter(weight, requires_grad=old.requires_grad)
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+            if layer.weight is old:  # both if they are tied
+                _replace(layer, new)
     for config in (model.config, model.config.get_text_config()):
         config.vocab_size = catalog.vocabulary
 
@@ -97,10 +95,10 @@ def train_by_titles(
     if catalog.config.code != "item":
         return
     base = cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
-    weights = {id(layer.weight): layer.weight for layer in _layers(base) if layer.weight.requires_grad}
+    weights = [weight for weight in embedding_weights(base) if weight.requires_grad]
     if not weights:
         return
-    means = TitleMeans.of(catalog, 0, next(iter(weights.values())).device)
+    means = TitleMeans.of(catalog, 0, weights[0].device)
     back = means.shares.T.coalesce()
     pieces = means.shares.shape[1]
 
@@ -111,19 +109,13 @@ def train_by_titles(
 
     @torch.no_grad()
     def add_means(sign: int) -> None:
-        for weight in weights.values():
+        for weight in weights:
             weight.index_add_(0, means.rows, means.means(weight), alpha=sign)
 
-    for weight in weights.values():
+    for weight in weights:
         weight.register_hook(shared)
     optimiser.register_step_pre_hook(lambda *_: add_means(-1))
     optimiser.register_step_post_hook(lambda *_: add_means(1))
-
-
-def _layers(model: PreTrainedModel) -> Iterator[Any]:
-    """The embedding and the head."""
-    yield model.get_input_embeddings()
-    yield model.get_output_embeddings()
 
 
 def _replace(layer: Any, weight: nn.Parameter) -> None:

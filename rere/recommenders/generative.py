@@ -12,7 +12,7 @@ import torch
 from rere.catalog.index import CatalogIndex
 from rere.config.decoding import Normalisation, SearchSettings
 from rere.decoding.beam import beam_search
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.base import Ranking
 from rere.runtime import distributed
@@ -26,10 +26,11 @@ class GenerativeRecommender:
 
     Args:
         name: how results are labelled.
-        model: a checkpoint directory, or a model at hand.
-        beams: width of the search; at least the list length asked for is always used.
+        model: a checkpoint directory, or a loaded model.
+        beams: width of the search; at least the length of the requested list is always used.
         batch_prompts: prompts per forward.
-        work: shared by all processes, which then ask with the same histories and get the whole answer; or alone.
+        work: `shared` among all processes, which then call with the same histories and get the whole result; or
+            `alone`.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class GenerativeRecommender:
         self.trie = catalog.trie.to(self.model.device)
 
     def search_settings(self, k: int) -> SearchSettings:
-        """Of a search for the k best items."""
+        """The settings of a search for the k best items."""
         return SearchSettings(beams=max(k, self.beams), normalisation=self.normalisation)
 
     def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
@@ -58,8 +59,8 @@ class GenerativeRecommender:
         prompts = [self.catalog.prompt(history) for history in histories]
         settings = self.search_settings(k)
 
-        def search(places: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-            own = [prompts[place] for place in places]
+        def search(batch: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+            own = [prompts[row] for row in batch]
             found = beam_search(self.model, self.trie, own, settings)
             return found.items, found.scores
 
@@ -75,27 +76,27 @@ def rank_in_batches(
     *,
     work: Work = "alone",
 ) -> Ranking:
-    """Rank prompts in batches of like length; the result is in the order given.
+    """Rank prompts in batches of similar length; the result is in the order of `prompts`.
 
     Args:
-        name: what the progress bar says.
-        search: places in `prompts` -> their items and scores (P, K), best first, K at least k.
-        work: `shared`: each process searches some of the batches, the same batches that one process would make.
+        name: of the progress bar.
+        search: rows of `prompts` -> their items and scores (P, K), best first, K at least k.
+        work: `shared`: each process searches some of the batches, which are those of a single process.
     """
     items = np.full((len(prompts), k), -1, dtype=np.int64)
     scores = np.full((len(prompts), k), -np.inf, dtype=np.float32)
-    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     batches = range(0, len(order), batch_prompts)
     if work == "shared":
         batches = batches[distributed.rank() :: distributed.world()]  # in turn: long prompts cost more
     for start in progress(batches, desc=name, unit="batch", leave=False, disable=len(batches) < 4):
-        places = order[start : start + batch_prompts]
-        found, score = search(places)
-        items[places] = found[:, :k].cpu().numpy()
-        scores[places] = score[:, :k].to(torch.float32).cpu().numpy()
+        batch = order[start : start + batch_prompts]
+        found, score = search(batch)
+        items[batch] = found[:, :k].cpu().numpy()
+        scores[batch] = score[:, :k].to(torch.float32).cpu().numpy()
     if work == "shared":
         every = distributed.gathered(Ranking(items, scores))
-        # A place that another process searched is empty here: no item, and a score of -inf.
+        # Rows that another process searched are empty here: no items, and scores of -inf.
         items = np.maximum.reduce([own.items for own in every])
         scores = np.maximum.reduce([own.scores for own in every])
     return Ranking(items, scores)

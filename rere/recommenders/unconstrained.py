@@ -1,7 +1,7 @@
-"""The ablation's recommender: a model that writes freely, judged as the others are.
+"""The ablation's recommender: a model that generates without the constraint, evaluated like the others.
 
-Its lists break two promises on purpose: an entry may be -1 (what the model wrote is no item; its score is finite, as
-the place is taken) and, from draws, an item may occur again. Evaluation reports how often.
+Its lists differ from others' in two ways: an entry may be -1 with a finite score (the model generated a sequence that
+is no item), and with draws an item may be repeated. Evaluation reports how often.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from rere.catalog.index import CatalogIndex
 from rere.config.decoding import Beam, Multinomial
 from rere.decoding.unconstrained import generate_freely, item_end
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from rere.recommenders.base import Ranking
@@ -22,12 +22,12 @@ from rere.recommenders.generative import rank_in_batches
 
 
 class UnconstrainedRecommender:
-    """Ranks what the model writes without the constraint by its log-probability.
+    """Ranks the sequences that the model generates without the constraint by their log-probability.
 
     Args:
         name: how results are labelled.
-        model: a checkpoint directory, or a model at hand.
-        beams: candidates per prompt; at least the list length asked for is always written.
+        model: a checkpoint directory, or a loaded model.
+        beams: candidates per prompt; at least the length of the requested list is always generated.
         sampling: beam search, or independent draws (seeded).
         batch_prompts: prompts per forward; stock `generate` repeats each for every candidate.
 
@@ -54,12 +54,12 @@ class UnconstrainedRecommender:
 
     @torch.no_grad()
     def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
-        """The k likeliest of the sequences written, as items, -1 for those that are none; scores fall along a row."""
+        """The k most likely sequences as items, -1 for those that are no item; scores fall along a row."""
         prompts = [self.catalog.prompt(history) for history in histories]
         scorer, group = TreeLogProbs(self.model), max(k, self.beams)
 
-        def search(places: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-            own, seed = [prompts[place] for place in places], self.seed * 1_000_003 + places[0]
+        def search(batch: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+            own, seed = [prompts[row] for row in batch], self.seed * 1_000_003 + batch[0]
             found = generate_freely(self.model, self.trie, self.end, own, group, sampling=self.sampling, seed=seed)
             tree = group_tree(found.trie, own, found.candidates, "vocab", self.model.dtype)
             scores, order = scorer(tree).sum(2).sort(dim=1, descending=True, stable=True)

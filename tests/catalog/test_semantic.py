@@ -22,7 +22,8 @@ from rere.data.dataset import Windows
 from rere.decoding.beam import beam_search
 from rere.errors import RereError
 from rere.evaluation.evaluator import evaluate
-from rere.models.backbone import Checkpoint, load_model, load_tokenizer
+from rere.models.backbone import load_model, load_tokenizer
+from rere.models.checkpoint import Checkpoint
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.generative import GenerativeRecommender
 from rere.training.rl.losses.grpo import GRPO

@@ -13,7 +13,7 @@ from rere.config.recommenders import ItemModelsConfig
 from rere.data.collected import collect
 from rere.data.dataset import Dataset, Windows
 from rere.data.raw import RawData
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.recommenders.fitting import fit_item_models
 from rere.recommenders.item_model import FitData
 from rere.recommenders.sequential.sasrec import SASRecConfig

@@ -20,7 +20,7 @@ from rere.artifacts.manifest import writing
 from rere.catalog.index import CatalogIndex
 from rere.data.dataset import Dataset, Windows
 from rere.errors import RereError
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 from tests.drills.store import local_store

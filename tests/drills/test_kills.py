@@ -13,7 +13,7 @@ from materializers.dataset import DatasetMaterializer
 from rere.catalog.index import CatalogIndex
 from rere.data.dataset import Dataset, Windows
 from rere.errors import RereError
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.training.checkpoint import load_progress
 from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from tests.drills import victims
 from tests.drills.processes import ended_by, kill_once_there, start
 

@@ -23,7 +23,7 @@ from rere.config.sft import SFTConfig
 from rere.data.collected import Collected
 from rere.data.dataset import Dataset, Windows
 from rere.models import backbone as language_model
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.recommenders.item_models import ItemModels
 from rere.serving.engine.deployment import load_deployment
 from rere.training.checkpoint import load_progress

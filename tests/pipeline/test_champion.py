@@ -31,7 +31,8 @@ from rere.config.backbone import ScratchModel
 from rere.config.promotion import GateConfig
 from rere.config.served_model import ServedModelConfig
 from rere.errors import RereError
-from rere.models.backbone import Checkpoint, load_model, save_checkpoint
+from rere.models.backbone import load_model
+from rere.models.checkpoint import Checkpoint, save_checkpoint
 from rere.recommenders.prior import Prior
 
 NAME = "model"

@@ -24,7 +24,7 @@ from rere.config.catalog import IndexConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.data.dataset import Dataset, IngestReport, Windows
 from rere.errors import RereError
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.recommenders.fitting import fit_item_models
 from rere.recommenders.item_model import FitData
 from rere.recommenders.sequential.sasrec import SASRecConfig

@@ -28,7 +28,8 @@ from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.config.served_model import ServedModelConfig
 from rere.errors import RereError
-from rere.models.backbone import load_model, save_checkpoint
+from rere.models.backbone import load_model
+from rere.models.checkpoint import save_checkpoint
 from rere.recommenders.prior import Prior
 
 SETTINGS = {"history_items": 2, "beams": 4, "normalisation": "vocab"}

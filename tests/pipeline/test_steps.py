@@ -39,7 +39,8 @@ from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.evaluation.evaluator import summarise as summarise_results
 from rere.evaluation.gate import Verdict
-from rere.models.backbone import Checkpoint, load_model, save_checkpoint
+from rere.models.backbone import load_model
+from rere.models.checkpoint import Checkpoint, save_checkpoint
 from rere.recommenders.item_models import ItemModels
 from rere.recommenders.labels import Label
 from rere.recommenders.prior import Prior

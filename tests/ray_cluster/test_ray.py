@@ -21,7 +21,7 @@ from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.runtime.launchers.ray import RayLauncher
 from rere.training.preference.train import train_preference
 from rere.training.rl.train import train_rl

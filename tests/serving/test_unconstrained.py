@@ -15,7 +15,8 @@ from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.evaluation.evaluator import evaluate, summarise
-from rere.models.backbone import Checkpoint, load_model
+from rere.models.backbone import load_model
+from rere.models.checkpoint import Checkpoint
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.base import Recommender
 from rere.recommenders.generative import GenerativeRecommender

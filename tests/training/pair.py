@@ -22,7 +22,7 @@ from rere.config.training import SequencePrefill
 from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.recommenders.registry import model_type
 from rere.runtime import distributed
 from rere.runtime.launch import Log

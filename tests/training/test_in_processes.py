@@ -26,7 +26,7 @@ from rere.config.training import LoRA
 from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.recommenders.item_model import FitData
 from rere.recommenders.sequential.base import SequentialRecommender
 from rere.recommenders.sequential.sasrec import SASRec, SASRecConfig

@@ -17,7 +17,8 @@ from rere.config.decoding import SearchSettings
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.decoding.beam import beam_search
-from rere.models.backbone import Checkpoint, load_model
+from rere.models.backbone import load_model
+from rere.models.checkpoint import Checkpoint
 from rere.models.item_tokens import embed_items, train_by_titles
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.generative import GenerativeRecommender

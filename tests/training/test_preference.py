@@ -21,7 +21,7 @@ from rere.config.training import LoRA
 from rere.data.dataset import Windows
 from rere.decoding.beam import BeamResult, beam_search
 from rere.errors import RereError
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from rere.models.trunks import Prompts

@@ -19,7 +19,7 @@ from rere.config.training import LoRA, Prefill, SequencePrefill, WindowPrefill
 from rere.data.dataset import Windows
 from rere.data.sequences import indexed_rows
 from rere.errors import RereError
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from rere.models.trunks import Trunks

@@ -19,7 +19,8 @@ from rere.config.sft import SFTConfig
 from rere.config.training import LoRA
 from rere.data.dataset import Windows
 from rere.errors import RereError
-from rere.models.backbone import Checkpoint, load_model
+from rere.models.backbone import load_model
+from rere.models.checkpoint import Checkpoint
 from rere.recommenders.base import Ranking
 from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.popularity import Popularity

@@ -23,7 +23,8 @@ from rere.config.sft import SFTConfig
 from rere.config.training import LoRA
 from rere.data.dataset import Windows
 from rere.errors import RereError
-from rere.models.backbone import Checkpoint, load_model, save_checkpoint
+from rere.models.backbone import load_model
+from rere.models.checkpoint import Checkpoint, save_checkpoint
 from rere.models.probe import probe
 from rere.models.trunks import HEAD
 from rere.recommenders.generative import GenerativeRecommender

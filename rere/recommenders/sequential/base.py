@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from rere.config.recommenders import SequentialConfig
 from rere.errors import RereError
-from rere.models.backbone import default_device
+from rere.models.loading import default_device
 from rere.recommenders.base import Ranking
 from rere.recommenders.item_model import SCORE, FitData, ItemModel, rank_by, source_sum
 from rere.recommenders.sequential.networks import Rows, SequentialNetwork

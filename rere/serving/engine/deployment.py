@@ -13,7 +13,7 @@ from rere.catalog.index import CatalogIndex
 from rere.config.decoding import SearchSettings
 from rere.decoding.beam import BeamSearch
 from rere.decoding.exclusion import Exclusions
-from rere.models.backbone import Checkpoint
+from rere.models.checkpoint import Checkpoint
 from rere.models.context import REMEDY, longest_possible, require_room
 from rere.models.item_tokens import embed_items
 from rere.models.prefix_cache import PrefixCache
