@@ -30,9 +30,9 @@ def require_consistent(settings: Mapping[str, Any]) -> None:
 
 def _metrics(gate: GateConfig, evaluation: EvaluationConfig) -> Iterator[str]:
     named = {"promotion.gate.metric": gate.metric} | {f"promotion.gate.guards: {name}": name for name in gate.guards}
-    for place, metric in named.items():
+    for setting, metric in named.items():
         if (k := int(metric.partition("@")[2])) > evaluation.beams:
-            shown = place if metric in place else f"{place}: {metric}"
+            shown = setting if metric in setting else f"{setting}: {metric}"
             yield f"{shown} with lists of {evaluation.beams} items (raise evaluation.beams to {k})"
 
 

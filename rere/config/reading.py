@@ -1,4 +1,4 @@
-"""Read settings from YAML; every mistake in them is one message that names its place and what was meant."""
+"""Read settings from YAML; each mistake becomes one message that names the setting and suggests what was meant."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHOWN = 60  # characters of a wrong value
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, where PyYAML takes the last one without a word."""
+    """Refuses repeated keys, of which PyYAML silently takes the last."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -40,7 +40,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; an empty file is an empty mapping.
 
     Raises:
-        RereError: no such file, no file, no UTF-8, no YAML, or something else than a mapping with text as keys.
+        RereError: no such file, not a file, not UTF-8, not YAML, or not a mapping with strings as keys.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -52,12 +52,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise RereError(f"YAML in {path}", _syntax(error, text), "correct it; configs/ has examples") from None
-    except (
-        RecursionError,
-        ValueError,
-        TypeError,
-        OverflowError,
-    ) as error:  # such as a date 2020-99-99, a list as a key
+    except (RecursionError, ValueError, TypeError, OverflowError) as error:  # e.g. a date 2020-99-99, a list as a key
         raise RereError(
             f"YAML in {path}", f"what can't be read ({error})", "correct it; configs/ has examples"
         ) from None
@@ -79,17 +74,17 @@ def validated(kind: type[Model], content: Any, where: str = "the settings") -> M
 
 
 def settings_error(error: ValidationError, kind: type[BaseModel], where: str = "the settings") -> RereError:
-    """Pydantic's problems in one line, each with its place and, where that can be told, what was meant."""
+    """Pydantic's problems in one line, each with its setting and, if there is a similar name, a suggestion."""
     found = error.errors()
     inside = {problem["loc"][:depth] for problem in found for depth in range(len(problem["loc"]))}
-    # What holds a wrong member counts as too short as well: only the member's problem is told.
-    told = [problem for problem in found if problem["type"] != "too_short" or problem["loc"] not in inside]
-    problems = [_problem(dict(problem), kind) for problem in told]
+    # A list with an invalid member is also reported as too short: report only the member's problem.
+    reported = [problem for problem in found if problem["type"] != "too_short" or problem["loc"] not in inside]
+    problems = [_problem(dict(problem), kind) for problem in reported]
     return RereError(f"{where} as documented", "; ".join(problems), f"correct them; {DOCUMENTATION}")
 
 
 def meant(word: object, known: Iterable[str]) -> str:
-    """` (did you mean ...?)` where a known word is like it, else the known words."""
+    """` (did you mean ...?)` if a known word is similar, else the known words."""
     words = sorted(known)
     near = difflib.get_close_matches(str(word), words, n=1, cutoff=0.6)
     if near:
@@ -101,32 +96,32 @@ def _syntax(error: yaml.YAMLError, text: str) -> str:
     if not isinstance(error, yaml.MarkedYAMLError):
         return " ".join(str(error).split())
     mark = error.problem_mark or error.context_mark
-    place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    position = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
     lines = text.splitlines()
     if mark and mark.line < len(lines) and "\t" in lines[mark.line]:
-        return f"a tab{place}; YAML is indented by spaces"
-    return f"{error.problem or error.context or 'no YAML'}{place}"
+        return f"a tab{position}; YAML is indented by spaces"
+    return f"{error.problem or error.context or 'no YAML'}{position}"
 
 
 def _problem(problem: dict[str, Any], kind: type[BaseModel]) -> str:
-    """One of pydantic's problems, in words."""
+    """The message for one of pydantic's problems."""
     path, given, known = problem["loc"], problem["input"], problem["type"]
     shown = repr(given) if len(repr(given)) <= SHOWN else repr(given)[:SHOWN] + "…"
-    place = ".".join(map(str, path))
+    name = ".".join(map(str, path))
     if known == "extra_forbidden":
         inside = _at(kind, path[:-1])
         if inside and (now := getattr(inside, "renamed", {}).get(path[-1])):
-            return f"{place}: is called `{now}` now"
-        return f"{place}: no such setting{meant(path[-1], inside.model_fields) if inside else ''}"
-    said = f"{place}: {problem['msg'].removeprefix('Value error, ')} (got {shown})"
+            return f"{name}: is called `{now}` now"
+        return f"{name}: no such setting{meant(path[-1], inside.model_fields) if inside else ''}"
+    said = f"{name}: {problem['msg'].removeprefix('Value error, ')} (got {shown})"
     annotation = _annotation(kind, path)
     tags = _tags(annotation)
     if known == "union_tag_invalid":
         if _one_of(annotation) is not None:
-            return f"{place}: no {problem['ctx']['tag']!r} there{meant(problem['ctx']['tag'], tags)}"
+            return f"{name}: no {problem['ctx']['tag']!r} there{meant(problem['ctx']['tag'], tags)}"
         return said + meant(problem["ctx"]["tag"], tags)
     if isinstance(given, str) and given in tags:
-        return f"{place}: a mapping with `type`; write `{path[-1]}: {{type: {given}}}` (got {shown})"
+        return f"{name}: a mapping with `type`; write `{path[-1]}: {{type: {given}}}` (got {shown})"
     if known == "literal_error" and isinstance(given, str):
         return said + meant(given, _choices(_annotation(kind, path)))
     if isinstance(given, bool) and known in ("literal_error", "string_type"):
@@ -136,17 +131,17 @@ def _problem(problem: dict[str, Any], kind: type[BaseModel]) -> str:
     return said
 
 
-# ---------------------------------------------------------------- what the settings' types say
+# ---------------------------------------------------------------- inspection of the settings' types
 
 
 def _at(kind: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel] | None:
-    """The settings model at a place, where there is exactly one."""
+    """The settings model at a path, if there is exactly one."""
     found = [member for member in _members(_annotation(kind, path)) if _is_model(member)]
     return found[0] if len(found) == 1 else None
 
 
 def _annotation(kind: type[BaseModel], path: tuple[Any, ...]) -> Any:
-    """The type at a place of pydantic's `loc`: fields, keys, tags of unions, indices; None where unknown."""
+    """The type at a path of pydantic's `loc` (fields, keys, tags of unions, indices); None if unknown."""
     here: Any = kind
     for part in path:
         members = _members(here)
@@ -175,7 +170,7 @@ def _one_of(annotation: Any) -> OneOf | None:
 
 
 def _members(annotation: Any) -> list[Any]:
-    """The types of a union, in and out of Annotated; a registry's variants."""
+    """The types of a union, also within Annotated; a registry's variants."""
     origin = get_origin(annotation)
     if (variants := _one_of(annotation)) is not None:
         return list(variants.types().values())
@@ -191,7 +186,7 @@ def _is_model(annotation: Any) -> bool:
 
 
 def _tags(annotation: Any) -> list[str]:
-    """Values of `type` by which a union's settings are told apart."""
+    """Values of `type` that distinguish a union's settings."""
     models = [member for member in _members(annotation) if _is_model(member)]
     return [
         tag

@@ -30,7 +30,7 @@ def evaluate(
 
     Returns:
         One row per row judged: row_id, user_id, model (the recommender's name), target (item index), warm, rank
-        (1-based place of the target, 0 when not among the first `beams`), items and scores (lists of length
+        (1-based position of the target, 0 when not among the first `beams`), items and scores (lists of length
         `beams`), invalid and duplicate (slots of the list, see `rere.evaluation.metrics`).
 
     Raises:

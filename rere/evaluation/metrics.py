@@ -1,7 +1,7 @@
 """Every number that a model is judged by, defined once.
 
-A row has one relevant item, its target. `ranks` are (R,) int64: the target's 1-based place in the list, 0 when it
-is not in it. `items` are (R, N) int64 item indices, best first, -1 in a place without an item. K is a list's cut-off:
+A row has one relevant item, its target. `ranks` are (R,) int64: the target's 1-based position in the list, 0 when it
+is not in it. `items` are (R, N) int64 item indices, best first, -1 in a slot without an item. K is a list's cut-off:
 list metrics take the first K columns from their caller.
 """
 
@@ -15,7 +15,7 @@ from rere.errors import RereError
 
 
 def target_ranks(items: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """(R, N) lists, (R,) targets -> (R,) int64 ranks: the first place that holds the target, 0 for none."""
+    """(R, N) lists, (R,) targets -> (R,) int64 ranks: the first position of the target, 0 for none."""
     found = items == np.asarray(targets)[:, None]
     return np.where(found.any(1), found.argmax(1) + 1, 0).astype(np.int64)
 

@@ -1,4 +1,4 @@
-"""The one interface of everything that is judged: histories in, ranked items out."""
+"""The interface of everything that is evaluated: histories in, ranked items out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Ranking:
     """Ranked items per row, best first.
 
     items: (P, k) int64 item indices, -1 where a list is exhausted (fewer than k items exist), or, with a finite score,
-        where a model that writes freely wrote no item
+        where an unconstrained model generated no item
     scores: (P, k) float32, non-increasing along a row; -inf where exhausted
     """
 

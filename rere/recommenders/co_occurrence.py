@@ -1,8 +1,8 @@
-"""Forward co-occurrence: what came next in other users' sequences, and soon after.
+"""Forward co-occurrence: the items that came next, or soon after, in other users' sequences.
 
-A pair of items, the second d places after the first in a sequence, counts `decay` to the power of d - 1, up to `window`
-places. A row of counts, divided by its sum to the power of `row_power`, is what its item adds to the others' scores:
-with 1 every item of a history has the same say, with 0 an item that is followed often has more.
+A pair of items, the second d positions after the first in a sequence, counts `decay` to the power of d - 1, up to
+`window` positions. A row of counts, divided by its sum to the power of `row_power`, is what its item adds to the
+others' scores: with 1 every item of a history has the same weight, with 0 an item that is followed often has more.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class CoOccurrence(NonNegativeModel):
 
     @classmethod
     def fit_weights(cls, sequences: Sequence[np.ndarray], items: int, config: CoOccurrenceConfig) -> csr_array:
-        """Scaled counts of what came after what."""
+        """Scaled counts of ordered pairs of items."""
         flat = np.concatenate([np.empty(0, dtype=np.int64), *sequences]).astype(np.int64)
         sequence_of = np.repeat(np.arange(len(sequences)), [len(sequence) for sequence in sequences])
         counts = csr_array((items, items), dtype=np.float64)

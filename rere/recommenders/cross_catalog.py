@@ -1,8 +1,8 @@
-"""Judge a model that was trained on another catalogue on the rows of this one.
+"""Evaluate a model that was trained on another catalogue on the rows of this one.
 
 Item indices are translated through item ids. Items that the other catalogue lacks can't be in its prompts, so
-they leave the histories; a history with none left gets an empty list, and a target it lacks is a miss: exactly
-what a user of that model would see today. Both are counted.
+they are removed from the histories; a history without known items gets an empty list, and a target that the other
+catalogue lacks is a miss: exactly what a user of that model would see today. Both are counted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rere.recommenders.base import Ranking, Recommender
 
 
 class CrossCatalogRecommender:
-    """A recommender over `theirs`, asked and answering in the indices of `ours`.
+    """A recommender over the catalogue `theirs`, with histories and results in the indices of `ours`.
 
     Args:
         theirs, ours: item ids in index order.
@@ -30,11 +30,11 @@ class CrossCatalogRecommender:
         self.lacking = self._to_theirs.count(-1)  # items of ours that they lack
 
     def unanswerable(self, histories: Sequence[Sequence[int]]) -> int:
-        """How many of the histories hold no item that they know."""
+        """The number of histories without an item of their catalogue."""
         return self._known(histories).count([])
 
     def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
-        """See `Recommender`; their items that we no longer have are left out, so that a list may be shorter."""
+        """See `Recommender`; items that our catalogue lacks are left out, so a list may be shorter."""
         items = np.full((len(histories), k), -1, dtype=np.int64)
         scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
         known = self._known(histories)
@@ -42,13 +42,13 @@ class CrossCatalogRecommender:
         if not rows:
             return Ranking(items, scores)
         found = self._recommender.recommend([known[row] for row in rows], k)
-        for place, row in enumerate(rows):
-            theirs = found.items[place]
+        for index, row in enumerate(rows):
+            theirs = found.items[index]
             kept = np.flatnonzero((theirs >= 0) & (self._to_ours[theirs] >= 0))
             items[row, : len(kept)] = self._to_ours[theirs[kept]]
-            scores[row, : len(kept)] = found.scores[place, kept]
+            scores[row, : len(kept)] = found.scores[index, kept]
         return Ranking(items, scores)
 
     def _known(self, histories: Sequence[Sequence[int]]) -> list[list[int]]:
-        """The histories in their indices, without the items that they lack."""
+        """The histories in their indices, without items that their catalogue lacks."""
         return [[self._to_theirs[item] for item in history if self._to_theirs[item] >= 0] for history in histories]

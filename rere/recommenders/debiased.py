@@ -1,9 +1,9 @@
-"""Debiased decoding after D3: the language model ranks with the help of a model that reads no text.
+"""Debiased decoding after D3: the language model ranks together with a model that reads no text.
 
 Bao et al., "Decoding Matters: Addressing Amplification Bias and Homogeneity Issue for LLM-based Recommendation"
 (D3), arXiv 2406.14900: long items with near-certain tokens gain from length normalisation, and lists grow alike. D3's
-two remedies: no length normalisation (scores here are plain sums, so there is none) and an assistant's opinion at
-every step of the search.
+two remedies: no length normalisation (scores here are plain sums, so there is none) and an assistant's probabilities
+at every step of the search.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from rere.recommenders.item_model import item_log_probs
 
 
 class DebiasedRecommender:
-    """Ranks by (1 - weight) · log p of the language model + weight · log p of the assistant, also on the way there.
+    """Ranks by (1 - weight) · log p of the language model + weight · log p of the assistant, at every search step.
 
     Args:
         generative: its model, catalogue, width and normalisation are used.
-        assistant: ranks the same catalogue; its scores count as log-probabilities up to a constant a row, as those of
+        assistant: ranks the same catalogue; its scores count as log-probabilities up to a constant per row, as those of
             SASRec are. Items that it leaves out have probability 0, and are not recommended.
-        weight: the assistant's part, from 0 (plain beam search) to 1.
+        weight: the assistant's share, from 0 (plain beam search) to 1.
 
     Raises:
         RereError: a weight out of range.
@@ -51,10 +51,10 @@ class DebiasedRecommender:
         prompts = [self.generative.catalog.prompt(history) for history in histories]
         settings = self.generative.search_settings(k)
 
-        def search(places: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-            opinion = item_log_probs(self.assistant, [histories[place] for place in places], trie.items)
-            item_prior = ItemPrior(node_log_mass(trie, opinion.to(model.device)), self.weight)
-            own = [prompts[place] for place in places]
+        def search(batch: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+            log_probs = item_log_probs(self.assistant, [histories[row] for row in batch], trie.items)
+            item_prior = ItemPrior(node_log_mass(trie, log_probs.to(model.device)), self.weight)
+            own = [prompts[row] for row in batch]
             found = beam_search(model, trie, own, settings, item_prior=item_prior)
             return found.items, found.scores
 

@@ -5,8 +5,8 @@ user-item matrix and l the strength of the penalty, B minimises |X - XB|² + l|B
 
     P = (XᵀX + l·1)⁻¹,  B_ij = -P_ij / P_jj for i ≠ j
 
-The paper knows no order: `recency` is 1 there, and a score is no probability: a softmax over `sharpness` times the
-scores makes them one here.
+The paper ignores order (`recency` 1), and its scores are no probabilities; here a softmax over `sharpness` times the
+scores makes them so.
 """
 
 from __future__ import annotations

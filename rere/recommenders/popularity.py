@@ -1,4 +1,4 @@
-"""The same list for everyone, by training interactions: the floor that every recommender must clear."""
+"""The most popular items, the same list for every user: the baseline that every recommender must beat."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from rere.recommenders.labels import Label
 class Popularity:
     """Ranks items by count, equal counts by item index.
 
-    Items of the history stay in the list, as they do for every other recommender here: none of them is told
-    what a user has seen, each may learn it.
+    Items of the history stay in the list, as in every other recommender here: a model may learn to leave them out.
 
     Args:
         counts: (I,) training interactions per item.

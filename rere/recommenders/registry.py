@@ -1,6 +1,6 @@
 """The registry of item models: one line each, which names its class in the file that holds it.
 
-A file is imported only when its kind is asked for, so that what uses one kind doesn't depend on the code of the
+A file is imported only when its kind is used, so that a step that uses one kind doesn't depend on the code of the
 others.
 """
 
