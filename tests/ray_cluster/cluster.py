@@ -5,6 +5,7 @@ that a node is killed as a machine is: with all that runs on it.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from infra.patience import until
+from rere.runtime.launch import DIE_WITH_PARENT
 from rere.runtime.launchers.ray import unreachable
 
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -28,8 +30,19 @@ ENVIRONMENT = {
     "RAY_health_check_timeout_ms": "1800000",
     "RAY_worker_register_timeout_seconds": "1800",
     "RAY_raylet_start_wait_time_s": "1800",
+    "RAY_agent_register_timeout_ms": "1800000",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "1800",
+    "RAY_grpc_keepalive_timeout_ms": "1800000",
+    "RAY_grpc_client_keepalive_timeout_ms": "1800000",
+    "RAY_worker_niceness": "0",
     "OMP_NUM_THREADS": "1",
 }
+
+
+def _own_session() -> None:
+    """A session of its own, which ends with the test's process; `ray start --block` ends what it started."""
+    os.setsid()
+    ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGTERM)
 
 
 class Node:
@@ -38,7 +51,7 @@ class Node:
     def __init__(self, command: list[str], log: Path) -> None:
         with log.open("w", encoding="utf-8") as output:
             self.process = subprocess.Popen(
-                command, env={**os.environ, **ENVIRONMENT}, stdout=output, stderr=output, start_new_session=True
+                command, env={**os.environ, **ENVIRONMENT}, stdout=output, stderr=output, preexec_fn=_own_session
             )
         self.log = log
 

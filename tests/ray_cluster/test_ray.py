@@ -28,7 +28,7 @@ from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 from tests.ray_cluster import stages
-from tests.ray_cluster.cluster import Cluster
+from tests.ray_cluster.cluster import ENVIRONMENT, Cluster
 from tests.training.pair import EVALUATION, SFT, nothing
 from tests.training.test_in_processes import RL_NAMES, SFT_NAMES, same
 
@@ -41,6 +41,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with Cluster(tmp_path_factory.mktemp("cluster")) as one:
         one.grow()
         yield one
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow machine isn't taken for a lost one by what drives the cluster, either."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
 
 
 def on(cluster: Cluster, **settings: Any) -> RayLauncher:

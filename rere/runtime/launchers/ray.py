@@ -98,12 +98,8 @@ class RayLauncher(Launcher):
         status = exchange.follow(command, environment, log)
         if not status:
             return
-        if not exchange.said() and (why := unreachable(self.address)):
-            raise RereError(
-                f"the Ray cluster's head at {self.address} to live until the stage ends",
-                f"none: {why}",
-                f"start the cluster; {GO_ON}",
-            )
+        if len(exchange.said()) != 3 and (why := unreachable(self.address)):
+            raise head_lost(self.address, why)
         raise exchange.failure(f"{self.workers} Ray workers that finish", f"the driver {ended(status)}")
 
 
@@ -115,3 +111,12 @@ def unreachable(address: str) -> str | None:
     except (OSError, OverflowError) as error:
         return str(error)
     return None
+
+
+def head_lost(address: str, why: str) -> RereError:
+    """The cluster's end is the stage's."""
+    return RereError(
+        f"the Ray cluster's head at {address} to live until the stage ends",
+        f"none: {why}",
+        f"start the cluster; {GO_ON}",
+    )

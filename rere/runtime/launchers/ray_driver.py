@@ -11,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,11 +22,12 @@ from typing import Any, NoReturn
 import rere
 from rere.errors import RereError
 from rere.runtime.launch import Exchange, die_with_parent, leave
-from rere.runtime.launchers.ray import RayLauncher, unreachable
+from rere.runtime.launchers.ray import RayLauncher, head_lost, unreachable
 from rere.runtime.launchers.ray_nodes import alive, found
 from rere.runtime.progress import VARIABLE as PROGRESS
 
 JOINED_SECONDS = 120
+LOOK_SECONDS, LOST_LOOKS = 5.0, 6  # at the head: so many times in a row that nobody answers
 STORE_BYTES = 80_000_000  # of the object store of a node that only drives; nothing of a training goes through it
 
 
@@ -90,6 +92,17 @@ def _node_here(address: str) -> Iterator[None]:
         child.wait()
 
 
+def _end_with_head(address: str, exchange: Exchange) -> None:
+    """Ends this process soon after the head is gone, where Ray would wait for it to come back."""
+    missed = 0
+    while missed < LOST_LOOKS:
+        time.sleep(LOOK_SECONDS)
+        why = unreachable(address)
+        missed = missed + 1 if why else 0
+    exchange.keep(head_lost(address, str(why)), "the driver")
+    leave(1)
+
+
 def train(settings: RayLauncher, exchange: Exchange) -> None:
     """Workers by Ray Train, started anew when some are lost.
 
@@ -101,6 +114,8 @@ def train(settings: RayLauncher, exchange: Exchange) -> None:
 
     from rere.runtime.launchers.ray_worker import share
 
+    watch = threading.Thread(target=_end_with_head, args=(settings.address, exchange), daemon=True)
+    watch.start()
     storage = exchange.work / "ray"
     patience = settings.wait_seconds if settings.autoscaling == "on" else 0
     for left in reversed(range(settings.restarts + 1)):
