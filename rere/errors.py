@@ -15,3 +15,7 @@ class RereError(Exception):
     def __init__(self, expected: str, got: str, remedy: str) -> None:
         super().__init__(f"Expected {expected}; got {got}. Fix: {remedy}")
         self.parts = (expected, got, remedy)  # a worker process hands them to its parent
+
+    def __reduce__(self) -> tuple[type[RereError], tuple[str, str, str]]:
+        """Between processes it travels as its parts: the message alone makes none."""
+        return type(self), self.parts

@@ -7,6 +7,7 @@ Tolerances: sums over rows are made in another order, so float32 values differ b
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -307,6 +308,11 @@ def test_a_users_mistake_reaches_the_user_in_its_own_words(tmp_path: Path) -> No
     with pytest.raises(RereError) as caught:
         do("mistake", tmp_path)
     assert caught.value.parts == ("finite rewards", "values that are not finite", "mend the function")
+
+
+def test_an_error_travels_between_processes_whole() -> None:
+    found = pickle.loads(pickle.dumps(RereError("bread", "stones", "bake")))
+    assert (found.parts, str(found)) == (("bread", "stones", "bake"), "Expected bread; got stones. Fix: bake")
 
 
 def test_a_crash_is_shown_with_its_stack_and_not_taken_for_a_lack_of_memory(tmp_path: Path) -> None:
