@@ -115,6 +115,7 @@ def rl(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[str, RayLauncher], tuple[Checkpoint, list[int]]]:
     """Trains with a reward of tests/ray_cluster/stages.py; gives the result, and the updates that were told."""
+    (tmp_path / ".rere").mkdir()  # a project: rewards are looked for in one
     monkeypatch.chdir(tmp_path)
 
     def train(reward: str, launcher: RayLauncher) -> tuple[Checkpoint, list[int]]:
