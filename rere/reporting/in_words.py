@@ -60,7 +60,14 @@ def hits(ours: pd.DataFrame, theirs: pd.DataFrame, gate: GateConfig) -> Hits:
     now, before, rows = paired_values(ours, theirs, f"hr@{k}")
     users = rows["user_id"].to_numpy()
     gain = paired_bootstrap(now, before, gate.bootstrap_samples, gate.confidence, gate.seed, units=users)
-    return Hits(k, float(now.mean()), float(before.mean()), int((now > before).sum()), int((now < before).sum()), gain)
+    return Hits(
+        k=k,
+        now=float(now.mean()),
+        before=float(before.mean()),
+        gained=int((now > before).sum()),
+        lost=int((now < before).sum()),
+        gain=gain,
+    )
 
 
 def in_one_sentence(found: Hits, standing: Standing, rival: str, confidence: float) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from rere.errors import RereError
+from rere.recommenders.labels import Label
 from rere.runtime.progress import progress
 from rere.serving.config import BatchConfig
 from rere.serving.engine.deployment import Deployment, Query, Ranked
@@ -38,7 +39,7 @@ class BatchResult:
     @property
     def by_popularity(self) -> int:
         """Users of whom nothing is known, and who got what is popular."""
-        return int(((self.recommendations["based_on"] == "popularity") & (self.recommendations["rank"] == 1)).sum())
+        return int(((self.recommendations["based_on"] == Label.POPULARITY) & (self.recommendations["rank"] == 1)).sum())
 
     @property
     def reasons(self) -> dict[str, int]:
