@@ -26,17 +26,11 @@ from rere.data.validation_report import ValidationReport
 from rere.errors import RereError
 from rere.evaluation.better_rival import WARNING
 from rere.evaluation.evaluator import results_of
-from rere.evaluation.gate import (
-    Anchor,
-    CandidateMetrics,
-    Check,
-    GateContext,
-    Verdict,
-    evaluate_gate,
-    surely_better,
-)
+from rere.evaluation.gate import evaluate_gate, surely_better
+from rere.evaluation.gate_inputs import Anchor, CandidateMetrics, GateContext
 from rere.evaluation.metrics import row_metric
 from rere.evaluation.policy import weakened
+from rere.evaluation.verdict import Check, Verdict
 from rere.models.checkpoint import Checkpoint
 from rere.recommenders.labels import Label
 from rere.recommenders.prior import Prior

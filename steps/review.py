@@ -14,7 +14,7 @@ from rere.config.evaluation import EvaluationConfig
 from rere.config.promotion import GateConfig, PromotionConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import ValidationReport
-from rere.evaluation.gate import LATENCY, SIZE
+from rere.evaluation.verdict import LATENCY, SIZE
 from rere.models.checkpoint import Checkpoint
 
 if TYPE_CHECKING:

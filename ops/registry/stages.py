@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from materializers.records import RecordMaterializer
 from ops.registry.tags import VersionTags
 from rere.config.promotion import GateConfig
-from rere.evaluation.gate import Verdict
+from rere.evaluation.verdict import Verdict
 
 
 class Judged(BaseModel):

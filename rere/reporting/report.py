@@ -20,7 +20,7 @@ from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import IngestReport
 from rere.errors import RereError
 from rere.evaluation.evaluator import compare
-from rere.evaluation.gate import Verdict
+from rere.evaluation.verdict import Verdict
 from rere.reporting.examples import HISTORY, TOP, example, spread
 from rere.reporting.flat import flat
 from rere.reporting.plots import curve_plot, metric_plot, power_plot

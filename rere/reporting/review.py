@@ -16,9 +16,9 @@ from rere.data.validation_report import Check as DataCheck
 from rere.data.validation_report import DriftRow
 from rere.evaluation.better_rival import WARNING
 from rere.evaluation.evaluator import compare, paired, summarise
-from rere.evaluation.gate import Verdict
 from rere.evaluation.metrics import row_metric
 from rere.evaluation.segments import segment_gains, shared_confidence
+from rere.evaluation.verdict import Verdict
 from rere.recommenders.labels import Label
 from rere.reporting import plots
 from rere.reporting.examples import TOP, example, spread

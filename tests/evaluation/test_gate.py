@@ -10,10 +10,11 @@ import pytest
 
 from rere.config.promotion import GateConfig, NonInferiority, Sequential, Superiority
 from rere.errors import RereError
-from rere.evaluation import gate
+from rere.evaluation import gate, verdict
 from rere.evaluation.better_rival import OverItemModel, over_best_item_model
-from rere.evaluation.gate import Anchor, CandidateMetrics, Check, GateContext, Verdict
+from rere.evaluation.gate_inputs import Anchor, CandidateMetrics, GateContext
 from rere.evaluation.segments import segment_gains
+from rere.evaluation.verdict import Check, Verdict
 
 ROWS = 400
 CONFIG = GateConfig(
@@ -276,7 +277,7 @@ def test_later_challengers_of_one_champion_are_asked_for_more() -> None:
     ours, theirs = side(results("ReRe", 0.2775)), side(results("champion", 0.3))
     config = CONFIG.model_copy(update={"test": test})  # -.0225 ± .0145 at 95 %, ± .028 at 99.98 %
     assert not failed(verdict_of(ours, theirs, config, challengers=1))
-    assert failed(verdict_of(ours, theirs, config, challengers=12)) == [gate.NOT_WORSE]
+    assert failed(verdict_of(ours, theirs, config, challengers=12)) == [verdict.NOT_WORSE]
 
 
 def test_small_losses_that_each_pass_do_not_add_up() -> None:

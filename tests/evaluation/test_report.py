@@ -15,9 +15,9 @@ from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import IngestReport
 from rere.errors import RereError
 from rere.evaluation.evaluator import summarise
-from rere.evaluation.gate import Check, Verdict
 from rere.evaluation.metrics import target_ranks
 from rere.evaluation.power import Power
+from rere.evaluation.verdict import Check, Verdict
 from rere.recommenders.labels import Label
 from rere.reporting.examples import TOP
 from rere.reporting.report import EXAMPLES, ReportInputs, render_report, results_table

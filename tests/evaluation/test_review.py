@@ -17,7 +17,7 @@ from rere.data.validation_report import Check as DataCheck
 from rere.data.validation_report import DriftRow, FailingRow
 from rere.errors import RereError
 from rere.evaluation.bootstrap import Estimate
-from rere.evaluation.gate import Check, Verdict
+from rere.evaluation.verdict import Check, Verdict
 from rere.reporting.in_words import Hits, Standing, in_one_sentence
 from rere.reporting.review import REGRESSIONS, USERS, ReviewInputs, render_review
 from tests.browser import needs_chromium

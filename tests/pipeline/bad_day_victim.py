@@ -23,7 +23,7 @@ from commands.main import cli
 from ops.registry.stages import Judged, StageMaterializer
 from pipelines.checked import checked_pipeline, explain_errors
 from rere.errors import RereError
-from rere.evaluation.gate import Verdict
+from rere.evaluation.verdict import Verdict
 
 
 @step(output_materializers=StageMaterializer)

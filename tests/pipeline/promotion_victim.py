@@ -20,7 +20,7 @@ from ops.registry import mlflow_registry as registry
 from ops.registry import zenml_registry as model_version
 from ops.registry.anchor import ANCHOR
 from rere.config.evaluation import EvaluationConfig
-from rere.evaluation.gate import Verdict
+from rere.evaluation.verdict import Verdict
 from rere.recommenders.generative import GenerativeRecommender  # noqa: F401
 from steps import promote
 

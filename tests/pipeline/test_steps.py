@@ -38,7 +38,7 @@ from rere.data.validation_report import Check, FailingRow, ValidationReport
 from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.evaluation.evaluator import summarise as summarise_results
-from rere.evaluation.gate import Verdict
+from rere.evaluation.verdict import Verdict
 from rere.models.backbone import load_model
 from rere.models.checkpoint import Checkpoint, save_checkpoint
 from rere.recommenders.item_models import ItemModels
