@@ -120,10 +120,10 @@ def launcher_of(options: argparse.Namespace, workers: int) -> Launcher:
 
 
 def measure(inputs: Path, launcher: Launcher, updates: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(dir=inputs.parent) as place:
+    with tempfile.TemporaryDirectory(dir=inputs.parent) as directory:
         found: list[dict[str, Any]] = []
-        spec = {"inputs": str(inputs), "work": place, "updates": updates}
-        launcher.launch("benchmarks.parallel:worker", spec, Path(place), lambda record, _: found.append(record))
+        spec = {"inputs": str(inputs), "work": directory, "updates": updates}
+        launcher.launch("benchmarks.parallel:worker", spec, Path(directory), lambda record, _: found.append(record))
     return found[0]
 
 
@@ -146,8 +146,8 @@ def main() -> None:
     )
     chosen = windows.table["user_id"].isin(windows.table["user_id"].unique()[:users])
     runs: dict[int, list[dict[str, Any]]] = {count: [] for count in options.workers}
-    with tempfile.TemporaryDirectory(dir=options.work) as place:
-        inputs = Path(place) / "inputs"
+    with tempfile.TemporaryDirectory(dir=options.work) as directory:
+        inputs = Path(directory) / "inputs"
         windows = Windows(windows.table[chosen].reset_index(drop=True), windows.history_items)
         windows.save(inputs / "windows")
         catalog.save(inputs / "catalog")

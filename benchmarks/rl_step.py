@@ -89,26 +89,26 @@ def layouts(catalog: CatalogIndex, options: argparse.Namespace, prompts: int, to
     generator = torch.Generator().manual_seed(options.seed)
     mean = len(catalog.trie.item_tokens) / catalog.trie.items
     history_items, per_user = max(1, round(tokens / mean)), min(options.per_user, prompts)
-    walks, places, windows, parts = [], [], [], []
+    walks, branch_points, windows, parts = [], [], [], []
     for first in range(0, prompts, per_user):
         own = [history_items + n for n in range(min(per_user, prompts - first))]
         drawn = torch.randint(len(catalog.item_tokens), (own[-1],), generator=generator).tolist()
         walk = [catalog.item_tokens[item] for item in drawn]
-        windows += [catalog.prompt(drawn[place - history_items : place]) for place in own]
+        windows += [catalog.prompt(drawn[branch_point - history_items : branch_point]) for branch_point in own]
         parts.append(trunks_of(catalog, [walk], [own], history_items))
         walks.append(walk)
-        places.append(own)
+        branch_points.append(own)
     slices = [windows[first : first + options.at_once] for first in range(0, prompts, options.at_once)]
     return {
         "window": Layout(windows, windows, slices),
-        "sequence": Layout(windows, trunks_of(catalog, walks, places, history_items), parts),
+        "sequence": Layout(windows, trunks_of(catalog, walks, branch_points, history_items), parts),
     }
 
 
 def trunks_of(
-    catalog: CatalogIndex, walks: list[list[list[int]]], places: list[list[int]], history_items: int
+    catalog: CatalogIndex, walks: list[list[list[int]]], branch_points: list[list[int]], history_items: int
 ) -> Trunks:
-    return Trunks.of(catalog.prompt_head, walks, places, history_items, default_device())
+    return Trunks.of(catalog.prompt_head, walks, branch_points, history_items, default_device())
 
 
 class Step:

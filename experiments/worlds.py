@@ -39,7 +39,7 @@ class ExperimentData:
 
     @cached_property
     def item_index(self) -> dict[str, int]:
-        return {item: place for place, item in enumerate(self.dataset.items["item_id"])}
+        return {item: position for position, item in enumerate(self.dataset.items["item_id"])}
 
     @cached_property
     def sequences(self) -> list[np.ndarray]:

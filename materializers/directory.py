@@ -97,10 +97,10 @@ def fetch(store: BaseArtifactStore, source: str, target: Path) -> None:
     """Copy a directory of an artifact store to this machine; one that isn't there leaves nothing."""
     for folder, _, files in store.walk(source):
         for file in files:
-            place = f"{_text(folder)}/{_text(file)}"
-            copy = target / PurePosixPath(place).relative_to(source)
+            path = f"{_text(folder)}/{_text(file)}"
+            copy = target / PurePosixPath(path).relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            fileio.copy(place, str(copy))
+            fileio.copy(path, str(copy))
 
 
 def remedy_for(uri: str) -> str:

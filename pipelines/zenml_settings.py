@@ -28,14 +28,14 @@ def require_zenml_settings(content: Mapping[str, Any], config: Path) -> None:
         raise RereError(f"ZenML's settings in {config}", ", ".join(hints), "correct their names")
 
 
-def _unknown(settings: Mapping[str, Any], place: str) -> list[str]:
+def _unknown(settings: Mapping[str, Any], path: str) -> list[str]:
     general = get_general_settings()
     known = {*general, *(kind.value for kind in StackComponentType)}
     hints = []
     for name, given in settings.items():
         if name.partition(".")[0] not in known:
-            hints.append(f"{place}.{name}{meant(name, known)}")
+            hints.append(f"{path}.{name}{meant(name, known)}")
         elif name in general:
             options = set(general[name].model_fields)
-            hints += [f"{place}.{name}.{key}{meant(key, options)}" for key in given or {} if key not in options]
+            hints += [f"{path}.{name}.{key}{meant(key, options)}" for key in given or {} if key not in options]
     return hints

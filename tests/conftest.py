@@ -45,9 +45,9 @@ def world_windows() -> Windows:
         for _ in range(9):
             walk.append((walk[-1] + int(random.choice([1, 2], p=[0.8, 0.2]))) % WORLD_ITEMS)
         ids = [f"i{n}" for n in walk]
-        for place in range(1, len(ids)):
-            period = {len(ids) - 1: "test", len(ids) - 2: "valid"}.get(place, "train")
-            rows.append((f"u{user}", ids[max(0, place - 4) : place], ids[place], 1_000 + place, period))
+        for position in range(1, len(ids)):
+            period = {len(ids) - 1: "test", len(ids) - 2: "valid"}.get(position, "train")
+            rows.append((f"u{user}", ids[max(0, position - 4) : position], ids[position], 1_000 + position, period))
     table = pd.DataFrame(rows, columns=["user_id", "history", "target", "timestamp", "period"])
     table.insert(0, "row_id", np.arange(len(table)))
     table["warm"] = True

@@ -87,8 +87,8 @@ def test_loading_and_saving_weights_leaves_nothing_in_a_log(
         return stock(bar, arguments, options | SHOWN)
 
     monkeypatch.setattr(module, "_made", shown)
-    place = tmp_path / "model"
-    save_checkpoint(load_model(TINY, 300, seed=0), place, [], {})
-    Checkpoint(place).load_model()
+    directory = tmp_path / "model"
+    save_checkpoint(load_model(TINY, 300, seed=0), directory, [], {})
+    Checkpoint(directory).load_model()
     assert made == ["Writing model shards", "Loading weights", "Loading weights"]  # saving reads it back once
     assert made[1] not in capsys.readouterr().err

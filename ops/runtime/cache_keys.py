@@ -76,8 +76,8 @@ def code_fingerprint(module: str) -> str:
 def _files(module: str) -> list[Path]:
     """The file of a module and its packages' `__init__` files; none where `module` is a name inside a module."""
     parts = module.split(".")
-    places = [ROOT.joinpath(*parts[:n], "__init__.py") for n in range(1, len(parts) + 1)]
-    return [file for file in [*places, ROOT.joinpath(*parts).with_suffix(".py")] if file.is_file()]
+    packages = [ROOT.joinpath(*parts[:n], "__init__.py") for n in range(1, len(parts) + 1)]
+    return [file for file in [*packages, ROOT.joinpath(*parts).with_suffix(".py")] if file.is_file()]
 
 
 @cache

@@ -36,14 +36,14 @@ def artifacts(uri: str | None) -> list[ArtifactVersionResponse]:
 
 def problem(artifact: ArtifactVersionResponse) -> str | None:
     """What is wrong with an artifact's files; None where nothing is."""
-    place = f"{artifact.uri}/{_folder(artifact)}"
+    path = f"{artifact.uri}/{_folder(artifact)}"
     with tempfile.TemporaryDirectory() as scratch:
-        here = Path(place)
+        here = Path(path)
         if not here.is_dir():  # a remote store, or gone
             here = Path(scratch) / "copy"
-            fetch(Client().active_stack.artifact_store, place, here)
+            fetch(Client().active_stack.artifact_store, path, here)
         try:
-            verify(here, place)
+            verify(here, path)
         except RereError as error:
             return error.parts[1]
     return None

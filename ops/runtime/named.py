@@ -25,8 +25,8 @@ from rere.errors import RereError
 from rere.training.rl.rewards.custom import CustomReward
 
 INSTALLED = tuple(
-    Path(place).resolve()
-    for name, place in sysconfig.get_paths().items()
+    Path(directory).resolve()
+    for name, directory in sysconfig.get_paths().items()
     if name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
 
@@ -70,7 +70,7 @@ def code_sums(module: str) -> dict[str, str]:
         name = waiting.pop()
         if name in sums or (file := _source(name)) is None:
             continue
-        if name != module and any(file.resolve().is_relative_to(place) for place in INSTALLED):
+        if name != module and any(file.resolve().is_relative_to(directory) for directory in INSTALLED):
             continue
         sums[name] = sha256(file)
         waiting += [name.rpartition(".")[0], *_imports(name, file)]

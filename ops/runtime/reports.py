@@ -22,12 +22,12 @@ def write_report(html: str, name: str, link: str | None = None, run: str | None 
         run: the run's name; None for the one that the running step is part of.
     """
     top = Path(os.environ.get("RERE_REPORTS_DIR") or project_root() / "reports")
-    place = top / "runs" / file_name(run or _running())
-    path, leads = place / f"{name}.html", top / f"{link or name}.html"
+    directory = top / "runs" / file_name(run or _running())
+    path, leads = directory / f"{name}.html", top / f"{link or name}.html"
     with writing(top):
-        place.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         path.write_text(html, encoding="utf-8")
-        fresh = place / f".{name}.link"
+        fresh = directory / f".{name}.link"
         fresh.unlink(missing_ok=True)
         try:
             fresh.symlink_to(path.relative_to(top))  # what it says counts from where it is put

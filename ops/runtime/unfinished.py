@@ -29,10 +29,10 @@ FOLDER = "rere-runs"
 @contextmanager
 def running() -> Iterator[None]:
     """Within it this process counts as one that runs a pipeline."""
-    place = _place()
-    with writing(place):
-        place.mkdir(parents=True, exist_ok=True)
-        lease = Lease(place / f"{time.time():.6f}-{uuid.uuid4().hex[:8]}.lock")
+    directory = _directory()
+    with writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        lease = Lease(directory / f"{time.time():.6f}-{uuid.uuid4().hex[:8]}.lock")
         lease.take()
     try:
         yield
@@ -52,14 +52,14 @@ def close_dead() -> list[str]:
     return [run.name for run in dead]
 
 
-def _place() -> Path:
+def _directory() -> Path:
     return Path(GlobalConfiguration().config_directory) / FOLDER
 
 
 def _alive() -> list[float]:
     """When each process that lives began; what dead ones left is removed."""
     began = []
-    for path in sorted(_place().glob("*.lock")):
+    for path in sorted(_directory().glob("*.lock")):
         lease = Lease(path)
         try:
             lease.take()

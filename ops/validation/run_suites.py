@@ -102,12 +102,12 @@ def _parts(suite: Suite) -> Iterator[tuple[pd.DataFrame, list[Expectation]]]:
 
 def _repeated_rows(table: pd.DataFrame, columns: list[str]) -> Iterator[pd.DataFrame]:
     """All rows whose values in the columns occur again, none of them in two parts; any row where there is none."""
-    places = np.flatnonzero(repeated(table, columns, keep=False))
-    if not len(places):
+    positions = np.flatnonzero(repeated(table, columns, keep=False))
+    if not len(positions):
         yield table.head(1)
         return
-    for (rows,) in key_batches(coded(table[columns[0]].iloc[places])[0], rows=BATCH_ROWS):
-        yield table.iloc[places[np.sort(rows)]]
+    for (rows,) in key_batches(coded(table[columns[0]].iloc[positions])[0], rows=BATCH_ROWS):
+        yield table.iloc[positions[np.sort(rows)]]
 
 
 def _run(
@@ -155,10 +155,10 @@ def _check(suite: Suite, results: list[Any], failing_rows: int) -> Check:
     shown = next((result for result in results if not result.success), results[0])
     words, found = shown.expectation_config.meta, shown.result
     failing = sum(int(result.result.get("unexpected_count", 0)) for result in results)
-    named = [place for result in results for place in result.result.get("partial_unexpected_index_list") or []]
+    named = [entry for result in results for entry in result.result.get("partial_unexpected_index_list") or []]
     rows = tuple(
-        FailingRow(row=int(place["row"]), values={key: _shown(place[key]) for key in suite.keys})
-        for place in sorted(named, key=lambda place: int(place["row"]))[:failing_rows]
+        FailingRow(row=int(entry["row"]), values={key: _shown(entry[key]) for key in suite.keys})
+        for entry in sorted(named, key=lambda entry: int(entry["row"]))[:failing_rows]
     )
     if "element_count" in found:
         observed = (

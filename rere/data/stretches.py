@@ -16,8 +16,8 @@ def follows(rows: pd.DataFrame, history_items: int) -> np.ndarray:
     previous_user: str | None = None
     expected: list[str] = []
     columns = zip(rows["user_id"], rows["history"], rows["target"], strict=True)
-    for place, (user, history, target) in enumerate(columns):
+    for index, (user, history, target) in enumerate(columns):
         history = list(history)
-        found[place] = place > 0 and user == previous_user and history == expected
+        found[index] = index > 0 and user == previous_user and history == expected
         previous_user, expected = user, [*history, target][-history_items:]
     return found

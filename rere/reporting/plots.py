@@ -62,12 +62,12 @@ def metric_plot(summary: pd.DataFrame, metric: str, ks: Sequence[int]) -> str:
     models = list(summary["model"].unique())
     with rc_context(STYLE | {"svg.hashsalt": metric}):
         figure, axes = _axes()
-        places = np.arange(len(ks))
+        positions = np.arange(len(ks))
         for n, model in enumerate(models):
             own = summary[summary["model"] == model].set_index("metric").loc[[f"{metric}@{k}" for k in ks]]
             mean, low, high = (own[column].to_numpy(float) for column in ("mean", "low", "high"))
             axes.errorbar(
-                places + (n - (len(models) - 1) / 2) * 0.16,
+                positions + (n - (len(models) - 1) / 2) * 0.16,
                 mean,
                 yerr=np.maximum([mean - low, high - mean], 0),
                 fmt=MARKERS[n % len(MARKERS)],
@@ -77,7 +77,7 @@ def metric_plot(summary: pd.DataFrame, metric: str, ks: Sequence[int]) -> str:
                 clip_on=False,  # a marker at 0 is whole
                 label=model,
             )
-        axes.set_xticks(places, [str(k) for k in ks])
+        axes.set_xticks(positions, [str(k) for k in ks])
         axes.set_xlim(-0.5, len(ks) - 0.5)
         axes.set_xlabel("K (length of the list)")
         axes.set_ylabel(f"{metric.upper()}@K")

@@ -45,13 +45,13 @@ def gru_by_hand(model: GRU4RecNetwork, history: list[int]) -> torch.Tensor:
 def caser_by_hand(model: CaserNetwork, history: list[int]) -> torch.Tensor:
     """Every filter laid on every place of the (L, D) image, by loops."""
     image = torch.zeros((4, 8), dtype=torch.float64)
-    for place, item in enumerate(history):
-        image[4 - len(history) + place] = model.item.weight[item]
+    for position, item in enumerate(history):
+        image[4 - len(history) + position] = model.item.weight[item]
     found = []
     for height, filters in enumerate(model.horizontal, 1):
         for kernel, bias in zip(filters.weight, filters.bias, strict=True):  # type: ignore[arg-type]  # kernel: (D, height)
-            places = [(image[top : top + height] * kernel.T).sum() + bias for top in range(4 - height + 1)]
-            found.append(max(max(places), torch.tensor(0.0)))
+            positions = [(image[top : top + height] * kernel.T).sum() + bias for top in range(4 - height + 1)]
+            found.append(max(max(positions), torch.tensor(0.0)))
     for column in range(8):
         found += [(image[:, column] * kernel).sum() for kernel in model.vertical.weight]  # kernel: (L,)
     return model.output.weight @ torch.stack(found) + model.output.bias

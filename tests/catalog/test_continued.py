@@ -52,9 +52,9 @@ def test_prefix_codes_stay_the_shortest_when_nothing_left() -> None:
     config = CONFIG.model_copy(update={"code": "prefix"})
     champion = build_index(frame(["i0", "i1", "i2"]), config)
     catalog = continue_index(champion, frame(["i3", "i2", "i1", "i0"]))
-    for place, item in enumerate(["i2", "i1", "i0"], 1):
+    for position, item in enumerate(["i2", "i1", "i0"], 1):
         old = champion.item_tokens[champion.index_of[item]]
-        assert catalog.item_tokens[place][: len(old)] == old  # an old code stays, or goes on
+        assert catalog.item_tokens[position][: len(old)] == old  # an old code stays, or goes on
 
 
 @pytest.mark.parametrize(

@@ -46,12 +46,13 @@ def catalog(world_items: pd.DataFrame) -> CatalogIndex:
 @pytest.fixture(scope="module")
 def pretrained(world_items: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> LocalModel:
     """A directory like a pretrained model's, with a tokenizer of its own."""
-    place = tmp_path_factory.mktemp("pretrained")
-    load_model(MODEL, 300, seed=1).save_pretrained(place)
-    load_tokenizer(MODEL, world_items["title"]).save_pretrained(place)
-    own = len(load_tokenizer(LocalModel(path=place), ()))  # the architecture's tokenizer class may add its own tokens
-    load_model(MODEL, own, seed=1).save_pretrained(place)
-    return LocalModel(path=place)
+    directory = tmp_path_factory.mktemp("pretrained")
+    load_model(MODEL, 300, seed=1).save_pretrained(directory)
+    load_tokenizer(MODEL, world_items["title"]).save_pretrained(directory)
+    # The architecture's tokenizer class may add tokens of its own.
+    own = len(load_tokenizer(LocalModel(path=directory), ()))
+    load_model(MODEL, own, seed=1).save_pretrained(directory)
+    return LocalModel(path=directory)
 
 
 def begins_another(codes: list[list[int]]) -> bool:

@@ -34,10 +34,10 @@ def random_dataset(seed: int, users: int = 30, items: int = 12) -> Dataset:
     random, rows = np.random.default_rng(seed), []
     for user in range(users):
         length = int(random.integers(1, 9))
-        for place, item in enumerate(random.permutation(items)[:length]):
-            from_end = length - 1 - place
+        for position, item in enumerate(random.permutation(items)[:length]):
+            from_end = length - 1 - position
             period = {0: "test", 1: "valid"}.get(from_end, "train") if length >= 3 else "train"
-            rows.append((f"u{user}", f"i{item}", START + 100 * user + place, period))
+            rows.append((f"u{user}", f"i{item}", START + 100 * user + position, period))
     return dataset_of(rows, {f"i{n}": f"Title {n}" for n in range(items)})
 
 

@@ -67,13 +67,13 @@ def test_typed_tables_and_the_hubs_layout(kind: str, tmp_path: Path) -> None:
     for name in ("events", "items"):
         (tmp_path / name).mkdir()
     (tmp_path / "events" / "data.csv").write_text(EVENTS)
-    place = tmp_path / "items" / kind
+    path = tmp_path / "items" / kind
     if kind == "items.parquet":
-        parquet.write_table(Table.from_pylist(rows), place)
+        parquet.write_table(Table.from_pylist(rows), path)
     else:
-        place.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     kept: dict[str, Any] = {"price": "number", "new": "number", "code": "text"}
-    tables = Tables(interactions=tmp_path / "events" / "data.csv", items=place, item_columns=kept)
+    tables = Tables(interactions=tmp_path / "events" / "data.csv", items=path, item_columns=kept)
     raw = load_source(tables)
     assert plain(raw.items[list(kept)]) == {
         "price": [1.0, None, 3.0],

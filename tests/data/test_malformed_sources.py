@@ -190,8 +190,8 @@ def test_any_types_of_parquet_whole_and_cut(data: st.DataObject, size: int) -> N
         assert rows_of(raw) == (size, size)
     cut = data.draw(st.integers(0, len(whole) - 1))
     assert read("t.parquet", whole[:cut]) is None
-    place = data.draw(st.integers(0, len(whole) - 1))
-    read("t.parquet", whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+    position = data.draw(st.integers(0, len(whole) - 1))
+    read("t.parquet", whole[:position] + bytes([whole[position] ^ 255]) + whole[position + 1 :])
 
 
 @pytest.fixture

@@ -71,8 +71,8 @@ def test_what_cannot_be_mended_is_stopped_with_its_rows(tmp_path: Path) -> None:
         items.loc[row, "item_id"] = item
     events = events[~events["item_id"].isin([f"i{row}" for row in range(5, 10)])].reset_index(drop=True)
     events.loc[events["user_id"] == "u1", "user_id"] = "u\u202e1"
-    places = [(0, "timestamp", TOMORROW), (20, "timestamp", -1), (40, "item_id", "i99")]
-    for row, column, value in places:
+    faults = [(0, "timestamp", TOMORROW), (20, "timestamp", -1), (40, "item_id", "i99")]
+    for row, column, value in faults:
         events.loc[row, column] = value  # type: ignore[call-overload]
     report = validate_dataset(found := read(events, items, tmp_path), CHECKS, None, make_profile(found))
     failed = {check.name: [row.values for row in check.rows] for check in report.having("failed")}

@@ -19,8 +19,8 @@ def slow_windows(dataset: Dataset, history_items: int) -> list[tuple[str, list[s
     rows = list(dataset.interactions.itertuples(index=False, name=None))
     trained = {item for _, item, _, period in rows if period == "train"}
     windows = []
-    for place, (user, item, time, period) in enumerate(rows):
-        before = [other_item for other_user, other_item, _, _ in rows[:place] if other_user == user]
+    for position, (user, item, time, period) in enumerate(rows):
+        before = [other_item for other_user, other_item, _, _ in rows[:position] if other_user == user]
         if before:
             windows.append((user, before[-history_items:], item, time, period, item in trained))
     return windows

@@ -20,29 +20,32 @@ from tests.decoding.test_beam import random_items
 HEAD_TOKENS, HISTORY_ITEMS = [7, 8], 3
 WALKS = [[0, 9, 4, 21, 4, 17, 30, 2, 11], [13], [5, 6, 25]]  # items of three users
 NO_DROPOUT = dict.fromkeys(("dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
-PLACES = [[2, 4, 5, 8, 9], [1], [1, 2, 3]]  # items before each prompt
+BRANCH_POINTS = [[2, 4, 5, 8, 9], [1], [1, 2, 3]]  # items before each prompt
 
 
-def trunks(items, walks, places):  # type: ignore[no-untyped-def]
-    return Trunks.of(HEAD_TOKENS, [[items[item] for item in walk] for walk in walks], places, HISTORY_ITEMS)
+def trunks(items, walks, branch_points):  # type: ignore[no-untyped-def]
+    return Trunks.of(HEAD_TOKENS, [[items[item] for item in walk] for walk in walks], branch_points, HISTORY_ITEMS)
 
 
-def windows(items, walks, places):  # type: ignore[no-untyped-def]
+def windows(items, walks, branch_points):  # type: ignore[no-untyped-def]
     """The prompts by themselves."""
     return [
-        [*HEAD_TOKENS, *(token for item in walk[max(0, place - HISTORY_ITEMS) : place] for token in items[item])]
-        for walk, own in zip(walks, places, strict=True)
-        for place in own
+        [
+            *HEAD_TOKENS,
+            *(token for item in walk[max(0, branch_point - HISTORY_ITEMS) : branch_point] for token in items[item]),
+        ]
+        for walk, own in zip(walks, branch_points, strict=True)
+        for branch_point in own
     ]
 
 
-def alone(model, items, walk, place, item, normalisation):  # type: ignore[no-untyped-def]
+def alone(model, items, walk, branch_point, item, normalisation):  # type: ignore[no-untyped-def]
     """(length,) log-probabilities of an item's tokens after `place` items of a walk, from one stock forward of these.
 
     The mask and the positions are those of supervised fine-tuning by sequence.
     """
     tokens, owner = list(HEAD_TOKENS), [HEAD] * len(HEAD_TOKENS)
-    for number, one in enumerate([*walk[:place], item]):
+    for number, one in enumerate([*walk[:branch_point], item]):
         tokens += items[one]
         owner += [number] * len(items[one])
     length = len(items[item])
@@ -59,7 +62,7 @@ def alone(model, items, walk, place, item, normalisation):  # type: ignore[no-un
 
 def all_alone(model, items, groups, normalisation):  # type: ignore[no-untyped-def]
     """(P, G) summed log-probabilities of candidates, each prompt and candidate by itself."""
-    prompts = [(walk, place) for walk, own in zip(WALKS, PLACES, strict=True) for place in own]
+    prompts = [(walk, branch_point) for walk, own in zip(WALKS, BRANCH_POINTS, strict=True) for branch_point in own]
     return torch.stack(
         [
             torch.stack([alone(model, items, *prompt, item, normalisation).sum() for item in group])  # type: ignore[no-untyped-call]
@@ -88,8 +91,9 @@ def test_one_prompt_per_trunk_is_its_window(name, normalisation):  # type: ignor
     model, items = tiny(*ARCHITECTURES[name]).double(), random_items(32, generator)
     trie, tree_model = build_trie(items), TreeModel(model)
     walks = [[3, 9], [13], [5, 6, 25], [30, 1, 2]]
-    places = [[len(walk)] for walk in walks]
-    plain, shared = windows(items, walks, places), trunks(items, walks, places)  # type: ignore[no-untyped-call]
+    branch_points = [[len(walk)] for walk in walks]
+    plain = windows(items, walks, branch_points)  # type: ignore[no-untyped-call]
+    shared = trunks(items, walks, branch_points)  # type: ignore[no-untyped-call]
     expected, found = (
         beam_search(tree_model, trie, prompts, SearchSettings(beams=5, normalisation=normalisation))
         for prompts in (plain, shared)
@@ -115,7 +119,7 @@ def test_one_prompt_per_trunk_is_its_window(name, normalisation):  # type: ignor
 def test_each_prompt_has_the_items_and_scores_that_it_has_alone(name, normalisation):  # type: ignore[no-untyped-def]
     generator = torch.Generator().manual_seed(4)
     model, items = tiny(*ARCHITECTURES[name]), random_items(32, generator)
-    prompts = trunks(items, WALKS, PLACES)  # type: ignore[no-untyped-call]
+    prompts = trunks(items, WALKS, BRANCH_POINTS)  # type: ignore[no-untyped-call]
     tree_model, exact = TreeModel(model), SearchSettings(beams=len(items), normalisation=normalisation)
     found = beam_search(tree_model, build_trie(items), prompts, exact)
     with torch.no_grad():
@@ -132,7 +136,7 @@ def test_log_probs_and_gradients_are_those_of_each_prompt_alone(name, checkpoint
     generator = torch.Generator().manual_seed(5)
     kind, options = ARCHITECTURES[name]
     model, items = tiny(kind, options | NO_DROPOUT).double(), random_items(32, generator)
-    prompts, tree_model = trunks(items, WALKS, PLACES), TreeModel(model)  # type: ignore[no-untyped-call]
+    prompts, tree_model = trunks(items, WALKS, BRANCH_POINTS), TreeModel(model)  # type: ignore[no-untyped-call]
     groups = torch.stack([torch.randperm(len(items), generator=generator)[:6] for _ in range(len(prompts))])
     weights = torch.randn(groups.shape, generator=generator, dtype=torch.float64)
     expected = all_alone(model, items, groups, normalisation)  # type: ignore[no-untyped-call]
@@ -148,17 +152,18 @@ def test_log_probs_and_gradients_are_those_of_each_prompt_alone(name, checkpoint
 
 def test_the_tokens_of_prompts_are_their_windows():  # type: ignore[no-untyped-def]
     items = random_items(32, torch.Generator().manual_seed(4))
-    prompts = trunks(items, WALKS, PLACES)  # type: ignore[no-untyped-call]
+    prompts = trunks(items, WALKS, BRANCH_POINTS)  # type: ignore[no-untyped-call]
     found = [
         prompts.tokens[source[:length]].tolist()
         for source, length in zip(prompts.source, prompts.lengths.tolist(), strict=True)
     ]
-    assert found == windows(items, WALKS, PLACES)  # type: ignore[no-untyped-call]
+    assert found == windows(items, WALKS, BRANCH_POINTS)  # type: ignore[no-untyped-call]
 
 
 def test_an_item_is_run_once():  # type: ignore[no-untyped-def]
     items = random_items(32, torch.Generator().manual_seed(4))
-    prompts, plain = trunks(items, WALKS, PLACES), windows(items, WALKS, PLACES)  # type: ignore[no-untyped-call]
+    prompts = trunks(items, WALKS, BRANCH_POINTS)  # type: ignore[no-untyped-call]
+    plain = windows(items, WALKS, BRANCH_POINTS)  # type: ignore[no-untyped-call]
     held = len(WALKS) * len(HEAD_TOKENS) + sum(len(items[item]) for walk in WALKS for item in walk)
     assert len(prompts.tokens) == held < sum(map(len, plain))
     groups = torch.arange(4).expand(len(prompts), -1)

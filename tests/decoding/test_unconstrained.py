@@ -83,8 +83,8 @@ def test_draws_follow_the_models_own_distribution() -> None:
     assert sum(torch.tensor(score).exp().item() for score in scores.values()) == pytest.approx(1, abs=1e-4)
     counts = torch.bincount(found.candidates[0], minlength=found.trie.items) / draws
     for sequence, score in sorted(scores.items(), key=lambda pair: -pair[1])[:10]:
-        place = [n for n in range(found.trie.items) if tuple(found.trie.item(n)) == sequence]
-        share, expected = counts[place].sum().item(), torch.tensor(score).exp().item()
+        indices = [n for n in range(found.trie.items) if tuple(found.trie.item(n)) == sequence]
+        share, expected = counts[indices].sum().item(), torch.tensor(score).exp().item()
         assert abs(share - expected) < 4 * (expected / draws) ** 0.5
     repeats = draws - len(set(found.candidates[0].tolist()))
     assert int(found.duplicate.sum()) == repeats
@@ -107,13 +107,13 @@ def test_draws_are_seeded_and_leave_the_random_state_alone() -> None:
 def test_items_are_found_as_a_dictionary_finds_them() -> None:
     generator = torch.Generator().manual_seed(0)
     items = random_items(80, generator)
-    trie, place = build_trie(items), {tuple(item): n for n, item in enumerate(items)}
+    trie, indices = build_trie(items), {tuple(item): n for n, item in enumerate(items)}
     sequences = [*items, *(item[:-1] for item in items), *([*item, 5] for item in items), [END], [3, 3, 3, 3, 3, END]]
     sequences += [[39], [38, END], [4, 39, 39, 39, 39, 39, 39]]
     width = max(map(len, sequences))
     written = torch.tensor([[*sequence, *[END] * (width - len(sequence))] for sequence in sequences])
     lengths = torch.tensor([len(sequence) for sequence in sequences])
-    assert find_items(trie, written, lengths).tolist() == [place.get(tuple(s), -1) for s in sequences]
+    assert find_items(trie, written, lengths).tolist() == [indices.get(tuple(s), -1) for s in sequences]
     assert generated_lengths(torch.tensor([[4, END, END], [4, 5, 6], [END, 4, END]]), END).tolist() == [2, 3, 1]
 
 

@@ -33,9 +33,9 @@ def registered(registry: str, lines: list[str]) -> str:
     """A registry with an import among its imports, and an entry as its first."""
     for line in lines:
         at = r"^from rere\." if line.startswith("from ") else r"^[A-Z_]+\b.* = [({]\n"
-        place = re.search(at, registry, re.M)
-        assert place is not None, line
-        cut = place.start() if line.startswith("from ") else place.end()
+        anchor = re.search(at, registry, re.M)
+        assert anchor is not None, line
+        cut = anchor.start() if line.startswith("from ") else anchor.end()
         registry = registry[:cut] + line + "\n" + registry[cut:]
     return registry
 

@@ -29,17 +29,17 @@ def world_place(
     world_dataset: Dataset,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    place = tmp_path_factory.mktemp("world")
-    world_windows.save(place / "windows")
-    world_catalog.save(place / "catalog")
-    world_dataset.save(place / "dataset")
+    directory = tmp_path_factory.mktemp("world")
+    world_windows.save(directory / "windows")
+    world_catalog.save(directory / "catalog")
+    world_dataset.save(directory / "dataset")
     events = world_dataset.interactions[["user_id", "item_id", "timestamp"]]
-    collect(RawData("world", events, world_dataset.items, {})).save(place / "collected")
+    collect(RawData("world", events, world_dataset.items, {})).save(directory / "collected")
     sasrec = SASRecConfig(layers=1, width=8, heads=1, feed_forward=8, epochs=1, history_items=4)
     config = ItemModelsConfig(rivals=(sasrec,), teacher="sasrec")
     walks = [np.arange(first, first + 6) % len(world_catalog.item_ids) for first in range(12)]
-    fit_item_models(FitData(walks, len(world_catalog.item_ids), [[0]], [1]), config).save(place / "item_models")
-    return place
+    fit_item_models(FitData(walks, len(world_catalog.item_ids), [[0]], [1]), config).save(directory / "item_models")
+    return directory
 
 
 @pytest.fixture(scope="session")

@@ -24,10 +24,10 @@ def start(work: Callable[..., None], *arguments: object) -> BaseProcess:
     return process
 
 
-def kill_once_there(process: BaseProcess, place: Path, pattern: str) -> None:
+def kill_once_there(process: BaseProcess, directory: Path, pattern: str) -> None:
     """SIGKILL the process as soon as a file below `place` matches."""
     watch = Watch()  # over this process, which started the server that forked the other
-    while not list(place.glob(pattern)):
+    while not list(directory.glob(pattern)):
         assert process.is_alive(), f"it ended ({process.exitcode}) before {pattern} appeared"
         watch.look(pattern)
         time.sleep(0.02)

@@ -33,17 +33,17 @@ SAID = r"Expected room and permission to write below {}.*got {}.*Fix: free or en
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[tuple[Path, Mount]]:
     """A small disk of its own, and a way to mount it anew with other options."""
-    place = tmp_path / "disk"
-    place.mkdir()
+    folder = tmp_path / "disk"
+    folder.mkdir()
 
     def mount(options: str) -> None:
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, text=True)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
         if done.returncode:
             pytest.skip(f"needs the right to mount a file system: {done.stderr.strip()}")
 
     mount("size=100k")
-    yield place, mount
-    subprocess.run(["umount", place], check=True)
+    yield folder, mount
+    subprocess.run(["umount", folder], check=True)
 
 
 def test_training_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
@@ -53,36 +53,36 @@ def test_training_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
     world_catalog: CatalogIndex,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    place, mount = disk
-    monkeypatch.setenv("RERE_WORK_DIR", str(place))
+    folder, mount = disk
+    monkeypatch.setenv("RERE_WORK_DIR", str(folder))
     monkeypatch.setattr(atexit, "register", lambda *_, **__: None)
 
     def train() -> Checkpoint:
         with work.work_directory("sft", SFT) as directory:
             return train_sft(world_windows, world_catalog, TINY, SFT, directory, log=lambda *_: None)
 
-    with pytest.raises(RereError, match=SAID.format(place, "No space left on device")):
+    with pytest.raises(RereError, match=SAID.format(folder, "No space left on device")):
         train()
-    assert not list(place.glob("*/model/manifest.json"))
+    assert not list(folder.glob("*/model/manifest.json"))
     mount("remount,size=64m")
     made = train()
     assert made.verify().keys() == tuned.verify().keys()
     assert made.verify()["model.safetensors"] == tuned.verify()["model.safetensors"]
     work.end_work(made.path.parent)
-    assert not list(place.iterdir())
+    assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize(("options", "said"), [("", "No space left on device"), ("ro", "Read-only file system")])
 def test_a_store_that_takes_nothing_registers_nothing(
     options: str, said: str, disk: tuple[Path, Mount], world_dataset: Dataset
 ) -> None:
-    place, mount = disk
+    folder, mount = disk
     if options:
         mount(f"remount,{options}")
     else:
-        (place / "ballast").write_bytes(bytes(96 << 10))
-    uri = place / "artifact"
-    materializer = DatasetMaterializer(str(uri), local_store(place))
+        (folder / "ballast").write_bytes(bytes(96 << 10))
+    uri = folder / "artifact"
+    materializer = DatasetMaterializer(str(uri), local_store(folder))
     with pytest.raises(RereError, match=SAID.format(uri, said)):
         materializer.save(world_dataset)
     assert not (uri / "data" / "manifest.json").exists()
@@ -92,13 +92,13 @@ def test_a_store_that_takes_nothing_registers_nothing(
 
 
 def test_reports_and_work_on_a_read_only_disk(disk: tuple[Path, Mount], monkeypatch: pytest.MonkeyPatch) -> None:
-    place, mount = disk
+    folder, mount = disk
     mount("remount,ro")
-    monkeypatch.setenv("RERE_REPORTS_DIR", str(place / "reports"))
-    monkeypatch.setenv("RERE_WORK_DIR", str(place / "work"))
-    with pytest.raises(RereError, match=SAID.format(place, "Read-only file system")):
+    monkeypatch.setenv("RERE_REPORTS_DIR", str(folder / "reports"))
+    monkeypatch.setenv("RERE_WORK_DIR", str(folder / "work"))
+    with pytest.raises(RereError, match=SAID.format(folder, "Read-only file system")):
         write_report("<p/>", "latest")
-    with pytest.raises(RereError, match=SAID.format(place, "Read-only file system")), work.work_directory("sft", SFT):
+    with pytest.raises(RereError, match=SAID.format(folder, "Read-only file system")), work.work_directory("sft", SFT):
         pytest.fail("there is no place to work in")
 
 
@@ -119,15 +119,15 @@ def test_other_errors_pass_as_they_are(tmp_path: Path) -> None:
 
 
 def test_a_database_on_a_full_disk_is_the_same_message(disk: tuple[Path, Mount]) -> None:
-    place, _ = disk
-    database = sqlite3.connect(place / "zenml.db")
-    with pytest.raises(RereError, match=SAID.format(place, "database or disk is full")):
-        fill(database, place)
+    folder, _ = disk
+    database = sqlite3.connect(folder / "zenml.db")
+    with pytest.raises(RereError, match=SAID.format(folder, "database or disk is full")):
+        fill(database, folder)
     database.close()
 
 
-def fill(database: sqlite3.Connection, place: Path) -> None:
-    with writing(place):
+def fill(database: sqlite3.Connection, folder: Path) -> None:
+    with writing(folder):
         database.execute("create table rows (content blob)")
         while True:
             database.execute("insert into rows values (?)", (bytes(1 << 16),))

@@ -35,7 +35,7 @@ def test_fine_tuning_goes_on_after_each_kill(
     world_place: Path, tuned: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
 ) -> None:
     kill_once_there(start(victims.fine_tune, world_place, tmp_path), tmp_path, "checkpoints/*/trainer_state.json")
-    done = max(int(place.name.rpartition("-")[2]) for place in (tmp_path / "checkpoints").glob("checkpoint-*"))
+    done = max(int(path.name.rpartition("-")[2]) for path in (tmp_path / "checkpoints").glob("checkpoint-*"))
     assert ended_by(start(victims.fine_tune_until_sealing, world_place, tmp_path)) == -signal.SIGKILL
     result = tmp_path / "model"
     assert (result / "model.safetensors").is_file()  # written, but not sealed: not to be trusted

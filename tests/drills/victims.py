@@ -55,29 +55,29 @@ def die(*_: Any, **__: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def world(place: Path) -> tuple[Windows, CatalogIndex]:
-    return Windows.load(place / "windows"), CatalogIndex.load(place / "catalog")
+def world(folder: Path) -> tuple[Windows, CatalogIndex]:
+    return Windows.load(folder / "windows"), CatalogIndex.load(folder / "catalog")
 
 
-def fine_tune(place: Path, work: Path) -> None:
-    train_sft(*world(place), TINY, SFT, work, log=breathe)
+def fine_tune(folder: Path, work: Path) -> None:
+    train_sft(*world(folder), TINY, SFT, work, log=breathe)
 
 
-def fine_tune_until_sealing(place: Path, work: Path) -> None:
+def fine_tune_until_sealing(folder: Path, work: Path) -> None:
     """Killed when the weights are written and their manifest isn't."""
     language_model.seal = die  # type: ignore[assignment, attr-defined]
-    train_sft(*world(place), TINY, SFT, work, log=lambda *_: None)
+    train_sft(*world(folder), TINY, SFT, work, log=lambda *_: None)
 
 
-def reinforce(place: Path, work: Path) -> None:
-    train_rl(Checkpoint(place / "tuned"), *world(place), RL, work, log=breathe, teacher=teacher(place))
+def reinforce(folder: Path, work: Path) -> None:
+    train_rl(Checkpoint(folder / "tuned"), *world(folder), RL, work, log=breathe, teacher=teacher(folder))
 
 
-def teacher(place: Path) -> Any:
-    return ItemModels.load(place / "item_models").models["sasrec"]
+def teacher(folder: Path) -> Any:
+    return ItemModels.load(folder / "item_models").models["sasrec"]
 
 
-def store_dataset(place: Path, uri: str, copies: int) -> None:
+def store_dataset(folder: Path, uri: str, copies: int) -> None:
     """Killed after so many files have reached the artifact store."""
     copy, done = materializing.fileio.copy, []  # type: ignore[attr-defined, var-annotated]
 
@@ -88,10 +88,10 @@ def store_dataset(place: Path, uri: str, copies: int) -> None:
         done.append(None)
 
     materializing.fileio.copy = copy_or_die  # type: ignore[attr-defined]
-    DatasetMaterializer(uri, local_store(Path(uri).parent)).save(Dataset.load(place / "dataset"))
+    DatasetMaterializer(uri, local_store(Path(uri).parent)).save(Dataset.load(folder / "dataset"))
 
 
-def watch_loading(place: Path, work: Path, report: Path) -> None:
+def watch_loading(folder: Path, work: Path, report: Path) -> None:
     """Load everything that a run loads; write what was unpickled, if anything, to `report`."""
     torch.set_num_threads(1)
     found: list[str] = []
@@ -113,16 +113,16 @@ def watch_loading(place: Path, work: Path, report: Path) -> None:
     kept = [getattr(module, name) for module, name in opened]
     for module, name in opened:
         setattr(module, name, refused)
-    Dataset.load(place / "dataset")
-    Collected.load(place / "collected")
-    windows, catalog = world(place)
-    item_models = ItemModels.load(place / "item_models")
-    Checkpoint(place / "tuned").load_model()
-    served = (place / "tuned", place / "catalog")
+    Dataset.load(folder / "dataset")
+    Collected.load(folder / "collected")
+    windows, catalog = world(folder)
+    item_models = ItemModels.load(folder / "item_models")
+    Checkpoint(folder / "tuned").load_model()
+    served = (folder / "tuned", folder / "catalog")
     load_deployment("1", *served, history_items=4, search=SearchSettings(beams=4))
     assert load_progress(work / "rl" / "progress", torch.device("cpu")) is not None
     mentor = item_models.models["sasrec"]
-    train_rl(Checkpoint(place / "tuned"), windows, catalog, RL, work / "rl", log=lambda *_: None, teacher=mentor)
+    train_rl(Checkpoint(folder / "tuned"), windows, catalog, RL, work / "rl", log=lambda *_: None, teacher=mentor)
     # The trainer of transformers keeps its optimiser by torch.save and reads it back restricted to tensors
     # (weights_only): no name is ever looked up, which the hook would see.
     for (module, name), function in zip(opened, kept, strict=True):

@@ -123,5 +123,5 @@ def test_a_table_holds_one_normalisation(
 
 def test_every_cell_has_a_name_of_its_own_in_its_study() -> None:
     for study in cells.STUDIES.values():
-        places = [run.result_path(Path(), "data", 0, cell.label) for cell in study]
-        assert len(set(places)) == len(places)
+        paths = [run.result_path(Path(), "data", 0, cell.label) for cell in study]
+        assert len(set(paths)) == len(paths)

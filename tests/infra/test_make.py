@@ -29,7 +29,7 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="needs make
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def project(tmp_path: Path) -> Path:
     """A project's skeleton whose programs are stubs."""
     root = tmp_path / "a project's place"
     for directory in (".venv/bin", ".venv-zenml-server/bin", ".rere", "reports", "tests/k8s"):
@@ -52,29 +52,29 @@ def place(tmp_path: Path) -> Path:
 
 @needs_make
 @pytest.mark.parametrize("task", TASKS)
-def test_a_path_with_a_space(place: Path, task: str) -> None:
-    calls = place.parent / "calls"
+def test_a_path_with_a_space(project: Path, task: str) -> None:
+    calls = project.parent / "calls"
     environment = {
         "BROWSER": "true",
         "CALLS": str(calls),
         "HOME": "/dev/null/home",
-        "PATH": f"{place.parent}:/usr/bin:/bin",
+        "PATH": f"{project.parent}:/usr/bin:/bin",
     }
     command = ["make", task, f"PYTHON={sys.executable}", "DOCKER=true", "TORCH_INDEX=", "NVIDIA="]
-    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     if task in ("help", "image", "report", "clean"):  # they start none of the programs
         return
     called = [json.loads(line) for line in calls.read_text(encoding="utf-8").splitlines()]
-    assert all(Path(program).is_relative_to(place) for program, _, _ in called)
+    assert all(Path(program).is_relative_to(project) for program, _, _ in called)
     for _, _, variables in called:
-        assert variables["PIP_CACHE_DIR"] == str(place / ".rere" / "cache" / "pip")
+        assert variables["PIP_CACHE_DIR"] == str(project / ".rere" / "cache" / "pip")
     if task in IN_STACK:
         _, arguments, variables = called[-1]
-        assert variables["ZENML_CONFIG_PATH"] == str(place / ".rere" / "zenml")
-        assert variables["HF_HOME"] == str(place / ".rere" / "cache" / "huggingface")
+        assert variables["ZENML_CONFIG_PATH"] == str(project / ".rere" / "zenml")
+        assert variables["HF_HOME"] == str(project / ".rere" / "cache" / "huggingface")
     if task == "mlflow":
-        assert f"sqlite:///{place}/mlflow.db" in arguments
+        assert f"sqlite:///{project}/mlflow.db" in arguments
 
 
 def test_a_cache_that_the_user_chose_stays(tmp_path: Path) -> None:
@@ -90,12 +90,12 @@ def test_a_cache_that_the_user_chose_stays(tmp_path: Path) -> None:
     ("given", "wanted"),
     [({}, "the build without CUDA"), ({"NVIDIA": "/usr/bin/nvidia-smi"}, ""), ({"PIP_FIND_LINKS": "/wheels"}, "")],
 )
-def test_torch_without_cuda_where_there_is_no_gpu(place: Path, given: dict[str, str], wanted: str) -> None:
+def test_torch_without_cuda_where_there_is_no_gpu(project: Path, given: dict[str, str], wanted: str) -> None:
     if sys.platform != "linux":
         pytest.skip("PyPI's build for other systems has no CUDA")
     variables = {"NVIDIA": "", **given}
     command = ["make", "-n", "venv", *(f"{name}={value}" for name, value in variables.items())]
-    done = subprocess.run(command, cwd=place, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=project, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert ("--extra-index-url https://download.pytorch.org/whl/cpu" in done.stdout) == bool(wanted)
     assert wanted in done.stdout

@@ -50,8 +50,8 @@ def discovery(path: str) -> Object | None:
             version = {"groupVersion": f"{group}/v1", "version": "v1"}
             listed.append({"name": group, "versions": [version], "preferredVersion": version})
         return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
-    for group, place in {"": "/api/v1", **{group: f"/apis/{group}/v1" for group in groups}}.items():
-        if path == place:
+    for group, root in {"": "/api/v1", **{group: f"/apis/{group}/v1" for group in groups}}.items():
+        if path == root:
             kinds = [kind for kind in KINDS if kind.group == group]
             verbs = ["create", "delete", "get", "list", "patch", "update"]
             resources = [

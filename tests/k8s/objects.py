@@ -99,21 +99,21 @@ def json_patch(target: Object, operations: list[Object]) -> Object:
     result = copy.deepcopy(target)
     for operation in operations:
         parts = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
-        place: Any = result
+        node: Any = result
         for part in parts[:-1]:
-            place = place[int(part) if isinstance(place, list) else part]
+            node = node[int(part) if isinstance(node, list) else part]
         key: Any = parts[-1]
-        if isinstance(place, list):
-            key = len(place) if key == "-" else int(key)
+        if isinstance(node, list):
+            key = len(node) if key == "-" else int(key)
         if operation["op"] == "remove":
-            del place[key]
+            del node[key]
         elif operation["op"] == "test":
-            if place[key] != operation["value"]:
+            if node[key] != operation["value"]:
                 raise ApiError(422, "Invalid", f"test of {operation['path']} failed")
-        elif operation["op"] == "add" and isinstance(place, list):
-            place.insert(key, operation["value"])
+        elif operation["op"] == "add" and isinstance(node, list):
+            node.insert(key, operation["value"])
         elif operation["op"] in ("add", "replace"):
-            place[key] = operation["value"]
+            node[key] = operation["value"]
         else:
             raise ApiError(422, "Invalid", f"unknown operation {operation['op']}")
     return result

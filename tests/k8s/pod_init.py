@@ -44,8 +44,8 @@ def enter(root: str, binds: list[list[str | bool]]) -> None:
             Path(root, top).symlink_to(os.readlink(f"/{top}"))
         elif Path(f"/{top}").exists():
             bind(f"/{top}", f"{root}/{top}", False)
-    for place in ("usr", "etc"):
-        bind(f"/{place}", f"{root}/{place}", False)
+    for directory in ("usr", "etc"):
+        bind(f"/{directory}", f"{root}/{directory}", False)
     bind("/dev", f"{root}/dev", True)
     for source, target, writable in binds:
         bind(str(source), root + str(target), bool(writable))

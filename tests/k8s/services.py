@@ -32,8 +32,8 @@ def postgres_programs() -> Path | None:
     """The directory of PostgreSQL's programs: on PATH, or where Debian keeps them."""
     if found := shutil.which("initdb"):
         return Path(found).resolve().parent
-    places = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return places[-1].parent if places else None
+    paths = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return paths[-1].parent if paths else None
 
 
 def zenml_server_python() -> Path | None:

@@ -17,10 +17,10 @@ MINE = ("/app/mine", "~/mine", "/tmp/mine")
 @step(enable_cache=False)
 def look(number: int) -> dict[str, str]:
     """Where the step runs and what it finds there, before it leaves files of its own."""
-    places = [Path(place).expanduser() for place in MINE]
-    found = [str(place) for place in places if place.exists()]
-    for place in places:
-        place.write_text(str(number))
+    paths = [Path(path).expanduser() for path in MINE]
+    found = [str(path) for path in paths if path.exists()]
+    for path in paths:
+        path.write_text(str(number))
     return {
         "host": socket.gethostname(),
         "variable": os.environ["HOSTNAME"],

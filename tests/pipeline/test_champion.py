@@ -51,15 +51,15 @@ class Stage:
 @pytest.fixture(scope="module")
 def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three registered versions in a real MLflow store, which takes seconds to make."""
-    place = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{place}")
+    mlflow.set_tracking_uri(f"sqlite:///{database}")
     client = MlflowClient()
     client.create_registered_model(NAME)
     for n in range(3):
-        client.create_model_version(NAME, source=str(place.parent / str(n)))
+        client.create_model_version(NAME, source=str(database.parent / str(n)))
     mlflow.set_tracking_uri(before)
-    return place
+    return database
 
 
 @pytest.fixture
@@ -183,9 +183,9 @@ def test_a_decision_against_another_champion_is_refused(stage: Stage) -> None:
 
 
 def test_two_moves_at_once_one_says_so(stage: Stage, tmp_path: Path) -> None:
-    place = tmp_path / "locks"
-    place.mkdir()
-    with (place / f"{NAME}.lock").open("a") as file:
+    folder = tmp_path / "locks"
+    folder.mkdir()
+    with (folder / f"{NAME}.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(RereError, match="under way"):
             champion.move(NAME, "1", "ada", "first")

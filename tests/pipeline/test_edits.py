@@ -17,8 +17,8 @@ def test_the_file_is_the_projects_wherever_a_command_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
-    for place in (project / ".rere", elsewhere):
-        place.mkdir(parents=True)
+    for directory in (project / ".rere", elsewhere):
+        directory.mkdir(parents=True)
     monkeypatch.setenv("RERE_PROJECT", str(project))
     monkeypatch.chdir(elsewhere)
     config = BatchConfig(model_name="m")

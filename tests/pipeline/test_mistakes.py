@@ -45,13 +45,13 @@ def message(error: RereError) -> str:
     return said
 
 
-def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def paths_of(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Paths of all values in nested mappings and lists."""
     if path:
         yield path
     pairs = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
     for key, value in pairs:
-        yield from places(value, (*path, key))
+        yield from paths_of(value, (*path, key))
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in CONFIGS.glob("*.yaml")))
@@ -59,7 +59,7 @@ def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
 @given(data=st.data())
 def test_a_configuration_with_one_wrong_value_or_key(name: str, data: st.DataObject, tmp_path: Path) -> None:
     content = copy.deepcopy(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8")))
-    path = data.draw(st.sampled_from(list(places(content))))
+    path = data.draw(st.sampled_from(list(paths_of(content))))
     holder = content
     for key in path[:-1]:
         holder = holder[key]
@@ -86,11 +86,11 @@ def test_a_configuration_with_one_wrong_value_or_key(name: str, data: st.DataObj
 @given(data=st.data())
 def test_a_file_with_something_put_into_it(name: str, data: st.DataObject, tmp_path: Path) -> None:
     whole = (CONFIGS / f"{name}.yaml").read_bytes()
-    place = data.draw(st.integers(0, len(whole)))
+    position = data.draw(st.integers(0, len(whole)))
     more = data.draw(
         st.binary(max_size=8) | st.sampled_from([b"\t", b"{", b"[", b"'", b"&a", b"*a", b"- ", b": ", b"!!x "])
     )
-    (tmp_path / "run.yaml").write_bytes(whole[:place] + more + whole[place + data.draw(st.integers(0, 40)) :])
+    (tmp_path / "run.yaml").write_bytes(whole[:position] + more + whole[position + data.draw(st.integers(0, 40)) :])
     for read in (
         lambda path: settings_of(PIPELINES.get(name, rere_pipeline), path),
         lambda path: validated(ServingConfig, read_yaml(path), str(path)),

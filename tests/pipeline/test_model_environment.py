@@ -38,8 +38,8 @@ def imported(file: Path) -> set[str]:
 def files_of(name: str) -> list[Path]:
     """The project's files behind a dotted name: the module and the packages it lies in."""
     parts = name.split(".")
-    places = [ROOT.joinpath(*parts[: end + 1]) for end in range(len(parts))]
-    return [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()]
+    paths = [ROOT.joinpath(*parts[: end + 1]) for end in range(len(parts))]
+    return [file for path in paths for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
 
 
 def packages_of(file: Path) -> set[str]:
@@ -96,6 +96,6 @@ print(json.dumps([rere.__file__, model.predict({{"history": ["i0"]}}, params={{"
     for step in steps:
         done = run(step, quiet=DOWNLOADING, cwd=tmp_path, env=elsewhere)
         assert done.returncode == 0, done.stdout[-4000:]
-    place, [items] = json.loads(done.stdout.strip().splitlines()[-1])
-    assert Path(place).is_relative_to(model)
+    path, [items] = json.loads(done.stdout.strip().splitlines()[-1])
+    assert Path(path).is_relative_to(model)
     assert len(items) == 2

@@ -67,10 +67,10 @@ def walks(users: int = 120, steps: int = 10, items: int = 20) -> tuple[pd.DataFr
 @pytest.fixture(scope="module")
 def rounds(project: Project) -> tuple[subprocess.CompletedProcess[str], list[dict[str, Any]]]:
     events, catalogue = walks()
-    places = [project.root / f"rounds_{name}.csv" for name in ("interactions", "items")]
-    events.to_csv(places[0], index=False)
-    catalogue.to_csv(places[1], index=False)
-    config = project.config("rounds", CONFIG.replace("INTERACTIONS", str(places[0])).replace("ITEMS", str(places[1])))
+    paths = [project.root / f"rounds_{name}.csv" for name in ("interactions", "items")]
+    events.to_csv(paths[0], index=False)
+    catalogue.to_csv(paths[1], index=False)
+    config = project.config("rounds", CONFIG.replace("INTERACTIONS", str(paths[0])).replace("ITEMS", str(paths[1])))
     done = project.run("python", "-m", "infra.retrain_rounds", "-c", config)
     assert done.returncode == 0, done.stdout[-6000:]
     outcomes = Path(project.root / ".rere" / "retrain" / "outcomes.json").read_text(encoding="utf-8")
@@ -103,5 +103,5 @@ def test_nothing_new_is_skipped_with_the_reason(rounds: Any) -> None:
 
 def test_the_model_says_which_one_it_comes_from(rounds: Any, project: Project) -> None:
     records = (project.root / ".rere" / "zenml" / "local_stores").rglob("sft/sft_model/**/checkpoint/training.json")
-    newest = sorted(records, key=lambda place: place.stat().st_mtime)[-3:]
-    assert ["parent" in json.loads(place.read_text(encoding="utf-8")) for place in newest] == [False, True, True]
+    newest = sorted(records, key=lambda path: path.stat().st_mtime)[-3:]
+    assert ["parent" in json.loads(path.read_text(encoding="utf-8")) for path in newest] == [False, True, True]

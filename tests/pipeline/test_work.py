@@ -40,20 +40,20 @@ def test_a_failed_training_finds_its_directory_again(at_exit: list[Path]) -> Non
 
 
 def test_other_settings_or_data_get_another_directory(at_exit: list[Path]) -> None:
-    places = set()
+    directories = set()
     for determinants in [(SFTConfig(), "data"), (SFTConfig(epochs=11), "data"), (SFTConfig(), "other data")]:
-        with work.work_directory("sft", *determinants) as place:
-            places.add(place)
-    assert len(places) == 3
+        with work.work_directory("sft", *determinants) as directory:
+            directories.add(directory)
+    assert len(directories) == 3
 
 
 def test_another_number_of_processes_goes_on_in_the_same_directory(at_exit: list[Path]) -> None:
-    places = set()
+    directories = set()
     for processes in (1, 2):
         config = SFTConfig(launcher=LocalLauncher(processes=processes))
-        with work.work_directory("sft", config.as_one(), "data") as place:
-            places.add(place)
-    assert len(places) == 1
+        with work.work_directory("sft", config.as_one(), "data") as directory:
+            directories.add(directory)
+    assert len(directories) == 1
 
 
 def test_the_second_run_of_the_same_is_turned_away_and_the_firsts_work_stays(
@@ -72,6 +72,6 @@ def test_the_second_run_of_the_same_is_turned_away_and_the_firsts_work_stays(
     second = work.work_directory("sft", SFTConfig(), "data")
     with pytest.raises(RereError, match=rf"under way: process {first.pid} of .*run again: this step then comes from"):
         second.__enter__()
-    assert [place.read_text(encoding="utf-8") for place in tmp_path.glob("*/checkpoint")] == ["live"]
+    assert [directory.read_text(encoding="utf-8") for directory in tmp_path.glob("*/checkpoint")] == ["live"]
     first.kill()
     first.wait()

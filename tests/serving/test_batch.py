@@ -18,8 +18,8 @@ from rere.serving.users import read_users
 from tests.serving.helpers import TITLES, tiny_deployment
 
 
-def stored(place: Path, users: list[Any], histories: list[Any]) -> UserTable:
-    path = place / "users.parquet"
+def stored(directory: Path, users: list[Any], histories: list[Any]) -> UserTable:
+    path = directory / "users.parquet"
     pd.DataFrame({"user_id": users, "history": histories}).to_parquet(path)
     return UserTable(path=path)
 
@@ -143,8 +143,8 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for place in (tmp_path, tmp_path / "file" / "table.parquet"):
+    for directory in (tmp_path, tmp_path / "file" / "table.parquet"):
         with pytest.raises(RereError, match="output"):
-            require_writable(place)
+            require_writable(directory)
     with pytest.raises(RereError, match="output"):
         write_parquet(pd.DataFrame({"a": [1]}), tmp_path / "file" / "table.parquet")

@@ -99,7 +99,7 @@ def test_a_narrow_beam_is_guided_as_stock_generate_would_be(normalisation: Norma
     items, prompts = random_items(60, generator), random_prompts(8, generator)
     opinion, trie = teacher_log_probs(8, len(items)), build_trie(items)
     item_prior = ItemPrior(node_log_mass(trie, opinion), weight)
-    place = {tuple(item): n for n, item in enumerate(items)}
+    index_of = {tuple(item): n for n, item in enumerate(items)}
     settings = SearchSettings(beams=beams, normalisation=normalisation)
     expected = []
     for row, prompt in enumerate(prompts):
@@ -118,7 +118,7 @@ def test_a_narrow_beam_is_guided_as_stock_generate_would_be(normalisation: Norma
             output_scores=True,
         )
         answers = [tokens[len(prompt) :] for tokens in out.sequences.tolist()]
-        expected.append([place[tuple(answer[: answer.index(END) + 1])] for answer in answers])
+        expected.append([index_of[tuple(answer[: answer.index(END) + 1])] for answer in answers])
         own = ItemPrior(item_prior.log_mass[[row]], weight)
         alone = beam_search(TreeModel(model), trie, [prompt], settings, item_prior=own).scores[0]
         torch.testing.assert_close(alone.sort().values, out.sequences_scores.sort().values, atol=1e-3, rtol=0)

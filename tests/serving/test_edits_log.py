@@ -60,17 +60,17 @@ def test_what_a_crash_left_of_a_line_is_cut_off(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_holds_in_memory_and_is_written_later(tmp_path: Path) -> None:
-    place = tmp_path / "volume"
-    place.write_text("in the way: nothing can be written below it")
-    log = EditsLog(place / "edits.json")
+    volume = tmp_path / "volume"
+    volume.write_text("in the way: nothing can be written below it")
+    log = EditsLog(volume / "edits.json")
     assert write(log, Change.now(removed=["x"]))
     assert log.edits.removed == {"x"}
     assert write(log, Change.now(removed=["y"]))
-    place.unlink()
+    volume.unlink()
     with log.alone():
         log.append()
     assert log.problem == ""
-    assert read_edits(place / "edits.json").removed == {"x", "y"}
+    assert read_edits(volume / "edits.json").removed == {"x", "y"}
 
 
 def test_a_file_that_vanishes_takes_no_removal_with_it(tmp_path: Path) -> None:

@@ -31,25 +31,25 @@ ALL = FullFineTuning()
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 
-def save_tokenizer(place: Path, **special: str) -> None:
+def save_tokenizer(directory: Path, **special: str) -> None:
     """One token a character; with only the special tokens asked for."""
     known = {token: n for n, token in enumerate(dict.fromkeys([*special.values(), *LETTERS, "Ġ", "[", "]", "."]))}
     inner = Tokenizer(models.BPE(known, []))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    PreTrainedTokenizerFast(tokenizer_object=inner, **special).save_pretrained(place)
+    PreTrainedTokenizerFast(tokenizer_object=inner, **special).save_pretrained(directory)
 
 
-def saved(place: Path, name: str = "llama", **special: str) -> Path:
+def saved(directory: Path, name: str = "llama", **special: str) -> Path:
     """A whole tiny model with its tokenizer."""
     kind, options = {**ARCHITECTURES, **REFUSED}[name]
-    tiny(kind, options | {"vocab_size": 80}).save_pretrained(place)
-    save_tokenizer(place, **(special or {"eos_token": "<end>", "pad_token": "<pad>"}))
-    return place
+    tiny(kind, options | {"vocab_size": 80}).save_pretrained(directory)
+    save_tokenizer(directory, **(special or {"eos_token": "<end>", "pad_token": "<pad>"}))
+    return directory
 
 
-def check(place: Path, adaptation: FullFineTuning | LoRA = ALL) -> None:
+def check(directory: Path, adaptation: FullFineTuning | LoRA = ALL) -> None:
     check_backbone(
-        IndexConfig(code="prefix", backbone=LocalModel(path=place)),
+        IndexConfig(code="prefix", backbone=LocalModel(path=directory)),
         SFTConfig(distillation=None, normalisation="vocab", adaptation=adaptation),
         RLConfig(),
     )
@@ -57,9 +57,9 @@ def check(place: Path, adaptation: FullFineTuning | LoRA = ALL) -> None:
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_supported_architectures_pass_and_load(tmp_path: Path, name: str) -> None:
-    place = saved(tmp_path, name)
-    check(place, LoRA())
-    assert load_model(LocalModel(path=place), vocabulary=80, seed=0).config.vocab_size == 80
+    directory = saved(tmp_path, name)
+    check(directory, LoRA())
+    assert load_model(LocalModel(path=directory), vocabulary=80, seed=0).config.vocab_size == 80
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -73,57 +73,57 @@ def test_a_tokenizer_without_a_padding_token_will_do(tmp_path: Path, special: di
     check(saved(tmp_path, "llama", **special))
 
 
-def _without_tokenizer(place: Path) -> None:
+def _without_tokenizer(directory: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
-        (place / name).unlink(missing_ok=True)
+        (directory / name).unlink(missing_ok=True)
 
 
-def _without_end(place: Path) -> None:
-    _without_tokenizer(place)
-    save_tokenizer(place, bos_token="<s>")
+def _without_end(directory: Path) -> None:
+    _without_tokenizer(directory)
+    save_tokenizer(directory, bos_token="<s>")
 
 
-def _cut(place: Path) -> None:
-    weights = place / "model.safetensors"
+def _cut(directory: Path) -> None:
+    weights = directory / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
 
 
-def _pointer(place: Path) -> None:
+def _pointer(directory: Path) -> None:
     text = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
-    (place / "model.safetensors").write_text(text, encoding="utf-8")
+    (directory / "model.safetensors").write_text(text, encoding="utf-8")
 
 
-def _pickled(place: Path) -> None:
-    (place / "model.safetensors").unlink()
-    torch.save({}, place / "pytorch_model.bin")
+def _pickled(directory: Path) -> None:
+    (directory / "model.safetensors").unlink()
+    torch.save({}, directory / "pytorch_model.bin")
 
 
 def _configured(**values: object) -> Callable[[Path], None]:
-    def change(place: Path) -> None:
-        config = json.loads((place / "config.json").read_text(encoding="utf-8"))
-        (place / "config.json").write_text(json.dumps(config | values), encoding="utf-8")
+    def change(directory: Path) -> None:
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        (directory / "config.json").write_text(json.dumps(config | values), encoding="utf-8")
 
     return change
 
 
-def _shard_missing(place: Path) -> None:
+def _shard_missing(directory: Path) -> None:
     index = {"metadata": {}, "weight_map": {"lm_head.weight": "model-00002-of-00002.safetensors"}}
-    (place / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no tokenizer": (_without_tokenizer, "a tokenizer with the model"),
-    "junk tokenizer": (lambda place: (place / "tokenizer.json").write_text("{}"), "a tokenizer with the model"),
+    "junk tokenizer": (lambda directory: (directory / "tokenizer.json").write_text("{}"), "a tokenizer with the model"),
     "no end token": (_without_end, "set its `eos_token`"),
     "cut weights": (_cut, "cut or damaged"),
-    "empty weights": (lambda place: (place / "model.safetensors").write_bytes(b""), "cut or damaged"),
+    "empty weights": (lambda directory: (directory / "model.safetensors").write_bytes(b""), "cut or damaged"),
     "LFS pointer": (_pointer, "git lfs pull"),
     "pickled weights": (_pickled, r"got pytorch_model\.bin.*could run code"),
-    "no weights": (lambda place: (place / "model.safetensors").unlink(), "got none"),
+    "no weights": (lambda directory: (directory / "model.safetensors").unlink(), "got none"),
     "missing shard": (_shard_missing, "no model-00002-of-00002"),
-    "junk index": (lambda place: (place / "model.safetensors.index.json").write_text("[]"), "a weight map"),
-    "no config": (lambda place: (place / "config.json").unlink(), r"no config\.json"),
-    "junk config": (lambda place: (place / "config.json").write_text("{"), "JSON in"),
+    "junk index": (lambda directory: (directory / "model.safetensors.index.json").write_text("[]"), "a weight map"),
+    "no config": (lambda directory: (directory / "config.json").unlink(), r"no config\.json"),
+    "junk config": (lambda directory: (directory / "config.json").write_text("{"), "JSON in"),
     "GPTQ": (_configured(quantization_config={"quant_method": "gptq", "bits": 4}), "quantised by gptq"),
     "bitsandbytes": (
         _configured(quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}),
@@ -141,19 +141,19 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_model_directory_is_one_clear_error(tmp_path: Path, name: str) -> None:
-    place = saved(tmp_path)
+    directory = saved(tmp_path)
     breaks, said = BROKEN[name]
-    breaks(place)
+    breaks(directory)
     with pytest.raises(RereError, match=said) as found:
-        check(place)
+        check(directory)
     assert "\n" not in str(found.value)
 
 
 def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
-    place = saved(tmp_path)
-    _configured(num_hidden_layers=3)(place)
+    directory = saved(tmp_path)
+    _configured(num_hidden_layers=3)(directory)
     with pytest.raises(RereError, match=r"got none of the right shape for model\.layers\.2"):
-        load_model(LocalModel(path=place), vocabulary=80, seed=0)
+        load_model(LocalModel(path=directory), vocabulary=80, seed=0)
 
 
 def test_tied_weights_are_no_missing_weights(tmp_path: Path) -> None:
@@ -177,18 +177,18 @@ def test_a_file_that_is_no_gguf_is_one_clear_error(
         )
 
 
-@pytest.mark.parametrize("place", ["nowhere", "a file"])
-def test_a_place_without_a_model(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("directory", ["nowhere", "a file"])
+def test_a_directory_without_a_model(tmp_path: Path, directory: str) -> None:
     (tmp_path / "a file").write_text("", encoding="utf-8")
     with pytest.raises(RereError, match="a model directory at"):
-        check(tmp_path / place)
+        check(tmp_path / directory)
 
 
 def test_an_instruction_that_leaves_no_room_in_the_context(tmp_path: Path) -> None:
-    place = saved(tmp_path)
-    _configured(max_position_embeddings=16)(place)
+    directory = saved(tmp_path)
+    _configured(max_position_embeddings=16)(directory)
     for instruction, fits in (("a" * 14, True), ("a" * 15, False)):  # a token a letter, and two items
-        index = IndexConfig(code="prefix", backbone=LocalModel(path=place), instruction=instruction)
+        index = IndexConfig(code="prefix", backbone=LocalModel(path=directory), instruction=instruction)
         with contextlib.nullcontext() if fits else pytest.raises(RereError, match="context of 16 tokens; got 17"):
             check_backbone(index, SFTConfig(distillation=None, normalisation="vocab"), RLConfig())
 
@@ -240,6 +240,6 @@ def test_what_is_not_pinned_is_named(tmp_path: Path, caplog: pytest.LogCaptureFi
 def test_a_catalogue_is_indexed_without_an_end_only_where_none_is_needed(
     tmp_path: Path, world_items: pd.DataFrame
 ) -> None:
-    place = saved(tmp_path, "llama", bos_token="<s>")
+    directory = saved(tmp_path, "llama", bos_token="<s>")
     with pytest.raises(RereError, match="set its `eos_token`"):
-        build_index(world_items, IndexConfig(code="prefix", backbone=LocalModel(path=place)))
+        build_index(world_items, IndexConfig(code="prefix", backbone=LocalModel(path=directory)))

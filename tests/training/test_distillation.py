@@ -196,8 +196,8 @@ def test_two_processes_learn_what_one_learns(
     weights = []
     for processes in (1, 2):
         own = config.model_copy(update={"launcher": LocalLauncher(processes=processes)})
-        place = tmp_path / str(processes)
-        checkpoint = train_sft(world_windows, world_catalog, TINY, own, place, log=lambda *_: None, teacher=teacher)
+        directory = tmp_path / str(processes)
+        checkpoint = train_sft(world_windows, world_catalog, TINY, own, directory, log=lambda *_: None, teacher=teacher)
         weights.append(checkpoint.load_model().state_dict())
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name], weight, atol=1e-4, rtol=1e-3)

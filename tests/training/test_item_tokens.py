@@ -166,9 +166,9 @@ def test_decoding_runs_nothing_but_the_prompts(catalog, normalisation):  # type:
 
 
 def test_a_pretrained_backbone_gets_rows_that_mean_titles(catalog, world_items, tmp_path):  # type: ignore[no-untyped-def]
-    place = saved(tmp_path)
-    index = build_index(world_items, CONFIG.model_copy(update={"backbone": LocalModel(path=place)}))
-    model = load_model(LocalModel(path=place), len(index.tokenizer), seed=0)
+    directory = saved(tmp_path)
+    index = build_index(world_items, CONFIG.model_copy(update={"backbone": LocalModel(path=directory)}))
+    model = load_model(LocalModel(path=directory), len(index.tokenizer), seed=0)
     embed_items(model, index, first=0)
     torch.testing.assert_close(row(model, index, "i3"), title_mean(model, index, index.titles[3]))
     torch.testing.assert_close(row(model, index, "i5"), row(model, index, "i3"))  # one title: told apart by training

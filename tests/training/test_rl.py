@@ -342,11 +342,11 @@ def test_an_optimiser_comes_back_from_plain_files(tmp_path: Path) -> None:
 
 
 def test_progress_survives_a_kill_between_the_renames(tmp_path: Path) -> None:
-    place = tmp_path / "progress"
+    directory = tmp_path / "progress"
     for update in (1, 2):
-        save_progress(place, {"policy": {"w": torch.full((2,), float(update))}}, {"update": update}, {})
-    place.rename(tmp_path / "progress.old")  # the kill came after the old one was moved away
-    weights, facts, _ = load_progress(place, torch.device("cpu"))  # type: ignore[misc]
+        save_progress(directory, {"policy": {"w": torch.full((2,), float(update))}}, {"update": update}, {})
+    directory.rename(tmp_path / "progress.old")  # the kill came after the old one was moved away
+    weights, facts, _ = load_progress(directory, torch.device("cpu"))  # type: ignore[misc]
     assert facts["update"] == 2
     assert weights["policy"]["w"].tolist() == [2.0, 2.0]
 
