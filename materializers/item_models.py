@@ -12,7 +12,7 @@ from rere.recommenders.item_models import ItemModels
 
 
 class ItemModelsMaterializer(DirectoryMaterializer):
-    """A directory of weights and records a model."""
+    """One directory of weights and records per model."""
 
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (ItemModels,)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.MODEL

@@ -147,7 +147,7 @@ def _run(
 def _check(suite: Suite, results: list[Any], failing_rows: int) -> Check:
     """One check of the results of one expectation on the parts that it was asked of."""
     for result in results:
-        problems = result.exception_info  # one, or one a metric
+        problems = result.exception_info  # one, or one per metric
         problems = [problems] if "raised_exception" in problems else list(problems.values())
         if any(problem["raised_exception"] for problem in problems):
             raise RuntimeError(f"Great Expectations couldn't judge {result.expectation_config}: {problems}")

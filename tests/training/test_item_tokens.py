@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, cast
+
 import pandas as pd
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from rere.catalog.extend import extend_index
 from rere.catalog.index import CatalogIndex, build_index
@@ -13,9 +16,10 @@ from rere.catalog.tokenization import spell
 from rere.catalog.warm_start import continue_index, continued_or_new
 from rere.config.backbone import LocalModel
 from rere.config.catalog import IndexConfig
-from rere.config.decoding import SearchSettings
+from rere.config.decoding import Normalisation, SearchSettings
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
+from rere.data.dataset import Windows
 from rere.decoding.beam import beam_search
 from rere.models.backbone import load_model
 from rere.models.checkpoint import Checkpoint
@@ -45,17 +49,21 @@ def frame(**titles: str) -> pd.DataFrame:
     return pd.DataFrame({"item_id": list(titles), "title": list(titles.values())})
 
 
-def title_mean(model, catalog: CatalogIndex, title: str) -> torch.Tensor:  # type: ignore[no-untyped-def]
+def embedding(model: PreTrainedModel) -> torch.nn.Parameter:
+    return cast(torch.nn.Parameter, model.get_input_embeddings().weight)
+
+
+def title_mean(model: PreTrainedModel, catalog: CatalogIndex, title: str) -> torch.Tensor:
     [pieces] = spell(catalog.tokenizer, [title])
-    return model.get_input_embeddings().weight[pieces].mean(0)
+    return embedding(model)[pieces].mean(0)
 
 
-def row(model, catalog: CatalogIndex, item: str) -> torch.Tensor:  # type: ignore[no-untyped-def]
+def row(model: PreTrainedModel, catalog: CatalogIndex, item: str) -> torch.Tensor:
     [token] = catalog.item_tokens[catalog.index_of[item]]
-    return model.get_input_embeddings().weight[token]
+    return embedding(model)[token]
 
 
-def test_each_item_has_one_token_after_the_tokenizers(catalog, tmp_path):  # type: ignore[no-untyped-def]
+def test_each_item_has_one_token_after_the_tokenizers(catalog: CatalogIndex, tmp_path: Path) -> None:
     own = len(catalog.tokenizer)
     assert catalog.item_tokens == [[own + n] for n in range(24)]
     assert catalog.vocabulary == own + 24
@@ -65,7 +73,7 @@ def test_each_item_has_one_token_after_the_tokenizers(catalog, tmp_path):  # typ
     assert (loaded.item_tokens, loaded.vocabulary) == (catalog.item_tokens, catalog.vocabulary)
 
 
-def test_a_token_is_never_given_to_a_second_item(catalog):  # type: ignore[no-untyped-def]
+def test_a_token_is_never_given_to_a_second_item(catalog: CatalogIndex) -> None:
     own = len(catalog.tokenizer)
     grown = extend_index(catalog, frame(new="Moon Trip again"))
     assert grown.item_tokens[24] == [own + 24]
@@ -78,7 +86,7 @@ def test_a_token_is_never_given_to_a_second_item(catalog):  # type: ignore[no-un
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_an_items_row_begins_as_the_mean_of_its_titles_tokens(catalog, tied):  # type: ignore[no-untyped-def]
+def test_an_items_row_begins_as_the_mean_of_its_titles_tokens(catalog: CatalogIndex, tied: bool) -> None:
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     spare = catalog.vocabulary + 9  # rows that the tokenizer doesn't use, as many pretrained models have
     config = AutoConfig.for_model("llama", vocab_size=spare, tie_word_embeddings=tied, **sizes)
@@ -95,37 +103,39 @@ def test_an_items_row_begins_as_the_mean_of_its_titles_tokens(catalog, tied):  #
     TreeModel(model)  # its logits are still the model's own
 
 
-def test_training_equals_that_of_title_tokens_and_own_vectors(catalog):  # type: ignore[no-untyped-def]
+def test_training_equals_that_of_title_tokens_and_own_vectors(catalog: CatalogIndex) -> None:
     """Against the formula written out: an embedding that is computed from two tables, both trained by AdamW."""
     model = load_model(TINY, len(catalog.tokenizer), seed=0).double()
     embed_items(model, catalog, first=0)
-    weight = model.get_input_embeddings().weight
+    weight = embedding(model)
     text = len(catalog.tokenizer)
     mean = torch.zeros(24, text, dtype=torch.float64)
     for item, pieces in enumerate(spell(catalog.tokenizer, catalog.titles)):
         for piece in pieces:
             mean[item, piece] += 1 / len(pieces)
-    tokens = torch.nn.Parameter(weight.detach()[:text].clone())  # type: ignore[operator]
-    own = torch.nn.Parameter(torch.zeros(24, weight.shape[1], dtype=torch.float64))  # type: ignore[arg-type, index]
-    options = {"lr": 0.01, "weight_decay": 0.1}
-    ours, theirs = torch.optim.AdamW([weight], **options), torch.optim.AdamW([tokens, own], **options)  # type: ignore[arg-type]
+    tokens = torch.nn.Parameter(weight.detach()[:text].clone())
+    own = torch.nn.Parameter(torch.zeros(24, weight.shape[1], dtype=torch.float64))
+    options: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.1}
+    ours, theirs = torch.optim.AdamW([weight], **options), torch.optim.AdamW([tokens, own], **options)
     train_by_titles(model, catalog, ours)
     for step in range(3):
-        noise = torch.randn(text + 24, weight.shape[1], generator=torch.Generator().manual_seed(step)).double()  # type: ignore[arg-type, index]
+        noise = torch.randn(text + 24, weight.shape[1], generator=torch.Generator().manual_seed(step)).double()
         composed = torch.cat([tokens, mean @ tokens + own])
         for optimiser, table in ((ours, weight), (theirs, composed)):
             optimiser.zero_grad()
-            (table.tanh() * noise).sum().backward()  # type: ignore[operator]
+            (table.tanh() * noise).sum().backward()
             optimiser.step()
     torch.testing.assert_close(weight, torch.cat([tokens, mean @ tokens + own]))
     assert (own.abs() > 0).all()
 
 
-def test_from_sft_through_rl_a_checkpoint_is_a_plain_one(world_windows, catalog, tmp_path):  # type: ignore[no-untyped-def]
+def test_from_sft_through_rl_a_checkpoint_is_a_plain_one(
+    world_windows: Windows, catalog: CatalogIndex, tmp_path: Path
+) -> None:
     longer = QUICK.model_copy(update={"epochs": 20})
     sft = train_sft(world_windows, catalog, TINY, longer, tmp_path / "sft", log=lambda *_: None)
     plain = AutoModelForCausalLM.from_pretrained(sft.path)
-    assert len(plain.get_input_embeddings().weight) == catalog.vocabulary  # type: ignore[arg-type]
+    assert len(embedding(plain)) == catalog.vocabulary
     test = world_windows.of("test")
     histories = [[catalog.index_of[item] for item in history] for history in test["history"]]
     targets = [catalog.index_of[item] for item in test["target"]]
@@ -137,11 +147,13 @@ def test_from_sft_through_rl_a_checkpoint_is_a_plain_one(world_windows, catalog,
         assert hits > 30  # of 60; chance makes 5
 
 
-def test_a_killed_training_ends_where_it_would_have(world_windows, catalog, tmp_path):  # type: ignore[no-untyped-def]
+def test_a_killed_training_ends_where_it_would_have(
+    world_windows: Windows, catalog: CatalogIndex, tmp_path: Path
+) -> None:
     class Killed(Exception):
         pass
 
-    def kill(metrics, update):  # type: ignore[no-untyped-def]
+    def kill(metrics: dict[str, float], update: int) -> None:
         if "valid_loss" in metrics and metrics["epoch"] >= 2:
             raise Killed
 
@@ -154,7 +166,7 @@ def test_a_killed_training_ends_where_it_would_have(world_windows, catalog, tmp_
 
 
 @pytest.mark.parametrize("normalisation", ["vocab", "trie"])
-def test_decoding_runs_nothing_but_the_prompts(catalog, normalisation):  # type: ignore[no-untyped-def]
+def test_decoding_runs_nothing_but_the_prompts(catalog: CatalogIndex, normalisation: Normalisation) -> None:
     model = load_model(TINY, len(catalog.tokenizer), seed=0)
     embed_items(model, catalog, first=0)
     prompts = [catalog.prompt([1, 2, 3]), catalog.prompt([4])]
@@ -165,7 +177,9 @@ def test_decoding_runs_nothing_but_the_prompts(catalog, normalisation):  # type:
     assert sorted(found.items[0].tolist()) == list(range(24))
 
 
-def test_a_pretrained_backbone_gets_rows_that_mean_titles(catalog, world_items, tmp_path):  # type: ignore[no-untyped-def]
+def test_a_pretrained_backbone_gets_rows_that_mean_titles(
+    catalog: CatalogIndex, world_items: pd.DataFrame, tmp_path: Path
+) -> None:
     directory = saved(tmp_path)
     index = build_index(world_items, CONFIG.model_copy(update={"backbone": LocalModel(path=directory)}))
     model = load_model(LocalModel(path=directory), len(index.tokenizer), seed=0)
@@ -174,7 +188,9 @@ def test_a_pretrained_backbone_gets_rows_that_mean_titles(catalog, world_items, 
     torch.testing.assert_close(row(model, index, "i5"), row(model, index, "i3"))  # one title: told apart by training
 
 
-def test_an_item_added_while_serving_ranks_by_its_title(world_windows, catalog, tmp_path):  # type: ignore[no-untyped-def]
+def test_an_item_added_while_serving_ranks_by_its_title(
+    world_windows: Windows, catalog: CatalogIndex, tmp_path: Path
+) -> None:
     checkpoint = train_sft(world_windows, catalog, TINY, QUICK, tmp_path, log=lambda *_: None)
     model = TreeModel(Checkpoint(checkpoint.path).load_model())
     deployment = Deployment("1", model, catalog, 4, SearchSettings(beams=4, normalisation="trie", prefix_tokens=100))
@@ -191,13 +207,15 @@ def test_an_item_added_while_serving_ranks_by_its_title(world_windows, catalog, 
     assert len(named.items) == 25
 
 
-def test_going_on_with_a_champion_keeps_its_rows(world_windows, world_items, catalog, tmp_path):  # type: ignore[no-untyped-def]
+def test_going_on_with_a_champion_keeps_its_rows(
+    world_windows: Windows, world_items: pd.DataFrame, catalog: CatalogIndex, tmp_path: Path
+) -> None:
     champion = train_sft(world_windows, catalog, TINY, QUICK, tmp_path / "first", log=lambda *_: None)
     grown = continue_index(catalog, pd.concat([world_items, frame(new="Moon Port 77")], ignore_index=True))
     base = QUICK.model_copy(update={"epochs": 0})
     model = train_sft(
         world_windows, grown, TINY, base, tmp_path / "on", log=lambda *_: None, start=champion
     ).load_model()
-    old = champion.load_model().get_input_embeddings().weight
-    torch.testing.assert_close(model.get_input_embeddings().weight[: len(old)], old)  # type: ignore[arg-type, index]
+    old = embedding(champion.load_model())
+    torch.testing.assert_close(embedding(model)[: len(old)], old)
     torch.testing.assert_close(row(model, grown, "new"), title_mean(model, grown, "Moon Port 77"))
