@@ -22,7 +22,7 @@ from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.data.collected import Collected
 from rere.data.dataset import Dataset, Windows
-from rere.models import backbone as language_model
+from rere.models import checkpoint as stored
 from rere.models.checkpoint import Checkpoint
 from rere.recommenders.item_models import ItemModels
 from rere.serving.engine.deployment import load_deployment
@@ -65,7 +65,7 @@ def fine_tune(folder: Path, work: Path) -> None:
 
 def fine_tune_until_sealing(folder: Path, work: Path) -> None:
     """Killed when the weights are written and their manifest isn't."""
-    language_model.seal = die  # type: ignore[assignment, attr-defined]
+    stored.seal = die  # type: ignore[assignment, attr-defined]
     train_sft(*world(folder), TINY, SFT, work, log=lambda *_: None)
 
 
