@@ -22,7 +22,6 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array
 
 from ops.registry.tags import VersionTags
-from ops.runtime.cache_keys import ROOT
 from ops.runtime.run_dirs import catalogue_fingerprint
 from rere.artifacts.manifest import fingerprint, writing
 from rere.catalog.index import CatalogIndex
@@ -30,6 +29,7 @@ from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Dataset, Windows
 from rere.errors import RereError
 from rere.models.checkpoint import Checkpoint
+from rere.project import CODE
 from rere.recommenders.prior import Prior
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -139,10 +139,10 @@ def log_model(checkpoint: Path, catalog: Path, prior: Path, settings: dict[str, 
     with writing(mlflow.get_artifact_uri()):
         logged = mlflow.pyfunc.log_model(
             name="recommender",
-            python_model=str(ROOT / "ops" / "registry" / "logged_model.py"),
+            python_model=str(Path(__file__).with_name("logged_model.py")),
             artifacts=places,
             model_config=settings,
-            code_paths=[str(ROOT / "rere")],
+            code_paths=[str(CODE / "rere")],
             pip_requirements=requirements(),
             signature=SIGNATURE,
             input_example=(rows, {"k": 3}),
