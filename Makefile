@@ -32,7 +32,7 @@ TOYS := $(if $(wildcard $(or $(RERE_TOYS_2013),../shared/data/amazon_toys_2013)/
 IN_STACK := source "$(ENVIRONMENT)" && export PATH="$(if $(filter /%,$(BIN)),,$(CURDIR)/)$(BIN):$$PATH" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock smollm2 stack demo retrain report dashboard mlflow pictures serve test coverage test-environment test-k8s test-ray image docs check lint format \
+.PHONY: help venv lock smollm2 stack demo retrain report dashboard mlflow pictures serve test coverage test-environment test-k8s test-ray image wheel docs check lint format \
   reproduce reproduce-quick clean
 
 help:  ## list the tasks
@@ -127,6 +127,13 @@ image:  ## build the images of steps and service (TORCH=cuda for GPU nodes; REGI
 	  $(DOCKER) build -f infra/images/Dockerfile --target $$target --build-arg TORCH_INDEX=$(TORCH_INDEX_$(TORCH)) \
 	    -t $(REGISTRY)/$$target:$(TAG)-$(TORCH) . || exit 1; \
 	done
+
+wheel: venv  ## build the wheel into dist/, check it, and try a server in an environment of its own (downloads 1 GB)
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(BIN)/uv tool run --cache-dir .rere/cache/uv twine@7.0.0 check --strict dist/*.whl
+	$(BIN)/uv tool run --cache-dir .rere/cache/uv check-wheel-contents@0.6.3 --toplevel rere,ops dist/*.whl
+	$(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX)) $(BIN)/python -m infra.wheel dist/*.whl
 
 docs: $(DOCS_STAMP)  ## build the documentation site into site/ (strict; loads nothing from elsewhere)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build

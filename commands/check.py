@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from commands.options import config_option, pipeline_named, pipeline_option
+from .options import config_option, pipeline_named, pipeline_option
 
 
 @click.command()

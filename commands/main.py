@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import functools
 import importlib
+import importlib.metadata
 import os
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,10 @@ from pydantic import TypeAdapter, ValidationError
 from rere.artifacts.manifest import writing
 from rere.config.base import ModelName
 from rere.errors import RereError
-from rere.project import use_project, use_stack, use_store
+from rere.project import project_root, use_project, use_stack, use_store
 
 WITHOUT_STACK = ("check", "validate")  # commands that read settings and data, and no registry
+OF_PROJECT = ("pipelines", "steps", "materializers", "infra")  # code that a project has and the package hasn't
 NO_COMMANDS = ("__init__", "main", "options")  # files of this package
 LONGEST = 2_000  # characters of an argument: a reason is kept in a registry's tag
 
@@ -33,7 +37,7 @@ class LazyGroup(click.Group):
         module = name.replace("-", "_")
         if module not in self.list_commands(context):
             return None
-        command = importlib.import_module(f"commands.{module}").command
+        command = importlib.import_module(f"{__package__}.{module}").command
         assert isinstance(command, click.Command)
         assert command.callback is not None
         prepared = copy.copy(command)
@@ -46,6 +50,8 @@ class LazyGroup(click.Group):
             return super().invoke(context)
         except RereError as error:
             raise click.ClickException(str(error)) from error
+        except ModuleNotFoundError as error:
+            raise click.ClickException(str(_missing(error))) from error
         except OSError as error:
             if error.filename is None:
                 raise
@@ -66,10 +72,29 @@ def _after(find: Callable[[], Path], run: Callable[..., Any]) -> Callable[..., A
     def found(*arguments: Any, **options: Any) -> Any:
         for name, value in options.items():
             _require_plain(name, value)
-        with writing(find() / ".rere"):
+        root = find()
+        if str(root) not in sys.path:  # last: what is installed stays what it is, and the pipelines are the project's
+            sys.path.append(str(root))
+        with writing(root / ".rere"):
             return run(*arguments, **options)
 
     return found
+
+
+def _missing(error: ModuleNotFoundError) -> RereError:
+    """What to do about a module that isn't there; raises the error itself where that is nothing a user can mend."""
+    module = (error.name or "").partition(".")[0]
+    if module in OF_PROJECT:
+        return RereError(
+            f"a project with its code ({module}/), which this command runs",
+            f"none in {project_root()}",
+            "start it in a clone of the repository, or name one: `rere --project DIRECTORY ...`",
+        )
+    for line in importlib.metadata.requires("rere-pipelines") or ():
+        found = re.match(r"""([\w.-]+).*; extra == ["'](\w+)["']""", line)
+        if found and re.sub(r"[-_.]+", "_", found[1]) == module:
+            return RereError(f"the package {found[1]}", "none", f"pip install 'rere-pipelines[{found[2]}]'")
+    raise error
 
 
 def _require_plain(name: str, value: object) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from commands.options import pipeline_named
+from .options import pipeline_named
 
 
 @click.command()

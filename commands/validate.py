@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from commands.options import config_option, pipeline_named, pipeline_option
+from .options import config_option, pipeline_named, pipeline_option
 
 if TYPE_CHECKING:
     from rere.data.validation_report import ValidationReport

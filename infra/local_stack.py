@@ -10,6 +10,7 @@ import argparse
 import fcntl
 import os
 import shlex
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +43,7 @@ def set_up(home: Path) -> dict[str, str]:
     from mlflow import MlflowClient
     from zenml.client import Client
 
+    sys.path.insert(0, str(ROOT))  # where it is started by its path
     from infra.stack import read, register
 
     register(read("local"))

@@ -34,6 +34,15 @@ def test_the_citation_and_the_installed_package_have_the_declared_version() -> N
     assert importlib.metadata.version("rere-pipelines") == DECLARED, "install the project again: make venv"
 
 
+def test_the_images_and_the_chart_have_the_declared_version() -> None:
+    chart = yaml.safe_load((ROOT / "infra" / "chart" / "Chart.yaml").read_text(encoding="utf-8"))
+    assert [chart["version"], chart["appVersion"]] == [DECLARED, DECLARED]
+    for name in ("configs/k8s.yaml", "infra/chart/values.yaml", "docs/kubernetes.md"):
+        tags = re.findall(r"\b(?:steps|service):([\w.]+)-(?:cpu|cuda)\b", (ROOT / name).read_text(encoding="utf-8"))
+        assert tags, name
+        assert set(tags) == {DECLARED}, name
+
+
 def test_no_module_repeats_the_version() -> None:
     packages = ("rere", "ops", "steps", "pipelines", "materializers", "commands", "infra")
     files = [file for package in packages for file in (ROOT / package).rglob("*.py")]

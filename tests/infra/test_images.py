@@ -12,6 +12,7 @@ import pytest
 
 from tests.infra.chart import ROOT, named, render
 
+INSTALLED = ("serve", "train", "ops", "k8s", "ray")
 DOCKERFILE = ROOT / "infra" / "images" / "Dockerfile"
 
 
@@ -42,11 +43,13 @@ def test_nobody_is_root_and_the_service_is_probed() -> None:
 def test_packages_are_pinned() -> None:
     installs = re.findall(r"pip install (.+?)(?=\n \S|\n\n|$)", DOCKERFILE.read_text(encoding="utf-8"), re.S)
     assert len(installs) == 3
+    assert all(f"e['{extra}']" in DOCKERFILE.read_text(encoding="utf-8") for extra in INSTALLED)
     for install in installs:
         assert "-c constraints.txt" in install or "-r requirements-data.txt" in install
     pins = {line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for requirement in [*project["dependencies"], *project["optional-dependencies"]["k8s"]]:
+    extras = project["optional-dependencies"]
+    for requirement in [*project["dependencies"], *(one for name in INSTALLED for one in extras[name])]:
         name = re.split(r"[\[<>=;]", requirement)[0].strip().lower()
         assert name in pins | {"pip"}, name
 

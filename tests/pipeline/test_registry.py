@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -184,6 +185,45 @@ def test_mlflows_own_server_answers(logged: SimpleNamespace, tmp_path: Path) -> 
     assert answer.status_code == 200, answer.text
     [row] = answer.json()["predictions"]
     assert len(row["item_ids"]) == len(row["titles"]) == 3
+
+
+TRAINERS = ("datasets", "great_expectations", "trl", "zenml")
+
+
+def test_rere_serve_answers_without_the_trainers_packages(logged: SimpleNamespace, tmp_path: Path) -> None:
+    """As where only the extra `serve` is installed: what the pipelines and trainings need can't be imported."""
+    version = registry.register(logged.uri, "lean", VersionTags(fingerprint="f00"))
+    registry.set_alias("lean", registry.CHAMPION, version)
+    (tmp_path / ".rere").mkdir()
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({TRAINERS}))  # None: as if it weren't there
+from commands.main import cli
+cli(["serve", "--model", "lean", "--port", "0"])
+"""
+    server = subprocess.Popen(
+        [sys.executable, "-u", "-c", code],
+        env={**os.environ, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(), "RERE_PROJECT": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert server.stdout is not None
+    said = ""
+    try:
+        for line in server.stdout:
+            said += line
+            if found := re.search(r"running on (http://\S+)", line):
+                question = {"history": ["i0", "B"], "k": 3}
+                answer = httpx.post(f"{found[1]}/recommend", json=question, timeout=600, trust_env=False)
+                break
+        else:
+            pytest.fail(said)
+    finally:
+        server.terminate()
+        server.communicate()
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["items"]) == 3
 
 
 def test_versions_are_found_by_content_and_alias(logged: SimpleNamespace) -> None:
