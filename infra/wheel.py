@@ -36,14 +36,15 @@ def try_server(wheel: Path, directory: Path) -> None:
     """Install the wheel with the extra `serve` into `directory`, and start what needs no registry."""
     python, rere = directory / "bin" / "python", directory / "bin" / "rere"
     elsewhere = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    for command in (
+    commands: tuple[list[str | Path], ...] = (
         [sys.executable, "-m", "venv", directory],
         [python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", f"{wheel.resolve()}[serve]"],
         [python, "-m", "pip", "check"],
         [rere, "--version"],
         [rere, "serve", "--help"],
         [python, "-c", SERVER],
-    ):
+    )
+    for command in commands:
         print("+", *command, flush=True)
         subprocess.run(command, cwd=directory.parent, env=elsewhere, check=True)
 
