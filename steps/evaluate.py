@@ -36,6 +36,7 @@ def evaluate(
 ]:
     """Per-row results of all models, and their metrics with intervals."""
     from rere.data.sequences import training_counts
+    from rere.evaluation.breakdown import sparse_rows
     from rere.evaluation.checkpoints import evaluate_checkpoints
     from rere.evaluation.evaluator import summarise
     from rere.recommenders.labels import Label
@@ -45,7 +46,8 @@ def evaluate(
     with work_directory("evaluate", config.as_one(), *inputs, code_fingerprint(__name__)) as work:
         generative = evaluate_checkpoints(models, windows, catalog, config, work)
     results = pd.concat([baselines, generative], ignore_index=True)
-    metrics = summarise(results, config, training_counts(dataset))
-    rows = windows.of("test")
+    rows, counts = windows.of("test"), training_counts(dataset)
+    of_items = dict(zip(catalog.item_ids, counts.tolist(), strict=True))
+    metrics = summarise(results, config, counts, sparse_rows(rows, of_items))
     log_metadata({"rows": len(rows), "warm_rows": int(rows["warm"].sum())})
     return results, metrics

@@ -31,21 +31,26 @@ def report(
 ) -> Annotated[HTMLString, ArtifactConfig(name="report")]:
     """Render it."""
     from rere.artifacts.provenance import provenance
-    from rere.data.sequences import indexed_rows
+    from rere.data.sequences import indexed_rows, training_counts
+    from rere.evaluation.breakdown import breakdown
     from rere.recommenders.labels import Label
     from rere.reporting.report import ReportInputs, render_report
 
+    rows = windows.of("test")
+    of_items = dict(zip(catalog.item_ids, training_counts(dataset).tolist(), strict=True))
+    parts = breakdown(results, rows, of_items, evaluation.bootstrap_samples, evaluation.confidence)
     page = render_report(
         ReportInputs(
             results=results,
             subject=Label.RL,
             summary=metrics,
+            parts=parts,
             config=evaluation,
             verdict=judged.verdict,
             notes=judged.notes,
             curves={"sft": sft_model.curves(), "rl": rl_model.curves()},
             titles=catalog.titles,
-            histories=indexed_rows(windows.of("test"), catalog.index_of)[0],
+            histories=indexed_rows(rows, catalog.index_of)[0],
             ingest=dataset.report,
             lineage={
                 "provenance": provenance(judged.seeds),

@@ -14,6 +14,25 @@ from rere.evaluation.metrics import hit_rate, ndcg
 K = 10
 HISTORY, FREQUENCY = "items in the history", "target's training interactions"
 BOUNDS = {HISTORY: (1, 3, 5, 10), FREQUENCY: (0, 1, 5, 20, 100)}  # where each part begins
+FEW_ITEMS = 2
+FEW, COLD = "users with one or two items", "items never seen in training"
+
+
+def sparse_rows(rows: pd.DataFrame, item_counts: Mapping[str, int]) -> dict[str, frozenset[int]]:
+    """The rows of which little is known, by kind: row ids of short histories, and of targets that training never saw.
+
+    Args:
+        rows: as `Windows.of("test")`.
+        item_counts: training interactions by item id; those without any may be left out.
+    """
+    few = is_short(rows)
+    cold = rows["target"].map(item_counts).fillna(0) == 0
+    return {name: frozenset(rows.loc[inside, "row_id"].tolist()) for name, inside in ((FEW, few), (COLD, cold))}
+
+
+def is_short(rows: pd.DataFrame) -> pd.Series:
+    """(R,) bool: whose history has one or two items."""
+    return rows["history"].map(len) <= FEW_ITEMS
 
 
 def breakdown(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -71,20 +72,27 @@ def evaluate(
     )
 
 
-def summarise(results: pd.DataFrame, config: EvaluationConfig, training_counts: np.ndarray) -> pd.DataFrame:
-    """Every metric of every model, on all rows and on warm rows (target seen in training).
+def summarise(
+    results: pd.DataFrame,
+    config: EvaluationConfig,
+    training_counts: np.ndarray,
+    parts: Mapping[str, frozenset[int]] = MappingProxyType({}),
+) -> pd.DataFrame:
+    """Every metric of every model, on all rows, on warm rows (target seen in training) and on further parts.
 
     Args:
         results: rows of `evaluate`, of one or more models.
         training_counts: (I,) training interactions per item.
+        parts: row ids by name; parts without rows are left out.
 
     Returns:
-        model, rows ("all", "warm"), metric ("hr@1", ..., "coverage@10", "invalid", ...), mean, low, high, n (rows).
+        model, rows ("all", "warm" or a part's name), metric ("hr@1", ..., "coverage@10", "invalid", ...), mean, low,
+        high, n (rows).
         Means over rows have a bootstrap interval over users; list metrics have none (NaN).
     """
     records: list[dict[str, Any]] = []
     for model, own in results.groupby("model", sort=False):
-        for subset, part in _subsets(own):
+        for subset, part in [*_subsets(own), *_parts(own, parts)]:
             facts = {"model": model, "rows": subset, "n": len(part)}
             values = row_values(part, config)
             for name, estimate in zip(values, _estimates(values, part, config), strict=True):
@@ -166,6 +174,11 @@ def _subsets(results: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """All rows, and the warm ones where there are any."""
     warm = results[results["warm"]]
     return [("all", results), *([("warm", warm)] if len(warm) else [])]
+
+
+def _parts(results: pd.DataFrame, parts: Mapping[str, frozenset[int]]) -> list[tuple[str, pd.DataFrame]]:
+    found = {name: results[results["row_id"].isin(ids)] for name, ids in parts.items()}
+    return [(name, part) for name, part in found.items() if len(part)]
 
 
 def results_of(results: pd.DataFrame, model: str) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 from rere.config.promotion import GateConfig
 from rere.data.dataset import Dataset
 from rere.evaluation.bootstrap import Estimate, paired_bootstrap
+from rere.evaluation.breakdown import FEW, is_short
 from rere.evaluation.evaluator import paired_values
 
 
@@ -28,9 +29,11 @@ def segments(
     """
     activity = rows["user_id"].map(user_counts).fillna(0).to_numpy()
     popularity = rows["target"].map(item_counts).fillna(0).to_numpy()
+    few = is_short(rows).to_numpy()
     heavy = max(math.ceil(np.quantile(activity, 1 - config.heavy_user_share)), config.new_user_interactions + 1)
     return pd.DataFrame(
         {
+            FEW: few,
             f"new users (at most {config.new_user_interactions} interactions)": activity
             <= config.new_user_interactions,
             f"heavy users (at least {heavy} interactions)": activity >= heavy,

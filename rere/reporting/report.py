@@ -19,6 +19,7 @@ from rich.text import Text
 from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import IngestReport
 from rere.errors import RereError
+from rere.evaluation.breakdown import COLD, FEW
 from rere.evaluation.evaluator import compare
 from rere.evaluation.verdict import Verdict
 from rere.reporting.examples import HISTORY, TOP, example, spread
@@ -51,6 +52,7 @@ class ReportInputs:
     results: rows of `evaluator.evaluate` of several models
     subject: the model that is reported on
     summary: `evaluator.summarise` of them
+    parts: `breakdown.breakdown` of them
     verdict: the gate's, or None where it hasn't been asked
     curves: stage ("sft", "rl") -> training records, each with `update` and the metrics measured there
     titles: by item index
@@ -62,6 +64,7 @@ class ReportInputs:
     results: pd.DataFrame
     subject: str
     summary: pd.DataFrame
+    parts: pd.DataFrame
     config: EvaluationConfig
     verdict: Verdict | None
     curves: Mapping[str, list[dict[str, float]]]
@@ -94,6 +97,7 @@ def render_report(inputs: ReportInputs) -> str:
             notes=inputs.notes,
             names=_names(inputs.config),
             metrics=[_by_model(inputs.summary, rows, models) for rows in _subsets(inputs.summary)],
+            parts=_by_part(inputs.parts, models),
             gains=_by_rival(gains),
             headline=f"ndcg@{max(inputs.config.ks)}",
             lists=_list_metrics(inputs.summary, inputs.config, models),
@@ -130,7 +134,10 @@ def lineage_sections(lineage: Mapping[str, Any]) -> dict[str, list[tuple[str, st
 
 
 def results_table(summary: pd.DataFrame, config: EvaluationConfig) -> Table:
-    """HR@K and NDCG@K of every model on all rows, ± half the width of the interval; the best in bold."""
+    """HR@K and NDCG@K of every model on all rows, ± half the width of the interval; the best in bold.
+
+    The last columns tell NDCG at the largest K where little is known: of users with short histories, of unseen items.
+    """
     own = summary[summary["rows"] == "all"]
     table = Table(
         title=f"{own['n'].max():,} test rows, whole catalogue ranked; ± half of the {config.confidence:.0%} interval"
@@ -139,12 +146,16 @@ def results_table(summary: pd.DataFrame, config: EvaluationConfig) -> Table:
     names = _names(config)
     for name in names:
         table.add_column(name.upper(), justify="right")
+    sparse = [part for part in (FEW, COLD) if (summary["rows"] == part).any()]
+    for part in sparse:
+        table.add_column(f"{names[-1].upper()},\n{part}", justify="right")
     models = list(own["model"].unique())
-    found = _by_model(summary, "all", models)
+    found = [(_by_model(summary, "all", models), name) for name in names]
+    found += [(_by_model(summary, part, models), names[-1]) for part in sparse]
     for model in models:
         cells = [Text(model)]
-        for name in names:
-            cell = found["cells"][model][name]
+        for part_of, name in found:
+            cell = part_of["cells"][model][name]
             half = (cell["high"] - cell["low"]) / 2
             cells.append(Text(f"{cell['mean']:.4f}\n±{half:.4f}", style="bold" if cell["best"] else ""))
         table.add_row(*cells)
@@ -169,6 +180,19 @@ def _by_model(summary: pd.DataFrame, rows: str, models: list[str]) -> dict[str, 
     for record in part.assign(best=best).to_dict("records"):
         cells[record["model"]][record["metric"]] = record
     return {"rows": rows, "n": int(part["n"].max()), "cells": cells}
+
+
+def _by_part(parts: pd.DataFrame, models: list[str]) -> list[dict[str, Any]]:
+    """Per kind of part: by, parts (name, rows), and cells: model -> part -> its record and whether it is the best."""
+    found = []
+    for by, own in parts.groupby("by", sort=False):
+        best = own.groupby("part")["ndcg@10"].transform("max") == own["ndcg@10"]
+        cells: dict[str, dict[str, Mapping[Hashable, Any]]] = {model: {} for model in models}
+        for record in own.assign(best=best).to_dict("records"):
+            cells[record["model"]][record["part"]] = record
+        sizes = own.drop_duplicates("part")[["part", "n"]].values.tolist()
+        found.append({"by": by, "parts": sizes, "cells": cells})
+    return found
 
 
 def _by_rival(gains: pd.DataFrame) -> dict[str, dict[str, Mapping[Hashable, Any]]]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import IngestReport
 from rere.errors import RereError
+from rere.evaluation.breakdown import breakdown, sparse_rows
 from rere.evaluation.evaluator import summarise
 from rere.evaluation.metrics import target_ranks
 from rere.evaluation.power import Power
@@ -64,6 +65,13 @@ def curves() -> dict[str, list[dict[str, float]]]:
     return {"sft": sft, "rl": [{"update": 0, "valid_ndcg@10": 0.1}, *rl, {"update": 80, "valid_ndcg@10": 0.2}]}
 
 
+HISTORIES = [[n % ITEMS for n in range(row, row + 1 + row % 13)] for row in range(ROWS)]
+JUDGED = pd.DataFrame(
+    {"row_id": np.arange(ROWS), "history": HISTORIES, "target": [str(n % ITEMS) for n in range(ROWS)]}
+)
+COUNTS = {str(item): item for item in range(ITEMS)}
+
+
 @pytest.fixture(scope="module")
 def inputs() -> ReportInputs:
     results = pd.concat([results_of(model, chance) for model, chance in MODELS.items()], ignore_index=True)
@@ -71,12 +79,13 @@ def inputs() -> ReportInputs:
     return ReportInputs(
         results=results,
         subject=Label.RL,
-        summary=summarise(results, CONFIG, np.arange(ITEMS)),
+        summary=summarise(results, CONFIG, np.arange(ITEMS), sparse_rows(JUDGED, COUNTS)),
+        parts=breakdown(results, JUDGED, COUNTS, CONFIG.bootstrap_samples, CONFIG.confidence),
         config=CONFIG,
         verdict=Verdict(passed=True, checks=(check,), power=Power("ndcg@10", 0.0041, -0.005, 0.95, 934)),
         curves=curves(),
         titles=[*HOSTILE, *(f"Title {n}" for n in range(len(HOSTILE), ITEMS))],
-        histories=[[n % ITEMS for n in range(row, row + 1 + row % 13)] for row in range(ROWS)],
+        histories=HISTORIES,
         ingest=IngestReport(
             source="<i>shop</i>",
             source_sha256={"a.csv": "ab" * 32},
@@ -91,6 +100,19 @@ def inputs() -> ReportInputs:
 @pytest.fixture(scope="module")
 def page(inputs: ReportInputs) -> str:
     return render_report(inputs)
+
+
+def test_every_model_is_told_by_history_and_by_item(page: str) -> None:
+    [section] = re.findall(r"Where little is known(.*?)<h2>", page, re.DOTALL)
+    tables = [
+        [re.sub(r"<.*?>", " ", cell).split()[0] for cell in re.findall(r"<th[ >].*?</th>", table)]
+        for table in re.findall(r"<table.*?</table>", section, re.DOTALL)
+    ]
+    assert [table[0] for table in tables] == ["model", "model"]
+    assert [cell for cell in tables[0] if cell[0].isdigit()] == ["1-2", "3-4", "5-9", "10"]
+    assert [cell for cell in tables[1] if cell[0].isdigit()] == ["0", "1-4", "5-19", "20-99"]
+    for model in MODELS:
+        assert section.count(str(model).split()[0]) >= 2
 
 
 class Elements(HTMLParser):
@@ -213,7 +235,11 @@ def test_without_verdict_curves_or_lineage(inputs: ReportInputs) -> None:
 def test_one_model_few_rows_and_warm_only(inputs: ReportInputs) -> None:
     results = results_of("ReRe", 1.0, rows=3).assign(warm=True)
     small = dataclasses.replace(
-        inputs, results=results, summary=summarise(results, CONFIG, np.arange(ITEMS)), histories=[[1], [2], [3]]
+        inputs,
+        results=results,
+        summary=summarise(results, CONFIG, np.arange(ITEMS)),
+        parts=inputs.parts[inputs.parts["model"] == "ReRe"],
+        histories=[[1], [2], [3]],
     )
     page = render_report(small)
     assert "no other model was judged" in page
@@ -253,6 +279,8 @@ def test_terminal_table(inputs: ReportInputs) -> None:
         "NDCG@1",
         "NDCG@5",
         "NDCG@10",
+        "NDCG@10,\nusers with one or two items",
+        "NDCG@10,\nitems never seen in training",
     ]
     assert [text.index(model) for model in MODELS] == sorted(text.index(model) for model in MODELS)
     best = inputs.summary.query("rows == 'all' and metric == 'hr@10'").sort_values("mean").iloc[-1]
