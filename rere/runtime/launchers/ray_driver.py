@@ -161,7 +161,8 @@ def _environment(nodes: list[dict[str, Any]]) -> dict[str, str]:
 
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"A worker was lost ({lines[-1] if lines else type(error).__name__})"
+    why = lines[-1].split(". ")[0] if lines else type(error).__name__  # the rest is advice on Ray
+    return f"A worker was lost ({why})"
 
 
 def _tell(line: str) -> None:
