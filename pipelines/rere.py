@@ -12,6 +12,7 @@ from ops.runtime.named import named_content
 from pipelines.checked import checked_pipeline
 from pipelines.preflight import preflight
 from pipelines.settings import RunSettings
+from rere.artifacts.provenance import code_state
 from rere.config.catalog import IndexConfig
 from rere.config.data import SplitConfig, ValidationConfig
 from rere.config.evaluation import EvaluationConfig
@@ -115,8 +116,13 @@ def judge(
     teacher: Any,
     sft_model: Any,
     given: RunSettings,
+    base: str = "",
 ) -> None:
-    """The second half, which retraining shares: reinforce, evaluate, promote; takes the first half's artifacts."""
+    """The second half, which retraining shares: reinforce, evaluate, promote; takes the first half's artifacts.
+
+    Args:
+        base: the version that a retraining goes on from; empty for none.
+    """
     rl_model = reinforce(
         sft_model=sft_model,
         windows=windows,
@@ -155,6 +161,8 @@ def judge(
         evaluation=given.evaluation,
         config=given.promotion,
         settings=given.record(),
+        submitted=code_state() or {},
+        base=base,
     )
     report = render_report(
         dataset=dataset,

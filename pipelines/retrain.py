@@ -26,7 +26,7 @@ from steps.check_backbone import check_backbone
 from steps.collect import collect_all, collect_new, ingest_collected
 from steps.index_items import continue_items, index_items
 from steps.item_models import train_item_models
-from steps.retraining import find_base
+from steps.retraining import base_of
 from steps.sft import fine_tune, fine_tune_on
 from steps.split import split
 from steps.validate import validate, validate_split
@@ -60,9 +60,11 @@ def train_on(given: RetrainSettings) -> None:
     check_backbone(
         catalog=given.catalog, sft=given.sft, rl=given.rl, named_sha256=named_content(given.catalog, given.rl)
     )
-    base = find_base(given.promotion.model_name)
-    if base is not None and base.collected is not None and given.retrain.base == "champion":
-        collected = collect_new(champion_collected=base.collected, config=given.data, source_sha256=source)
+    base = base_of(given.promotion.model_name, given.retrain)
+    if base is not None and base.collected is not None and given.retrain.base != "none":
+        collected = collect_new(
+            champion_collected=base.collected, config=given.data, source_sha256=source, deleted=given.retrain.deleted
+        )
     else:
         collected = collect_all(config=given.data, source_sha256=source)
     dataset = ingest_collected(collected=collected, config=given.data)
@@ -118,4 +120,5 @@ def train_on(given: RetrainSettings) -> None:
         teacher=teacher,
         sft_model=sft_model,
         given=given,
+        base=base.version if base is not None else "",
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import mlflow
+import yaml
 from pydantic import BaseModel, ConfigDict
 from zenml.client import Client
 from zenml.models import PipelineRunResponse
@@ -19,9 +20,11 @@ from ops.runtime.runs import COMPLETED, wait
 from pipelines.checked import settings_of
 from pipelines.retrain import retrain_pipeline
 from pipelines.settings import RetrainSettings
+from rere.artifacts.manifest import writing
+from rere.config.reading import read_yaml
 from rere.errors import RereError
-from rere.project import in_project
-from steps.retraining import find_base, make_plan
+from rere.project import file_name, in_project, project_root
+from steps.retraining import Plan, base_of, make_plan
 
 When = Literal["changed", "always"]
 
@@ -48,26 +51,57 @@ class Outcome(BaseModel):
     seconds: float
 
 
-def retrain(config: Path, when: When = "changed", timeout: float = 6 * 3600) -> Outcome:
+def retrain(config: Path, when: When = "changed", timeout: float = 6 * 3600, platform: Path | None = None) -> Outcome:
     """Retrain where there is something new, wait for the run, and say how it ended.
 
     Args:
         when: always: also without anything new.
         timeout: seconds to wait for a run of a remote orchestrator.
+        platform: a run configuration all of which but `parameters` goes over that of `config`.
 
     Raises:
         RereError: the run failed or didn't end in time; settings that are none.
     """
-    began, config = time.monotonic(), config.resolve()
+    began, config = time.monotonic(), placed(config.resolve(), platform)
     with in_project():  # paths in the configuration are relative to its root
         return _retrain(config, when, timeout, began)
+
+
+def planned(config: Path, platform: Path | None = None) -> Plan:
+    """Whether a retraining would run, and why; changes nothing."""
+    config = placed(config.resolve(), platform)
+    with in_project():
+        given = RetrainSettings(**settings_of(retrain_pipeline, config))
+        name = given.promotion.model_name
+        return make_plan(given.data, given.retrain, name, given.record(), base_of(name, given.retrain))
+
+
+def placed(config: Path, platform: Path | None) -> Path:
+    """The configuration with the platform's settings and steps, as a file below `.rere`; itself without a platform.
+
+    Raises:
+        RereError: both say something about the same key.
+    """
+    if platform is None:
+        return config
+    ours, theirs = read_yaml(config), read_yaml(platform.resolve())
+    theirs.pop("parameters", None)
+    if both := sorted(ours.keys() & theirs.keys()):
+        raise RereError(
+            f"one of {config} and {platform} to say each thing", f"{', '.join(both)} in both", "leave one out"
+        )
+    place = project_root() / ".rere" / "retrain" / f"{file_name(f'{config.stem} on {platform.stem}')}.yaml"
+    with writing(place.parent):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(yaml.safe_dump(ours | theirs, sort_keys=False), encoding="utf-8")
+    return place
 
 
 def _retrain(config: Path, when: When, timeout: float, began: float) -> Outcome:
     given = RetrainSettings(**settings_of(retrain_pipeline, config))
     name = given.promotion.model_name
     champion.repair(name)
-    plan = make_plan(given.data, given.retrain, name, given.record(), find_base(name))
+    plan = make_plan(given.data, given.retrain, name, given.record(), base_of(name, given.retrain))
     if plan.type == "skip" and when == "changed":
         return Outcome(
             type="skipped",

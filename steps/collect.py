@@ -5,7 +5,7 @@ The rows are kept as read, before any filter: an item that was too rare yesterda
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from zenml import ArtifactConfig, get_step_context, log_metadata, step
 
@@ -30,13 +30,13 @@ def collect_all(config: IngestConfig, source_sha256: str) -> Annotated[Collected
 
 @step(name="collect", cache_policy=cache_policy(__name__), output_materializers=CollectedMaterializer)
 def collect_new(
-    champion_collected: Collected, config: IngestConfig, source_sha256: str
+    champion_collected: Collected, config: IngestConfig, source_sha256: str, deleted: Literal["keep", "forget"]
 ) -> Annotated[Collected, ArtifactConfig(name="collected")]:
     """The champion's rows, and the source's new rows."""
     from rere.data.collected import collect
     from rere.data.sources.base import load_source
 
-    return collect(load_source(config.source), champion_collected)
+    return collect(load_source(config.source), champion_collected, deleted)
 
 
 @step(name="ingest", cache_policy=cache_policy(__name__), output_materializers=DatasetMaterializer)

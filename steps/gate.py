@@ -54,6 +54,8 @@ def gate(
     evaluation: EvaluationConfig,
     config: PromotionConfig,
     settings: dict[str, Any],
+    submitted: dict[str, Any],
+    base: str,
 ) -> tuple[
     Annotated[Judged, ArtifactConfig(name="judged")],
     Annotated[pd.DataFrame, ArtifactConfig(name="champion_results")],
@@ -62,6 +64,8 @@ def gate(
 
     Args:
         settings: the run's, by stage, for the record.
+        submitted: the code's commit where the run was submitted, see `provenance`; empty without git.
+        base: the version that a retraining goes on from; empty for none.
 
     Returns:
         The verdict with what it is about, and the champion's results on the same rows (no rows where none was judged).
@@ -143,6 +147,8 @@ def gate(
         data=dataset.report.source_sha256,
         windows=windows.fingerprint,
         settings=settings,
+        submitted=submitted,
+        base=base or None,
         gate=config.gate,
         laxer_than_policy=laxer,
         beats_anchor=on_record.lost is None and _beats_anchor(ours, anchor, rival, config),

@@ -13,7 +13,7 @@ from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.warm_start import StartRecord, continued_or_new
 from rere.config.catalog import IndexConfig
 from rere.config.retraining import FromChampion
-from rere.data.dataset import Dataset
+from rere.data.dataset import FORGOTTEN, Dataset
 from rere.data.validation_report import ValidationReport
 
 
@@ -47,5 +47,8 @@ def continue_items(
 ]:
     """Index the catalogue so that the champion can go on with it; afresh, and why, where that can't be."""
     split_validation.raise_if_failed()
-    catalog, start = continued_or_new(champion_catalog, dataset.items, config, warm_start.maximum_new_items)
-    return catalog, start
+    if forgotten := dataset.report.dropped.get(FORGOTTEN, 0):
+        reason = f"the champion learned from {forgotten:,} interactions that are to be forgotten"
+        counts = {"known_items": 0, "new_items": len(dataset.items)}
+        return build_index(dataset.items, config), StartRecord(type="backbone", reason=reason, **counts)
+    return continued_or_new(champion_catalog, dataset.items, config, warm_start.maximum_new_items)

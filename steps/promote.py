@@ -74,9 +74,10 @@ def promote(
         "content": review.content,
         "gate": review.verdict.model_dump(mode="json"),
         "settings": review.settings,
-        "provenance": provenance({}),
+        "provenance": provenance(review.seeds, review.submitted),
         "data": review.data,
         "windows": review.windows,
+        "base": review.base or "",
     }
     is_champion = registry.champion_version(name) == version
     record_version(name, version, ModelStages.PRODUCTION if is_champion else ModelStages.STAGING, metadata)

@@ -53,7 +53,7 @@ def report(
             histories=indexed_rows(rows, catalog.index_of)[0],
             ingest=dataset.report,
             lineage={
-                "provenance": provenance(judged.seeds),
+                "provenance": provenance(judged.seeds, judged.submitted),
                 "windows": judged.windows,
                 "settings": judged.settings,
             },

@@ -19,8 +19,9 @@ from ops.registry import mlflow_registry as registry
 from ops.registry.zenml_registry import metadata_of
 from rere.artifacts.manifest import MANIFEST, sha256
 from rere.config.ingest import IngestConfig
-from rere.config.retraining import RetrainConfig
-from rere.data.collected import count_new
+from rere.config.retraining import BaseVersion, RetrainConfig
+from rere.data.collected import collect, count_new
+from rere.data.dataset import FORGOTTEN
 from rere.data.flags import moment
 from rere.data.sources.base import as_source, load_source
 from steps.collect import ROWS
@@ -52,16 +53,26 @@ class Plan(BaseModel):
     reason: str
 
 
-def find_base(name: str) -> Base | None:
-    """The champion and its artifacts; None without a champion, or where its files are gone (a warning says so)."""
-    version = registry.champion_version(name)
+def base_of(name: str, retrain: RetrainConfig) -> Base | None:
+    """What a retraining of the model `name` goes on from: the champion, or the version that the settings name."""
+    if isinstance(retrain.base, BaseVersion):
+        return find_base(retrain.base.model, retrain.base.version)
+    return find_base(name)
+
+
+def find_base(name: str, version: str | None = None) -> Base | None:
+    """The champion (or the version asked for) and its artifacts; None without a champion, or where its files are gone.
+
+    A warning says so.
+    """
+    version = version or registry.champion_version(name)
     if version is None:
         return None
     found = _linked(name, version)
     lost = [part for part in FOLDERS if part not in found or not _whole(found[part], FOLDERS[part])]
     if lost:
         logging.getLogger(__name__).warning(
-            "Version %s, the champion, lacks its %s: training starts from the backbone, with all of the source.",
+            "Version %s, the base, lacks its %s: training starts from the backbone, with all of the source.",
             version,
             ", ".join(lost),
         )
@@ -96,7 +107,12 @@ def make_plan(
         return Plan(type="skip", reason=f"the source's files are those of the champion, version {base.version}")
     collected = base.collected.load() if base.collected else None
     newest = collected.report.newest if collected else int(base.dataset.load().interactions["timestamp"].max())
-    new = count_new(load_source(data.source), newest, collected)
+    raw = load_source(data.source)
+    forgets = collected is not None and retrain.deleted == "forget"
+    if forgets and (gone := collect(raw, collected, "forget").report.dropped[FORGOTTEN]):
+        reason = f"{gone:,} interactions of version {base.version} were deleted at the source: they are to be forgotten"
+        return Plan(type="run", reason=reason)
+    new = count_new(raw, newest, collected)
     said = f"{new:,} interactions are new since {moment(newest)}, the newest of version {base.version}"
     if new < retrain.minimum_new_interactions:
         return Plan(type="skip", reason=f"{said}; at least {retrain.minimum_new_interactions:,} are asked")

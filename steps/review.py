@@ -153,7 +153,7 @@ def _lineage(judged: Judged, trained: dict[str, Checkpoint]) -> dict[str, Any]:
         "windows": judged.windows,
         "content": judged.content,
         "parents": {stage: _parent(model.facts()) for stage, model in trained.items()},
-        **provenance(judged.seeds),
+        **provenance(judged.seeds, judged.submitted),
     }
     theirs = metadata_of(judged.model, judged.champion) if judged.champion else {}
     champion = {key: theirs[key] for key in SHOWN if key in theirs}

@@ -55,7 +55,7 @@ def test_pipelines_hand_artifacts_on_under_their_own_names() -> None:
             if isinstance(node, ast.Assign) and isinstance(made, ast.Call) and ast.unparse(made.func) in steps:
                 artifacts |= {name.id for name in ast.walk(node.targets[0]) if isinstance(name, ast.Name)}
         for name, call in calls(tree):
-            if name not in steps or name in ("find_base", "make_plan"):  # no steps: questions asked before a run
+            if name not in steps or name in ("base_of", "make_plan"):  # no steps: questions asked before a run
                 continue
             seen += 1
             renamed += [f"{file}:{call.lineno} {name}: {ast.unparse(value)} by position" for value in call.args]

@@ -7,6 +7,8 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+import pytest
+
 from rere.artifacts.provenance import git_state, provenance
 
 
@@ -27,6 +29,14 @@ def test_commit_and_dirty_flag(tmp_path: Path) -> None:
     assert git_state(file) == {"commit": git(tmp_path, "rev-parse", "HEAD"), "dirty": False}
     (tmp_path / "new").write_text("two")
     assert git_state(file) == {"commit": git(tmp_path, "rev-parse", "HEAD"), "dirty": True}
+
+
+def test_where_a_step_runs_without_git_the_commit_of_the_submission_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted = {"commit": "c0ffee", "dirty": False}
+    monkeypatch.setenv("PATH", "")  # as in an image without git
+    assert provenance({}, submitted)["git"] == submitted
+    assert provenance({})["git"] is None
+    assert provenance({}, {})["git"] is None
 
 
 def test_versions_and_seeds_without_paths() -> None:

@@ -29,6 +29,8 @@ class Judged(BaseModel):
     data: source file -> SHA-256
     windows: the prediction rows' fingerprint
     settings: the run's, by stage
+    submitted: the commit of the code where the run was submitted, and whether it was dirty; empty without git
+    base: the version that a retraining went on from
     gate: the settings that it was judged by
     laxer_than_policy: what the run's gate asks less of than the registered model's policy; then a person decides
     beats_anchor: it would be the best champion on record, see `ops/registry/anchor.py`
@@ -47,6 +49,8 @@ class Judged(BaseModel):
     data: dict[str, str]
     windows: str
     settings: dict[str, Any]
+    submitted: dict[str, Any] = {}
+    base: str | None = None
     gate: GateConfig = GateConfig()
     laxer_than_policy: tuple[str, ...] = ()
     beats_anchor: bool = False

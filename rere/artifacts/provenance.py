@@ -27,16 +27,20 @@ PACKAGES = (
 )
 
 
-def provenance(seeds: Mapping[str, int]) -> dict[str, Any]:
+def provenance(seeds: Mapping[str, int], submitted: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What another person needs to make the same result.
+
+    Args:
+        submitted: `code_state` of the machine that the run was submitted from, for a step that runs without git.
 
     Returns:
         git: `commit` and `dirty` (uncommitted changes, new files included), or None where this code isn't in a git
-        repository; packages: name -> version, None where not installed; python, platform, cpus; gpu: name or None;
+        repository and wasn't submitted from one; packages: name -> version, None where not installed; python,
+        platform, cpus; gpu: name or None;
         seeds: as given.
     """
     return {
-        "git": git_state(HERE),
+        "git": code_state() or (dict(submitted) if submitted else None),
         "packages": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -53,9 +57,14 @@ def own_version() -> str:
 
 def describe_version() -> str:
     """One line for bug reports: this software's version, its commit (in a checkout), Python's and torch's version."""
-    git = git_state(HERE)
+    git = code_state()
     commit = f" (commit {git['commit'][:12]}{', with changes' if git['dirty'] else ''})" if git else ""
     return f"rere {own_version()}{commit}, Python {platform.python_version()}, torch {_version('torch') or 'missing'}"
+
+
+def code_state() -> dict[str, Any] | None:
+    """`git_state` of this very code."""
+    return git_state(HERE)
 
 
 def git_state(file: Path) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rere.config.base import Settings
+from rere.config.base import ModelName, Settings
 
 
 class FromChampion(Settings):
@@ -29,11 +29,25 @@ class FromBackbone(Settings):
 Start = Annotated[FromChampion | FromBackbone, Field(discriminator="type")]
 
 
+class BaseVersion(Settings):
+    """A registered version in the champion's place, as `rere config` names it of a version that was made from it."""
+
+    type: Literal["version"] = "version"
+    model: ModelName
+    version: str = Field(pattern=r"^[0-9]+$")
+
+
 class RetrainConfig(Settings):
-    base: Literal["champion", "none"] = Field(
+    base: Literal["champion", "none"] | BaseVersion = Field(
         default="champion",
-        description="rows that new ones are added to: the champion's; or none, and the whole source is read anew "
-        "(also rows that came late, and without those that the source deleted)",
+        description="rows that new ones are added to: the champion's; those of {type: version, model: rere, "
+        "version: '7'}; or none, and the whole source is read anew (also rows that came late, and without those that "
+        "the source deleted)",
+    )
+    deleted: Literal["keep", "forget"] = Field(
+        default="keep",
+        description="interactions of the base that the source no longer has: kept, as where it holds new rows only; or "
+        "forgotten, as after requests to erase: then training starts from the backbone",
     )
     minimum_new_interactions: int = Field(default=1, ge=1, description="with fewer, the run is skipped")
     start: Start = FromChampion()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from rere.artifacts.manifest import seal, verify
 from rere.data.codes import category
+from rere.data.dataset import FORGOTTEN
 from rere.data.files import read_arrow, write_arrow
 from rere.data.raw import RawData
 from rere.errors import RereError
@@ -78,10 +80,13 @@ class Collected:
         )
 
 
-def collect(raw: RawData, base: Collected | None = None) -> Collected:
+def collect(raw: RawData, base: Collected | None = None, deleted: Literal["keep", "forget"] = "keep") -> Collected:
     """The base's rows and the source's new ones; all of the source where there is no base.
 
     Titles and further columns are the source's of today; an item that only the base knows keeps its own.
+
+    Args:
+        deleted: what becomes of the base's rows that the source no longer has.
 
     Raises:
         RereError: a source that brings its own split, or none of whose rows carry a time.
@@ -94,24 +99,31 @@ def collect(raw: RawData, base: Collected | None = None) -> Collected:
             "retrain by `zenml pipeline run rere_pipeline` on the new files",
         )
     if base is None:
-        rows, items, late, gone, changed = raw.interactions, raw.items, 0, 0, 0
+        rows, items, late, gone, changed, kept = raw.interactions, raw.items, 0, 0, 0, 0
     else:
         known = raw.interactions.merge(base.interactions[KEYS].drop_duplicates(), how="left", on=KEYS, indicator=True)
         is_known = (known["_merge"] == "both").to_numpy()
         fresh = ~is_known & (times.to_numpy() >= base.report.newest)
         late = int((~is_known & ~fresh).sum())
         shared = known.loc[is_known, KEYS].drop_duplicates()
-        gone = len(base.interactions[KEYS].drop_duplicates()) - len(shared)
-        rows = _appended(base.interactions, raw.interactions[fresh])
+        old = base.interactions
+        gone = len(old[KEYS].drop_duplicates()) - len(shared)
+        if gone and deleted == "forget":
+            still = old[KEYS].astype({"user_id": "str", "item_id": "str"})
+            there = shared.astype({"user_id": "str", "item_id": "str"})
+            old = old[(still.merge(there, how="left", on=KEYS, indicator=True)["_merge"] == "both").to_numpy()]
+        kept = len(old)
+        rows = _appended(old, raw.interactions[fresh])
         items, changed = _catalogue(base.items, raw.items)
+    dropped, noticed = raw.dropped | {LATE: late}, raw.noticed | {"titles that changed since the base": changed}
     report = CollectionReport(
         source=raw.name,
         source_sha256=raw.sha256,
-        base=0 if base is None else len(base.interactions),
-        new=len(rows) - (0 if base is None else len(base.interactions)),
-        newest=int(rows["timestamp"].max()),
-        dropped=raw.dropped | {LATE: late},
-        noticed=raw.noticed | {GONE: gone, "titles that changed since the base": changed},
+        base=kept,
+        new=len(rows) - kept,
+        newest=int(rows["timestamp"].max()) if len(rows) else int(times.max()),
+        dropped=dropped | ({FORGOTTEN: gone} if deleted == "forget" else {}),
+        noticed=noticed | ({GONE: gone} if deleted == "keep" else {}),
     )
     return Collected(rows, items, report)
 

@@ -24,6 +24,9 @@ from rere.data.origin import Origin, Segment
 Period = Literal["train", "valid", "test"]
 PERIODS: tuple[Period, ...] = ("train", "valid", "test")
 
+# Among `IngestReport.dropped`: rows that an earlier model learned from, so that none may go on from it.
+FORGOTTEN = "interactions of the base that the source no longer has, forgotten"
+
 
 class IngestReport(BaseModel):
     """What was read, what was dropped and why: every row is accounted for."""

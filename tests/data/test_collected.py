@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rere.config.ingest import IngestConfig
 from rere.data.collected import GONE, LATE, Collected, collect, count_new
+from rere.data.dataset import FORGOTTEN
 from rere.data.ingest import ingest_raw
 from rere.data.raw import RawData, interactions_frame, items_frame
 from rere.errors import RereError
@@ -51,6 +52,18 @@ def test_the_base_stays_and_what_is_not_older_is_added(old: list[Row], now: list
     assert after.report.noticed[GONE] == sum(row not in now for row in old)
     assert count_new(raw(now), newest, base) == len(new)
     assert count_new(raw(now), newest, None) == sum(row[2] > newest for row in now)
+
+
+@settings(max_examples=80, deadline=None)
+@given(old=ROWS, now=ROWS)
+def test_what_the_source_deleted_is_forgotten_on_request(old: list[Row], now: list[Row]) -> None:
+    after = collect(raw(now), collect(raw(old)), "forget")
+    newest = max(time for _, _, time in old)
+    kept, new = [row for row in old if row in now], [row for row in now if row[2] >= newest and row not in old]
+    assert rows_of(after) == kept + new
+    assert (after.report.base, after.report.new) == (len(kept), len(new))
+    assert after.report.dropped[FORGOTTEN] == len(old) - len(kept)
+    assert GONE not in after.report.noticed
 
 
 def test_titles_are_those_of_today_and_items_keep_their_place() -> None:

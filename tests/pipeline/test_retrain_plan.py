@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from ops.registry.mlflow_registry import Listed
 from ops.registry.tags import VersionTags
@@ -21,6 +22,7 @@ from rere.errors import RereError
 from steps import retraining
 from steps.retraining import Base, make_plan
 
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SETTINGS = {"sft": {"epochs": 2}}
 
 
@@ -95,6 +97,53 @@ def test_new_rows_are_counted(data: IngestConfig, base: Base, known: Any) -> Non
     assert found.reason.endswith("at least 4 are asked")
 
 
+NIGHT = [(100, "a"), (200, "b")]  # what the source had yesterday: times and items
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "deleted", "kind", "reason"),
+    [
+        ([(50, "a"), *NIGHT], {}, "keep", "skip", "0 interactions are new"),  # a late row
+        (NIGHT[1:], {}, "keep", "skip", "0 interactions are new"),  # a deleted row
+        (NIGHT[1:], {}, "forget", "run", "1 interactions of version 1 were deleted at the source"),
+        (NIGHT, {}, "forget", "skip", "the source's files are those of the champion"),
+        ([*NIGHT, (300, "c")], {}, "keep", "run", "1 interactions are new"),  # a new item
+        ([*NIGHT, (300, "a")], {"timestamp": "time"}, "keep", None, "a column 'timestamp'"),  # a renamed column
+        ([*NIGHT, (300, "a")], {"user_id": None}, "keep", None, "a column 'user_id'"),  # a dropped one
+        ([*NIGHT, ("soon", "a")], {}, "keep", None, "soon"),  # another kind of values
+    ],
+)
+def test_what_a_night_may_bring_has_its_reason(
+    rows: list[tuple[Any, str]],
+    columns: dict[str, str | None],
+    deleted: Any,
+    kind: str | None,
+    reason: str,
+    data: IngestConfig,
+    base: Base,
+    known: Any,
+) -> None:
+    assert isinstance(data.source, Tables)
+    items = sorted({"a", "b", *(item for _, item in rows)})
+    if items != ["a", "b"]:
+        pd.DataFrame({"item_id": items, "title": [item.upper() for item in items]}).to_csv(
+            data.source.items, index=False
+        )
+    table = pd.DataFrame([("u", item, time) for time, item in rows], columns=["user_id", "item_id", "timestamp"])
+    kept = [name for name in table if columns.get(str(name), name) is not None]
+    table = table[kept].rename(columns={name: new for name, new in columns.items() if new is not None})
+    table.to_csv(data.source.interactions, index=False)
+
+    def planned() -> Any:
+        return make_plan(data, RetrainConfig(deleted=deleted), "rere", SETTINGS, base)
+
+    if kind is None:
+        with pytest.raises(RereError, match=reason):
+            planned()
+        return
+    assert (planned().type, reason in planned().reason) == (kind, True), planned()
+
+
 def test_changed_bytes_without_new_rows_are_nothing_new(data: IngestConfig, base: Base, known: Any) -> None:
     write(data, [100])
     found = plan(data, base)
@@ -131,6 +180,24 @@ def test_settings_are_read_with_their_defaults_and_mistakes_are_named(tmp_path: 
             settings_of(retrain_pipeline, config)
 
 
+def test_a_retraining_runs_where_another_configuration_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.checked import settings_of
+    from pipelines.retrain import retrain_pipeline
+    from pipelines.retraining import placed
+
+    (tmp_path / ".rere").mkdir()
+    monkeypatch.setenv("RERE_PROJECT", str(tmp_path))
+    nightly, cluster = CONFIGS / "retrain.yaml", CONFIGS / "k8s.yaml"
+    both = placed(nightly, cluster)
+    assert both.is_relative_to(tmp_path)
+    read = {path: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (nightly, cluster, both)}
+    assert read[both] == {**read[cluster], "parameters": read[nightly]["parameters"]}
+    assert settings_of(retrain_pipeline, both) == settings_of(retrain_pipeline, nightly)
+    assert placed(nightly, None) == nightly
+    with pytest.raises(RereError, match="settings, steps in both"):
+        placed(both, cluster)
+
+
 @pytest.mark.parametrize("lost", ["rl_model", "catalog", "dataset"])
 def test_a_champion_whose_files_are_gone_is_no_base(
     lost: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -140,7 +207,7 @@ def test_a_champion_whose_files_are_gone_is_no_base(
     monkeypatch.setattr(retraining, "_linked", lambda name, version: found)
     monkeypatch.setattr(retraining, "_whole", lambda artifact, folder: artifact.uri != lost)
     assert retraining.find_base("rere") is None
-    assert f"Version 3, the champion, lacks its {lost}" in caplog.text
+    assert f"Version 3, the base, lacks its {lost}" in caplog.text
     monkeypatch.setattr(retraining, "_whole", lambda artifact, folder: True)
     base = retraining.find_base("rere")
     assert base is not None

@@ -32,7 +32,7 @@ from rere.config.promotion import GateConfig, NonInferiority, PromotionConfig
 from rere.config.retraining import FromChampion
 from rere.config.served_model import ServedModelConfig
 from rere.config.sft import SFTConfig
-from rere.data.dataset import Dataset, Windows
+from rere.data.dataset import FORGOTTEN, Dataset, Windows
 from rere.data.sequences import training_counts
 from rere.data.validation_report import Check, FailingRow, ValidationReport
 from rere.errors import RereError
@@ -46,7 +46,7 @@ from rere.recommenders.labels import Label
 from rere.recommenders.prior import Prior
 from rere.runtime.launchers.local import LocalLauncher
 from steps.gate import gate
-from steps.index_items import index_items
+from steps.index_items import continue_items, index_items
 from steps.promote import promote
 from steps.report import report
 from steps.review import decisions
@@ -140,6 +140,27 @@ def test_fine_tuning_works_in_its_own_directory(
     assert used[-1] == used[0]
 
 
+def test_from_a_model_that_learned_what_is_to_be_forgotten_training_does_not_go_on(
+    world_dataset: Dataset, world_catalog: CatalogIndex
+) -> None:
+    def start(dropped: dict[str, int]) -> StartRecord:
+        report = world_dataset.report.model_copy(update={"dropped": dropped})
+        _, found = continue_items.entrypoint(
+            dataset=dataclasses.replace(world_dataset, report=report),
+            split_validation=CHECKED_ROWS,
+            champion_catalog=world_catalog,
+            config=world_catalog.config,
+            named_sha256="",
+            warm_start=FromChampion(),
+        )
+        assert isinstance(found, StartRecord)
+        return found
+
+    assert start({FORGOTTEN: 0}).type == "champion"
+    forgotten = start({FORGOTTEN: 2})
+    assert (forgotten.type, "2 interactions" in forgotten.reason) == ("backbone", True)
+
+
 @pytest.fixture(scope="module")
 def model(world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     place = tmp_path_factory.mktemp("model") / "checkpoint"
@@ -183,6 +204,8 @@ def world(
         "evaluation": JUDGED,
         "config": EASY,
         "settings": {},
+        "submitted": {"commit": "c0ffee", "dirty": False},
+        "base": "",
     }
 
 
