@@ -8,7 +8,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
 
 from rere.catalog.index import CatalogIndex
@@ -35,6 +34,8 @@ PREFERENCE = PreferenceConfig(updates=3, prompts=16, device_batch_prompts=5, lea
 
 def every_stage(spec: dict[str, Any], log: Log) -> None:
     """SFT, RL, preference and evaluation; who took part."""
+    import ray  # an extra, which only the workers need to have
+
     place = Path(spec["place"])
     windows, catalog = Windows.load(place / "windows"), CatalogIndex.load(place / "catalog")
     for _ in progress(range(2), desc="stages", disable=False):
