@@ -35,6 +35,7 @@ def set_up(home: Path) -> dict[str, str]:
         "ZENML_ENABLE_RICH_TRACEBACK": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",  # it keeps an id in the user's home, too
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",  # processor, memory, disk, GPU, every ten seconds of a step
     }
     os.environ.update(environment)  # before zenml is imported: it reads them once
     for name, directory in caches(home).items():

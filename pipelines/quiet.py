@@ -14,6 +14,7 @@ UNSAID = {  # logger: beginnings of its messages
         "Failed to disable MLflow autologging",  # of frameworks that aren't used
     ),
     "mlflow.pyfunc": ("Validating input example",),
+    "mlflow.system_metrics.system_metrics_monitor": ("Started monitoring", "Stopping system", "Successfully terminated"),
     "matplotlib.font_manager": ("generated new fontManager",),
 }
 

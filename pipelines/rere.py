@@ -192,10 +192,12 @@ def judge(
     )
     promotion = promote(
         dataset=dataset,
+        sft_model=sft_model,
         rl_model=rl_model,
         catalog=catalog,
         prior=prior,
         windows=windows,
+        metrics=metrics,
         report=report,
         review=review,
         evaluation=given.evaluation,

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
+import pandas as pd
 from zenml import ArtifactConfig, step
 from zenml.enums import ModelStages
 from zenml.metadata.metadata_types import MetadataType
@@ -36,23 +37,34 @@ EXAMPLES = 2  # items in the request that a run suggests, and histories in the r
 def promote(
     *,
     dataset: Dataset,
+    sft_model: Checkpoint,
     rl_model: Checkpoint,
     catalog: CatalogIndex,
     prior: Prior,
     windows: Windows,
+    metrics: pd.DataFrame,
     report: HTMLString,
     review: Reviewed,
     evaluation: EvaluationConfig,
     decided_by: Literal["gate", "review"],
 ) -> Annotated[Promoted, ArtifactConfig(name="promotion")]:
-    """Register in MLflow, and as a ZenML Model version that links what it was made of (this step's inputs)."""
+    """Register in MLflow, and as a ZenML Model version that links the run and all that it made."""
     import mlflow
 
-    from ops.registry.zenml_registry import record_version
+    from ops.registry import run_record
+    from ops.registry.zenml_registry import record_version, running, tag_run
     from rere.artifacts.provenance import provenance
+    from rere.recommenders.labels import Label
+    from rere.reporting.model_card import CardInputs, model_card
 
     registry.require_tracker()
     name = review.model
+    made = provenance(review.seeds, review.submitted)
+    origin = run_record.origin(dataset.report, made["git"], running())
+    curves = {"sft": sft_model.curves(), "rl": rl_model.curves()}
+    run_record.log_results(
+        run_record.RunResults(review.settings, curves, summary=metrics, ingest=dataset.report, windows=windows)
+    )
     version = registry.find_version(name, review.content)
     if version is None:
         examples = [list(map(str, history)) for history in windows.of("test")["history"].head(EXAMPLES)]
@@ -62,25 +74,41 @@ def promote(
             prior.save(places[1])
             served = registry.serving_settings(windows, evaluation)
             uri = registry.log_model(rl_model.path, *places, served, examples)
-        version = registry.register(uri, name, VersionTags(fingerprint=review.content))
+        version = registry.register(uri, name, VersionTags(fingerprint=review.content, **origin))
     mlflow.log_text(report, "report.html")
     page = review.page_of(version)
     mlflow.log_text(page, "review.html")
+    card = model_card(
+        CardInputs(
+            model=name,
+            version=version,
+            subject=Label.RL,
+            summary=metrics,
+            ingest=dataset.report,
+            settings=review.settings,
+            verdict=review.verdict,
+            notes=review.notes,
+            commit=origin.get("commit"),
+        )
+    )
     run = mlflow.active_run()
-    registry.tag(name, version, review.tags(run.info.run_id if run else ""))
+    tags = review.tags(run.info.run_id if run else "")
+    run_record.describe_run({"model": name, "version": version, **tags.written(), **origin}, card)
+    registry.tag(name, version, tags)
+    registry.describe(name, version, card)
     registry.set_alias(name, registry.CHALLENGER, version)
     metadata: dict[str, MetadataType] = {
         "mlflow_model": f"models:/{name}/{version}",
         "content": review.content,
         "gate": review.verdict.model_dump(mode="json"),
         "settings": review.settings,
-        "provenance": provenance(review.seeds, review.submitted),
+        "provenance": made,
         "data": review.data,
         "windows": review.windows,
         "base": review.base or "",
     }
     is_champion = registry.champion_version(name) == version
-    record_version(name, version, ModelStages.PRODUCTION if is_champion else ModelStages.STAGING, metadata)
+    record_version(name, version, ModelStages.PRODUCTION if is_champion else ModelStages.STAGING, metadata, card)
     if policy_of(name) is None:
         set_policy(name, review.gate, "the first run", "its gate")
     turned_down, problem = champion.withdrawn(name, version), ""
@@ -96,6 +124,9 @@ def promote(
             if said := follow_champion(name, version, review.beats_anchor):
                 logging.getLogger(__name__).warning("%s", said)
     holds = promotes or registry.champion_version(name) == version
+    gate = "passed" if review.verdict.passed else "failed"
+    role = registry.CHAMPION if holds else registry.CHALLENGER
+    tag_run([f"model: {name}", f"version: {version}", f"gate: {gate}", role])
     return Promoted(
         **dict(review) | {"page": page},
         version=version,

@@ -154,10 +154,14 @@ def _linked(name: str, version: str) -> dict[str, ArtifactVersionResponse]:
     versions = client.list_model_versions(models[0].id, name=f"v{version}").items if models else []
     if not versions:
         return {}
-    found = client.list_artifact_versions(
-        model_version_id=versions[0].id, sort_by="asc:created", size=200, hydrate=True
-    )
-    return {artifact.name: artifact for artifact in found.items}
+    found: dict[str, ArtifactVersionResponse] = {}
+    for part in FOLDERS:
+        newest = client.list_artifact_versions(
+            artifact=part, model_version_id=versions[0].id, sort_by="desc:created", size=1, hydrate=True
+        )
+        if newest.items:
+            found[part] = newest.items[0]
+    return found
 
 
 def _rows_of(dataset: ArtifactVersionResponse) -> ArtifactVersionResponse | None:

@@ -12,6 +12,7 @@ from zenml.types import HTMLString
 
 from ops.registry.mlflow_registry import CHALLENGER, CHAMPION
 from ops.registry.stages import Promoted
+from ops.registry.zenml_registry import link_run
 from ops.runtime.reports import write_report
 from rere.config.evaluation import EvaluationConfig
 from rere.evaluation.better_rival import WARNING
@@ -25,6 +26,7 @@ def summarise(metrics: pd.DataFrame, report: HTMLString, promotion: Promoted, ev
     """Print it and write the report's file, also when all else came from the cache: a run ends with its result."""
     from rere.reporting.report import results_table
 
+    link_run(promotion.model, promotion.version)  # with the promotion, which its own step couldn't link
     path, review_path = write_report(report, "report", link="latest"), write_report(promotion.page, "review")
     console = Console(width=120, highlight=False, soft_wrap=True)
     console.print()

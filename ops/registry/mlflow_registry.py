@@ -243,6 +243,11 @@ def tag(name: str, version: str, tags: VersionTags) -> None:
         MlflowClient().set_model_version_tag(name, version, key, value)
 
 
+def describe(name: str, version: str, card: str) -> None:
+    """Set a version's description, Markdown."""
+    MlflowClient().update_model_version(name, version, description=card)
+
+
 def remove_alias(name: str, alias: str, version: str) -> None:
     """Take an alias from a version, if it holds it."""
     found = _by_alias(name, alias)

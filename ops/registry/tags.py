@@ -17,6 +17,10 @@ class VersionTags(BaseModel):
     newest_interaction: of its training data, seconds since 1970
     review_run: the MLflow run that holds review.html
     windows: fingerprint of the prediction rows that it was judged on
+    split: the rule that assigned the periods
+    data: digest of the source's files, as MLflow's data set of the run has it
+    commit: of the code, with `+` where it had changes that weren't committed
+    zenml_run: name of the pipeline run
     beats_anchor: whether it was surely better than the best champion on record
     """
 
@@ -30,6 +34,10 @@ class VersionTags(BaseModel):
     newest_interaction: int | None = None
     review_run: str | None = None
     windows: str | None = None
+    split: str | None = None
+    data: str | None = None
+    commit: str | None = None
+    zenml_run: str | None = None
     beats_anchor: Literal["yes", "no"] | None = None
 
     @classmethod

@@ -2,28 +2,63 @@
 
 from __future__ import annotations
 
-from zenml import get_step_context
+from zenml import add_tags, get_step_context
 from zenml.client import Client
 from zenml.enums import ModelStages
 from zenml.metadata.metadata_types import MetadataType
 from zenml.model.utils import link_artifact_version_to_model_version
-from zenml.models import ModelVersionResponse
+from zenml.models import ModelVersionPipelineRunRequest, ModelVersionResponse
 from zenml.utils.metadata_utils import log_metadata
 
+DESCRIBED = {
+    "description": "A generative recommender (ReRe): it reads a user's history and writes the next items.",
+    "use_cases": "Next items for users with a history, one by one over HTTP or for all users at once.",
+    "limitations": "Only items of its catalogue; a user without any known item gets no list of their own.",
+    "trade_offs": "Each version's model card says which item models rank better on the same rows.",
+}
 
-def record_version(name: str, version: str, stage: ModelStages, metadata: dict[str, MetadataType]) -> None:
-    """Make or find the Model version of `name` for MLflow's `version`, link the running step's inputs, move its stage.
+
+def record_version(
+    name: str, version: str, stage: ModelStages, metadata: dict[str, MetadataType], card: str = ""
+) -> None:
+    """Make or find the Model version of `name` for MLflow's `version`, link the run and its artifacts, move its stage.
 
     Made here, last, so that no failed run leaves a Model version behind.
+
+    Args:
+        card: its description, Markdown.
     """
     client = Client()
     found = _version(client, name, f"v{version}")
-    for inputs in get_step_context().inputs.values():
-        for artifact in inputs:
-            link_artifact_version_to_model_version(artifact_version=artifact, model_version=found)
+    link_run(name, version)
     log_metadata(metadata=metadata, model_version_id=found.id)
+    if card and found.description != card:
+        client.update_model_version(name, found.id, description=card)
     if found.stage != stage:
         client.update_model_version(name, found.id, stage=stage, force=True)  # takes the stage from its last holder
+
+
+def link_run(name: str, version: str) -> None:
+    """Link the running step's run, and all artifacts that the run has so far, to the Model version. Safe to repeat."""
+    client, context = Client(), get_step_context()
+    found, run = client.get_model_version(name, f"v{version}"), client.get_pipeline_run(context.pipeline_run.id)
+    client.zen_store.create_model_version_pipeline_run_link(
+        ModelVersionPipelineRunRequest(model_version=found.id, pipeline_run=run.id)
+    )
+    made = [artifact for step in run.steps.values() for outputs in step.outputs.values() for artifact in outputs]
+    made += [artifact for inputs in context.inputs.values() for artifact in inputs]  # also those of other runs
+    for artifact in {artifact.id: artifact for artifact in made}.values():
+        link_artifact_version_to_model_version(artifact_version=artifact, model_version=found)
+
+
+def tag_run(tags: list[str]) -> None:
+    """Tag the running step's run, so that lists of runs can be filtered."""
+    add_tags(tags=list(tags), run=get_step_context().pipeline_run.id)
+
+
+def running() -> str:
+    """The name of the running step's run."""
+    return str(get_step_context().pipeline_run.name)
 
 
 def metadata_of(name: str, version: str) -> dict[str, MetadataType]:
@@ -38,7 +73,7 @@ def _version(client: Client, name: str, version: str) -> ModelVersionResponse:
     try:
         model = client.get_model(name)
     except KeyError:
-        model = client.create_model(name, description="A generative recommender (ReRe)", save_models_to_registry=False)
+        model = client.create_model(name, **DESCRIBED, save_models_to_registry=False)
     try:
         return client.get_model_version(model.id, version)
     except KeyError:

@@ -63,7 +63,7 @@ def run() -> None:
     present, known = registry.champion_version(NAME), registry.find_version(NAME, CONTENT)
     verdict = Verdict(passed=True, checks=())
     is_champion = present is not None and present == known
-    names = ("dataset", "rl_model", "catalog", "windows", "report", "review")
+    names = ("dataset", "sft_model", "rl_model", "catalog", "prior", "windows", "metrics", "report", "review")
     artifacts = {name: Client().get_artifact_version(name) for name in names}
     known = {"model": NAME, "content": CONTENT, "champion": present, "is_champion": is_champion, "verdict": verdict}  # type: ignore[assignment]
     artifacts["review"] = artifacts["review"].load().model_copy(update=known)

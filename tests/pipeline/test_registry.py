@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -23,15 +24,21 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from ops.registry import mlflow_registry as registry
+from ops.registry import run_record
 from ops.registry.tags import VersionTags
+from ops.runtime.tracking import mlflow_log
 from rere.catalog.index import build_index
 from rere.config.backbone import ScratchModel
+from rere.config.base import Settings
 from rere.config.catalog import IndexConfig
 from rere.config.served_model import ServedModelConfig
+from rere.data.dataset import IngestReport, Windows
 from rere.errors import RereError
+from rere.evaluation.gate import Check, Verdict
 from rere.models.backbone import load_model
 from rere.models.checkpoint import save_checkpoint
 from rere.recommenders.prior import Prior
+from rere.reporting.model_card import CardInputs, model_card
 
 SETTINGS = {"history_items": 2, "beams": 4, "normalisation": "vocab"}
 
@@ -259,3 +266,105 @@ def test_a_catalogue_of_two_items_is_logged(logged: SimpleNamespace, tmp_path: P
         uri = registry.log_model(*parts(tmp_path), SETTINGS, example=[["i0"]])
     [ids] = mlflow.pyfunc.load_model(uri).predict(pd.DataFrame({"history": [["i1"]]}), params={"k": 5})["item_ids"]
     assert sorted(ids) == ["i0", "i1"]
+
+
+class Updates(Settings):
+    """Settings of a stage."""
+
+    updates: int
+
+
+def results(updates: int) -> run_record.RunResults:
+    """Of a run whose models learned for so many updates, on six prediction rows."""
+    records = [
+        {"model": model, "rows": rows, "metric": name, "mean": mean, "low": mean - 0.01, "high": mean + 0.01, "n": 6}
+        for model, mean in {"SFT": 0.25, "ReRe": 0.5, "item-kNN (7)": 0.125}.items()
+        for rows in ("all", "warm")
+        for name in ("hr@10", "ndcg@10")
+    ]
+    curves = [{"update": n, "reward": n / 8, "valid_ndcg@10": 0.5} for n in range(updates)]
+    table = pd.DataFrame(
+        {
+            "row_id": range(6),
+            "user_id": [f"u{n}" for n in range(6)],
+            "history": [[f"i{n}"] for n in range(6)],
+            "target": "i0",
+            "timestamp": 0,
+            "period": ["train"] * 3 + ["valid"] + ["test"] * 2,
+            "warm": True,
+        }
+    )
+    kept = {"interactions": 12, "users": 6, "items": 6}
+    return run_record.RunResults(
+        settings={
+            "sft": {"epochs": 2},
+            "rl": {"rewards": [{"type": "rule"}], "updates": 4} | dict.fromkeys(map(str, range(120))),
+        },
+        curves={"sft": [], "rl": curves},
+        summary=pd.DataFrame(records),
+        ingest=IngestReport(
+            source="shop", source_sha256={"a.csv": "ab" * 32}, split="chronological", read={}, dropped={}, kept=kept
+        ),
+        windows=Windows(table, history_items=2),
+    )
+
+
+def test_a_run_holds_all_that_it_came_to_whoever_made_it(logged: SimpleNamespace) -> None:
+    found = results(updates=3)
+    client = mlflow.MlflowClient()
+    with mlflow.start_run() as run:
+        mlflow_log("rl", Updates(updates=4))({"reward": 0.0, "valid_ndcg@10": 0.5}, 0)  # the step logged one
+        run_record.log_results(found)
+        run_record.log_results(results(updates=4))  # again, as a step that is repeated does
+        origin = run_record.origin(found.ingest, {"commit": "abc", "dirty": True}, "rere_pipeline-1")
+        run_record.describe_run({"version": "7", **origin}, "# A card")
+    made = client.get_run(run.info.run_id)
+    assert (made.data.params["sft.epochs"], made.data.params["rl.rewards.0.type"]) == ("2", "rule")
+    assert made.data.params["rl.updates"] == "4"
+    assert made.data.metrics["test/ReRe/ndcg_at_10"] == 0.5
+    assert made.data.metrics["test_warm/item-kNN _7_/hr_at_10"] == 0.125
+    steps = [point.step for point in client.get_metric_history(run.info.run_id, "rl/reward")]
+    assert steps == [0, 1, 2, 3]  # each once
+    inputs = {one.tags[0].value: one.dataset for one in made.inputs.dataset_inputs}
+    assert inputs["source"].name == "shop"
+    assert inputs["testing"].digest == found.windows.fingerprint[:32]
+    assert set(inputs) == {"source", "training", "validation", "testing"}
+    assert inputs["source"].digest == made.data.tags["data"] == run_record.data_digest(found.ingest)
+    tags = made.data.tags
+    assert (tags["split"], tags["zenml_run"], tags["commit"]) == ("chronological", "rere_pipeline-1", "abc+")
+    assert (tags["mlflow.source.git.commit"], tags["mlflow.note.content"]) == ("abc", "# A card")
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"settings.json", "test_metrics.csv", "model_card.md"} <= files
+
+
+def test_a_version_s_card_says_what_it_is_and_how_good(logged: SimpleNamespace) -> None:
+    found = results(updates=0)
+    checks = [Check(name="latency", value=2.0, threshold=1.0, passed=False, explanation="Too slow.")]
+    inputs = CardInputs(
+        model="rere",
+        version="7",
+        subject="ReRe",
+        summary=found.summary,
+        ingest=found.ingest,
+        settings={"catalog": {"backbone": {"type": "scratch", "width": 16}}},
+        verdict=Verdict.of(checks),
+        notes=("It is a note.",),
+        commit="abc+",
+    )
+    card = model_card(inputs)
+    for line in (
+        "# rere, version 7",
+        "- **Backbone**: type scratch, width 16",
+        "- **Data**: shop, split chronological: 12 interactions, 6 users, 6 items",
+        "- **Gate**: did not pass; latency: Too slow.",
+        "- It is a note.",
+        "| **ReRe** | 0.5000 [0.4900, 0.5100] | 0.5000 [0.4900, 0.5100] |",
+    ):
+        assert line in card.splitlines()
+    assert card.index("**ReRe**") < card.index("| SFT |") < card.index("| item-kNN (7) |")  # the best first
+    long = model_card(dataclasses.replace(inputs, notes=("x" * 100,) * 100))
+    assert len(long) < 5_000  # what MLflow keeps
+    assert long.endswith("x\n…\n")
+    version = registry.register(logged.uri, "described", VersionTags())
+    registry.describe("described", version, card)
+    assert mlflow.MlflowClient().get_model_version("described", version).description == card

@@ -17,8 +17,10 @@ import torch
 from zenml.types import HTMLString
 
 import steps.promote
+import steps.summarise
 from ops.registry import champion_log as champion
 from ops.registry import mlflow_registry as registry
+from ops.registry import run_record, zenml_registry
 from ops.registry.event_log import Event
 from ops.registry.stages import VERSION, Promoted, Reviewed, StageMaterializer
 from ops.registry.tags import VersionTags
@@ -211,8 +213,14 @@ def world(
 
 @pytest.fixture
 def in_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow without a server, and no pipeline run."""
     monkeypatch.setattr(registry, "require_tracker", lambda: None)
     monkeypatch.setattr(champion, "repair", lambda name: False)
+    monkeypatch.setattr(run_record, "log_results", lambda results: None)
+    monkeypatch.setattr(run_record, "describe_run", lambda tags, card: None)
+    monkeypatch.setattr(zenml_registry, "running", lambda: "rere_pipeline-1")
+    monkeypatch.setattr(zenml_registry, "tag_run", lambda tags: None)
+    monkeypatch.setattr(steps.summarise, "link_run", lambda name, version: None)
 
 
 def test_a_stack_without_a_tracker_is_refused(world: dict[str, Any]) -> None:
@@ -414,7 +422,15 @@ def reviewed(passed: bool = True) -> Reviewed:
 def promoted(world: dict[str, Any], review: Reviewed, decided_by: str = "gate") -> Promoted:
     """What the step makes of it."""
     inputs = {name: world[name] for name in ("dataset", "rl_model", "catalog", "prior", "windows", "evaluation")}
-    found: Promoted = promote.entrypoint(**inputs, report=PAGE, review=review, decided_by=decided_by)
+    metrics = summarise_results(world["results"], JUDGED, np.ones(len(world["catalog"].item_ids)))
+    found: Promoted = promote.entrypoint(
+        **inputs,
+        sft_model=world["rl_model"],
+        metrics=metrics,
+        report=PAGE,
+        review=review,
+        decided_by=decided_by,
+    )
     return found
 
 
@@ -464,11 +480,13 @@ def test_the_same_content_is_found_again_and_named(
     no = Event(action="reject", version="7", previous=None, who="ada", reason="too dull", time="now")
     monkeypatch.setattr(mlflow, "log_text", lambda text, name: None)
     monkeypatch.setattr(registry, "tag", lambda name, version, found: tags.append(found))
+    cards: list[str] = []
+    monkeypatch.setattr(registry, "describe", lambda name, version, card: cards.append(card))
     monkeypatch.setattr(registry, "find_version", lambda name, content: {"c0": "7"}[content])
     monkeypatch.setattr(registry, "set_alias", lambda name, alias, version: named.append((alias, version)))
     monkeypatch.setattr(
         "ops.registry.zenml_registry.record_version",
-        lambda name, version, stage, metadata: recorded.append(str(stage.value)),
+        lambda name, version, stage, metadata, card: recorded.append(str(stage.value)),
     )
     moved: list[tuple[str, str | None]] = []
     monkeypatch.setattr(champion, "withdrawn", lambda name, version: no if turned_down else None)
@@ -488,6 +506,7 @@ def test_the_same_content_is_found_again_and_named(
     assert named == [("challenger", "7"), *([("anchor", "7")] if promotes else [])]
     assert moved == ([("7", "")] if promotes else [])  # "": against no champion
     assert recorded == ["staging"]
+    assert cards[0].startswith("# test, version 7\n")
     assert waits in found.waits
     assert bool(waits) == bool(found.waits)
     assert (tags[0].gate, tags[0].judged_against) == ("passed" if passed else "failed", "")
