@@ -10,6 +10,8 @@ import argparse
 import os
 from pathlib import Path
 
+from infra.browse import open_beside
+
 PORT = 8237  # ZenML's own
 ADDRESS = "127.0.0.1"  # it asks nobody for a password
 
@@ -41,6 +43,7 @@ def main() -> None:
     arguments = parser.parse_args()
     inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "ZENML_STORE_URL")}
     print(f"The dashboard is at http://{ADDRESS}:{arguments.port} in some seconds. Ctrl-C ends it.", flush=True)
+    open_beside(f"http://{ADDRESS}:{arguments.port}")
     server = inherited | environment(Path(os.environ["ZENML_CONFIG_PATH"]))
     os.execve(arguments.python, command(arguments.python, arguments.port), server)
 

@@ -26,6 +26,7 @@ from zenml.enums import ExecutionMode, StackComponentType
 from zenml.models import PipelineRunResponse
 from zenml.pipelines.pipeline_definition import Pipeline
 
+from ops.alerts.hooks import tell_failure
 from ops.runtime.unfinished import close_dead, running
 from pipelines.announce import announce
 from pipelines.devices import require_devices, stays_here
@@ -156,8 +157,13 @@ def _require_tracker() -> None:
 
 
 def checked_pipeline(entrypoint: Callable[..., Any]) -> CheckedPipeline:
-    """Decorator: a checked pipeline that stops at the first failed step."""
-    built = CheckedPipeline(name=entrypoint.__name__, entrypoint=entrypoint, execution_mode=ExecutionMode.FAIL_FAST)
+    """Decorator: a checked pipeline that stops at the first failed step, and tells the stack's alerter."""
+    built = CheckedPipeline(
+        name=entrypoint.__name__,
+        entrypoint=entrypoint,
+        execution_mode=ExecutionMode.FAIL_FAST,
+        on_failure=tell_failure,
+    )
     built.__doc__ = entrypoint.__doc__
     return built
 

@@ -14,7 +14,12 @@ UNSAID = {  # logger: beginnings of its messages
         "Failed to disable MLflow autologging",  # of frameworks that aren't used
     ),
     "mlflow.pyfunc": ("Validating input example",),
-    "mlflow.system_metrics.system_metrics_monitor": ("Started monitoring", "Stopping system", "Successfully terminated"),
+    "mlflow.system_metrics.system_metrics_monitor": (
+        "Started monitoring",
+        "Stopping system",
+        "Successfully terminated",
+        "Skip logging GPU",
+    ),
     "matplotlib.font_manager": ("generated new fontManager",),
 }
 

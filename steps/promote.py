@@ -23,7 +23,6 @@ from ops.registry.anchor import follow_champion
 from ops.registry.event_log import Event, Overtaken, read_log
 from ops.registry.policy import policy_of, set_policy
 from ops.registry.stages import Promoted, Reviewed, StageMaterializer
-from ops.registry.tags import VersionTags
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Dataset, Windows
@@ -74,7 +73,7 @@ def promote(
             prior.save(places[1])
             served = registry.serving_settings(windows, evaluation)
             uri = registry.log_model(rl_model.path, *places, served, examples)
-        version = registry.register(uri, name, VersionTags(fingerprint=review.content, **origin))
+        version = registry.register(uri, name, origin.model_copy(update={"fingerprint": review.content}))
     mlflow.log_text(report, "report.html")
     page = review.page_of(version)
     mlflow.log_text(page, "review.html")
@@ -88,12 +87,12 @@ def promote(
             settings=review.settings,
             verdict=review.verdict,
             notes=review.notes,
-            commit=origin.get("commit"),
+            commit=origin.commit,
         )
     )
     run = mlflow.active_run()
     tags = review.tags(run.info.run_id if run else "")
-    run_record.describe_run({"model": name, "version": version, **tags.written(), **origin}, card)
+    run_record.describe_run({"model": name, "version": version, **tags.written(), **origin.written()}, card)
     registry.tag(name, version, tags)
     registry.describe(name, version, card)
     registry.set_alias(name, registry.CHALLENGER, version)

@@ -10,6 +10,7 @@ from rich.console import Console
 from zenml import step
 from zenml.types import HTMLString
 
+from ops.alerts.hooks import tell_outcome
 from ops.registry.mlflow_registry import CHALLENGER, CHAMPION
 from ops.registry.stages import Promoted
 from ops.registry.zenml_registry import link_run
@@ -21,7 +22,7 @@ PORT = 5001
 RERE = "source .venv/bin/activate && rere"
 
 
-@step(enable_cache=False)
+@step(enable_cache=False, on_success=tell_outcome)
 def summarise(metrics: pd.DataFrame, report: HTMLString, promotion: Promoted, evaluation: EvaluationConfig) -> None:
     """Print it and write the report's file, also when all else came from the cache: a run ends with its result."""
     from rere.reporting.report import results_table

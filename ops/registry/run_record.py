@@ -5,6 +5,7 @@ Logging again what a run has already changes nothing, so a step may be repeated.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,11 +13,12 @@ from typing import Any, TypeVar
 import mlflow
 import pandas as pd
 from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.dataset import Dataset
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_RUN_NOTE
-from mlflow.utils.time import get_current_time_millis
 
+from ops.registry.tags import VersionTags
 from ops.runtime.tracking import log_settings, metric_name
 from rere.artifacts.manifest import fingerprint
 from rere.data.dataset import PERIODS, IngestReport, Windows
@@ -25,6 +27,14 @@ T = TypeVar("T")
 METRICS_AT_ONCE = 1_000  # MLflow's limit of a request
 DIGEST = 32  # characters of a SHA-256; MLflow takes 36 at most
 CONTEXTS = {"train": "training", "valid": "validation", "test": "testing"}
+
+
+class Described(MetaDataset):  # type: ignore[misc]  # MLflow's own leaves a property abstract
+    """A data set by name and digest; MLflow keeps none of its rows."""
+
+    @property
+    def profile(self) -> None:
+        """Of nothing: the digest is of content that stays where it is."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +62,10 @@ def log_results(results: RunResults) -> None:
     log_data(results.ingest, results.windows)
 
 
-def origin(ingest: IngestReport, git: Mapping[str, Any] | None, zenml_run: str) -> dict[str, str]:
-    """What a version and its run are made of, as tags of both (see `VersionTags`)."""
-    commit = {"commit": f"{git['commit']}{'+' if git['dirty'] else ''}"} if git else {}
-    return {"split": ingest.split, "data": data_digest(ingest), "zenml_run": zenml_run, **commit}
+def origin(ingest: IngestReport, git: Mapping[str, Any] | None, zenml_run: str) -> VersionTags:
+    """What a version and its run are made of, as tags of both."""
+    commit = f"{git['commit']}{'+' if git['dirty'] else ''}" if git else None
+    return VersionTags(split=ingest.split, data=data_digest(ingest), zenml_run=zenml_run, commit=commit)
 
 
 def log_curves(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
@@ -67,7 +77,7 @@ def log_curves(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
         for name in known
         if name.partition("/")[0] in curves
     }
-    now = get_current_time_millis()
+    now = round(time.time() * 1000)
     points = [
         Metric(name, value, now, int(record["update"]))
         for stage, records in curves.items()
@@ -99,10 +109,10 @@ def log_data(report: IngestReport, windows: Windows) -> None:
     files = CodeDatasetSource({"source": report.source, **report.source_sha256})
     rows = CodeDatasetSource({"source": report.source, "split": report.split})
     sizes, digest = windows.table["period"].value_counts(), windows.fingerprint[:DIGEST]
-    inputs = {"source": MetaDataset(files, report.source, data_digest(report))}
+    inputs: dict[str, Dataset] = {"source": Described(files, report.source, data_digest(report))}
     for period in (period for period in PERIODS if period in sizes):
         name = f"{report.source}, {period} rows ({sizes[period]:,})"
-        inputs[CONTEXTS[period]] = MetaDataset(rows, name, digest)
+        inputs[CONTEXTS[period]] = Described(rows, name, digest)
     mlflow.log_inputs(datasets=[*inputs.values()], contexts=[*inputs], tags_list=[{} for _ in inputs])
 
 

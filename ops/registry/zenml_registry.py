@@ -10,12 +10,9 @@ from zenml.model.utils import link_artifact_version_to_model_version
 from zenml.models import ModelVersionPipelineRunRequest, ModelVersionResponse
 from zenml.utils.metadata_utils import log_metadata
 
-DESCRIBED = {
-    "description": "A generative recommender (ReRe): it reads a user's history and writes the next items.",
-    "use_cases": "Next items for users with a history, one by one over HTTP or for all users at once.",
-    "limitations": "Only items of its catalogue; a user without any known item gets no list of their own.",
-    "trade_offs": "Each version's model card says which item models rank better on the same rows.",
-}
+DESCRIPTION = "A generative recommender (ReRe): it reads a user's history and writes the next items."
+USE = "Next items for users with a history, one by one over HTTP or for all users at once."
+LIMITS = "Only items of its catalogue. Each version's description is its model card, with what ranks better."
 
 
 def record_version(
@@ -73,7 +70,9 @@ def _version(client: Client, name: str, version: str) -> ModelVersionResponse:
     try:
         model = client.get_model(name)
     except KeyError:
-        model = client.create_model(name, **DESCRIBED, save_models_to_registry=False)
+        model = client.create_model(
+            name, description=DESCRIPTION, use_cases=USE, limitations=LIMITS, save_models_to_registry=False
+        )
     try:
         return client.get_model_version(model.id, version)
     except KeyError:

@@ -317,7 +317,7 @@ def test_a_run_holds_all_that_it_came_to_whoever_made_it(logged: SimpleNamespace
         run_record.log_results(found)
         run_record.log_results(results(updates=4))  # again, as a step that is repeated does
         origin = run_record.origin(found.ingest, {"commit": "abc", "dirty": True}, "rere_pipeline-1")
-        run_record.describe_run({"version": "7", **origin}, "# A card")
+        run_record.describe_run({"version": "7", **origin.written()}, "# A card")
     made = client.get_run(run.info.run_id)
     assert (made.data.params["sft.epochs"], made.data.params["rl.rewards.0.type"]) == ("2", "rule")
     assert made.data.params["rl.updates"] == "4"
@@ -325,6 +325,7 @@ def test_a_run_holds_all_that_it_came_to_whoever_made_it(logged: SimpleNamespace
     assert made.data.metrics["test_warm/item-kNN _7_/hr_at_10"] == 0.125
     steps = [point.step for point in client.get_metric_history(run.info.run_id, "rl/reward")]
     assert steps == [0, 1, 2, 3]  # each once
+    assert made.inputs is not None
     inputs = {one.tags[0].value: one.dataset for one in made.inputs.dataset_inputs}
     assert inputs["source"].name == "shop"
     assert inputs["testing"].digest == found.windows.fingerprint[:32]

@@ -1,0 +1,73 @@
+"""An alerter that posts `{"text": message}` to a URL: incoming web hooks of Slack, Mattermost, or yours.
+
+zenml alerter flavor register ops.alerts.webhook.WebhookFlavor
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import cast
+
+import httpx
+from zenml.alerter.base_alerter import BaseAlerter, BaseAlerterConfig, BaseAlerterFlavor, BaseAlerterStepParameters
+from zenml.utils.secret_utils import SecretField
+
+ATTEMPTS = 3
+
+
+class WebhookConfig(BaseAlerterConfig):
+    """url: may be a reference to a ZenML secret, `{{team-chat.url}}`; who knows it can post. timeout: seconds."""
+
+    url: str = SecretField()
+    timeout: float = 10.0
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether stacks of remote components may use it."""
+        return True
+
+
+class WebhookAlerter(BaseAlerter):
+    """Posts; a server that is away or busy (5xx) is asked again."""
+
+    @property
+    def config(self) -> WebhookConfig:
+        """As registered."""
+        return cast(WebhookConfig, self._config)
+
+    def post(self, message: str, params: BaseAlerterStepParameters | None = None) -> bool:
+        """Whether the server took the message."""
+        said = "nothing"
+        for _ in range(ATTEMPTS):
+            try:
+                answer = httpx.post(self.config.url, json={"text": message}, timeout=self.config.timeout)
+            except httpx.HTTPError as error:
+                said = type(error).__name__
+                continue
+            if answer.is_success:
+                return True
+            said = f"status {answer.status_code}"
+            if answer.status_code < 500:
+                break
+        # Without the URL: it is a secret.
+        logging.getLogger(__name__).warning("The web hook of %s didn't take a message: %s.", self.name, said)
+        return False
+
+
+class WebhookFlavor(BaseAlerterFlavor):
+    """`--flavor rere_webhook`."""
+
+    @property
+    def name(self) -> str:
+        """Of the flavour."""
+        return "rere_webhook"
+
+    @property
+    def config_class(self) -> type[WebhookConfig]:
+        """Its settings."""
+        return WebhookConfig
+
+    @property
+    def implementation_class(self) -> type[WebhookAlerter]:
+        """What it makes."""
+        return WebhookAlerter
