@@ -29,7 +29,7 @@ DIGEST = 32  # characters of a SHA-256; MLflow takes 36 at most
 CONTEXTS = {"train": "training", "valid": "validation", "test": "testing"}
 
 
-class Described(MetaDataset):  # type: ignore[misc]  # MLflow's own leaves a property abstract
+class Described(MetaDataset):
     """A data set by name and digest; MLflow keeps none of its rows."""
 
     @property

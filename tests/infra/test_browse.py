@@ -26,7 +26,9 @@ def test_it_opens_once_the_server_answers() -> None:
 
 
 def test_it_gives_up_when_nobody_waits() -> None:
+    shown: list[str] = []
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        assert not open_once_up(url, wanted=iter([True, False]).__next__, show=[].append)
+        assert not open_once_up(url, wanted=iter([True, False]).__next__, show=shown.append)
+    assert shown == []

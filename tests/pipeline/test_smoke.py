@@ -21,6 +21,20 @@ aliases = client.get_registered_model("rere-smoke").aliases
 versions = client.search_model_versions("name='rere-smoke'")
 print(json.dumps([[v.version, sorted(a for a in aliases if str(aliases[a]) == str(v.version))] for v in versions]))
 """
+WHOLE = """
+import mlflow
+client = mlflow.MlflowClient()
+version = client.get_model_version("rere-smoke", "1")
+run = client.get_run(version.tags["review_run"])
+models = {name.split("/")[1] for name in run.data.metrics if name.startswith("test/")}
+assert {"popularity", "SASRec", "SFT", "ReRe"} <= models, models
+assert {"sft.epochs", "rl.updates", "data.source.type"} <= set(run.data.params), run.data.params
+assert {name.split("/")[0] for name in run.data.metrics} >= {"sft", "rl"}, run.data.metrics
+assert {one.tags[0].value for one in run.inputs.dataset_inputs} == {"source", "training", "validation", "testing"}
+assert run.data.tags["version"] == "1" and run.data.tags["gate"] == version.tags["gate"]
+assert version.description.startswith("# rere-smoke, version 1")
+print("whole")
+"""
 
 
 def versions(project: Project) -> list[tuple[str, list[str]]]:
@@ -50,7 +64,18 @@ print(json.dumps([version.stage, sorted(version.data_artifacts) + sorted(version
 """
     stage, artifacts = json.loads(project.ask(code))
     assert stage in ("staging", "production")
-    assert {"rl_model", "catalog", "windows"} <= set(artifacts)
+    assert {"rl_model", "catalog", "windows", "sft_model", "results", "promotion"} <= set(artifacts)
+
+
+def test_the_version_s_run_is_whole_and_tagged(smoke_run: Done, project: Project) -> None:
+    assert project.ask(WHOLE) == "whole"
+    code = """
+import json
+from zenml.client import Client
+run = Client().get_pipeline("rere_pipeline").last_successful_run
+print(json.dumps(sorted(tag.name for tag in run.tags)))
+"""
+    assert {"model: rere-smoke", "version: 1"} <= set(json.loads(project.ask(code)))
 
 
 def test_no_artifact_is_a_pickle(smoke_run: Done, project: Project) -> None:
@@ -116,6 +141,7 @@ def test_a_second_run_is_served_from_the_cache_and_registers_nothing(smoke_run: 
         assert f"Using cached version of step `{step}`." in done.stdout, step
     assert "NDCG@10" in done.stdout
     assert versions(project) == before
+    assert project.ask(WHOLE) == "whole"  # the version isn't pointed to an empty run
 
 
 def test_an_unknown_key_ends_the_run_with_one_message(project: Project) -> None:
