@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from rere.data.dataset import IngestReport
-from rere.evaluation.gate import Verdict
+from rere.evaluation.verdict import Verdict
 
 LONGEST = 4_800  # characters; MLflow keeps 5,000 of a description
 METRICS = ("ndcg@10", "hr@10")  # where the evaluation has them; else its last two

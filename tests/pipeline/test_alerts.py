@@ -24,7 +24,7 @@ from ops.alerts.mail import MailConfig, MailFlavor
 from ops.alerts.webhook import ATTEMPTS, WebhookConfig, WebhookFlavor
 from ops.registry.stages import Promoted
 from rere.errors import RereError
-from rere.evaluation.gate import Check, Verdict
+from rere.evaluation.verdict import Check, Verdict
 from tests.pipeline.conftest import Project
 
 

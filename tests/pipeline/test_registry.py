@@ -34,7 +34,7 @@ from rere.config.catalog import IndexConfig
 from rere.config.served_model import ServedModelConfig
 from rere.data.dataset import IngestReport, Windows
 from rere.errors import RereError
-from rere.evaluation.gate import Check, Verdict
+from rere.evaluation.verdict import Check, Verdict
 from rere.models.backbone import load_model
 from rere.models.checkpoint import save_checkpoint
 from rere.recommenders.prior import Prior
