@@ -35,11 +35,6 @@ class MailConfig(BaseAlerterConfig):
     password: str | None = SecretField(default=None)
     timeout: float = 20.0
 
-    @property
-    def is_remote(self) -> bool:
-        """Whether stacks of remote components may use it."""
-        return True
-
 
 class MailAlerter(BaseAlerter):
     """Sends; the first line of a message is its subject."""

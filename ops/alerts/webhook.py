@@ -24,11 +24,6 @@ class WebhookConfig(BaseAlerterConfig):
     url: str = SecretField()
     timeout: float = 10.0
 
-    @property
-    def is_remote(self) -> bool:
-        """Whether stacks of remote components may use it."""
-        return True
-
 
 class WebhookAlerter(BaseAlerter):
     """Posts; a server that is away or busy (5xx) is asked again."""
