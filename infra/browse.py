@@ -29,7 +29,8 @@ def open_once_up(url: str, wanted: Callable[[], bool], show: Callable[[str], obj
 
 def open_beside(url: str) -> None:
     """Start a process that opens the page; for a program that then becomes the server (`os.execvp`)."""
-    subprocess.Popen([sys.executable, "-m", "infra.browse", url])
+    nothing = subprocess.DEVNULL  # a browser that draws in the terminal has no place beside a server
+    subprocess.Popen([sys.executable, "-m", "infra.browse", url], stdin=nothing, stdout=nothing, stderr=nothing)
 
 
 if __name__ == "__main__":
