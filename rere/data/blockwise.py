@@ -78,6 +78,11 @@ def looked_up(table: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return in_blocks(len(codes), table.dtype, lambda block: table[codes[block]])
 
 
+def selected(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """`values[kept]`"""
+    return in_blocks(len(kept), values.dtype, lambda block: values[block][kept[block]])
+
+
 def tally(codes: np.ndarray, size: int) -> np.ndarray:
     """(size,) int64: how often each of the codes 0 to `size` - 1 occurs; -1 stands for nothing."""
     counts = np.zeros(size + 1, dtype=np.int64)
@@ -118,7 +123,7 @@ def kept_rows(frame: pd.DataFrame, kept: np.ndarray) -> pd.DataFrame:
         return frame.reset_index(drop=True)
     return _of_columns(
         frame,
-        lambda values: in_blocks(len(kept), values.dtype, lambda block: values[block][kept[block]]),
+        lambda values: selected(values, kept),
         lambda column: column[kept],
     )
 

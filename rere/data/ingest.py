@@ -15,7 +15,7 @@ import pandas as pd
 
 from rere.config.data import LeaveOneOut, TrainingCore
 from rere.config.ingest import IngestConfig
-from rere.data.blockwise import in_blocks, kept_rows, looked_up, run_numbers, taken_rows, tally
+from rere.data.blockwise import in_blocks, kept_rows, looked_up, run_numbers, selected, taken_rows, tally
 from rere.data.codes import by_appearance, category, coded, repeated_in_runs, shared_codes, without_unused
 from rere.data.dataset import PERIODS, Dataset, IngestReport
 from rere.data.k_core import k_core
@@ -123,8 +123,8 @@ def _seen_in_training(events: pd.DataFrame, items: pd.DataFrame) -> tuple[pd.Dat
     users = _users(events)
     (catalogue, item), names = shared_codes(items["item_id"], events["item_id"])
     training = (events["period"] == PERIODS[TRAIN]).to_numpy()
-    seen_users = tally(users[training], _count(users)) > 0
-    seen_items = tally(item[training], len(names)) > 0
+    seen_users = tally(selected(users, training), _count(users)) > 0
+    seen_items = tally(selected(item, training), len(names)) > 0
     kept = looked_up(seen_users, users) & looked_up(seen_items, item) | is_orphan(events, items)
     stays = seen_items[catalogue] | is_untitled(items)
     reasons = {

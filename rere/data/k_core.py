@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rere.data.blockwise import looked_up, tally
+from rere.data.blockwise import looked_up, selected, tally
 
 
 def k_core(users: np.ndarray, items: np.ndarray, training: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -22,7 +22,7 @@ def k_core(users: np.ndarray, items: np.ndarray, training: np.ndarray, k: int) -
     """
     keep_users = np.ones(users.max(initial=-1) + 1, dtype=bool)
     keep_items = np.ones(items.max(initial=-1) + 1, dtype=bool)
-    users, items = users[training], items[training]
+    users, items = selected(users, training), selected(items, training)
     judged_users = tally(users, len(keep_users)) > 0
     judged_items = tally(items, len(keep_items)) > 0
     while True:
@@ -31,4 +31,4 @@ def k_core(users: np.ndarray, items: np.ndarray, training: np.ndarray, k: int) -
         alive = looked_up(keep_users, users) & looked_up(keep_items, items)
         if alive.all():
             return keep_users, keep_items
-        users, items = users[alive], items[alive]
+        users, items = selected(users, alive), selected(items, alive)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rere.config.data import SplitConfig
-from rere.data.blockwise import in_blocks, kept_rows, looked_up, tally
+from rere.data.blockwise import in_blocks, kept_rows, looked_up, selected, tally
 from rere.data.codes import category, coded
 from rere.data.dataset import Dataset, Windows
 from rere.data.histories import Histories
@@ -40,9 +40,8 @@ def make_windows(dataset: Dataset, config: SplitConfig) -> Windows:
     begins = in_blocks(len(targets), np.int64, lambda block: targets[block] - lengths[block])
     items = category(events["item_id"])
     item, names = coded(items)
-    trained = tally(item[(events["period"] == "train").to_numpy()], len(names)) > 0
+    trained = tally(selected(item, (events["period"] == "train").to_numpy()), len(names)) > 0
     rows = kept_rows(events, ~first)
-    of_targets = in_blocks(len(first), np.int32, lambda block: item[block][~first[block]])
     table = pd.DataFrame(
         {
             "row_id": in_blocks(len(targets), np.int64, lambda block: np.arange(block.start, block.stop)),
@@ -51,7 +50,7 @@ def make_windows(dataset: Dataset, config: SplitConfig) -> Windows:
             "target": rows["item_id"],
             "timestamp": rows["timestamp"],
             "period": rows["period"],
-            "warm": looked_up(trained, of_targets),
+            "warm": looked_up(trained, selected(item, ~first)),
         },
         copy=False,
     )
