@@ -101,7 +101,7 @@ test-k8s: $(K8S_STAMP)  ## run the pipeline in a simulated Kubernetes (Linux, ro
 	  echo "PostgreSQL is missing (apt-get install postgresql): the tests that need it are skipped."
 	RERE_ZENML_SERVER_PYTHON="$(if $(filter /%,$(SERVER)),,$(CURDIR)/)$(SERVER)/bin/python" $(BIN)/python -m pytest tests/k8s tests/infra -m 'k8s or server'
 
-test-ray: $(RAY_STAMP)  ## run trainings on a Ray cluster of two nodes on this machine, and kill parts of it
+test-ray: $(RAY_STAMP)  ## run trainings and batches on a Ray cluster on this machine, and kill parts of it
 	$(BIN)/python -m pytest tests/ray_cluster -m ray
 
 test-environment: venv  ## a registered model in an environment of its requirements; our baselines against RecTools (downloads both)
@@ -112,7 +112,7 @@ $(K8S_STAMP): $(STAMP) $(SERVER_STAMP)
 	@touch $@
 
 $(RAY_STAMP): $(STAMP)
-	$(PIP) --quiet -c constraints.txt -e '.[dev,ray]'
+	$(PIP) --quiet -c constraints.txt -e '.[dev,k8s,ray,simulated]'
 	@touch $@
 
 $(SERVER_STAMP): tests/k8s/zenml-server.txt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
@@ -33,8 +34,9 @@ def recommend_batch(
     from rere.serving.users import read_users
 
     require_tracker()
-    if config.output is not None:
-        require_writable(config.output)
+    output = None if config.output is None else Path(config.output).absolute()
+    if output is not None:
+        require_writable(output)
     users = read_users(config.users)
     edits = batch_edits(config)
     deployment = AliasSource(config.model_name, config.alias).first()
@@ -50,9 +52,12 @@ def recommend_batch(
     for reason, count in result.reasons.items():
         first = result.unanswered.loc[result.unanswered["reason"] == reason].iloc[0]
         logger.warning("%d users get none: %s, such as %r in row %d", count, reason, first["user_id"], first["row"])
-    if config.output is not None:
-        write_parquet(result.recommendations, config.output)
-        write_parquet(result.unanswered, unanswered_path(config.output))
+    if output is not None:
+        write_parquet(result.recommendations, output)
+        write_parquet(result.unanswered, unanswered_path(output))
+        logger.info("Recommendations: %s. Users who get none: %s", output, unanswered_path(output))
+    else:
+        logger.info("The tables are this run's artifacts `recommendations` and `unanswered`: `output` names no file.")
     log_metadata(
         {
             "model": f"models:/{config.model_name}/{deployment.version}",

@@ -42,6 +42,10 @@ class AliasSource:
 
     def first(self) -> Deployment:
         """The present version; raises RereError where there is none."""
+        return self.load(self.require())
+
+    def require(self) -> str:
+        """`current`; raises RereError where there is none."""
         version = self.current()
         if version is None:
             raise RereError(
@@ -49,4 +53,4 @@ class AliasSource:
                 "none",
                 "run `make demo` (or your pipeline) first, and `source .venv/bin/activate`, which sets the registry",
             )
-        return self.load(version)
+        return version

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ops.registry.alias import AliasSource
 from rere.project import file_name, project_root
 from rere.serving.config import BatchConfig
 from rere.serving.edits_log import read_edits
+from rere.serving.engine.deployment import Deployment
 from rere.serving.live_catalog import CatalogEdits
 
 
@@ -25,3 +27,10 @@ def batch_edits(config: BatchConfig) -> CatalogEdits:
         return read_edits(project_root() / config.edits_file)
     own = default_edits(config.model_name)
     return read_edits(own) if own.exists() else CatalogEdits()
+
+
+def edited_deployment(model: str, alias: str, version: str, edits: CatalogEdits) -> Deployment:
+    """A version with these changes, as batch inference uses it; in an actor, so it takes what travels."""
+    deployment = AliasSource(model, alias).load(version)
+    deployment.snapshot = deployment.edited(edits)
+    return deployment

@@ -6,6 +6,7 @@ Every user gets a list, or stands among the unanswered with the reason.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,19 +53,29 @@ class BatchResult:
         if len(self.recommendations) and (by_history or not self.unknown_entries):
             return
         if len(self.recommendations):
-            raise RereError(
-                "at least one history that names a known item",
-                f"none; {self.unknown_entries} entries name no item, such as {self.recommendations['unknown'].iloc[0]}",
-                "check that histories name items as the training data do, by id or exact title",
-            )
+            raise no_known_item(self.unknown_entries, f", such as {self.recommendations['unknown'].iloc[0]}")
         first = self.unanswered.iloc[0] if len(self.unanswered) else None
         example = "" if first is None else f"; row {first['row']}: {first['reason']}. {first['detail']}"
-        counted = ", ".join(f"{reason}: {count}" for reason, count in self.reasons.items()) or "no users"
-        raise RereError(
-            "at least one user who gets recommendations",
-            f"none of {len(self.unanswered)} ({counted}{example})",
-            "check that histories name items as the training data do, by id or exact title",
-        )
+        raise nobody_answered(self.reasons, example)
+
+
+def no_known_item(unknown_entries: int, example: str = "") -> RereError:
+    """Histories have entries, and none of them names an item."""
+    return RereError(
+        "at least one history that names a known item",
+        f"none; {unknown_entries} entries name no item{example}",
+        "check that histories name items as the training data do, by id or exact title",
+    )
+
+
+def nobody_answered(reasons: Mapping[str, int], example: str = "") -> RereError:
+    """Nobody got a recommendation, by reason."""
+    counted = ", ".join(f"{reason}: {count}" for reason, count in reasons.items()) or "no users"
+    return RereError(
+        "at least one user who gets recommendations",
+        f"none of {sum(reasons.values())} ({counted}{example})",
+        "check that histories name items as the training data do, by id or exact title",
+    )
 
 
 def recommend_users(deployment: Deployment, users: pd.DataFrame, config: BatchConfig) -> BatchResult:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from rere.config.base import Settings
 from rere.config.data import SourcePath, SourceSettings, TableFormat
 from rere.config.decoding import Normalisation, SearchSettings
 from rere.config.variants import OneOf
+
+
+def _url(place: object) -> object:
+    return place if isinstance(place, str) and "://" in place else Path(place) if isinstance(place, str) else place
+
+
+Place = Annotated[str | SourcePath, BeforeValidator(_url)]  # a path, or a URL such as s3://bucket/folder
 
 
 class ServingConfig(Settings):
@@ -59,13 +66,13 @@ class ServingConfig(Settings):
 
 
 class UserTable(Settings):
-    """A Parquet, CSV or TSV file with one row per user: user_id, and history: item ids or titles, oldest first.
+    """Parquet, CSV or TSV files with one row per user: user_id, and history: item ids or titles, oldest first.
 
     A history is a list (Parquet), or text: a list as JSON or Python writes it, or what `separator` says.
     """
 
     type: Literal["histories"] = "histories"
-    path: SourcePath
+    path: Place = Field(description="a file or a directory of files; with `engine: {type: ray}` also a URL")
     format: TableFormat = TableFormat()
     separator: str | None = Field(
         default=None, min_length=1, description="what stands between the entries of a history, where it is plain text"
@@ -83,6 +90,37 @@ class UserEvents(Settings):
     )
 
 
+class LocalBatch(Settings):
+    """All users at once, in the step's process."""
+
+    type: Literal["local"] = "local"
+
+
+class RayBatch(Settings):
+    """Users in parts, by actors on the nodes of a Ray cluster, each with a model (Ray Data).
+
+    Users are Parquet files. `output` becomes a directory with one row per user, a file for each part; a run that ended
+    early goes on with the parts that aren't there. Every node must reach the MLflow registry, the users and `output`.
+    """
+
+    type: Literal["ray"] = "ray"
+    address: str = Field(pattern=r"^[^/:\s]+:\d+$", description="of the cluster's head, `host:port` (usually 6379)")
+    min_actors: PositiveInt = Field(default=1, description="that are started at once")
+    max_actors: PositiveInt = Field(default=4, description="while parts wait, up to so many")
+    gpus_per_actor: Literal[0, 1] = Field(default=1, description="0: actors answer on processors")
+    cpus_per_actor: PositiveFloat = Field(default=1, description="processors that an actor reserves")
+    part_users: PositiveInt = Field(default=10_000, description="users that are read, answered and written together")
+    autoscaling: Literal["off", "on"] = Field(
+        default="off", description="on: the cluster adds nodes when asked, so that too few at the start are no error"
+    )
+
+    @model_validator(mode="after")
+    def _least_and_most(self) -> Self:
+        if self.min_actors > self.max_actors:
+            raise ValueError(f"min_actors ({self.min_actors}) must be at most max_actors ({self.max_actors})")
+        return self
+
+
 class BatchConfig(Settings):
     model_config = ConfigDict(defer_build=True)
 
@@ -94,9 +132,25 @@ class BatchConfig(Settings):
     k: int = Field(default=10, ge=1, description="items per user")
     seen: Literal["include", "exclude"] = Field(default="exclude", description="items of the history")
     batch_users: int = Field(default=256, ge=1, description="users searched together")
-    output: Path | None = Field(default=None, description="also write the tables there, as Parquet; replaced whole")
+    engine: Annotated[LocalBatch | RayBatch, Field(discriminator="type")] = LocalBatch()
+    output: Place | None = Field(
+        default=None,
+        description="also write the tables there, as Parquet; replaced whole. With `engine: {type: ray}`, a directory "
+        "or URL, which must be named",
+    )
     edits_file: Path | None = Field(
         default=None,
         description="changes of the catalogue, as `rere serve --edits` keeps them; null: those that `rere serve` keeps "
         "for this model, if there are any",
     )
+
+    @model_validator(mode="after")
+    def _fits_the_engine(self) -> Self:
+        if isinstance(self.engine, RayBatch):
+            if not isinstance(self.users, UserTable):
+                raise ValueError("`engine: {type: ray}` reads users of `type: histories`, not interactions")
+            if self.output is None:
+                raise ValueError("`engine: {type: ray}` writes to `output`: name a directory or a URL")
+        elif isinstance(self.output, str) or (isinstance(self.users, UserTable) and isinstance(self.users.path, str)):
+            raise ValueError("URLs are for `engine: {type: ray}`; `engine: {type: local}` reads and writes files")
+        return self

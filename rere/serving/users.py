@@ -8,11 +8,12 @@ import pandas as pd
 
 from rere.data.columns import read_ids
 from rere.data.sources.base import load_source
-from rere.data.tables import FIRST_LINE, PARQUET, read_table
+from rere.data.tables import Wanted, read_parts
 from rere.errors import RereError
 from rere.serving.config import UserEvents, UserTable
 from rere.serving.histories import read_history
 
+COLUMNS = ["user_id", "history"]
 NO_USER, UNREADABLE = "no user id", "no readable history"
 
 
@@ -27,19 +28,39 @@ def read_users(users: UserTable | UserEvents) -> pd.DataFrame:
 
 
 def _from_table(users: UserTable) -> pd.DataFrame:
-    table = read_table(users.path, "users", ["user_id", "history"], "rename the columns", (), format=users.format)
-    first = 0 if users.path.suffix in PARQUET else FIRST_LINE
-    ids = read_ids(table["user_id"], f"column 'user_id' of {users.path}", first)
-    _require_one_row_each(ids, users.path)
+    path = Path(users.path)
+    parts = []
+    for frame, file, first in read_parts(path, Wanted("users", COLUMNS, "rename the columns", format=users.format)):
+        ids = user_ids(frame, file, first)
+        parts.append(users_of(frame.assign(user_id=ids), first, users.separator))
+    table = pd.concat(parts, ignore_index=True)
+    require_one_row_each(table["user_id"], path)
+    return table
+
+
+def user_ids(table: pd.DataFrame, where: Path | str, first_row: int) -> pd.Series:
+    """The column of ids; RereError as `read_ids`."""
+    return read_ids(table["user_id"], f"column 'user_id' of {where}", first_row)
+
+
+def users_of(table: pd.DataFrame, first_row: int, separator: str | None) -> pd.DataFrame:
+    """`read_users` of rows whose ids were read: user_id and history."""
     rows = []
-    for row, (user, history) in enumerate(zip(ids, table["history"], strict=True), first):
+    for row, (user, history) in enumerate(zip(table["user_id"], table["history"], strict=True), first_row):
         entries, problem, detail = list[str](), "" if user else NO_USER, ""
         try:
-            entries = read_history(history, users.separator)
+            entries = read_history(history, separator)
         except RereError as error:
             problem, detail = problem or UNREADABLE, str(error)
         rows.append((row, user, entries, problem, detail))
     return _frame(rows)
+
+
+def require_one_row_each(ids: pd.Series, where: Path | str) -> None:
+    """RereError where an id comes twice."""
+    again = ids[(ids != "") & ids.duplicated()].tolist()
+    if again:
+        raise RereError(f"one row per user in {where}", f"several for {again[:5]}", "join their histories")
 
 
 def _from_events(users: UserEvents) -> pd.DataFrame:
@@ -55,9 +76,3 @@ def _from_events(users: UserEvents) -> pd.DataFrame:
 
 def _frame(rows: list[tuple[int, str, list[str], str, str]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["row", "user_id", "history", "problem", "detail"])
-
-
-def _require_one_row_each(ids: pd.Series, path: Path) -> None:
-    again = ids[(ids != "") & ids.duplicated()].tolist()
-    if again:
-        raise RereError(f"one row per user in {path}", f"several for {again[:5]}", "join their histories")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,12 @@ import pytest
 
 from ops.registry import mlflow_registry
 from rere.errors import RereError
-from rere.serving.config import BatchConfig, UserTable
+from rere.serving.config import BatchConfig, RayBatch, UserTable
 from rere.serving.edits_log import Change, EditsLog
+from rere.serving.live_catalog import CatalogEdits
+from rere.serving.user_files import Counts
 from steps.recommend_batch import recommend_batch
+from steps.recommend_on_ray import recommend_on_ray
 from tests.serving.helpers import tiny_deployment
 
 
@@ -30,6 +34,15 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return facts
 
 
+def teller(said: list[str]) -> Any:
+    """A logger that keeps its lines."""
+
+    def tell(message: str, *values: object) -> None:
+        said.append(message % values)
+
+    return SimpleNamespace(info=tell, warning=tell)
+
+
 def table_of(place: Path, histories: dict[str, list[str]]) -> UserTable:
     path = place / "users.parquet"
     pd.DataFrame({"user_id": list(histories), "history": list(histories.values())}).to_parquet(path)
@@ -37,8 +50,10 @@ def table_of(place: Path, histories: dict[str, list[str]]) -> UserTable:
 
 
 def test_users_are_answered_or_counted_and_what_the_service_removed_stays_out(
-    recorded: dict[str, Any], tmp_path: Path
+    recorded: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("steps.recommend_batch.logger", teller(said))
     log = EditsLog(tmp_path / ".rere" / "serving" / "m.json")
     with log.alone():
         log.append(Change.now(removed=[f"i{n}" for n in range(3, 39)]))
@@ -50,6 +65,7 @@ def test_users_are_answered_or_counted_and_what_the_service_removed_stays_out(
     assert pd.read_parquet(tmp_path / "out" / "table.parquet")["unknown"].map(list).tolist() == [["gone"]] * 3
     assert pd.read_parquet(tmp_path / "out" / "table.unanswered.parquet")["user_id"].tolist() == ["b"]
     assert recorded["users_unanswered"] == {"no known item": 1}
+    assert any(str(tmp_path / "out" / "table.unanswered.parquet") in line for line in said)
     assert (recorded["users"], recorded["users_answered"], recorded["unknown_entries"]) == (2, 1, 2)
 
 
@@ -67,3 +83,28 @@ def test_what_is_refused_is_explained(
     config = BatchConfig(users=table_of(tmp_path, {"b": ["nothing"]}), model_name="m")
     with pytest.raises(RereError, match=message):
         recommend_batch.entrypoint(config.model_copy(update=change))
+
+
+def test_on_ray_the_step_hands_over_and_tells_what_was_counted(
+    recorded: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    handed: list[Any] = []
+
+    def answer(load: Any, config: BatchConfig, *, version: str, edits: CatalogEdits) -> Counts:
+        handed.extend((pickle.loads(pickle.dumps(load)).args, version, edits))
+        return Counts(users=9, answered=7, by_popularity=1, unknown_entries=4, reasons={"no user id": 2})
+
+    monkeypatch.setattr("steps.recommend_on_ray.logger", teller(said))
+    monkeypatch.setattr("steps.recommend_on_ray.log_metadata", recorded.update)
+    monkeypatch.setattr("ops.registry.alias.AliasSource", lambda *_: SimpleNamespace(require=lambda: "7"))
+    monkeypatch.setattr("rere.serving.batch_ray.recommend_on_ray", answer)
+    config = BatchConfig(
+        users=table_of(tmp_path, {"a": ["i1"]}), model_name="m", engine=RayBatch(address="h:1"), output=tmp_path / "out"
+    )
+    counted = recommend_on_ray.entrypoint(config)
+    assert handed == [("m", "champion", "7", CatalogEdits()), "7", CatalogEdits()]
+    assert (counted["users"], recorded["users_answered"], recorded["users_by_popularity"]) == (9, 7, 1)
+    assert recorded["model"] == "models:/m/7"
+    assert any("2 users get none: no user id" in line for line in said)
+    assert any(str(tmp_path / "out") in line for line in said)

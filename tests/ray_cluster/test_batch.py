@@ -1,0 +1,126 @@
+"""Batch inference on a Ray cluster: the answers of one process, from and to files and S3; what is finished stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from rere.errors import RereError
+from rere.serving.batch import recommend_users
+from rere.serving.batch_ray import recommend_on_ray
+from rere.serving.config import BatchConfig, RayBatch, UserTable
+from rere.serving.live_catalog import CatalogEdits
+from rere.serving.user_files import Counts, Files
+from rere.serving.users import read_users
+from tests.k8s import services
+from tests.ray_cluster.cluster import Cluster
+from tests.serving.helpers import tiny_deployment
+
+pytestmark = pytest.mark.ray
+pytest.importorskip("ray", reason="the extra `ray` isn't installed")
+LOAD = partial(tiny_deployment, "7")
+EDITS = CatalogEdits()
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[str]:
+    """An S3 store's URL, which the cluster's processes find in their environment."""
+    pytest.importorskip("moto")
+    pytest.importorskip("s3fs")
+    with services.s3("batches") as url, pytest.MonkeyPatch.context() as patch:
+        for name, value in (
+            ("AWS_ENDPOINT_URL", url),
+            ("AWS_ACCESS_KEY_ID", services.KEY),
+            ("AWS_SECRET_ACCESS_KEY", services.SECRET),
+            ("AWS_DEFAULT_REGION", "us-east-1"),
+        ):
+            patch.setenv(name, value)
+        yield url
+
+
+@pytest.fixture(scope="module")
+def address(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with Cluster(tmp_path_factory.mktemp("logs")) as cluster:
+        yield cluster.address
+
+
+def engine(address: str) -> RayBatch:
+    return RayBatch(address=address, gpus_per_actor=0, max_actors=1, part_users=3)
+
+
+def users() -> pd.DataFrame:
+    histories = [[f"i{n % 40}", "gone"] if n % 3 else [f"i{n % 40}"] for n in range(8)]
+    histories[2] = ["nothing"]
+    return pd.DataFrame({"user_id": [f"u{n}" for n in range(8)], "history": histories})
+
+
+def answers(place: Path | str) -> pd.DataFrame:
+    files = Files(place)
+    return pd.concat([pd.read_parquet(files.system.open(file)) for file in files.parquet()], ignore_index=True)
+
+
+def require_as_in_one_process(found: pd.DataFrame, counts: Counts, table: UserTable) -> None:
+    config = BatchConfig(users=table, k=3)
+    whole = recommend_users(tiny_deployment("7"), read_users(table), config)
+    assert found["user_id"].tolist() == users()["user_id"].tolist()  # one row each, in their order
+    expected = whole.recommendations.groupby("user_id")
+    unanswered = {told["user_id"]: told for told in whole.unanswered.to_dict("records")}
+    for row in found.to_dict("records"):
+        if row["reason"]:
+            other = unanswered[row["user_id"]]
+            assert [row[name] for name in ("reason", "detail", "row")] == [
+                other["reason"],
+                other["detail"],
+                other["row"],
+            ]
+        else:
+            mine = expected.get_group(row["user_id"])
+            assert list(row["item_ids"]) == mine["item_id"].tolist()
+            assert list(row["scores"]) == pytest.approx(mine["score"].tolist(), abs=1e-3)
+    assert counts == Counts(8, 8 - len(whole.unanswered), whole.by_popularity, whole.unknown_entries, whole.reasons)
+
+
+def test_answers_are_those_of_one_process_and_what_is_finished_stays(address: str, tmp_path: Path) -> None:
+    table = UserTable(path=tmp_path / "users.parquet")
+    users().to_parquet(Path(table.path), row_group_size=4)
+    output = tmp_path / "answers"
+    config = BatchConfig(users=table, k=3, engine=engine(address), output=output)
+    counts = recommend_on_ray(LOAD, config, version="7", edits=EDITS)
+    require_as_in_one_process(answers(output), counts, table)
+    (output / "part-000001.parquet").unlink()
+    written = {file: file.stat().st_mtime_ns for file in output.glob("part-*")}
+    assert len(written) == 2
+    assert recommend_on_ray(LOAD, config, version="7", edits=EDITS) == counts
+    require_as_in_one_process(answers(output), counts, table)
+    assert {file: file.stat().st_mtime_ns for file in written} == written
+    with pytest.raises(RereError, match="another: model changed"):
+        recommend_on_ray(LOAD, config, version="8", edits=EDITS)
+
+
+def test_users_and_answers_on_s3(address: str, tmp_path: Path) -> None:
+    path = tmp_path / "users.parquet"
+    users().to_parquet(path)
+    Files("s3://batches/users").write("a.parquet", path.read_bytes())
+    table = UserTable(path="s3://batches/users")
+    config = BatchConfig(users=table, k=3, engine=engine(address), output="s3://batches/answers")
+    counts = recommend_on_ray(LOAD, config, version="7", edits=EDITS)
+    require_as_in_one_process(answers("s3://batches/answers"), counts, UserTable(path=path))
+
+
+def broken() -> None:
+    raise RereError("a model", "none", "train one")
+
+
+def test_what_an_actor_refuses_is_said(address: str, tmp_path: Path) -> None:
+    path = tmp_path / "users.parquet"
+    users().to_parquet(path)
+    config = BatchConfig(users=UserTable(path=path), engine=engine(address), output=tmp_path / "answers")
+    with pytest.raises(RereError, match=r"Expected a model; got none\. Fix: train one"):
+        recommend_on_ray(broken, config, version="7", edits=EDITS)  # type: ignore[arg-type]
+    large = config.model_copy(update={"engine": engine(address).model_copy(update={"cpus_per_actor": 64})})
+    with pytest.raises(RereError, match=r"room for 1 actors with 64 CPU and 0 GPU each; got room for 0"):
+        recommend_on_ray(LOAD, large, version="7", edits=EDITS)
