@@ -139,6 +139,16 @@ def judge(
         config=given.item_models,
         evaluation=given.evaluation,
     )
+    blends = given.serving.blend is not None
+    prior = make_prior(
+        dataset=dataset,
+        windows=windows,
+        catalog=catalog,
+        config=given.serving,
+        evaluation=given.evaluation,
+        item_models=item_models if blends else None,
+        rl_model=rl_model if blends else None,
+    )
     results, metrics = evaluate(
         dataset=dataset,
         windows=windows,
@@ -147,8 +157,8 @@ def judge(
         sft_model=sft_model,
         rl_model=rl_model,
         config=given.evaluation,
+        prior=prior if blends else None,
     )
-    prior = make_prior(dataset=dataset, config=given.serving)
     judged, champion_results = gate(
         rl_model=rl_model,
         catalog=catalog,

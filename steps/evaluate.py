@@ -14,6 +14,7 @@ from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Dataset, Windows
 from rere.models.checkpoint import Checkpoint
+from rere.recommenders.prior import Prior
 
 
 # One materializer for several outputs goes through a set in ZenML 0.98: the cache key would change at random.
@@ -30,11 +31,16 @@ def evaluate(
     sft_model: Checkpoint,
     rl_model: Checkpoint,
     config: EvaluationConfig,
+    prior: Prior | None = None,
 ) -> tuple[
     Annotated[pd.DataFrame, ArtifactConfig(name="results")],
     Annotated[pd.DataFrame, ArtifactConfig(name="metrics")],
 ]:
-    """Per-row results of all models, and their metrics with intervals."""
+    """Per-row results of all models, and their metrics with intervals.
+
+    Args:
+        prior: for a blend; None without one.
+    """
     from rere.data.sequences import training_counts
     from rere.evaluation.breakdown import sparse_rows
     from rere.evaluation.checkpoints import evaluate_checkpoints
@@ -45,7 +51,12 @@ def evaluate(
     inputs = (windows.fingerprint, catalogue_fingerprint(catalog), *(model.identity() for model in models.values()))
     with work_directory("evaluate", config.as_one(), *inputs, code_fingerprint(__name__)) as work:
         generative = evaluate_checkpoints(models, windows, catalog, config, work)
-    results = pd.concat([baselines, generative], ignore_index=True)
+    tables = [baselines, generative]
+    if prior is not None and prior.share:
+        blended: dict[str, Checkpoint] = {Label.BLEND: rl_model}
+        with work_directory("blend", config.as_one(), *inputs, prior.content(), code_fingerprint(__name__)) as work:
+            tables.append(evaluate_checkpoints(blended, windows, catalog, config, work, prior=prior))
+    results = pd.concat(tables, ignore_index=True)
     rows, counts = windows.of("test"), training_counts(dataset)
     of_items = dict(zip(catalog.item_ids, counts.tolist(), strict=True))
     metrics = summarise(results, config, counts, sparse_rows(rows, of_items))

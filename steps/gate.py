@@ -32,7 +32,7 @@ from rere.evaluation.metrics import row_metric
 from rere.evaluation.policy import weakened
 from rere.evaluation.verdict import Check, Verdict
 from rere.models.checkpoint import Checkpoint
-from rere.recommenders.labels import Label
+from rere.recommenders.labels import Label, to_serve
 from rere.recommenders.prior import Prior
 
 
@@ -60,9 +60,10 @@ def gate(
     Annotated[Judged, ArtifactConfig(name="judged")],
     Annotated[pd.DataFrame, ArtifactConfig(name="champion_results")],
 ]:
-    """Hold the RL model's `results` (per row, of all models) against popularity's and the champion's.
+    """Hold what would be served, the RL model or the blend, against popularity and the champion, row by row.
 
     Args:
+        results: of all models of the run.
         settings: the run's, by stage, for the record.
         submitted: the code's commit where the run was submitted, see `provenance`; empty without git.
         base: the version that a retraining goes on from; empty for none.
@@ -92,7 +93,7 @@ def gate(
             problem = _lost(champion, error)
     lost = log.lost_champion(name)
     notes += [] if lost is None else [_gone(lost)]
-    ours = results_of(results, Label.RL)
+    ours = results_of(results, to_serve(results["model"]))
     item_model = over_best_item_model(ours, results, config.gate)
     if item_model is not None and item_model.warning is not None and config.gate.over_best_item_model == "warn":
         notes.append(item_model.warning)
@@ -107,7 +108,7 @@ def gate(
             anchor = Anchor(best, judge_anew(name, best, catalog, windows, evaluation)[0].results)
         except (MlflowException, OSError, RereError) as error:
             unjudged = _anchor_lost(best, error)
-    times = timed(rl_model, catalog, windows, evaluation, present)
+    times = timed(rl_model, catalog, prior, windows, evaluation=evaluation, present=present)
     newest = registry.newest_interaction(dataset)
     challenger = CandidateMetrics(
         ours, times[Label.CHALLENGER], mebibytes(rl_model.path), newest, len(catalog.item_ids)

@@ -33,7 +33,7 @@ def report(
     from rere.artifacts.provenance import provenance
     from rere.data.sequences import indexed_rows, training_counts
     from rere.evaluation.breakdown import breakdown
-    from rere.recommenders.labels import Label
+    from rere.recommenders.labels import to_serve
     from rere.reporting.report import ReportInputs, render_report
 
     rows = windows.of("test")
@@ -42,7 +42,7 @@ def report(
     page = render_report(
         ReportInputs(
             results=results,
-            subject=Label.RL,
+            subject=to_serve(results["model"]),
             summary=metrics,
             parts=parts,
             config=evaluation,

@@ -45,7 +45,7 @@ def review(
     from rere.data.sequences import indexed_rows, training_counts
     from rere.evaluation.evaluator import results_of
     from rere.evaluation.segments import segments_of
-    from rere.recommenders.labels import Label
+    from rere.recommenders.labels import Label, to_serve
     from rere.reporting.review import ReviewInputs, render_review
 
     rows = windows.of("test")
@@ -60,7 +60,7 @@ def review(
             concerns=_concerns(judged),
             verdict=judged.verdict,
             notes=judged.notes,
-            challenger=results_of(results, Label.RL),
+            challenger=results_of(results, to_serve(results["model"])),
             rival=results_of(results, Label.SFT) if alone else champion_results,
             rival_name=_without_champion(judged) if alone else f"champion, version {judged.champion}",
             popularity=results_of(results, Label.POPULARITY),

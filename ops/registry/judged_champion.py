@@ -22,6 +22,7 @@ from rere.models.tree_attention import TreeModel
 from rere.recommenders.cross_catalog import CrossCatalogRecommender
 from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.labels import Label
+from rere.recommenders.prior import Prior
 from rere.runtime.launchers.base import Launcher
 from rere.serving.config import ServingConfig
 from rere.serving.engine.deployment import Deployment
@@ -42,14 +43,20 @@ class Present:
 
 
 def timed(
-    model: Checkpoint, catalog: CatalogIndex, windows: Windows, evaluation: EvaluationConfig, present: Present | None
+    model: Checkpoint,
+    catalog: CatalogIndex,
+    prior: Prior,
+    windows: Windows,
+    *,
+    evaluation: EvaluationConfig,
+    present: Present | None,
 ) -> dict[str, float]:
     """Milliseconds of a request to the challenger, and to the champion where there is one that knows an item of it.
 
     Asked is what the service runs: its search with lookahead and cached prefixes, both models on the same histories.
     """
     settings = registry.serving_settings(windows, evaluation)
-    served: dict[str, Deployment] = {Label.CHALLENGER: _served(Label.CHALLENGER, model, catalog, settings)}
+    served: dict[str, Deployment] = {Label.CHALLENGER: _served(Label.CHALLENGER, model, catalog, settings, prior)}
     rows = windows.of("test")
     histories = list(rows["history"].iloc[:: max(1, len(rows) // SAMPLE)])
     if present is not None:
@@ -67,7 +74,9 @@ def timed(
     return latencies_ms({name: answering(deployment) for name, deployment in served.items()}, len(histories))
 
 
-def _served(version: str, model: Checkpoint, catalog: CatalogIndex, settings: dict[str, Any]) -> Deployment:
+def _served(
+    version: str, model: Checkpoint, catalog: CatalogIndex, settings: dict[str, Any], prior: Prior | None
+) -> Deployment:
     """As `rere serve` has it by default; `settings` as `registry.serving_settings`."""
     search = ServingConfig().search(int(settings["beams"]), settings["normalisation"])
     return Deployment(
@@ -76,6 +85,7 @@ def _served(version: str, model: Checkpoint, catalog: CatalogIndex, settings: di
         catalog,
         int(settings["history_items"]),
         search,
+        prior=prior,
     )
 
 
@@ -89,10 +99,13 @@ def judge_anew(
     """
     found = registry.fetch(name, version)
     checkpoint, theirs = registry.read(found)
+    prior = None if found.prior is None else Prior.load(found.prior)
+    blend = prior if prior is not None and prior.share else None
     alike = evaluation.model_copy(update={"launcher": _launcher(evaluation)})
     with work_directory("gate", alike.as_one(), name, version, windows.fingerprint) as work:
-        results = evaluate_checkpoints({Label.CHAMPION: checkpoint}, windows, catalog, alike, work, own=theirs)
-    served = _served(Label.CHAMPION, checkpoint, theirs, found.settings)
+        champion: dict[str, Checkpoint] = {Label.CHAMPION: checkpoint}
+        results = evaluate_checkpoints(champion, windows, catalog, alike, work, own=theirs, prior=blend)
+    served = _served(Label.CHAMPION, checkpoint, theirs, found.settings, prior)
     recommender = GenerativeRecommender(Label.CHAMPION, served.model, theirs)
     foreign, rows = CrossCatalogRecommender(recommender, theirs.item_ids, catalog.item_ids), windows.of("test")
     notes = [f"The champion, version {version}, was judged anew on the same {len(results):,} rows."]

@@ -24,6 +24,13 @@ def require_consistent(settings: Mapping[str, Any]) -> None:
     problems = [*_metrics(gate, evaluation), *_rewards(rl, catalog), *_packages(catalog, rl)]
     if catalog.code == "item" and settings["sft"].sharding == "fsdp":
         problems.append("catalog.code: item with sft.sharding: fsdp (shards can't share titles' gradients)")
+    blend = settings["serving"].blend
+    if blend is not None and blend.item_model != "best":
+        rivals = [rival.type for rival in settings["item_models"].rivals]
+        if blend.item_model not in rivals:
+            problems.append(
+                f"serving.blend.item_model: {blend.item_model} with item_models.rivals: {', '.join(rivals)}"
+            )
     if problems:
         raise RereError("settings that go together", "; ".join(problems), "change one of each pair")
 

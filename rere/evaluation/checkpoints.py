@@ -16,8 +16,10 @@ from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Windows
 from rere.evaluation.evaluator import evaluate
 from rere.models.checkpoint import Checkpoint
+from rere.recommenders.blended import BlendedRecommender
 from rere.recommenders.cross_catalog import CrossCatalogRecommender
 from rere.recommenders.generative import GenerativeRecommender
+from rere.recommenders.prior import Prior
 from rere.runtime import distributed, in_processes
 from rere.runtime.launch import Log
 
@@ -30,29 +32,37 @@ def evaluate_checkpoints(
     work: Path,
     *,
     own: CatalogIndex | None = None,
+    prior: Prior | None = None,
 ) -> pd.DataFrame:
     """`evaluate` on the test rows for models by name, by constrained beam search, by `config.launcher`.
 
     Args:
         work: directory for what several processes exchange.
         own: the catalogue that the models were trained on, where it is another (see `CrossCatalogRecommender`).
+        prior: with an item model's part in the searches of all of them.
     """
     if config.launcher.starts_workers and not distributed.is_worker():
-        return _in_processes(models, windows, catalog, config, work, own=own)
+        return _in_processes(models, windows, catalog, config, work, own=own, prior=prior)
     tables = []
     for name, model in models.items():
-        recommender = GenerativeRecommender(
-            name,
-            model.path,
-            own or catalog,
-            beams=config.beams,
-            normalisation=config.normalisation,
-            batch_prompts=config.batch_prompts,
-            work="shared",
-        )
+        recommender = _recommender(name, model, own or catalog, config, prior)
         asked = recommender if own is None else CrossCatalogRecommender(recommender, own.item_ids, catalog.item_ids)
         tables.append(evaluate(asked, windows.of("test"), catalog.index_of, config))
     return pd.concat(tables, ignore_index=True)
+
+
+def _recommender(
+    name: str, model: Checkpoint, catalog: CatalogIndex, config: EvaluationConfig, prior: Prior | None
+) -> GenerativeRecommender:
+    options: dict[str, Any] = {
+        "beams": config.beams,
+        "normalisation": config.normalisation,
+        "batch_prompts": config.batch_prompts,
+        "work": "shared",
+    }
+    if prior is None:
+        return GenerativeRecommender(name, model.path, catalog, **options)
+    return BlendedRecommender(name, model.path, catalog, prior=prior, **options)
 
 
 def _in_processes(
@@ -63,12 +73,15 @@ def _in_processes(
     work: Path,
     *,
     own: CatalogIndex | None,
+    prior: Prior | None,
 ) -> pd.DataFrame:
     directories = {name: str(model.path.resolve()) for name, model in models.items()}
-    spec: dict[str, Any] = {"models": directories, "foreign": own is not None}
+    spec: dict[str, Any] = {"models": directories, "foreign": own is not None, "blended": prior is not None}
     inputs: dict[str, in_processes.Saveable] = {"windows": windows, "catalog": catalog}
     if own is not None:
         inputs["own"] = own
+    if prior is not None:
+        inputs["prior"] = prior
     in_processes.run(f"{__name__}:worker", inputs, config, work, spec)
     table = pd.read_parquet(work / "results.parquet")
     return table.assign(**{name: [one.tolist() for one in table[name]] for name in ("items", "scores")})
@@ -81,6 +94,7 @@ def worker(spec: dict[str, Any], log: Log) -> None:
     inputs = in_processes.inputs_of(spec)
     windows, catalog = Windows.load(inputs / "windows"), CatalogIndex.load(inputs / "catalog")
     own = CatalogIndex.load(inputs / "own") if spec["foreign"] else None
-    table = evaluate_checkpoints(models, windows, catalog, config, work, own=own)
+    prior = Prior.load(inputs / "prior") if spec["blended"] else None
+    table = evaluate_checkpoints(models, windows, catalog, config, work, own=own, prior=prior)
     if distributed.is_main():
         table.to_parquet(work / "results.parquet", index=False)

@@ -12,6 +12,7 @@ import torch
 from rere.catalog.index import CatalogIndex
 from rere.config.decoding import Normalisation, SearchSettings
 from rere.decoding.beam import beam_search
+from rere.decoding.item_prior import ItemPrior
 from rere.models.checkpoint import Checkpoint
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.base import Ranking
@@ -54,6 +55,10 @@ class GenerativeRecommender:
         """The settings of a search for the k best items."""
         return SearchSettings(beams=max(k, self.beams), normalisation=self.normalisation)
 
+    def item_prior(self, histories: Sequence[Sequence[int]]) -> ItemPrior | None:
+        """What else counts in a search after these histories: nothing."""
+        return None
+
     def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
         """The k best items of each history (item indices, oldest first): see `Recommender`."""
         prompts = [self.catalog.prompt(history) for history in histories]
@@ -61,7 +66,8 @@ class GenerativeRecommender:
 
         def search(batch: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
             own = [prompts[row] for row in batch]
-            found = beam_search(self.model, self.trie, own, settings)
+            mixed_in = self.item_prior([histories[row] for row in batch])
+            found = beam_search(self.model, self.trie, own, settings, item_prior=mixed_in)
             return found.items, found.scores
 
         return rank_in_batches(f"{self.name}: beam search", prompts, k, self.batch_prompts, search, work=self.work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -11,5 +12,11 @@ class Label(StrEnum):
     POPULARITY = "popularity"
     SFT = "SFT"
     RL = "ReRe"
+    BLEND = "blend"  # ReRe with an item model's part in every search
     CHAMPION = "champion"
     CHALLENGER = "challenger"
+
+
+def to_serve(models: Iterable[str]) -> Label:
+    """Which of a run's models is judged and registered: the blend where there is one."""
+    return Label.BLEND if Label.BLEND in set(models) else Label.RL

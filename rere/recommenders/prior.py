@@ -1,13 +1,15 @@
-"""What is known of items before a user's history is read: it is registered and served beside a generative model.
+"""What is known of items without reading text: it is registered and served beside a generative model.
 
-Items without training interactions, those that are added while serving among them, have a share of their own: as much
-of the others' average probability as `new_item_exposure` says.
+Popularity answers users of whom nothing is known; an item model, where there is one, takes part in every search. Items
+without training interactions, those that are added while serving among them, have a share of their own: as much of the
+others' average probability as `new_item_exposure` says.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,18 +18,29 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rere.artifacts.manifest import fingerprint, seal, verify
+from rere.catalog.trie import TokenTrie
 from rere.config.served_model import ServedModelConfig
+from rere.decoding.item_prior import ItemPrior, node_log_mass
 from rere.errors import RereError
+from rere.recommenders.item_model import ItemModel, item_log_probs
+from rere.recommenders.registry import model_type
 
 RECORD, COUNTS = "prior.json", "counts.safetensors"
+LEAST = -600.0  # nats: the least log-probability whose exponential float64 can hold, with room to spare
 
 
 @dataclass(frozen=True)
 class Prior:
-    """counts: (I,) int64 training interactions per item of the catalogue."""
+    """counts: (I,) int64 training interactions per item of the catalogue.
+
+    item_model: of the same catalogue; None where none takes part
+    share: its part in a score, from 0 to 1
+    """
 
     counts: np.ndarray
     config: ServedModelConfig
+    item_model: ItemModel | None = None
+    share: float = 0.0
 
     def require_fits(self, items: int) -> None:
         """RereError unless it is of a catalogue of so many items."""
@@ -39,6 +52,24 @@ class Prior:
     def popularity(self, items: int) -> torch.Tensor:
         """(items,) float64 log-probabilities (nats) of a catalogue that may have grown since."""
         return self._exposed(torch.from_numpy(self.counts).double().log()[None], items)[0]
+
+    def log_probs(self, histories: Sequence[Sequence[int]], items: int) -> torch.Tensor:
+        """(P, items) float64 log-probabilities (nats) by the item model; by popularity after unknown items alone."""
+        assert self.item_model is not None  # nobody asks where none takes part
+        size = len(self.counts)
+        known = [[item for item in history if item < size] for history in histories]
+        rows = [row for row, history in enumerate(known) if history]
+        found = torch.from_numpy(self.counts).double().log().repeat(len(known), 1)
+        if rows:
+            found[rows] = item_log_probs(self.item_model, [known[row] for row in rows], size)
+        return self._exposed(found, items)
+
+    def in_search(self, trie: TokenTrie, histories: Sequence[Sequence[int]]) -> ItemPrior | None:
+        """The item model's part in a search along the trie; None where it has none."""
+        if not self.share:
+            return None
+        log_probs = self.log_probs(histories, trie.items).clamp(min=LEAST).to(trie.token.device)
+        return ItemPrior(node_log_mass(trie, log_probs), self.share)
 
     def _exposed(self, log_probs: torch.Tensor, items: int) -> torch.Tensor:
         """(P, I) -> (P, items) normalised log-probabilities, in which new items have their exposure."""
@@ -60,11 +91,14 @@ class Prior:
             return fingerprint(verify(Path(scratch)))
 
     def save(self, directory: Path) -> None:
-        """Counts as safetensors, settings as JSON; sealed."""
+        """Counts as safetensors, settings as JSON, the item model's own files; sealed."""
         directory.mkdir(parents=True, exist_ok=True)
         save_file({"counts": torch.from_numpy(self.counts.astype(np.int64))}, directory / COUNTS)
-        record = {"config": self.config.model_dump(mode="json")}
+        kind = None if self.item_model is None else self.item_model.kind()
+        record = {"config": self.config.model_dump(mode="json"), "item_model": kind, "share": self.share}
         (directory / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        if self.item_model is not None:
+            self.item_model.write(directory)
         seal(directory)
 
     @classmethod
@@ -73,4 +107,6 @@ class Prior:
         verify(directory)
         record = json.loads((directory / RECORD).read_text(encoding="utf-8"))
         counts = load_file(directory / COUNTS)["counts"].numpy()
-        return cls(counts, ServedModelConfig.model_validate(record["config"]))
+        kind = record.get("item_model")
+        item_model = None if kind is None else model_type(kind).read(directory)
+        return cls(counts, ServedModelConfig.model_validate(record["config"]), item_model, record.get("share", 0.0))

@@ -32,10 +32,10 @@ from rere.config.catalog import IndexConfig
 from rere.config.evaluation import EvaluationConfig
 from rere.config.promotion import GateConfig, NonInferiority, PromotionConfig
 from rere.config.retraining import FromChampion
-from rere.config.served_model import ServedModelConfig
+from rere.config.served_model import BlendConfig, ServedModelConfig
 from rere.config.sft import SFTConfig
 from rere.data.dataset import FORGOTTEN, Dataset, Windows
-from rere.data.sequences import training_counts
+from rere.data.sequences import indexed_rows, training_counts, training_sequences
 from rere.data.validation_report import Check, FailingRow, ValidationReport
 from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
@@ -43,12 +43,16 @@ from rere.evaluation.evaluator import summarise as summarise_results
 from rere.evaluation.verdict import Verdict
 from rere.models.backbone import load_model
 from rere.models.checkpoint import Checkpoint, save_checkpoint
+from rere.recommenders.co_occurrence import CoOccurrence, CoOccurrenceConfig
+from rere.recommenders.item_model import FitData
 from rere.recommenders.item_models import ItemModels
 from rere.recommenders.labels import Label
 from rere.recommenders.prior import Prior
 from rere.runtime.launchers.local import LocalLauncher
+from steps.evaluate import evaluate
 from steps.gate import gate
 from steps.index_items import continue_items, index_items
+from steps.prior import make_prior
 from steps.promote import promote
 from steps.report import report
 from steps.review import decisions
@@ -223,6 +227,41 @@ def in_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps.summarise, "link_run", lambda name, version: None)
 
 
+def test_a_blend_is_fitted_judged_and_judged_by_the_gate_in_the_models_stead(
+    world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
+    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
+    monkeypatch.setattr(registry, "champion_version", lambda name: None)
+    facts: dict[str, Any] = {}
+    monkeypatch.setattr("steps.prior.log_metadata", facts.update)
+    monkeypatch.setattr("steps.evaluate.log_metadata", lambda facts: None)
+    data = {name: world[name] for name in ("dataset", "windows", "catalog")}
+    valid = indexed_rows(data["windows"].of("valid"), data["catalog"].index_of)
+    known = FitData(training_sequences(data["dataset"]), len(data["catalog"].item_ids), *valid)
+    models = ItemModels({"co_occurrence": CoOccurrence.fit(known, CoOccurrenceConfig())})
+    config = ServedModelConfig(blend=BlendConfig(validation_rows=20))
+    trained = {"item_models": models, "rl_model": world["rl_model"]}
+    prior = make_prior.entrypoint(**data, config=config, evaluation=JUDGED, **trained)
+    assert facts == {"item_model": "co_occurrence", "share": prior.share}
+    assert prior.share > 0  # the language model is untrained, and in this world the next item follows from the last
+    assert make_prior.entrypoint(**data, config=ServedModelConfig(), evaluation=JUDGED).item_model is None
+    baselines = world["results"][world["results"]["model"] == Label.POPULARITY]
+    results, metrics = evaluate.entrypoint(
+        **data,
+        baselines=baselines,
+        sft_model=world["rl_model"],
+        rl_model=world["rl_model"],
+        config=JUDGED,
+        prior=prior,
+    )
+    assert results["model"].unique().tolist() == [Label.POPULARITY, Label.SFT, Label.RL, Label.BLEND]
+    value = metrics.query("rows == 'all' and metric == 'ndcg@10'").set_index("model")["mean"]
+    assert value[Label.BLEND] > value[Label.RL] == value[Label.SFT]
+    decision, _ = gate.entrypoint(**world | {"results": results, "prior": prior})
+    assert decision.value == pytest.approx(value[Label.BLEND])
+
+
 def test_a_stack_without_a_tracker_is_refused(world: dict[str, Any]) -> None:
     with pytest.raises(RereError, match="make stack"):
         gate.entrypoint(**world)
@@ -320,7 +359,7 @@ def test_another_champion_is_judged_anew_on_the_same_rows(
 ) -> None:
     monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
     settings = {"history_items": world["windows"].history_items, "beams": 5, "normalisation": "vocab"}
-    found = SimpleNamespace(settings=settings, tags=VersionTags(newest_interaction=5))
+    found = SimpleNamespace(settings=settings, tags=VersionTags(newest_interaction=5), prior=None)
     items = world_catalog.items.copy()
     items.loc[0, "item_id"] = "gone"  # their item 0 is none of ours
     fewer = dataclasses.replace(world_catalog, items=items)
@@ -345,14 +384,14 @@ def test_the_champion_is_judged_in_a_process_a_gpu(
 ) -> None:
     model, catalog, windows = (world[name] for name in ("rl_model", "catalog", "windows"))
     settings = {"history_items": windows.history_items, "beams": 5, "normalisation": "vocab"}
-    champion = SimpleNamespace(settings=settings, tags=VersionTags())
+    champion = SimpleNamespace(settings=settings, tags=VersionTags(), prior=None)
     judged: list[EvaluationConfig] = []
 
     def alone(
-        models: Any, windows: Windows, catalog: CatalogIndex, config: EvaluationConfig, place: Path, own: CatalogIndex
+        models: Any, windows: Windows, catalog: CatalogIndex, config: EvaluationConfig, place: Path, **more: Any
     ) -> pd.DataFrame:
         judged.append(config)
-        return evaluate_checkpoints(models, windows, catalog, config.as_one(), place, own=own)
+        return evaluate_checkpoints(models, windows, catalog, config.as_one(), place, **more)
 
     monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
     monkeypatch.setattr(registry, "find_version", lambda name, content: None)

@@ -134,11 +134,15 @@ class Deployment:
         exclusions = None
         if len(snapshot.gone) or any(query.excluded for query in queries):
             exclusions = Exclusions.of(snapshot.trie, snapshot.gone, [query.excluded for query in queries])
+        item_prior = None
+        if self.prior is not None:
+            item_prior = self.prior.in_search(snapshot.trie, [query.history for query in queries])
         search = BeamSearch(
             self.model,
             snapshot.trie,
             prompts,
             self.search.model_copy(update={"beams": self.width(queries[0])}),
+            item_prior=item_prior,
             exclusions=exclusions,
             prefixes=self.prefixes,
         )
