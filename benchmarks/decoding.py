@@ -15,7 +15,8 @@ import torch
 
 from benchmarks import usual
 from benchmarks.common import add_sizes, arguments, interleaved, prepare, random_prompts, save, show, sizes, subject
-from rere.config.decoding import SearchSettings
+from rere.catalog.index import CatalogIndex
+from rere.config.decoding import Normalisation, SearchSettings
 from rere.decoding.beam import BeamResult, beam_search
 from rere.models.tree_attention import TreeModel
 
@@ -26,6 +27,45 @@ def bare_forward(model: TreeModel, prompts: int, tokens: int, heads: int) -> Non
     ids = torch.arange(prompts * (tokens // prompts), device=model.device).view(prompts, -1) % 1000 + 5
     hidden = model.body(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)
     torch.logsumexp(model.head(hidden[:heads]).float(), -1)
+
+
+def compared(
+    model: TreeModel, catalog: CatalogIndex, prompts: list[list[int]], beams: int, mode: Normalisation, *, repeats: int
+) -> dict[str, Any]:
+    """Figures of the usual way, ours and the floor, in turn, under one normalisation."""
+    trie, count = catalog.trie.to(model.device), len(prompts)
+    found: dict[str, BeamResult] = {}
+    theirs: dict[str, Any] = {}
+
+    def ours() -> None:
+        found["ours"] = beam_search(model, trie, prompts, SearchSettings(beams=beams, normalisation=mode))
+
+    def usual_way() -> None:
+        theirs["groups"], theirs["scores"] = usual.beam_search(model.model, catalog.item_tokens, prompts, beams, mode)
+
+    ours()
+    required = found["ours"].required
+    heads = count + (required - sum(map(len, prompts))) * (mode == "vocab")
+    ways: dict[str, Callable[[], None]] = {
+        "usual": usual_way,
+        "ours": ours,
+        "floor": lambda: bare_forward(model, count, required, heads),
+    }
+    measured = interleaved(ways, repeats)
+    seconds = {name: way.seconds for name, way in measured.items()}
+    memory = {name: measured[name].peak_mib for name in ("usual", "ours")}
+    lists = [[tuple(catalog.item_tokens[item]) for item in row] for row in found["ours"].items.tolist()]
+    return {
+        "seconds": seconds,
+        "ratio_vs_usual": seconds["usual"] / seconds["ours"],
+        "ratio_to_floor": seconds["ours"] / seconds["floor"],
+        "peak_memory_mib": memory,
+        "peak_memory_ratio": memory["ours"] / max(memory["usual"], 1e-9),
+        "tokens_run": found["ours"].forwarded,
+        "tokens_required": required,
+        "same_items_and_order": lists == theirs["groups"],
+        "largest_score_gap": float((found["ours"].scores - theirs["scores"].to(found["ours"].scores)).abs().max()),
+    }
 
 
 def main() -> None:
@@ -41,54 +81,19 @@ def main() -> None:
 
     rows: list[list[Any]] = []
     figures: dict[str, Any] = {}
-    for mode in ("vocab", "trie"):
-        found: dict[str, BeamResult] = {}
-
-        def ours(mode: Any = mode, found: dict[str, BeamResult] = found) -> None:
-            found["ours"] = beam_search(model, trie, prompts, SearchSettings(beams=beams, normalisation=mode))
-
-        ours()
-        required = found["ours"].required
-        nodes = required - sum(map(len, prompts))
-        heads = count + (nodes if mode == "vocab" else 0)
-        theirs: dict[str, Any] = {}
-
-        def usual_way(mode: str = mode, theirs: dict[str, Any] = theirs) -> None:
-            theirs["groups"], theirs["scores"] = usual.beam_search(
-                model.model, catalog.item_tokens, prompts, beams, mode
-            )
-
-        def floor(required: int = required, heads: int = heads) -> None:
-            bare_forward(model, count, required, heads)
-
-        ways: dict[str, Callable[[], None]] = {"usual": usual_way, "ours": ours, "floor": floor}
-        measured = interleaved(ways, options.repeats)
-        seconds = {name: way.seconds for name, way in measured.items()}
-        memory = {name: measured[name].peak_mib for name in ("usual", "ours")}
-        same = [[tuple(catalog.item_tokens[item]) for item in row] for row in found["ours"].items.tolist()] == theirs[
-            "groups"
-        ]
-        gap = float((found["ours"].scores - theirs["scores"].to(found["ours"].scores)).abs().max())
-        figures[mode] = {
-            "seconds": seconds,
-            "ratio_vs_usual": seconds["usual"] / seconds["ours"],
-            "ratio_to_floor": seconds["ours"] / seconds["floor"],
-            "peak_memory_mib": memory,
-            "peak_memory_ratio": memory["ours"] / memory["usual"],
-            "tokens_run": found["ours"].forwarded,
-            "tokens_required": required,
-            "same_items_and_order": same,
-            "largest_score_gap": gap,
-        }
+    modes: tuple[Normalisation, ...] = ("vocab", "trie")
+    for mode in modes:
+        own = figures[mode] = compared(model, catalog, prompts, beams, mode, repeats=options.repeats)
+        memory = own["peak_memory_mib"]
         rows.append(
             [
                 mode,
-                *(seconds[name] for name in ("usual", "ours", "floor")),
-                f"{figures[mode]['ratio_vs_usual']:.1f}x",
-                f"{figures[mode]['ratio_to_floor']:.2f}x",
+                *(own["seconds"][name] for name in ("usual", "ours", "floor")),
+                f"{own['ratio_vs_usual']:.1f}x",
+                f"{own['ratio_to_floor']:.2f}x",
                 f"{memory['ours']:.0f} / {memory['usual']:.0f}",
-                f"{found['ours'].forwarded} / {required}",
-                f"{'same' if same else 'DIFFERENT'}, {gap:.1e}",
+                f"{own['tokens_run']} / {own['tokens_required']}",
+                f"{'same' if own['same_items_and_order'] else 'DIFFERENT'}, {own['largest_score_gap']:.1e}",
             ]
         )
     show(

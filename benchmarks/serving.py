@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 from transformers import LogitsProcessorList
 
-from benchmarks.common import NANO, arguments, held_mib, prepare, save, show, subject
+from benchmarks.common import NANO, SIZED, arguments, held_mib, prepare, save, show, subject, synchronised
 from benchmarks.decoding import bare_forward
 from benchmarks.load import run_load
 from benchmarks.usual import PerBeamConstraint
@@ -64,9 +64,12 @@ class StockDeployment(Deployment):
     def rank(self, queries: Sequence[Query], unwanted: Callable[[], bool] = lambda: False) -> list[Ranked]:
         return [self._one(query) for query in queries]
 
+    def _prompt(self, query: Query) -> torch.Tensor:
+        return torch.tensor([self.snapshot.prompt(query.history)], device=self.model.device)
+
     def _one(self, query: Query) -> Ranked:
         snapshot = self.snapshot
-        end, prompt = end_token(snapshot.catalog.tokenizer), torch.tensor([snapshot.prompt(query.history)])
+        end, prompt = end_token(snapshot.catalog.tokenizer), self._prompt(query)
         if not hasattr(self, "constraint"):
             self.constraint = EndsForFree(snapshot.catalog.item_tokens, 0, end)
             self.place = {tuple(tokens): item for item, tokens in enumerate(snapshot.catalog.item_tokens)}
@@ -111,8 +114,8 @@ def deployment(options: argparse.Namespace, kind: type[Deployment] = Deployment)
         real = AliasSource(options.registered, "champion", config).first()
         search = config.search(real.search.beams, "vocab")
         return kind(real.version, real.model, real.snapshot.catalog, real.history_items, search)
-    if options.backbone == "smollm2":
-        model, catalog = subject("smollm2", options.dtype)
+    if options.backbone != "nano" or options.untrained:
+        model, catalog = subject(options.backbone, options.dtype)
     else:
         catalog = build_index(ingest(IngestConfig()).items, IndexConfig(backbone=NANO, code="prefix"))
         model = TreeModel(tuned(catalog).load_model())
@@ -161,6 +164,7 @@ def serving(way: str, options: argparse.Namespace) -> Iterator[int]:
         "--threads",
         str(options.threads),
         *(["--registered", options.registered] if options.registered else []),
+        *(["--untrained"] if options.untrained else []),
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
@@ -184,9 +188,8 @@ def floor_ms(subject: Deployment, requests: list[dict[str, Any]]) -> float:
         prompt = subject.snapshot.prompt([subject.snapshot.lookup.index_of(item) or 0 for item in body["history"]])
         settings = SearchSettings(beams=subject.search.beams)
         required = beam_search(subject.model, subject.snapshot.trie, [prompt], settings).required
-        started = time.perf_counter()
-        bare_forward(subject.model, 1, required, 1 + required - len(prompt))
-        seconds.append(time.perf_counter() - started)
+        heads = 1 + required - len(prompt)
+        seconds.append(synchronised(lambda: bare_forward(subject.model, 1, required, heads)))  # noqa: B023
     return 1000 * statistics.median(seconds[WARM_UPS:])
 
 
@@ -294,7 +297,8 @@ def by_size(options: argparse.Namespace) -> list[dict[str, float]]:
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
-    parser.add_argument("--backbone", choices=("nano", "smollm2"), default="nano")
+    parser.add_argument("--backbone", choices=("nano", "smollm2", *SIZED), default="nano")
+    parser.add_argument("--untrained", action="store_true", help="nano with random weights: lists mean nothing")
     parser.add_argument("--registered", help="serve the champion of this registered model")
     parser.add_argument("--sizes", action="store_true", help="cost by the catalogue's size instead")
     parser.add_argument("--serve", choices=("ours", "usual", "kept"), help=argparse.SUPPRESS)

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import nn
 from torch.nn import functional
@@ -118,6 +119,43 @@ def quality(
     return records
 
 
+def compared(
+    model: nn.Module, catalog: CatalogIndex, chosen: pd.DataFrame, history_items: int, at_once: int, *, repeats: int
+) -> dict[str, Any]:
+    """Figures of both ways and the floor, in turn.
+
+    Args:
+        chosen: training rows, of whole users.
+        at_once: tokens of a forward.
+    """
+    collate = Collator(0, history_items)
+    rows = {
+        "window": list(window_rows(chosen, catalog)),
+        "sequence": list(sequence_rows(chosen, catalog, history_items, SFTConfig().sequence_items)),
+    }
+    data = {name: batches(part, collate, at_once) for name, part in rows.items()}
+    model.train()
+    ways: dict[str, Callable[[], None]] = {
+        "usual": lambda: train_pass(model, data["window"]),
+        "ours": lambda: train_pass(model, data["sequence"]),
+        "floor": lambda: floor_pass(model, rows["sequence"], at_once),
+    }
+    measured = interleaved(ways, repeats)
+    seconds = {name: way.seconds for name, way in measured.items()}
+    memory = {name: measured[name].peak_mib for name in ("usual", "ours")}
+    return {
+        "seconds": seconds,
+        "targets": len(chosen),
+        "targets_per_second": {name: len(chosen) / seconds[name] for name in ("usual", "ours")},
+        "rows": {name: len(part) for name, part in rows.items()},
+        "tokens": {name: sum(len(row["input_ids"]) for row in part) for name, part in rows.items()},
+        "ratio_vs_usual": seconds["usual"] / seconds["ours"],
+        "ratio_to_floor": seconds["ours"] / seconds["floor"],
+        "peak_memory_mib": memory,
+        "peak_memory_ratio": memory["ours"] / max(memory["usual"], 1e-9),
+    }
+
+
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--backbone", choices=("nano", "smollm2"), default="nano")
@@ -139,38 +177,15 @@ def main() -> None:
         model.set_attn_implementation("sdpa")
     train = windows.of("train")
     chosen = train[train["user_id"].isin(train["user_id"].unique()[:users])]
-    collate, at_once = Collator(0, windows.history_items), 4096 if small else 2048
-    rows = {
-        "window": list(window_rows(chosen, catalog)),
-        "sequence": list(sequence_rows(chosen, catalog, windows.history_items, SFTConfig().sequence_items)),
-    }
-    data = {name: batches(part, collate, at_once) for name, part in rows.items()}
-    model.train()
-    ways: dict[str, Callable[[], None]] = {
-        "usual": lambda: train_pass(model, data["window"]),
-        "ours": lambda: train_pass(model, data["sequence"]),
-        "floor": lambda: floor_pass(model, rows["sequence"], at_once),
-    }
-    measured = interleaved(ways, options.repeats)
-    seconds = {name: way.seconds for name, way in measured.items()}
-    memory = {name: measured[name].peak_mib for name in ("usual", "ours")}
-    figures: dict[str, Any] = {
-        "seconds": seconds,
-        "targets": len(chosen),
-        "targets_per_second": {name: len(chosen) / seconds[name] for name in ("usual", "ours")},
-        "tokens": {name: sum(len(row["input_ids"]) for row in part) for name, part in rows.items()},
-        "ratio_vs_usual": seconds["usual"] / seconds["ours"],
-        "ratio_to_floor": seconds["ours"] / seconds["floor"],
-        "peak_memory_ratio": memory["ours"] / max(memory["usual"], 1e-9),
-    }
+    figures = compared(model, catalog, chosen, windows.history_items, 4096 if small else 2048, repeats=options.repeats)
     table = [
         [
             label,
-            len(rows[kind]),
+            figures["rows"][kind],
             figures["tokens"][kind],
-            seconds[way],
+            figures["seconds"][way],
             figures["targets_per_second"][way],
-            f"{memory[way]:.0f}",
+            f"{figures['peak_memory_mib'][way]:.0f}",
         ]
         for label, kind, way in (("one row per window", "window", "usual"), ("by sequence", "sequence", "ours"))
     ]

@@ -10,7 +10,7 @@ from zenml import ArtifactConfig, log_metadata, step
 from zenml.logger import get_logger
 
 from materializers.table import TableMaterializer
-from rere.serving.config import BatchConfig
+from rere.serving.config import BatchConfig, ServingConfig
 
 logger = get_logger(__name__)
 
@@ -39,7 +39,8 @@ def recommend_batch(
         require_writable(output)
     users = read_users(config.users)
     edits = batch_edits(config)
-    deployment = AliasSource(config.model_name, config.alias).first()
+    serving = ServingConfig(prefix_tokens=0, lookahead_tokens=0, precision=config.precision)
+    deployment = AliasSource(config.model_name, config.alias, serving).first()
     deployment.snapshot = deployment.edited(edits)
     result = recommend_users(deployment, users, config)
     result.require_rows()

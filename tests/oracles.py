@@ -78,7 +78,7 @@ def item_log_probs(
         for n in range(len(tokens)):
             mask[n, [other[n] for other in items if list(other[:n]) == tokens[:n] and len(other) > n]] = 0
         logits = logits + mask
-    return torch.log_softmax(logits, -1)[torch.arange(len(tokens)), torch.tensor(tokens)]
+    return torch.log_softmax(logits, -1).gather(1, torch.tensor(tokens, device=model.device)[:, None])[:, 0]
 
 
 def all_sequences(alphabet: Sequence[int], lengths: Sequence[int], end: int) -> list[list[int]]:

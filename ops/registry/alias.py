@@ -38,6 +38,7 @@ class AliasSource:
             history_items=int(fetched.settings["history_items"]),
             search=self.config.search(int(fetched.settings["beams"]), fetched.settings["normalisation"]),
             prior=fetched.prior,
+            precision=self.config.precision,
         )
 
     def first(self) -> Deployment:

@@ -24,6 +24,7 @@ class Multinomial(Settings):
 FreeSampling = Beam | Multinomial
 
 Normalisation = Literal["vocab", "trie"]
+InferencePrecision = Literal["float32", "bfloat16", "int8"]
 
 
 class SearchSettings(Settings):

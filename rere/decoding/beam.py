@@ -89,6 +89,9 @@ class BeamSearch:
         tree, trie = self.tree, self.tree.trie
         if tree.depth and self._settle():
             return False
+        if trie.max_length == 1:
+            self._rank_all()
+            return False
         edges, (prompts, beams) = tree.edges(), tree.live.node.shape
         score = edges.log_prob
         if self.item_prior is not None or self.exclusions is not None:
@@ -121,6 +124,21 @@ class BeamSearch:
             return False
         tree.advance(score, node.gather(1, order))
         return True
+
+    def _rank_all(self) -> None:
+        """Every item is one token: the root's edges are the items, and the prompts' forward has scored them all."""
+        tree, trie, (prompts, items) = self.tree, self.tree.trie, (len(self.found_item), self.tree.trie.items)
+        score = tree.edge_scores[1:]
+        node = torch.arange(1, trie.nodes, device=score.device)  # the root's children, in the order of its edges
+        if self.item_prior is not None or self.exclusions is not None:
+            row = torch.arange(prompts, device=score.device).repeat_interleave(items)
+            every = node.repeat(prompts)
+        if self.item_prior is not None:
+            score = self.item_prior.mixed(score, row, every, torch.zeros_like(every))
+        if self.exclusions is not None:
+            score = score.masked_fill(self.exclusions.closes(trie, row, every), NEG_INF)
+        best, index = score.view(prompts, items).topk(min(self.width, items), dim=1)
+        self._finish(best.float(), node[index])
 
     def result(self) -> BeamResult:
         """The items found; raises RereError if none was found for a prompt that has items to find."""

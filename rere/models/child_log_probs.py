@@ -47,6 +47,21 @@ def child_log_probs(
     return torch.cat(parts)
 
 
+def shared_child_log_probs(
+    head: Head, hidden: torch.Tensor, tokens: torch.Tensor, normalisation: Normalisation
+) -> torch.Tensor:
+    """`child_log_probs` where all rows continue with the same tokens (E,): (R, E), for inference."""
+    parts = []
+    for part in hidden.split(max(1, LOGITS_AT_ONCE // head.weight.shape[0])):
+        logits = head(part)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        if normalisation == "vocab":
+            parts.append(log_softmax(logits, dim=-1).index_select(1, tokens))
+        else:
+            parts.append(log_softmax(logits.index_select(1, tokens), dim=-1))
+    return torch.cat(parts)
+
+
 def _edges(
     head: Head,
     hidden: torch.Tensor,

@@ -3,6 +3,9 @@
 transformers' own forward spends about a millisecond per call on modules, masks and keyword arguments: most of a small
 model's step. This one uses the same weights and formulas, for inference only. `TreeModel` compares it with the
 model's own forward at first use; other architectures, adapters, training and autocast use the model's own.
+
+Each layer consists of two regions with the attention between them. Only attention depends on how tokens are packed, so
+the regions can be compiled for any number of tokens.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ class FastLlama:
     def __init__(self, body: Any) -> None:
         self.body = body
         self.cos = self.sin = torch.empty((0, 1, 1))
+        self.before, self.after = _before, _after
 
     @classmethod
     def of(cls, body: Any) -> FastLlama | None:
@@ -34,45 +38,74 @@ class FastLlama:
             return None
         if any(getattr(layer.self_attn, "sliding_window", None) for layer in body.layers):
             return None
-        plain = all(type(part) is nn.Linear for name, part in body.named_modules() if name.endswith("_proj"))
-        return cls(body) if plain else None
+        kinds = {type(part) for name, part in body.named_modules() if name.endswith("_proj")} - {nn.Linear}
+        if kinds:
+            from torch.ao.nn.quantized.dynamic import Linear as RoundedLinear
+
+            return cls(body) if kinds == {RoundedLinear} else None
+        return cls(body)
 
     def __call__(self, tokens: torch.Tensor, positions: torch.Tensor, packed_batch: Batch) -> torch.Tensor:
         """(N, width) from tokens (N,) at positions (N,)."""
         hidden = embedding(tokens, self.body.embed_tokens.weight)
         cos, sin = self._angles(positions, hidden)
         for layer in self.body.layers:
-            attention, mlp = layer.self_attn, layer.mlp
-            normed = _norm(hidden, layer.input_layernorm)
-            query, key, value = (
-                _linear(normed, part).unflatten(1, (-1, attention.head_dim))
-                for part in (attention.q_proj, attention.k_proj, attention.v_proj)
-            )
-            mixed = packed_batch.attend(
-                attention.layer_idx, _rotated(query, cos, sin), _rotated(key, cos, sin), value, attention.scaling
-            )
-            hidden = hidden + _linear(mixed.flatten(1), attention.o_proj)
-            normed = _norm(hidden, layer.post_attention_layernorm)
-            gate = mlp.act_fn(_linear(normed, mlp.gate_proj))
-            hidden = hidden + _linear(gate * _linear(normed, mlp.up_proj), mlp.down_proj)
+            attention = layer.self_attn
+            query, key, value = self.before(hidden, cos, sin, layer)
+            mixed = packed_batch.attend(attention.layer_idx, query, key, value, attention.scaling)
+            hidden = self.after(hidden, mixed, layer)
         return _norm(hidden, self.body.norm)
 
-    def _angles(self, positions: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """cos and sin (N, 1, D) of the model's rotary embedding; cached for all positions so far.
+    def compile(self) -> None:
+        """Compile the regions, for any number of tokens; the first calls take seconds."""
+        self.before = torch.compile(_before, dynamic=True)
+        self.after = torch.compile(_after, dynamic=True)
 
-        The first half of sin is negated: then x · cos + (x rolled by half) · sin is the rotation.
+    def _angles(self, positions: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """cos and sin (N, 1, D) of the model's rotary embedding.
+
+        The first half of sin is negated, so that the rotation is x · cos + (x rolled by half) · sin. On a CPU they are
+        cached for all positions so far; on a GPU, finding the largest position would synchronise.
         """
+        if like.device.type != "cpu":
+            return self._rotary(positions, like)
         needed = int(positions.max()) + 1
         if needed > len(self.cos) or self.cos.dtype != like.dtype:
-            every = torch.arange(2 * needed, device=like.device)
-            cos, sin = self.body.rotary_emb(like, every[None])
-            first, second = sin.chunk(2, dim=-1)
-            sin = torch.cat([-first, second], -1)
-            self.cos, self.sin = cos[0][:, None], sin[0][:, None]
+            self.cos, self.sin = self._rotary(torch.arange(2 * needed), like)
         return self.cos[positions], self.sin[positions]
 
+    def _rotary(self, positions: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        cos, sin = self.body.rotary_emb(like, positions[None])
+        first, second = sin.chunk(2, dim=-1)
+        sin = torch.cat([-first, second], -1)
+        return cos[0][:, None], sin[0][:, None]
 
-def _linear(hidden: torch.Tensor, layer: nn.Linear) -> torch.Tensor:
+
+def _before(
+    hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, layer: Any
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Queries, keys and values (N, H, D) of a layer's attention, from hidden states (N, width)."""
+    attention = layer.self_attn
+    normed = _norm(hidden, layer.input_layernorm)
+    query, key, value = (
+        _linear(normed, part).unflatten(1, (-1, attention.head_dim))
+        for part in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    return _rotated(query, cos, sin), _rotated(key, cos, sin), value
+
+
+def _after(hidden: torch.Tensor, mixed: torch.Tensor, layer: Any) -> torch.Tensor:
+    """A layer's hidden states, from those before it and what its attention mixed (N, H, D)."""
+    mlp = layer.mlp
+    hidden = hidden + _linear(mixed.flatten(1), layer.self_attn.o_proj)
+    normed = _norm(hidden, layer.post_attention_layernorm)
+    gate = mlp.act_fn(_linear(normed, mlp.gate_proj))
+    return hidden + _linear(gate * _linear(normed, mlp.up_proj), mlp.down_proj)
+
+
+def _linear(hidden: torch.Tensor, layer: nn.Module) -> torch.Tensor:
+    if type(layer) is not nn.Linear:
+        return layer(hidden)
     return linear(hidden, layer.weight, layer.bias)
 
 

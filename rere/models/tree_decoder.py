@@ -22,7 +22,7 @@ import torch
 
 from rere.catalog.trie import ROOT, TokenTrie
 from rere.config.decoding import SearchSettings
-from rere.models.child_log_probs import child_log_probs
+from rere.models.child_log_probs import child_log_probs, shared_child_log_probs
 from rere.models.lookahead import Ahead, with_below
 from rere.models.packed_batch import KVCache, PackedBatch
 from rere.models.prefix_cache import PrefixCache
@@ -118,7 +118,12 @@ class TreeDecoder:
         # Entry 0 is the log-probability of an edge of probability 1.
         self.edge_scores = torch.zeros(1, dtype=_precision(self.model.dtype), device=device)
         self.ahead, self.depth = Ahead(self.trie), 0
-        begin = self._keep_scores(hidden, torch.full((count,), ROOT, device=device))
+        # All prompts continue from the root: with the same tokens.
+        first, children = int(self.trie.first_child[ROOT]), int(self.trie.child_count[ROOT])
+        tokens = self.trie.token[first : first + children]
+        scores = shared_child_log_probs(self.model.head, hidden, tokens, self.normalisation)
+        self.edge_scores = torch.cat([self.edge_scores, scores.flatten()])
+        begin = torch.arange(count, device=device) * children + 1
         score = torch.full((count, self.width), NEG_INF, device=device)
         score[:, 0] = 0.0
         node = torch.full((count, self.width), ROOT, device=device)

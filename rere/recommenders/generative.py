@@ -14,6 +14,7 @@ from rere.config.decoding import Normalisation, SearchSettings
 from rere.decoding.beam import beam_search
 from rere.decoding.item_prior import ItemPrior
 from rere.models.checkpoint import Checkpoint
+from rere.models.shared_prefill import SharedPrefill, by_length
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.base import Ranking
 from rere.runtime import distributed
@@ -65,10 +66,10 @@ class GenerativeRecommender:
         settings = self.search_settings(k)
 
         def search(batch: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-            own = [prompts[row] for row in batch]
-            mixed_in = self.item_prior([histories[row] for row in batch])
-            found = beam_search(self.model, self.trie, own, settings, item_prior=mixed_in)
-            return found.items, found.scores
+            shared = SharedPrefill.of([prompts[row] for row in batch], self.model.device)
+            mixed_in = self.item_prior([histories[batch[place]] for place in shared.places.tolist()])
+            found = beam_search(self.model, self.trie, shared.prompts, settings, item_prior=mixed_in)
+            return shared.restored(found.items), shared.restored(found.scores)
 
         return rank_in_batches(f"{self.name}: beam search", prompts, k, self.batch_prompts, search, work=self.work)
 
@@ -84,6 +85,8 @@ def rank_in_batches(
 ) -> Ranking:
     """Rank prompts in batches of similar length; the result is in the order of `prompts`.
 
+    Prompts that are prefixes of one another stand together.
+
     Args:
         name: of the progress bar.
         search: rows of `prompts` -> their items and scores (P, K), best first, K at least k.
@@ -91,7 +94,7 @@ def rank_in_batches(
     """
     items = np.full((len(prompts), k), -1, dtype=np.int64)
     scores = np.full((len(prompts), k), -np.inf, dtype=np.float32)
-    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+    order = by_length(prompts)
     batches = range(0, len(order), batch_prompts)
     if work == "shared":
         batches = batches[distributed.rank() :: distributed.world()]  # in turn: long prompts cost more

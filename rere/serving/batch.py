@@ -115,15 +115,18 @@ def recommend_users(deployment: Deployment, users: pd.DataFrame, config: BatchCo
 
 
 def _ranked(deployment: Deployment, queries: dict[int, Query], batch_users: int) -> dict[int, Ranked]:
-    order = sorted(queries, key=lambda row: len(queries[row].history))  # histories of like length share a batch
-    ranked: dict[int, Ranked] = {}
+    """Users who ask the same get one search; prompts of like length share a batch."""
+    snapshot = deployment.snapshot
+    lengths = {query: len(snapshot.prompt(query.history)) for query in set(queries.values())}
+    order = sorted(dict.fromkeys(queries.values()), key=lambda query: lengths[query])
+    ranked: dict[Query, Ranked] = {}
     starts = range(0, len(order), batch_users)
     for start in progress(starts, desc="users", unit="batch", leave=False, disable=len(starts) < 4):
-        rows = order[start : start + batch_users]
-        found = deployment.rank([queries[row] for row in rows])
+        own = order[start : start + batch_users]
+        found = deployment.rank(own)
         assert found is not None  # nothing asks to give up
-        ranked.update(zip(rows, found, strict=True))
-    return ranked
+        ranked.update(zip(own, found, strict=True))
+    return {row: ranked[query] for row, query in queries.items()}
 
 
 def _recommendations(

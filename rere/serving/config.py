@@ -9,8 +9,13 @@ from pydantic import BeforeValidator, ConfigDict, Field, PositiveFloat, Positive
 
 from rere.config.base import Settings
 from rere.config.data import SourcePath, SourceSettings, TableFormat
-from rere.config.decoding import Normalisation, SearchSettings
+from rere.config.decoding import InferencePrecision, Normalisation, SearchSettings
 from rere.config.variants import OneOf
+
+PRECISION = (
+    "of the weights while answering; int8: of the linear layers, on a CPU. Scores change a little, and so may the "
+    "order of items whose scores are close"
+)
 
 
 def _url(place: object) -> object:
@@ -25,6 +30,7 @@ class ServingConfig(Settings):
     batch_tokens: int = Field(default=16_384, ge=1, description="prompt tokens of a batch at most, past its first one")
     queue_requests: int = Field(default=512, ge=1, description="requests that wait at most; the next gets 429")
     deadline_seconds: float = Field(default=10.0, gt=0, description="a request that takes longer gets 408")
+    precision: InferencePrecision = Field(default="float32", description=PRECISION)
     prefix_tokens: int = Field(default=32_768, ge=0, description="prompt tokens kept computed; 0: none")
     lookahead_tokens: int = Field(
         default=64, ge=0, description="tokens of a forward up to which further depths are searched along; 0: none"
@@ -131,6 +137,7 @@ class BatchConfig(Settings):
     alias: str = "champion"
     k: int = Field(default=10, ge=1, description="items per user")
     seen: Literal["include", "exclude"] = Field(default="exclude", description="items of the history")
+    precision: InferencePrecision = Field(default="float32", description=PRECISION)
     batch_users: int = Field(default=256, ge=1, description="users searched together")
     engine: Annotated[LocalBatch | RayBatch, Field(discriminator="type")] = LocalBatch()
     output: Place | None = Field(

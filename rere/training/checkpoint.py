@@ -71,6 +71,19 @@ class Reference:
             self.weights[name].lerp_(weight.detach(), mixup)
 
 
+def random_state(device: torch.device) -> Weights:
+    """State of the generators that a training on this device draws from: dropout on a GPU has one of its own."""
+    state = {"random": torch.get_rng_state()}
+    return state | {"cuda_random": torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
+
+
+def set_random_state(state: Weights, device: torch.device) -> None:
+    """Go on from a `random_state`; one that was kept on a CPU knows nothing of a GPU's."""
+    torch.set_rng_state(state["random"].cpu())
+    if device.type == "cuda" and "cuda_random" in state:
+        torch.cuda.set_rng_state(state["cuda_random"].cpu(), device)
+
+
 def save_progress(directory: Path, weights: dict[str, Weights], facts: dict[str, Any], optimiser: Any) -> None:
     """Write a sealed checkpoint; the old one is removed only when the new one is complete.
 

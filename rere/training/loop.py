@@ -41,7 +41,17 @@ from rere.runtime import distributed
 from rere.runtime.launch import Log
 from rere.runtime.progress import progress
 from rere.training.adaptation import adapt, merged
-from rere.training.checkpoint import Reference, Weights, load_progress, restore, save_progress, snapshot, trainable
+from rere.training.checkpoint import (
+    Reference,
+    Weights,
+    load_progress,
+    random_state,
+    restore,
+    save_progress,
+    set_random_state,
+    snapshot,
+    trainable,
+)
 from rere.training.prefill import PrefillGroups
 
 SCORE = "valid_ndcg@10"
@@ -227,7 +237,7 @@ class PolicyRun(ABC, Generic[Config]):
         self.reference, self.best = Reference(self.model, weights["reference"]), weights["best"]
         self.optimiser.load_state_dict(optimiser["optimiser"])
         self.schedule.load_state_dict(optimiser["schedule"])
-        torch.set_rng_state(optimiser["random"].cpu())
+        set_random_state(optimiser, self.tree_model.device)
         self.update, self.seconds, self.tokens = facts["update"], facts["seconds"], facts["tokens"]
         self.curves, self.best_score, self.best_update = facts["curves"], facts["best_score"], facts["best_update"]
 
@@ -246,7 +256,7 @@ class PolicyRun(ABC, Generic[Config]):
                 "best_score": self.best_score,
                 "best_update": self.best_update,
             },
-            state | {"random": torch.get_rng_state()},
+            state | random_state(self.tree_model.device),
         )
 
 

@@ -10,11 +10,12 @@ from typing import Literal
 import torch
 
 from rere.catalog.index import CatalogIndex
-from rere.config.decoding import SearchSettings
+from rere.config.decoding import InferencePrecision, SearchSettings
 from rere.decoding.beam import BeamSearch
 from rere.decoding.exclusion import Exclusions
 from rere.models.checkpoint import Checkpoint
 from rere.models.context import REMEDY, longest_possible, require_room
+from rere.models.inference import for_inference
 from rere.models.item_tokens import embed_items
 from rere.models.prefix_cache import PrefixCache
 from rere.models.tree_attention import TreeModel
@@ -190,9 +191,10 @@ def load_deployment(
     search: SearchSettings,
     *,
     prior: Path | None = None,
+    precision: InferencePrecision = "float32",
 ) -> Deployment:
     """Load a version's sealed directories and warm it up; raises RereError where they are altered or incomplete."""
-    model = TreeModel(Checkpoint(checkpoint).load_model())
+    model = TreeModel(for_inference(Checkpoint(checkpoint).load_model(), precision))
     known = None if prior is None else Prior.load(prior)
     deployment = Deployment(version, model, CatalogIndex.load(catalog), history_items, search, prior=known)
     deployment.warm_up()
