@@ -249,7 +249,7 @@ def training_is_that_of_the_cpu(place: Place) -> float:
     own = ScratchModel(layers=1, width=32, heads=2, vocabulary=300)
     ids = [f"i{n}" for n in range(12)]
     table = pd.DataFrame({"item_id": ids, "title": [f"Moon {n // 3} Trip {n}" for n in range(12)]})
-    catalog, rows = build_index(table, IndexConfig(backbone=own)), []
+    catalog, rows = build_index(table, IndexConfig(backbone=own, code="prefix")), []
     for user in range(8):
         walk = [ids[(user + step) % 12] for step in range(8)]
         rows += [
