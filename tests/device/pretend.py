@@ -1,7 +1,8 @@
 """A device that isn't there: its tensors are the CPU's in disguise, and refuse to meet the CPU's own.
 
 So what breaks on a first GPU run breaks here: a tensor made without a device, `numpy()` of one that is elsewhere, an
-index from the wrong side. Values are those of the CPU. It can't show what kernels do differently.
+index from the wrong side. Values are those of the CPU. It can't show what kernels do differently, and doesn't follow
+`weight.data = ...`, by which RL's reference takes the policy's place: there the two are the same.
 
 Registering a device changes the process for good (torch allows one): use it in a process of its own.
 """
