@@ -24,7 +24,7 @@ from rere.config.ingest import IngestConfig
 from rere.config.retraining import RetrainConfig
 from rere.data.sources.tables import Tables
 from rere.errors import RereError
-from rere.evaluation.gate import Verdict
+from rere.evaluation.verdict import Verdict
 
 
 @pytest.fixture
