@@ -130,7 +130,7 @@ print(json.dumps([version.name, json.loads(event)["reason"]]))
     assert json.loads(project.ask(code)) == ["v1", "a drill"]
     done = project.run("rere", "rollback", "--model", "rere-smoke", "--reason", "none before")
     assert done.returncode == 1
-    assert "version 1 is the first" in done.stdout
+    assert "version 1, the first champion" in done.stdout
 
 
 def test_a_second_run_is_served_from_the_cache_and_registers_nothing(smoke_run: Done, project: Project) -> None:
