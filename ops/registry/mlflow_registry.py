@@ -58,6 +58,7 @@ REQUIREMENTS = (
         "peft",
         "pyarrow",
         "pydantic",
+        "pydantic-core",
         "safetensors",
         "scikit-learn",
         "scipy",

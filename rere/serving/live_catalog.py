@@ -6,10 +6,10 @@ by one assignment, so no request ever sees half a change.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -85,8 +85,8 @@ class Snapshot:
     def prompt(self, history: Sequence[int]) -> list[int]:
         """As `CatalogIndex.prompt`, without a Python list for every item of the catalogue."""
         flat, offsets = self.catalog.trie.item_tokens.numpy(), self.catalog.trie.item_offsets.numpy()
-        parts = [flat[offsets[item] : offsets[item + 1]] for item in history]
-        return [*self.catalog.prompt_head, *np.concatenate(parts).tolist()]
+        parts = [flat[offsets[item] : offsets[item + 1]].tolist() for item in history]
+        return [*self.catalog.prompt_head, *itertools.chain.from_iterable(parts)]
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(mlflow_registry, "require_tracker", lambda: None)
     monkeypatch.setattr("steps.recommend_batch.log_metadata", facts.update)
     source = SimpleNamespace(first=lambda: tiny_deployment("7"))
-    monkeypatch.setattr("ops.registry.alias.AliasSource", lambda model, alias: source)
+    monkeypatch.setattr("ops.registry.alias.AliasSource", lambda model, alias, serving: source)
     return facts
 
 

@@ -70,7 +70,7 @@ def test_a_mistake_is_named_with_its_place_and_what_was_meant(content: str, mess
 
 
 def test_the_steps_of_each_pipeline_are_known() -> None:
-    assert step_names(batch_pipeline) == {"recommend_batch"}
+    assert step_names(batch_pipeline) == {"recommend_batch", "recommend_on_ray"}
     assert step_names(retrain_pipeline) - step_names(rere_pipeline) == {"collect"}
     assert {"ingest", "check_backbone", "sft", "rl", "promote", "summarise"} <= step_names(rere_pipeline)
 

@@ -585,6 +585,7 @@ def test_a_champion_that_changes_between_gate_and_promotion_leaves_a_challenger_
     monkeypatch.setattr(registry, "find_version", lambda name, content: "7")
     monkeypatch.setattr(registry, "get", lambda name, version: None)
     monkeypatch.setattr(registry, "set_alias", lambda name, alias, version: None)
+    monkeypatch.setattr(registry, "describe", lambda name, version, card: None)
     monkeypatch.setattr(registry, "champion_version", lambda name: moved_to)
     monkeypatch.setattr("ops.registry.zenml_registry.record_version", lambda *arguments: None)
     monkeypatch.setattr("ops.registry.champion_log.metadata_of", lambda name, version: {"known": 1})
