@@ -12,7 +12,7 @@ from zenml.client import Client
 from zenml.pipelines.pipeline_definition import Pipeline
 
 UNKNOWN = (
-    "How long depends on data, model and machine; the default on MovieLens-100K takes about 5 minutes on two cores"
+    "How long depends on data, model and machine; the default on MovieLens-100K takes about 10 minutes on two cores"
 )
 
 

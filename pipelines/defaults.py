@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 HEADER = """\
-# The default: MovieLens-100K, a small model from scratch, 2 CPU cores, under 10 minutes. Equal to the defaults of the
+# The default: MovieLens-100K, a small model from scratch, 2 CPU cores, about 10 minutes. Equal to the defaults of the
 # code (a test asserts it), so `zenml pipeline run rere_pipeline` needs no `-c`. Copy it to start a setting of your own.
 # After a change of a default: python -m pipelines.defaults > configs/nano.yaml
 """
