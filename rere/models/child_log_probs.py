@@ -12,7 +12,7 @@ from torch import log_softmax
 from torch.utils.checkpoint import checkpoint
 
 from rere.config.decoding import Normalisation
-from rere.models.heads import Head
+from rere.models.heads import Head, precise
 from rere.models.ragged import ragged_log_softmax
 
 LOGITS_AT_ONCE = 1 << 24  # 64 MiB of float32
@@ -53,8 +53,7 @@ def shared_child_log_probs(
     """`child_log_probs` where all rows continue with the same tokens (E,): (R, E), for inference."""
     parts = []
     for part in hidden.split(max(1, LOGITS_AT_ONCE // head.weight.shape[0])):
-        logits = head(part)
-        logits = logits if logits.dtype == torch.float64 else logits.float()
+        logits = precise(head(part))
         if normalisation == "vocab":
             parts.append(log_softmax(logits, dim=-1).index_select(1, tokens))
         else:
@@ -69,8 +68,7 @@ def _edges(
     counts: torch.Tensor,
     normalisation: Normalisation,
 ) -> torch.Tensor:
-    logits = head(hidden)
-    logits = logits if logits.dtype == torch.float64 else logits.float()
+    logits = precise(head(hidden))
     row = torch.repeat_interleave(counts)
     if normalisation == "vocab":  # one pass over the vocabulary; `logsumexp` takes four
         return log_softmax(logits, dim=-1)[row, tokens]

@@ -66,3 +66,8 @@ def logits_of(head: Head, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.T
     bias = None if linear.bias is None else linear.bias[tokens]
     logits = product(hidden, linear.weight[tokens], bias)
     return head.shaped(logits) if isinstance(head, ScaledHead) else logits
+
+
+def precise(logits: torch.Tensor) -> torch.Tensor:
+    """In float32 at least: probabilities are never summed in less."""
+    return logits if logits.dtype == torch.float64 else logits.float()

@@ -21,7 +21,7 @@ from rere.catalog.index import CatalogIndex
 from rere.catalog.trie import ROOT, TokenTrie
 from rere.decoding.item_prior import node_mass
 from rere.models.child_log_probs import child_log_probs
-from rere.models.heads import Head, logits_of
+from rere.models.heads import Head, logits_of, precise
 from rere.models.ragged import ragged_arange, ragged_log_softmax
 from rere.recommenders.base import Recommender
 from rere.recommenders.item_model import item_log_probs
@@ -174,7 +174,7 @@ class CatalogueLoss:
         """All choose among the same children: one product with the head."""
         first, count = int(self.trie.first_child[ROOT]), int(self.trie.child_count[ROOT])
         children = self.trie.token[first : first + count]
-        log_probs = log_softmax(_precise(logits_of(head, states, children)), 1)
+        log_probs = log_softmax(precise(logits_of(head, states, children)), 1)
         chosen = log_probs.gather(1, torch.searchsorted(children, lesson.tokens)[:, None])[:, 0]
         total = -((1 - lesson.weight) * chosen).sum()
         if lesson.mass is not None:
@@ -201,7 +201,3 @@ class CatalogueLoss:
 
 def _log(mass: torch.Tensor) -> torch.Tensor:
     return mass.clamp(min=torch.finfo(mass.dtype).tiny).log()
-
-
-def _precise(logits: torch.Tensor) -> torch.Tensor:
-    return logits if logits.dtype == torch.float64 else logits.float()
