@@ -163,7 +163,7 @@ lint: venv  ## ruff, mypy, and whether all that is imported is declared (deptry)
 	$(BIN)/mypy
 	$(BIN)/deptry --no-ansi .
 
-check: lint coverage  ## ruff, mypy, deptry, and the tests with their coverage
+check: lint docs coverage  ## ruff, mypy, deptry, the documentation site, and the tests with their coverage
 
 format: venv  ## format, and mend what ruff can
 	$(BIN)/ruff check --fix .
