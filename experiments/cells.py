@@ -152,15 +152,26 @@ def rewards(*parts: dict[str, Any] | str) -> list[dict[str, Any]]:
     return [{"type": part} if isinstance(part, str) else part for part in parts]
 
 
+# Today's default beside the item models, and what RL adds to it beside cross-entropy on labels for as long.
 MAIN = [
     Cell("Popularity", popularity),
-    Cell("EASE", item_model("ease")),
     Cell("item-kNN", item_model("item_knn")),
+    Cell("EASE", item_model("ease")),
     Cell("co-occurrence", item_model("co_occurrence")),
     Cell("SASRec", item_model("sasrec")),
     Cell("GRU4Rec", item_model("gru4rec")),
     Cell("Caser", item_model("caser")),
     Cell("ensemble of item models", item_model("ensemble")),
+    Cell("SFT (default: the teacher's distribution)", tuned(TAUGHT_INDEX, TAUGHT_SFT)),
+    Cell("control: cross-entropy in RL's place", continued(TAUGHT_INDEX, TAUGHT_SFT, CONTROL)),
+    Cell("ReRe (default)", reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT)),
+]
+# Methods that start from fine-tuning on labels, as the paper's does.
+METHODS = [
+    Cell("Popularity", popularity),
+    Cell("SASRec", item_model("sasrec")),
+    Cell("GRU4Rec", item_model("gru4rec")),
+    Cell("Caser", item_model("caser")),
     Cell("SFT, semantic IDs (TIGER-style)", tuned(SEMANTIC, SEMANTIC_SFT)),
     Cell("SFT", tuned(INDEX)),
     Cell("SFT + D3 (SASRec)", debiased),
@@ -168,9 +179,6 @@ MAIN = [
     Cell("S-DPO", preferring(PreferenceConfig(negatives=8, updates=300))),
     Cell("ReRe (paper)", reinforced(PAPER)),
     Cell("ReRe (labels, then a teacher's reward)", reinforced(REINFORCED)),
-    Cell("SFT (default: the teacher's distribution)", tuned(TAUGHT_INDEX, TAUGHT_SFT)),
-    Cell("control: cross-entropy in RL's place", continued(TAUGHT_INDEX, TAUGHT_SFT, CONTROL)),
-    Cell("ReRe (default)", reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT)),
 ]
 
 TAUGHT = {"type": "collaborative", "scale": "log"}
@@ -262,6 +270,7 @@ PRETRAINED = [
 ]
 STUDIES = {
     "main": MAIN,
+    "methods": METHODS,
     "ablations": ABLATIONS,
     "generation": GENERATION,
     "sensitivity": SENSITIVITY,

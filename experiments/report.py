@@ -20,20 +20,27 @@ from rere.evaluation.bootstrap import Estimate, bootstrap_means
 from rere.evaluation.evaluator import row_values
 
 matplotlib.use("svg")
+matplotlib.rcParams["svg.hashsalt"] = "rere"  # the same figures give the same file
 BASE = {
-    "main": "SFT",
+    "main": "SFT (default: the teacher's distribution)",
+    "methods": "SFT",
     "ablations": "SFT (start)",
     "generation": "SFT (start), constrained",
     "sensitivity": "SFT (start)",
     "pretrained": "SFT, SmolLM2",
 }
-RIVALS = ("SFT", "SASRec")
-FAULTS, PLACES = ("invalid", "duplicate"), max(EVALUATION.ks)  # shares of a list's places
+# What a study's rows are compared with besides its start.
+RIVALS = {
+    "main": ("EASE", "co-occurrence", "ensemble of item models"),
+    "methods": ("SASRec",),
+    "pretrained": ("SASRec",),
+}
+FAULTS, POSITIONS = ("invalid", "duplicate"), max(EVALUATION.ks)  # shares of a list's positions
 
 
 def seeds_of(root: Path, data: str, cell: Cell) -> list[int]:
     """Seeds whose result is finished."""
-    found = (int(place.name[4:]) for place in (root / data).glob("seed*"))
+    found = (int(path.name[4:]) for path in (root / data).glob("seed*"))
     return sorted(seed for seed in found if is_finished(result_path(root, data, seed, cell.label), cell))
 
 
@@ -51,7 +58,6 @@ def table(root: Path, data: str, study: str, warm: bool = False) -> pd.DataFrame
     spread over seeds stands beside it. Cells are compared on the seeds that both have.
     """
     counts = training_counts(load(data).dataset)
-    base = next(cell for cell in STUDIES[study] if cell.label == BASE[study])
     records = []
     for cell in STUDIES[study]:
         seeds = seeds_of(root, data, cell)
@@ -67,11 +73,16 @@ def table(root: Path, data: str, study: str, warm: bool = False) -> pd.DataFrame
             record |= {str(name): estimate.mean, f"{name} low": estimate.low, f"{name} high": estimate.high}
         per_seed = [own["ndcg@10"].mean() for own in each]
         record["ndcg@10 seeds"] = float(np.std(per_seed, ddof=1)) if len(seeds) > 1 else np.nan
-        for rival in {base.label, *RIVALS}:
+        for rival in against(study):
             record |= _against(root, data, study, cell, rival, warm=warm, users=users, keep=keep)
         record |= _lists(rows, keep, counts) | _costs(facts)
         records.append(record)
     return pd.DataFrame(records)
+
+
+def against(study: str) -> list[str]:
+    """Labels of the rows that each row of a study is compared with."""
+    return [BASE[study], *RIVALS.get(study, ())]
 
 
 def _bootstrap(values: np.ndarray, users: np.ndarray) -> list[Estimate]:
@@ -107,7 +118,7 @@ def _lists(rows: list[pd.DataFrame], keep: np.ndarray, counts: np.ndarray) -> di
         "coverage@10": float(np.mean([metrics.coverage(top, len(counts)) for top in tops])),
         "diversity@10": float(np.mean([metrics.diversity(top, len(counts)) for top in tops])),
         "popularity_bias@10": float(np.mean([metrics.popularity_bias(top, counts) for top in tops])),
-        **{fault: float(np.mean([own.loc[keep, fault].mean() for own in rows])) / PLACES for fault in FAULTS},
+        **{fault: float(np.mean([own.loc[keep, fault].mean() for own in rows])) / POSITIONS for fault in FAULTS},
     }
 
 
@@ -121,9 +132,8 @@ def _costs(facts: list[dict[str, Any]]) -> dict[str, float]:
 
 def markdown(found: pd.DataFrame, study: str) -> str:
     """The table that people read; the CSV beside it has every figure."""
-    base = BASE[study]
-    against = [base] + (["SASRec"] if study == "main" else [])
-    names = ["model", "HR@10", "NDCG@10 [95 %]", "seeds", "± seeds", *[f"Δ to {name} [95 %], p" for name in against]]
+    names = ["model", "HR@10", "NDCG@10 [95 %]", "seeds", "± seeds"]
+    names += [f"Δ to {name} [95 %], p" for name in against(study)]
     faults = FAULTS if study == "generation" else ()  # nil wherever the constraint holds
     names += ["silent groups", "coverage@10", *faults, "train s"]
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
@@ -132,7 +142,7 @@ def markdown(found: pd.DataFrame, study: str) -> str:
         cells.append(f"{row['ndcg@10']:.4f} [{row['ndcg@10 low']:.4f}, {row['ndcg@10 high']:.4f}]")
         cells.append(str(row["seeds"]))
         cells.append("–" if np.isnan(row["ndcg@10 seeds"]) else f"{row['ndcg@10 seeds']:.4f}")
-        for name in against:
+        for name in against(study):
             gap = row.get(f"vs {name}", np.nan)
             low, high, p = (row.get(f"vs {name} {end}", np.nan) for end in ("low", "high", "p"))
             cells.append("–" if np.isnan(gap) else f"{gap:+.4f} [{low:+.4f}, {high:+.4f}], {p:.3f}")
@@ -148,11 +158,11 @@ def plot(found: pd.DataFrame, title: str, path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7.5, 0.36 * len(found) + 1.0))
-    places = np.arange(len(found))[::-1]
+    heights = np.arange(len(found))[::-1]
     middle = found["ndcg@10"].to_numpy()
     low, high = (found[f"ndcg@10 {end}"].to_numpy() for end in ("low", "high"))
-    axes.errorbar(middle, places, xerr=[middle - low, high - middle], fmt="o", capsize=3, color="#2563a8")
-    axes.set_yticks(places, found["model"])
+    axes.errorbar(middle, heights, xerr=[middle - low, high - middle], fmt="o", capsize=3, color="#2563a8")
+    axes.set_yticks(heights, found["model"])
     axes.set_xlabel("NDCG@10, 95 % interval")
     axes.set_title(title, fontsize=10)
     axes.grid(axis="x", alpha=0.3)
@@ -167,27 +177,35 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path("docs/results"), help="default: docs/results")
     given = parser.parse_args()
     given.to.mkdir(parents=True, exist_ok=True)
-    (given.to / "tables.md").write_text("# Tables\n\nWritten by `python -m experiments.report`.\n", encoding="utf-8")
-    for data in NAMES:
-        if not available(data):
-            continue
+    for data in filter(available, NAMES):
         for study in STUDIES:
-            found = table(given.root, data, study)
-            if len(found) < 2 or BASE[study] not in set(found["model"]):  # nothing to compare with yet
-                continue
+            write(given.root, data, study, given.to)
+    page(given.to)
+
+
+def write(root: Path, data: str, study: str, to: Path) -> None:
+    """One study's CSV files and plot, if its start and another row have results."""
+    found = table(root, data, study)
+    if len(found) < 2 or BASE[study] not in set(found["model"]):
+        return
+    found.to_csv(to / f"{data}-{study}.csv", index=False, float_format="%.6g")
+    warm = table(root, data, study, warm=True)
+    warm.to_csv(to / f"{data}-{study}-warm.csv", index=False, float_format="%.6g")
+    print(f"{data}, {study}\n{markdown(found, study)}\n")
+
+
+def page(to: Path) -> None:
+    """`tables.md` and the plots, from all CSV files at hand: a study that wasn't run again keeps its tables."""
+    parts = ["# Tables\n\nWritten by `python -m experiments.report`.\n"]
+    for data in NAMES:
+        for study in STUDIES:
             stem = f"{data}-{study}"
-            found.to_csv(given.to / f"{stem}.csv", index=False, float_format="%.6g")
-            table(given.root, data, study, warm=True).to_csv(
-                given.to / f"{stem}-warm.csv", index=False, float_format="%.6g"
-            )
-            plot(
-                found,
-                f"{data}, {study}: {found['rows'].iloc[0]} rows, {found['seeds'].max()} seeds",
-                given.to / f"{stem}.svg",
-            )
-            text = f"\n## {data}, {study}\n\n{markdown(found, study)}\n\n![NDCG@10]({stem}.svg)\n"
-            (given.to / "tables.md").open("a", encoding="utf-8").write(text)
-            print(text)
+            if (to / f"{stem}.csv").exists():
+                found = pd.read_csv(to / f"{stem}.csv")
+                title = f"{data}, {study}: {found['rows'].iloc[0]} rows, {found['seeds'].max()} seeds"
+                plot(found, title, to / f"{stem}.svg")
+                parts.append(f"## {data}, {study}\n\n{markdown(found, study)}\n\n![NDCG@10]({stem}.svg)\n")
+    (to / "tables.md").write_text("\n".join(parts), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -86,20 +86,27 @@ def test_the_table_averages_seeds_and_compares_row_by_row(
         Cell("SFT", lambda lab, _: TrainedModel(Always(lab.seed))),
         Cell("other", lambda lab, _: TrainedModel(Always(lab.seed + 2))),
     ]
-    monkeypatch.setitem(cells.STUDIES, "main", study)
+    monkeypatch.setitem(cells.STUDIES, "methods", study)
     monkeypatch.setattr(report, "load", lambda name: world)
     for seed in (0, 1):
         for cell in study:
             run.run_cell(Runner(world, seed, tmp_path), cell, tmp_path)
-    found = report.table(tmp_path, "small", "main").set_index("model")
+    found = report.table(tmp_path, "small", "methods").set_index("model")
     targets = np.array(world.rows("test")[1])
     share = [(targets == item).mean() for item in range(4)]  # hits at rank 1 count 1
     assert found.loc["SFT", "ndcg@10"] == pytest.approx((share[0] + share[1]) / 2)
     assert found.loc["other", "vs SFT"] == pytest.approx((share[2] + share[3] - share[0] - share[1]) / 2)
     assert found.loc["SFT", "ndcg@10 seeds"] == pytest.approx(np.std(share[:2], ddof=1))
     assert found.loc["other", "vs SFT low"] <= found.loc["other", "vs SFT"] <= found.loc["other", "vs SFT high"]  # type: ignore[arg-type, operator]
-    text = report.markdown(found.reset_index(), "main")
+    text = report.markdown(found.reset_index(), "methods")
     assert "| other |" in text
+    monkeypatch.setattr(report, "NAMES", ("small", "never run"))
+    report.write(tmp_path, "small", "methods", tmp_path)
+    report.page(tmp_path)
+    assert "| other |" in (tmp_path / "tables.md").read_text(encoding="utf-8")
+    plot = (tmp_path / "small-methods.svg").read_bytes()
+    report.page(tmp_path)  # from the CSV files: what wasn't run again keeps its table, and the same plot
+    assert (tmp_path / "small-methods.svg").read_bytes() == plot
 
 
 def test_a_table_holds_one_normalisation(
@@ -115,10 +122,10 @@ def test_a_table_holds_one_normalisation(
         cells.reinforced(rl, INDEX, SFT, normalisation="trie")(lab, "trie"),
     ]
     assert {each.recommender.normalisation for each in made} == {"trie"}  # type: ignore[attr-defined]
-    monkeypatch.setitem(cells.STUDIES, "main", [Cell("SFT", lambda lab, _: TrainedModel(Always(0)))])
+    monkeypatch.setitem(cells.STUDIES, "methods", [Cell("SFT", lambda lab, _: TrainedModel(Always(0)))])
     run.run_cell(lab, Cell("SFT", lambda lab, _: TrainedModel(Always(0)), judged="vocab"), tmp_path)
     monkeypatch.setattr(report, "load", lambda name: world)
-    assert report.table(tmp_path, "small", "main").empty  # what was judged otherwise is no part of it
+    assert report.table(tmp_path, "small", "methods").empty  # what was judged otherwise is no part of it
 
 
 def test_every_cell_has_a_name_of_its_own_in_its_study() -> None:
