@@ -7,7 +7,8 @@ from typing import Annotated
 from zenml import ArtifactConfig, step
 
 from materializers.item_models import ItemModelsMaterializer
-from ops.runtime.cache_keys import cache_policy
+from ops.runtime.cache_keys import cache_policy, code_fingerprint
+from ops.runtime.run_dirs import catalogue_fingerprint, work_directory
 from rere.catalog.index import CatalogIndex
 from rere.config.recommenders import ItemModelsConfig
 from rere.data.dataset import Dataset, Windows
@@ -39,5 +40,8 @@ def train_item_models(
     half = valid[selection_rows(valid["user_id"].tolist())]
     histories, targets = indexed_rows(half, catalog.index_of)
     data = FitData(training_sequences(dataset), len(catalog.item_ids), histories, targets)
-    fitted = fit_item_models(data, config)
+    code = (code_fingerprint(module) for module in (__name__, *modules()))
+    inputs = (windows.fingerprint, catalogue_fingerprint(catalog), *code)
+    with work_directory("item_models", config.as_one(), *inputs) as work:
+        fitted = fit_item_models(data, config, work)
     return fitted, fitted.only(fitted.teacher(config.teacher))

@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from rere.config.base import Seed, Settings
+from rere.config.base import Seed
+from rere.config.training import InProcesses, LauncherSettings
 from rere.config.variants import OneOf, Variant
 
 REGISTERED = OneOf("rere.recommenders.registry:settings_types")
@@ -31,12 +32,12 @@ class SequentialConfig(Variant):
     seed: Seed = 0
 
 
-class ItemModelsConfig(Settings):
+class ItemModelsConfig(InProcesses):
     """Which item models are fitted and judged beside the generative ones, and which one teaches."""
 
     model_config = ConfigDict(defer_build=True)
 
-    renamed: ClassVar[dict[str, str]] = {
+    renamed: ClassVar[dict[str, str]] = InProcesses.renamed | {
         kind: f"rivals: [{{type: {kind}, ...}}]" for kind in ("sasrec", "gru4rec", "caser")
     }
 
@@ -50,6 +51,12 @@ class ItemModelsConfig(Settings):
         default="best",
         description="asked by the collaborative reward. best: the rival with the best validation NDCG@10; or a name: "
         "that rival, or, where it is none, that model with its defaults",
+    )
+
+    launcher: Annotated[LauncherSettings, OneOf("rere.runtime.launchers.registry:LAUNCHERS")] = Field(
+        default={"type": "local", "processes": 2},
+        validate_default=True,
+        description="where networks are fitted side by side, each by one worker: they gain little from more cores",
     )
 
     @model_validator(mode="after")

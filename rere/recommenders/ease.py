@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import torch
 from pydantic import Field
 from scipy.linalg import cho_factor, cho_solve
-from scipy.special import softmax
 
 from rere.recommenders.item_item import ItemItemConfig, ItemItemModel, interactions
 
@@ -53,4 +53,4 @@ class EASE(ItemItemModel):
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """See `ItemItemModel`."""
-        return np.asarray(softmax(self.config.sharpness * scores, axis=1))
+        return (torch.from_numpy(scores) * self.config.sharpness).softmax(1).numpy()

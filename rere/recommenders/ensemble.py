@@ -99,11 +99,11 @@ class Ensemble(ItemModel):
 
     def log_probs(self, histories: Sequence[Sequence[int]]) -> np.ndarray:
         """See `ItemModel`."""
-        total = np.zeros((len(histories), self.items))
+        total = torch.zeros(len(histories), self.items, dtype=torch.float64)
         for member, weight in zip(self.members.values(), self.weights, strict=True):
             if weight:  # 0 · -inf is no number
-                total += weight * member.log_probs(histories)
-        return np.asarray(total - logsumexp(total, axis=1, keepdims=True), dtype=np.float32)
+                total.add_(torch.from_numpy(member.log_probs(histories)), alpha=weight)
+        return total.log_softmax(1).float().numpy()
 
     def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
         """See `Recommender`; scores are log-probabilities (nats)."""

@@ -62,12 +62,11 @@ class ItemItemModel(ItemModel):
 
     @abstractmethod
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
-        """(P, I) float64 scores -> (P, I) float64 probabilities, before returns are looked at."""
+        """(P, I) float64 scores -> (P, I) float64 probabilities, before returns count; may overwrite `scores`."""
 
     def scores(self, histories: Sequence[Sequence[int]]) -> np.ndarray:
         """(P, I) float64: the sum of the weights of each history's items, faded by age."""
-        found = self._faded(histories, self.config.recency) @ self.weights
-        return np.asarray(found.toarray() if isinstance(found, csr_array) else found, dtype=np.float64)
+        return self._sums(self._faded(histories))
 
     @classmethod
     def fit(cls, data: FitData, config: Any) -> Self:
@@ -80,11 +79,17 @@ class ItemItemModel(ItemModel):
 
     def log_probs(self, histories: Sequence[Sequence[int]]) -> np.ndarray:
         """See `ItemModel`."""
-        probabilities = self.probabilities(self.scores(histories))
-        seen = self._faded(histories, 1.0).toarray() > 0
-        shares = (_spread(probabilities * seen, self.returns), _spread(probabilities * ~seen, 1 - self.returns))
-        mixed = np.maximum(sum(shares), SMALLEST * (1 + self.popularity))  # what has no mass goes by popularity
-        return np.log(mixed / mixed.sum(1, keepdims=True)).astype(np.float32)
+        faded = self._faded(histories)
+        found = self.probabilities(self._sums(faded))
+        rows, columns = np.repeat(np.arange(len(found)), np.diff(faded.indptr)), faded.indices  # the histories' items
+        seen = found[rows, columns]
+        found[rows, columns] = 0
+        found *= _factors(1 - self.returns, found.sum(1))[:, None]
+        seen_mass = np.bincount(rows, weights=seen, minlength=len(found))
+        found[rows, columns] = seen * _factors(self.returns, seen_mass)[rows]
+        np.maximum(found, SMALLEST * (1 + self.popularity), out=found)  # what has no mass goes by popularity
+        found /= found.sum(1, keepdims=True)
+        return torch.from_numpy(found).log_().float().numpy()
 
     def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
         """See `Recommender`; scores are log-probabilities (nats)."""
@@ -108,16 +113,21 @@ class ItemItemModel(ItemModel):
             weights = csr_array((arrays["data"], arrays["columns"], arrays["starts"]), shape=(items, items))
         return cls(weights, arrays["counts"], arrays["returns"].item(), config)
 
-    def _faded(self, histories: Sequence[Sequence[int]], recency: float) -> csr_array:
+    def _sums(self, faded: csr_array) -> np.ndarray:
+        found = faded @ self.weights
+        return np.asarray(found.toarray() if isinstance(found, csr_array) else found, dtype=np.float64)
+
+    def _faded(self, histories: Sequence[Sequence[int]]) -> csr_array:
         """(P, I) float64: `recency` to the power of each item's age among the last `history_items` of its history."""
         columns: list[int] = []
         values: list[float] = []
         starts = [0]
+        powers = [self.config.recency**age for age in range(self.config.history_items)]
         for history in histories:
-            recent = list(history)[-self.config.history_items :]
-            ages = {item: len(recent) - 1 - position for position, item in enumerate(recent)}  # the latest stays
-            columns += ages
-            values += [recency**age for age in ages.values()]
+            recent = history[-self.config.history_items :]
+            weights = dict(zip(recent, powers[len(recent) - 1 :: -1], strict=False))  # an item's latest position stays
+            columns += weights
+            values += weights.values()
             starts.append(len(columns))
         return csr_array((values, np.array(columns, dtype=np.int64), starts), shape=(len(histories), self.items))
 
@@ -131,9 +141,12 @@ class NonNegativeModel(ItemItemModel):
     config: RelationConfig
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
-        total = scores.sum(1, keepdims=True)
+        """See `ItemItemModel`."""
+        total = scores.sum(1)
         part = np.where(total > 0, self.config.popularity, 1.0)
-        return (1 - part) * scores / np.where(total > 0, total, 1.0) + part * self.popularity
+        scores *= ((1 - part) / np.where(total > 0, total, 1.0))[:, None]
+        scores += part[:, None] * self.popularity
+        return scores
 
 
 def returning_share(sequences: Sequence[np.ndarray], history_items: int) -> float:
@@ -154,7 +167,6 @@ def interactions(sequences: Sequence[np.ndarray], items: int) -> csr_array:
     return csr_array((np.ones(len(columns)), columns, starts), shape=(len(found), items))
 
 
-def _spread(probabilities: np.ndarray, share: float) -> np.ndarray:
-    """Rows scaled to sum to `share`; rows of zeros stay."""
-    total = probabilities.sum(1, keepdims=True)
-    return np.divide(probabilities * share, total, out=np.zeros_like(probabilities), where=total > 0)
+def _factors(share: float, mass: np.ndarray) -> np.ndarray:
+    """What scales each mass to `share`; rows without mass stay without."""
+    return np.divide(share, mass, out=np.zeros(len(mass)), where=mass > 0)

@@ -42,6 +42,27 @@ class FitData:
     valid_targets: Sequence[int] | np.ndarray
     fitted: Mapping[str, ItemModel] = field(default_factory=dict)
 
+    def save(self, directory: Path) -> None:
+        """Write all but `fitted`, sealed: lists of rows as their items and where each row ends."""
+        directory.mkdir(parents=True, exist_ok=True)
+        arrays = {"items": np.array(self.items), "valid_targets": np.asarray(self.valid_targets, dtype=np.int64)}
+        for name, rows in (("sequences", self.sequences), ("valid_histories", self.valid_histories)):
+            arrays[name] = np.concatenate([np.empty(0, dtype=np.int64), *(np.asarray(r, dtype=np.int64) for r in rows)])
+            arrays[f"{name}_ends"] = np.cumsum([len(row) for row in rows], dtype=np.int64)
+        np.savez(directory / "fit_data.npz", **arrays)
+        seal(directory)
+
+    @classmethod
+    def load(cls, directory: Path) -> FitData:
+        """Read what `save` wrote; raises RereError when half-written or altered."""
+        verify(directory)
+        with np.load(directory / "fit_data.npz", allow_pickle=False) as arrays:
+            sequences = np.split(arrays["sequences"], arrays["sequences_ends"])[:-1]
+            histories = [
+                row.tolist() for row in np.split(arrays["valid_histories"], arrays["valid_histories_ends"])[:-1]
+            ]
+            return cls(sequences, int(arrays["items"]), histories, arrays["valid_targets"])
+
     def score(self, recommender: Recommender) -> float:
         """Mean NDCG@10 on the validation rows."""
         ranking = recommender.recommend(self.valid_histories, 10)
