@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 
@@ -90,3 +91,37 @@ def best_allowed(scores: torch.Tensor, excluded: Iterable[int], k: int) -> list[
     """The k best items by score (I,), the excluded ones struck out; fewer where fewer are left."""
     barred = set(excluded)
     return [item for item in scores.argsort(descending=True).tolist() if item not in barred][:k]
+
+
+def gradients_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of the gradient of each trained parameter, all of which must have one."""
+    found: dict[str, torch.Tensor] = {}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            assert weight.grad is not None, name
+            found[name] = weight.grad.clone()
+    return found
+
+
+def assert_same_gradients(
+    found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], tolerance: float = 1e-5
+) -> None:
+    """Relative to each tensor's largest entry: the models' own norms work in float32 whatever the weights are."""
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert (found[name] - gradient).abs().max() <= tolerance * gradient.abs().max(), name
+
+
+def embedding_of(model: PreTrainedModel) -> torch.Tensor:
+    """(vocabulary, width) rows of the input embedding."""
+    return _weight(model.get_input_embeddings())
+
+
+def head_of(model: PreTrainedModel) -> torch.Tensor:
+    """(vocabulary, width) rows of the head; the embedding itself where they are tied."""
+    return _weight(model.get_output_embeddings())
+
+
+def _weight(layer: nn.Module) -> torch.Tensor:
+    assert isinstance(layer.weight, torch.Tensor)
+    return layer.weight

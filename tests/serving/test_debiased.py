@@ -37,7 +37,7 @@ from tests.oracles import all_sequences, score_all_items
 
 @pytest.fixture
 def recommender(world_catalog: CatalogIndex) -> Recommender:
-    return DebiasedRecommender(generative(world_catalog), sasrec(world_catalog), weight=0.4)  # type: ignore[arg-type]
+    return DebiasedRecommender(generative(world_catalog), sasrec(world_catalog), weight=0.4)
 
 
 def teacher_log_probs(prompts: int, items: int, seed: int = 0) -> torch.Tensor:
@@ -153,7 +153,7 @@ def test_scores_become_probabilities_and_what_is_left_out_is_never_recommended(w
     found = item_log_probs(Scored(scores), [[1], [2]], 24)
     assert found.exp().sum(1).tolist() == pytest.approx([1, 1])
     assert (found[0, 23] - found[0, 0]).item() == pytest.approx(2)
-    ranking = DebiasedRecommender(generative(world_catalog), Scored(scores), 0.5).recommend([[1], [2, 3]], 24)  # type: ignore[arg-type]
+    ranking = DebiasedRecommender(generative(world_catalog), Scored(scores), 0.5).recommend([[1], [2, 3]], 24)
     for row in ranking.items.tolist():
         assert sorted(row) == [-1, *range(22), 23]
 
@@ -162,17 +162,17 @@ def test_weights_0_and_1_are_the_two_models(world_catalog: CatalogIndex) -> None
     alone, assistant = generative(world_catalog), sasrec(world_catalog)
     histories = [[0, 1], [7]]
     plain = alone.recommend(histories, 24)
-    assert DebiasedRecommender(alone, assistant, 0).recommend(histories, 24).items.tolist() == plain.items.tolist()  # type: ignore[arg-type]
+    assert DebiasedRecommender(alone, assistant, 0).recommend(histories, 24).items.tolist() == plain.items.tolist()
     expected = assistant.recommend(histories, 24)
-    found = DebiasedRecommender(alone, assistant, 1).recommend(histories, 24)  # type: ignore[arg-type]
+    found = DebiasedRecommender(alone, assistant, 1).recommend(histories, 24)
     assert found.items.tolist() == expected.items.tolist()
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
 
 
 def test_wrong_weights_and_assistants_are_clear_errors(world_catalog: CatalogIndex) -> None:
     with pytest.raises(RereError, match="weight from 0 to 1"):
-        DebiasedRecommender(generative(world_catalog), Popularity(np.ones(24)), 1.5)  # type: ignore[arg-type]
+        DebiasedRecommender(generative(world_catalog), Popularity(np.ones(24)), 1.5)
     with pytest.raises(RereError, match="same catalogue"):
-        DebiasedRecommender(generative(world_catalog), Scored([0.0] * 23 + [1.0] * 9), 0.5).recommend([[1]], 3)  # type: ignore[arg-type]
+        DebiasedRecommender(generative(world_catalog), Scored([0.0] * 23 + [1.0] * 9), 0.5).recommend([[1]], 3)
     with pytest.raises(RereError, match="a finite score"):
-        DebiasedRecommender(generative(world_catalog), Scored([-np.inf] * 24), 0.5).recommend([[1]], 3)  # type: ignore[arg-type]
+        DebiasedRecommender(generative(world_catalog), Scored([-np.inf] * 24), 0.5).recommend([[1]], 3)

@@ -16,6 +16,7 @@ from rere.runtime import distributed
 from rere.runtime.launch import Log
 from rere.runtime.launchers.local import LocalLauncher
 from tests.decoding.test_beam import random_items, random_prompts, tiny_model
+from tests.oracles import assert_same_gradients, gradients_of
 
 
 def problem() -> tuple[TokenTrie, list[list[int]], torch.Tensor, torch.Tensor]:
@@ -55,16 +56,15 @@ def test_two_processes_give_the_gradient_of_one(tmp_path: Path) -> None:
     found = torch.load(tmp_path / "gradients.pt", weights_only=True)
     model = tiny_model("qwen2")
     loss(TreeLogProbs(TreeModel(model)), *problem()).backward()
-    for name, weight in model.named_parameters():
-        expected = weight.grad / 2  # type: ignore[operator]  # DDP averages over processes what one process sums
-        assert (found[name] - expected).abs().max() <= 1e-5 * expected.abs().max(), name  # type: ignore[union-attr]
+    # DDP averages over processes what one process sums.
+    assert_same_gradients(found, {name: gradient / 2 for name, gradient in gradients_of(model).items()})
 
 
 def test_lora_gradients_equal_those_of_the_plain_forward() -> None:
     trie, prompts, groups, weights = problem()
     model = get_peft_model(tiny_model("llama"), LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
     loss(TreeLogProbs(TreeModel(model)), trie, prompts, groups, weights).backward()
-    found = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.requires_grad}  # type: ignore[union-attr]
+    found = gradients_of(model)
     model.zero_grad()
     for prompt, group, weight in zip(prompts, groups.tolist(), weights, strict=True):
         for item, factor in zip(group, weight, strict=True):
@@ -72,9 +72,7 @@ def test_lora_gradients_equal_those_of_the_plain_forward() -> None:
             logits = model(input_ids=torch.tensor([[*prompt, *tokens]])).logits[0, len(prompt) - 1 : -1]
             log_probs = torch.log_softmax(logits, -1)[torch.arange(len(tokens)), torch.tensor(tokens)]
             (log_probs.sum() * factor).backward()
-    for name, weight in model.named_parameters():
-        if weight.requires_grad:
-            assert (found[name] - weight.grad).abs().max() <= 1e-4 * weight.grad.abs().max(), name  # type: ignore[operator, union-attr]
+    assert_same_gradients(found, gradients_of(model), tolerance=1e-4)
 
 
 def test_bfloat16_is_near_float32() -> None:
@@ -88,4 +86,4 @@ def test_bfloat16_is_near_float32() -> None:
     rough.sum().backward()
     assert rough.dtype == torch.float32  # probabilities are never summed in bfloat16
     torch.testing.assert_close(rough, exact, atol=0.1, rtol=0.05)
-    assert all(torch.isfinite(weight.grad).all() for weight in model.parameters())  # type: ignore[arg-type]
+    assert all(torch.isfinite(gradient).all() for gradient in gradients_of(model).values())
