@@ -18,6 +18,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from rere.catalog.codes.title import TitleCode
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import Backbone, GGUFModel, ScratchModel
 from rere.config.catalog import IndexConfig
@@ -76,7 +77,7 @@ def subject(name: str, dtype: str) -> tuple[TreeModel, CatalogIndex]:
     tokens of them."""
     items = ingest(IngestConfig(k_core=1)).items
     backbone: Backbone = GGUFModel() if name == "smollm2" else NANO
-    catalog = build_index(items, IndexConfig(backbone=backbone, code="title"))
+    catalog = build_index(items, IndexConfig(backbone=backbone, code=TitleCode()))
     vocabulary = len(catalog.tokenizer)
     if name in SIZED:
         backbone, vocabulary = SIZED[name]

@@ -135,11 +135,12 @@ def validate_split(directory: Path) -> dict[str, int]:
 
 def index(directory: Path) -> dict[str, int]:
     from benchmarks.common import NANO
+    from rere.catalog.codes.prefix import PrefixCode
     from rere.catalog.index import build_index
     from rere.config.catalog import IndexConfig
     from rere.data.dataset import Dataset
 
-    catalog = build_index(Dataset.load(directory / "dataset").items, IndexConfig(backbone=NANO, code="prefix"))
+    catalog = build_index(Dataset.load(directory / "dataset").items, IndexConfig(backbone=NANO, code=PrefixCode()))
     catalog.save(directory / "catalog")
     return {"nodes": catalog.trie.nodes}
 

@@ -69,7 +69,7 @@ def main() -> None:
     figures: dict[str, Any] = {}
     rows: list[list[Any]] = []
     for code in ("item", "title"):
-        catalog = build_index(items, IndexConfig(backbone=backbone, code=code))
+        catalog = build_index(items, IndexConfig.model_validate({"backbone": backbone, "code": code}))
         asked = queries(len(catalog.items), count, options.seed)
         exact: list[list[int]] = []
         for precision in PRECISIONS:

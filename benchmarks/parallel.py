@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from benchmarks.common import NANO, arguments, prepare, save, show
+from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.catalog import IndexConfig
 from rere.config.data import SplitConfig
@@ -141,7 +142,7 @@ def main() -> None:
     users, updates = options.users or (60 if options.quick else 300), 4 if options.quick else 12
     dataset = ingest(IngestConfig())
     catalog, windows = (
-        build_index(dataset.items, IndexConfig(backbone=NANO, code="prefix")),
+        build_index(dataset.items, IndexConfig(backbone=NANO, code=PrefixCode())),
         make_windows(dataset, SplitConfig()),
     )
     chosen = windows.table["user_id"].isin(windows.table["user_id"].unique()[:users])

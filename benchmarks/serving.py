@@ -30,6 +30,7 @@ from benchmarks.common import NANO, SIZED, arguments, held_mib, prepare, save, s
 from benchmarks.decoding import bare_forward
 from benchmarks.load import run_load
 from benchmarks.usual import PerBeamConstraint
+from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.tokenization import end_token
 from rere.config.catalog import IndexConfig
@@ -117,7 +118,7 @@ def deployment(options: argparse.Namespace, kind: type[Deployment] = Deployment)
     if options.backbone != "nano" or options.untrained:
         model, catalog = subject(options.backbone, options.dtype)
     else:
-        catalog = build_index(ingest(IngestConfig()).items, IndexConfig(backbone=NANO, code="prefix"))
+        catalog = build_index(ingest(IngestConfig()).items, IndexConfig(backbone=NANO, code=PrefixCode()))
         model = TreeModel(tuned(catalog).load_model())
     return kind("1", model, catalog, HISTORY, config.search(BEAMS, "vocab"))
 
@@ -260,7 +261,7 @@ def by_size(options: argparse.Namespace) -> list[dict[str, float]]:
         before = held_mib()
         items = pd.DataFrame({"item_id": [str(n) for n in range(size)], "title": titles})
         started = time.perf_counter()
-        catalog = build_index(items, IndexConfig(backbone=NANO, code="prefix"))
+        catalog = build_index(items, IndexConfig(backbone=NANO, code=PrefixCode()))
         record: dict[str, float] = {"items": size, "index_seconds": time.perf_counter() - started}
         model = TreeModel(load_model(NANO, len(catalog.tokenizer), seed=0).eval())
         search = SearchSettings(beams=BEAMS, lookahead_tokens=ServingConfig().lookahead_tokens)

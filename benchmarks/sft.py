@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.common import NANO, arguments, interleaved, prepare, save, show, subject
+from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.catalog import IndexConfig
 from rere.config.data import SplitConfig
@@ -82,7 +83,7 @@ def floor_pass(model: nn.Module, rows: Rows, tokens: int) -> None:
 
 def nano(history_items: int) -> tuple[nn.Module, CatalogIndex, Windows]:
     dataset = ingest(IngestConfig())
-    catalog = build_index(dataset.items, IndexConfig(backbone=NANO, code="prefix"))
+    catalog = build_index(dataset.items, IndexConfig(backbone=NANO, code=PrefixCode()))
     model = load_model(NANO, len(catalog.tokenizer), seed=0)
     return model, catalog, make_windows(dataset, SplitConfig(history_items=history_items))
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments.lab import Runner
+from rere.catalog.codes.prefix import PrefixCode
+from rere.catalog.codes.semantic import SemanticCode
+from rere.catalog.codes.title import TitleCode
 from rere.config.backbone import GGUFModel, ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.config.decoding import Normalisation
@@ -26,11 +29,11 @@ TAUGHT_INDEX, TAUGHT_SFT, TAUGHT_RL = IndexConfig(), SFTConfig(), RLConfig()
 
 # Fine-tuned on labels alone, as the paper does, with a smaller model; RL then has the teacher in its reward.
 SMALL = ScratchModel(width=128, heads=2)
-INDEX = IndexConfig(backbone=SMALL, code="prefix")
+INDEX = IndexConfig(backbone=SMALL, code=PrefixCode())
 SFT = SFTConfig(distillation=None, normalisation="vocab", learning_rate=3e-3, epochs=4)
-SEMANTIC = IndexConfig(backbone=SMALL, code="semantic")
+SEMANTIC = IndexConfig(backbone=SMALL, code=SemanticCode())
 SEMANTIC_SFT = SFT.model_copy(update={"epochs": 6})  # its loss still falls after the others'
-TITLES = IndexConfig(backbone=SMALL, code="title")
+TITLES = IndexConfig(backbone=SMALL, code=TitleCode())
 TITLES_SFT = SFT.model_copy(update={"epochs": 3})  # nine tokens per item: free generation needs them
 D3_WEIGHT = 0.3  # by validation, see docs/decisions.md
 TEACHER = ItemModelsConfig().teacher
@@ -235,7 +238,7 @@ GENERATION = [  # free generation takes a second for six lists: a fourth of the 
 # fourth of the users (`movielens-quarter`). Full fine-tuning learns more from as many tokens than LoRA; RL trains
 # adapters.
 SMOLLM2 = IndexConfig(
-    backbone=GGUFModel(), code="prefix", instruction="A user watched these films, one a line. Name the next one.\n"
+    backbone=GGUFModel(), code=PrefixCode(), instruction="A user watched these films, one a line. Name the next one.\n"
 )
 SMOLLM2_SFT = SFTConfig(
     distillation=None,

@@ -32,5 +32,5 @@ class CatalogIndexMaterializer(DirectoryMaterializer):
             "tokens_an_item": round(sum(lengths) / len(lengths), 2),
             "longest_item_tokens": max(lengths),
             "vocabulary": len(data.tokenizer),
-            "code": data.config.code,
+            "code": data.config.code.type,
         }

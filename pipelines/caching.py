@@ -72,7 +72,7 @@ Their content belongs to the key, whatever the name says:
 | `data.source`: files, directories | the files | `ingest` |
 | `catalog.backbone`: `directory`, `gguf` (file or package), a `hub` id that is a local directory | all files | \
 `index_items`, `sft` |
-| `catalog.semantic.embedding`, a reward's `embedding`: a sentence-transformers directory | all files | \
+| `catalog.code.embedding`, a reward's `embedding`: a sentence-transformers directory | all files | \
 `index_items`, `rl` |
 | `rl.rewards`: a `custom` reward | its module, and those of yours that it imports, at any depth | `rl` |
 

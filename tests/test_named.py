@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from ops.runtime.named import code_sums, named_content, named_sums
+from rere.catalog.codes.prefix import PrefixCode
+from rere.catalog.codes.semantic import SemanticCode
 from rere.config.backbone import GGUFModel, HubModel, LocalModel, ScratchModel
-from rere.config.catalog import IndexConfig, SemanticCodes, SentenceEmbedding
+from rere.config.catalog import IndexConfig, SentenceEmbedding
 from rere.config.ingest import IngestConfig
 from rere.config.rl import RLConfig
 from rere.data.sources.tables import Tables
@@ -76,10 +78,13 @@ def test_models_files_and_directories_count_by_content(tmp_path: Path) -> None:
         path.write_text("one", encoding="utf-8")
     embedding = SentenceEmbedding(model=str(model))
     named = {
-        "directory": (IndexConfig(code="prefix", backbone=LocalModel(path=model)), weights[:2]),
-        "gguf": (IndexConfig(code="prefix", backbone=GGUFModel(path=file)), weights[2:]),
-        "a hub's id that is a directory": (IndexConfig(code="prefix", backbone=HubModel(id=str(model))), weights[:2]),
-        "item vectors": (IndexConfig(code="prefix", semantic=SemanticCodes(embedding=embedding)), weights[:2]),
+        "directory": (IndexConfig(code=PrefixCode(), backbone=LocalModel(path=model)), weights[:2]),
+        "gguf": (IndexConfig(code=PrefixCode(), backbone=GGUFModel(path=file)), weights[2:]),
+        "a hub's id that is a directory": (
+            IndexConfig(code=PrefixCode(), backbone=HubModel(id=str(model))),
+            weights[:2],
+        ),
+        "item vectors": (IndexConfig(code=SemanticCode(embedding=embedding)), weights[:2]),
         "source": (IngestConfig(source=Tables(interactions=weights[0], items=weights[1])), weights[:2]),
     }
     for kind, (settings, files) in named.items():
@@ -91,5 +96,5 @@ def test_models_files_and_directories_count_by_content(tmp_path: Path) -> None:
 
 
 def test_settings_that_name_nothing_have_one_content() -> None:
-    assert named_sums(IndexConfig(code="prefix"), RLConfig(), ScratchModel(), HubModel(id="Qwen/Qwen3-0.6B")) == {}
-    assert named_content(IndexConfig(code="prefix")) == named_content(RLConfig())
+    assert named_sums(IndexConfig(code=PrefixCode()), RLConfig(), ScratchModel(), HubModel(id="Qwen/Qwen3-0.6B")) == {}
+    assert named_content(IndexConfig(code=PrefixCode())) == named_content(RLConfig())

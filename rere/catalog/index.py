@@ -1,15 +1,7 @@
 """The item index: item <-> token sequence, the trie over the sequences, and how a prompt is put together.
 
-An item's identity is its id. Items that share a title get their id as a suffix, so each has its own text.
-Four codes:
-
-title     all tokens of the title, then an end token (the paper's)
-prefix    the shortest beginning of that sequence that no other item shares: a trie node with one leaf below.
-          About five times fewer tokens per item on MovieLens-100K, in the history too.
-semantic  codewords of the item's vector as new tokens `<s0_17><s1_4>...` (rere/catalog/semantic_ids.py); no end
-          token, for no code begins another
-item      one token per item, after all tokens of the tokenizer, which doesn't know them; what they mean is in the
-          model's embedding (rere/models/item_tokens.py)
+An item's identity is its id. Items that share a title get their id as a suffix, so each has its own text. The setting
+`code` says which tokens an item has (rere/catalog/codes/).
 
 A prompt is assembled from token ids, never re-tokenised: instruction, then each item of the history with
 the very tokens that it has as a target. So training and serving can't differ by a space.
@@ -23,17 +15,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-import numpy as np
 import pandas as pd
-import torch
-from tokenizers import AddedToken
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from rere.artifacts.manifest import seal, verify
-from rere.catalog.tokenization import end_token, spell
-from rere.catalog.trie import TokenTrie, build_trie
+from rere.catalog.codes.base import CodeInputs, as_code
+from rere.catalog.trie import TokenTrie
 from rere.config.base import ColumnKind
 from rere.config.catalog import IndexConfig
 from rere.data.files import read_arrow, write_arrow
@@ -42,7 +31,6 @@ from rere.models.backbone import load_tokenizer
 from rere.models.loading import SAFE
 
 COLUMNS = "columns.arrow"  # where there are any
-BATCH_TITLES = 20_000  # encoded at once: a tokenizer's own records of a title take more than its tokens
 
 
 @dataclass(frozen=True)
@@ -51,8 +39,7 @@ class CatalogIndex:
 
     items: item_id str, title str, text str (the title, disambiguated)
     prompt_head: token ids before the history
-    item_tokens_made: item tokens given out so far (code: item). Never given to another item, even where the first one
-        has left the catalogue: a model's embedding would still mean the first
+    item_tokens_made: tokens given out so far by a code with one token per item, also to items that have left
     columns: what else is known of each item, as the source's `item_columns` names it; no column by default
     """
 
@@ -143,7 +130,7 @@ class CatalogIndex:
                 AutoTokenizer.from_pretrained(directory / "tokenizer", local_files_only=True, **SAFE),
             ),
             prompt_head=tuple(facts["prompt_head"]),
-            config=IndexConfig.model_validate(facts["config"]),
+            config=IndexConfig.model_validate(_in_one(facts["config"])),
             columns=read_arrow(directory / COLUMNS) if (directory / COLUMNS).exists() else pd.DataFrame(),
             item_tokens_made=facts.get("item_tokens_made", 0),
         )
@@ -168,42 +155,18 @@ def build_index(items: pd.DataFrame, config: IndexConfig) -> CatalogIndex:
                 f"{problem}: {ids[rows].tolist()[:5]}",
                 "mend the items file",
             )
-    texts = distinct_texts(ids, titles)
-    if config.code == "semantic":  # no title is ever spelt, so a scratch tokenizer need not learn them
-        tokenizer = load_tokenizer(config.backbone, [config.instruction])
-        trie = _semantic_trie(titles.tolist(), tokenizer, config)
-    elif config.code == "item":
-        tokenizer = load_tokenizer(config.backbone, titles)
-        trie = build_trie(new_item_tokens(tokenizer, titles.tolist(), made=0))
-    else:
-        tokenizer = load_tokenizer(config.backbone, texts)
-        trie = _title_trie(texts.tolist(), tokenizer)
-        if config.code == "prefix":
-            trie = prefix_trie(trie)
+    code = as_code(config.code)
+    rows = pd.DataFrame({"item_id": ids, "title": titles, "text": distinct_texts(ids, titles)}).reset_index(drop=True)
+    tokenizer = load_tokenizer(config.backbone, code.tokenizer_texts(rows, config.instruction))
     return CatalogIndex(
-        items=pd.DataFrame({"item_id": ids, "title": titles, "text": texts}).reset_index(drop=True),
-        trie=trie,
+        items=rows,
+        trie=code.build(CodeInputs(rows, tokenizer, config.seed)),
         tokenizer=tokenizer,
         prompt_head=_prompt_head(tokenizer, config.instruction),
         config=config,
         columns=further_columns(items),
-        item_tokens_made=len(items) if config.code == "item" else 0,
+        item_tokens_made=len(items) if code.one_token else 0,
     )
-
-
-def new_item_tokens(tokenizer: PreTrainedTokenizerFast, titles: Sequence[str], made: int) -> list[list[int]]:
-    """The code of each new item: the next free token.
-
-    Args:
-        made: item tokens given out before.
-
-    Raises:
-        RereError: a title that can't be spelt: the token would mean nothing.
-    """
-    for low in range(0, len(titles), BATCH_TITLES):
-        spell(tokenizer, titles[low : low + BATCH_TITLES])
-    first = len(tokenizer) + made
-    return [[token] for token in range(first, first + len(titles))]
 
 
 def further_columns(items: pd.DataFrame) -> pd.DataFrame:
@@ -238,44 +201,7 @@ def _prompt_head(tokenizer: PreTrainedTokenizerFast, instruction: str) -> tuple[
     return tuple([tokenizer.bos_token_id, *tokens] if begins else tokens)
 
 
-def _title_trie(texts: list[str], tokenizer: PreTrainedTokenizerFast) -> TokenTrie:
-    end = end_token(tokenizer)
-    flat, lengths = [np.zeros(0, dtype=np.int32)], [np.zeros(1, dtype=np.int64)]
-    for low in range(0, len(texts), BATCH_TITLES):
-        encoded = spell(tokenizer, texts[low : low + BATCH_TITLES])
-        lengths.append(np.array([len(tokens) + 1 for tokens in encoded]))
-        flat.append(np.fromiter(itertools.chain.from_iterable([*tokens, end] for tokens in encoded), dtype=np.int32))
-    return build_trie((np.concatenate(flat), np.cumsum(np.concatenate(lengths))))
-
-
-def _semantic_trie(titles: list[str], tokenizer: PreTrainedTokenizerFast, config: IndexConfig) -> TokenTrie:
-    """The trie over semantic IDs; every codeword in use becomes a new token of `tokenizer`."""
-    # Only this code needs scikit-learn: a served model goes without.
-    from rere.catalog.embeddings import embed_titles
-    from rere.catalog.semantic_ids import semantic_codes
-
-    vectors = embed_titles(titles, config.semantic.embedding, config.seed)
-    codes = semantic_codes(vectors, config.semantic, config.seed)
-    pairs = sorted({pair for code in codes for pair in enumerate(code)})
-    names = {(level, codeword): f"<s{level}_{codeword}>" for level, codeword in pairs}
-    tokenizer.add_tokens([AddedToken(name, normalized=False) for name in names.values()])
-    known = tokenizer.get_vocab()
-    return build_trie([[known[names[pair]] for pair in enumerate(code)] for code in codes])
-
-
-def prefix_trie(trie: TokenTrie) -> TokenTrie:
-    """Cut every item where its path has one leaf left below it.
-
-    The node just under the last branching ancestor of a leaf is the first with one leaf below.
-    """
-    node = trie.item_leaf.clone()
-    while True:
-        above = trie.parent[node]
-        lift = (above > 0) & (trie.leaves_below(above.clamp(min=0)) == 1)
-        if not lift.any():
-            break
-        node = torch.where(lift, above, node)
-    lengths = trie.depth[node].numpy()
-    offsets = trie.item_offsets.numpy()
-    keep = np.concatenate([np.arange(low, low + n) for low, n in zip(offsets[:-1], lengths, strict=True)])
-    return build_trie((trie.item_tokens.numpy()[keep], np.concatenate([[0], np.cumsum(lengths)])))
+def _in_one(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings in today's shape: catalogues saved earlier have those of semantic IDs beside `code`."""
+    semantic = config.pop("semantic", None)
+    return config | {"code": {"type": "semantic", **semantic}} if config["code"] == "semantic" else config

@@ -11,25 +11,24 @@ from collections import Counter
 import numpy as np
 from sklearn.cluster import KMeans
 
-from rere.config.catalog import SemanticCodes
-
 DECIMALS = 6  # of a residual: what is left below is rounding error, no reason to part two items
 
 
-def semantic_codes(vectors: np.ndarray, config: SemanticCodes, seed: int) -> list[list[int]]:
+def semantic_codes(vectors: np.ndarray, levels: int, codewords: int, seed: int) -> list[list[int]]:
     """Distinct codes, of which none begins another.
 
     Items that share all `levels` codewords get one more, which numbers them in the order of the rows.
 
     Args:
         vectors: (I, D) float, at least one row.
-        config: levels and codewords per level; a level has fewer where fewer distinct residuals are left.
+        levels: codewords per code.
+        codewords: per level; a level has fewer where fewer distinct residuals are left.
         seed: of the k-means starts.
 
     Returns:
         I codes of `levels` codewords below `codewords`, or of one more, which may be any number.
     """
-    quantised, _ = residual_kmeans(vectors, config.levels, config.codewords, seed)
+    quantised, _ = residual_kmeans(vectors, levels, codewords, seed)
     codes = quantised.tolist()
     sharing = Counter(map(tuple, codes))
     numbered: Counter[tuple[int, ...]] = Counter()

@@ -13,6 +13,8 @@ from transformers import PreTrainedTokenizerFast
 
 from rere.errors import RereError
 
+BATCH_TITLES = 20_000  # spelt at once: a tokenizer's own records of a title take more than its tokens
+
 
 def end_token(tokenizer: PreTrainedTokenizerFast) -> int:
     """The token that ends an item: a line break where that is one token, else the end of text.

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from rere.catalog.codes.base import as_code
 from rere.catalog.extend import extend_index
 from rere.catalog.index import CatalogIndex, build_index, further_columns
 from rere.catalog.trie import build_trie
@@ -42,8 +43,8 @@ def continued_or_new(
             name for name in type(config).model_fields if getattr(champion.config, name) != getattr(config, name)
         ]
         reason = f"the settings of `catalog` changed ({', '.join(changed)})"
-    elif config.code == "semantic":
-        reason = "semantic IDs are made for the whole catalogue at once"
+    elif not as_code(config.code).takes_new_items:
+        reason = f"`code: {config.code.type}` codes the whole catalogue at once"
     elif new == len(items):
         reason = "the champion knows none of the items"
     elif new > maximum_new_items * len(items):

@@ -1,13 +1,14 @@
-"""Settings of the item index: codes and item vectors."""
+"""Settings of the item index: what item codes share, and item vectors."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from rere.config.backbone import Backbone, ScratchModel
 from rere.config.base import Seed, Settings
+from rere.config.variants import OneOf, Variant
 
 
 class TitleEmbedding(Settings):
@@ -28,22 +29,30 @@ class SentenceEmbedding(Settings):
 Embedding = Annotated[TitleEmbedding | SentenceEmbedding, Field(discriminator="type")]
 
 
-class SemanticCodes(Settings):
-    """Semantic IDs by residual k-means over item vectors (TIGER, arXiv 2305.05065)."""
+class CodeSettings(Variant):
+    """What the settings of all item codes have."""
 
-    embedding: Embedding = TitleEmbedding()
-    levels: int = Field(default=2, ge=1, description="codewords per item, before what resolves collisions")
-    codewords: int = Field(default=256, ge=2, description="clusters per level, at most")
+    ends: ClassVar[bool] = False  # with an end token: without the constraint, generation knows where an item ends
+    one_token: ClassVar[bool] = False  # per item, and the tokenizer doesn't know it: see rere/models/item_tokens.py
+
+    @property
+    def item_vectors(self) -> Embedding | None:
+        """The vectors of which codes are made, where they are."""
+        return None
 
 
 class IndexConfig(Settings):
+    model_config = ConfigDict(defer_build=True)
+
+    renamed: ClassVar[dict[str, str]] = {"semantic": "code: {type: semantic, ...}"}
+
     backbone: Backbone = ScratchModel()
-    code: Literal["title", "prefix", "semantic", "item"] = Field(
+    code: Annotated[CodeSettings, OneOf("rere.catalog.codes.registry:CODES")] = Field(
         default="item",
+        validate_default=True,
         description="title: all tokens of the title (the paper); prefix: its shortest prefix that no other item "
-        "shares; semantic: residual k-means codewords as new tokens (`semantic` sets them); item: one new token per "
-        "item, whose embedding is the mean of its title's tokens plus a vector of its own",
+        "shares; semantic: residual k-means codewords as new tokens; item: one new token per item, whose embedding is "
+        "the mean of its title's tokens plus a vector of its own; file: what a JSON file says",
     )
-    semantic: SemanticCodes = SemanticCodes()
     instruction: str = Field(default="", description="text before the history")
     seed: Seed = 0

@@ -22,8 +22,10 @@ def require_consistent(settings: Mapping[str, Any]) -> None:
     catalog, rl = settings["catalog"], settings["rl"]
     evaluation, gate = settings["evaluation"], settings["promotion"].gate
     problems = [*_metrics(gate, evaluation), *_rewards(rl, catalog), *_packages(catalog, rl)]
-    if catalog.code == "item" and settings["sft"].sharding == "fsdp":
-        problems.append("catalog.code: item with sft.sharding: fsdp (shards can't share titles' gradients)")
+    if catalog.code.one_token and settings["sft"].sharding == "fsdp":
+        problems.append(
+            f"catalog.code: {catalog.code.type} with sft.sharding: fsdp (shards can't share titles' gradients)"
+        )
     blend = settings["serving"].blend
     if blend is not None and blend.item_model != "best":
         rivals = [rival.type for rival in settings["item_models"].rivals]
@@ -44,15 +46,14 @@ def _metrics(gate: GateConfig, evaluation: EvaluationConfig) -> Iterator[str]:
 
 
 def _rewards(rl: RLConfig, catalog: IndexConfig) -> Iterator[str]:
-    if rl.generation == "unconstrained" and catalog.code != "title":
-        yield f"rl.generation: unconstrained with catalog.code: {catalog.code} (only a title has an end)"
+    if rl.generation == "unconstrained" and not catalog.code.ends:
+        yield f"rl.generation: unconstrained with catalog.code: {catalog.code.type} (only a title has an end)"
 
 
 def _packages(catalog: IndexConfig, rl: RLConfig) -> Iterator[str]:
-    embeddings = [reward.item_vectors for reward in rl.rewards if reward.item_vectors is not None]
-    if catalog.code == "semantic":
-        embeddings.append(catalog.semantic.embedding)
-    if any(one.type == "sentence_transformer" for one in embeddings) and not _installed("sentence_transformers"):
+    vectors = [catalog.code.item_vectors, *(reward.item_vectors for reward in rl.rewards)]
+    named = any(one is not None and one.type == "sentence_transformer" for one in vectors)
+    if named and not _installed("sentence_transformers"):
         yield "an embedding of type sentence_transformer without its package (pip install -e '.[embeddings]')"
 
 

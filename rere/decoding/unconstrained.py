@@ -57,10 +57,10 @@ def item_end(catalog: CatalogIndex) -> int:
     Raises:
         RereError: items of this code have no end token, so a free sequence has no end.
     """
-    if catalog.config.code != "title":
+    if not catalog.config.code.ends:
         raise RereError(
             "items that end with an end token, to generate without the constraint",
-            f"the code {catalog.config.code!r}",
+            f"the code {catalog.config.code.type!r}",
             "index the catalogue with `code: title`, or generate with the constraint",
         )
     return end_token(catalog.tokenizer)

@@ -19,8 +19,8 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
-from rere.catalog.index import BATCH_TITLES, CatalogIndex
-from rere.catalog.tokenization import spell
+from rere.catalog.index import CatalogIndex
+from rere.catalog.tokenization import BATCH_TITLES, spell
 from rere.models.heads import embedding_weights
 
 
@@ -63,7 +63,7 @@ def embed_items(model: PreTrainedModel, catalog: CatalogIndex, first: int) -> No
 
     A forward that runs on another thread is not disturbed: the tensors that it uses stay as they are.
     """
-    if catalog.config.code != "item":
+    if not catalog.config.code.one_token:
         return
     means = TitleMeans.of(catalog, first, next(cast(nn.Module, model).parameters()).device)
     for old in embedding_weights(model):
@@ -92,7 +92,7 @@ def train_by_titles(
     the two and adds them up again, so the model and its checkpoints always have plain rows. Does nothing if items have
     no tokens of their own, or if the embedding isn't trained.
     """
-    if catalog.config.code != "item":
+    if not catalog.config.code.one_token:
         return
     base = cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
     weights = [weight for weight in embedding_weights(base) if weight.requires_grad]

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from rere.catalog.codes.semantic import SemanticCode
 from rere.catalog.index import CatalogIndex, build_index
-from rere.config.catalog import SemanticCodes, TitleEmbedding
+from rere.config.catalog import TitleEmbedding
 from rere.config.recommenders import ItemModelsConfig
 from rere.models.backbone import load_model
 from rere.models.tree_attention import TreeModel
@@ -71,22 +72,20 @@ def caser(catalog: CatalogIndex) -> Recommender:
     return Caser.fit(data(catalog), config)
 
 
-def generative(catalog: CatalogIndex) -> Recommender:
+def generative(catalog: CatalogIndex) -> GenerativeRecommender:
     model = load_model(catalog.config.backbone, len(catalog.tokenizer), seed=0)
     return GenerativeRecommender("generative", TreeModel(model), catalog, beams=4, batch_prompts=2)
 
 
 def semantic_ids(catalog: CatalogIndex) -> Recommender:
     """TIGER's way: the same model, search and class over other codes."""
-    codes = SemanticCodes(levels=2, codewords=4, embedding=TitleEmbedding(dimensions=4))
-    config = catalog.config.model_copy(update={"code": "semantic", "semantic": codes})
+    code = SemanticCode(levels=2, codewords=4, embedding=TitleEmbedding(dimensions=4))
+    config = catalog.config.model_copy(update={"code": code})
     return generative(build_index(catalog.items, config))
 
 
 def debiased(catalog: CatalogIndex) -> Recommender:
-    model = generative(catalog)
-    assert isinstance(model, GenerativeRecommender)
-    return DebiasedRecommender(model, sasrec(catalog), 0.3)
+    return DebiasedRecommender(generative(catalog), sasrec(catalog), 0.3)
 
 
 def foreign(catalog: CatalogIndex) -> Recommender:

@@ -7,13 +7,16 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from rere.catalog.codes.prefix import PrefixCode
+from rere.catalog.codes.semantic import SemanticCode
+from rere.catalog.codes.title import TitleCode
 from rere.catalog.index import build_index
 from rere.catalog.warm_start import continue_index, continued_or_new
-from rere.config.catalog import IndexConfig, SemanticCodes
+from rere.config.catalog import IndexConfig
 from tests.conftest import TINY
 
 TITLES = {f"i{n}": f"{'Star' if n % 2 else 'Moon'} {'Trip' if n % 3 else 'Port'} {n}" for n in range(12)}
-CONFIG = IndexConfig(backbone=TINY, code="title")
+CONFIG = IndexConfig(backbone=TINY, code=TitleCode())
 
 
 def frame(ids: list[str], titles: dict[str, str] = TITLES) -> pd.DataFrame:
@@ -49,7 +52,7 @@ def test_a_renamed_item_is_a_new_one() -> None:
 
 
 def test_prefix_codes_stay_the_shortest_when_nothing_left() -> None:
-    config = CONFIG.model_copy(update={"code": "prefix"})
+    config = CONFIG.model_copy(update={"code": PrefixCode()})
     champion = build_index(frame(["i0", "i1", "i2"]), config)
     catalog = continue_index(champion, frame(["i3", "i2", "i1", "i0"]))
     for position, item in enumerate(["i2", "i1", "i0"], 1):
@@ -62,7 +65,7 @@ def test_prefix_codes_stay_the_shortest_when_nothing_left() -> None:
     [
         ("i0", CONFIG, 0.2, "2 of 3 items are new to the champion, more than 20%"),
         ("i9", CONFIG, 1.0, "the champion knows none of the items"),
-        ("i0", CONFIG.model_copy(update={"code": "prefix"}), 1.0, "the settings of `catalog` changed (code)"),
+        ("i0", CONFIG.model_copy(update={"code": PrefixCode()}), 1.0, "the settings of `catalog` changed (code)"),
     ],
 )
 def test_it_starts_afresh_and_says_why(known: str, now: IndexConfig, share: float, reason: str) -> None:
@@ -73,7 +76,7 @@ def test_it_starts_afresh_and_says_why(known: str, now: IndexConfig, share: floa
 
 
 def test_semantic_ids_start_afresh(world_items: pd.DataFrame) -> None:
-    config = IndexConfig(backbone=TINY, code="semantic", semantic=SemanticCodes(levels=1, codewords=8))
+    config = IndexConfig(backbone=TINY, code=SemanticCode(levels=1, codewords=8))
     champion = build_index(world_items, config)
     _, start = continued_or_new(champion, world_items, config, 0.5)
-    assert (start.type, start.reason) == ("backbone", "semantic IDs are made for the whole catalogue at once")
+    assert (start.type, start.reason) == ("backbone", "`code: semantic` codes the whole catalogue at once")

@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rere.catalog.codes.prefix import PrefixCode
+from rere.catalog.codes.semantic import SemanticCode
+from rere.catalog.codes.title import TitleCode
 from rere.catalog.extend import extend_index
 from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.tokenization import end_token
-from rere.config.catalog import IndexConfig, SemanticCodes
+from rere.config.catalog import IndexConfig
 from rere.errors import RereError
 from tests.conftest import TINY
 
@@ -35,7 +38,7 @@ def shortest_unique(catalog: CatalogIndex) -> list[list[int]]:
 @settings(max_examples=60, deadline=None)
 @given(old=st.lists(TITLES, min_size=1, max_size=12), new=st.lists(TITLES, min_size=1, max_size=6))
 def test_prefix_codes_are_the_shortest_unique_beginnings(old: list[str], new: list[str]) -> None:
-    catalog = build_index(frame(old), IndexConfig(backbone=TINY, code="prefix"))
+    catalog = build_index(frame(old), IndexConfig(backbone=TINY, code=PrefixCode()))
     extended = extend_index(catalog, frame(new, first=len(old)))
     expected = shortest_unique(extended)
     assert extended.item_tokens == expected
@@ -45,7 +48,7 @@ def test_prefix_codes_are_the_shortest_unique_beginnings(old: list[str], new: li
 
 
 def test_title_codes_of_old_items_stay() -> None:
-    catalog = build_index(frame(["alpha", "beta"]), IndexConfig(backbone=TINY, code="title"))
+    catalog = build_index(frame(["alpha", "beta"]), IndexConfig(backbone=TINY, code=TitleCode()))
     extended = extend_index(catalog, frame(["alpha", "gamma ☂"], first=2))
     assert extended.item_tokens[:2] == catalog.item_tokens
     assert extended.items["text"].tolist() == ["alpha", "beta", "alpha [i2]", "gamma ☂"]
@@ -54,7 +57,7 @@ def test_title_codes_of_old_items_stay() -> None:
 
 
 def test_a_new_title_may_be_an_old_items_text() -> None:
-    catalog = build_index(frame(["cars", "cars"]), IndexConfig(backbone=TINY, code="title"))
+    catalog = build_index(frame(["cars", "cars"]), IndexConfig(backbone=TINY, code=TitleCode()))
     extended = extend_index(catalog, frame(["cars [i0]", "cars"], first=2))
     assert extended.items["text"].tolist() == ["cars [i0]", "cars [i1]", "cars [i0] [i2]", "cars [i3]"]
 
@@ -68,13 +71,13 @@ def test_a_new_title_may_be_an_old_items_text() -> None:
     ],
 )
 def test_what_cannot_be_added(rows: list[tuple[str, str]], message: str) -> None:
-    catalog = build_index(frame(["alpha", "beta"]), IndexConfig(code="prefix", backbone=TINY))
+    catalog = build_index(frame(["alpha", "beta"]), IndexConfig(code=PrefixCode(), backbone=TINY))
     with pytest.raises(RereError, match=message):
         extend_index(catalog, pd.DataFrame(rows, columns=["item_id", "title"]))
 
 
 def test_semantic_ids_need_training() -> None:
-    config = IndexConfig(backbone=TINY, code="semantic", semantic=SemanticCodes(levels=2, codewords=2))
+    config = IndexConfig(backbone=TINY, code=SemanticCode(levels=2, codewords=2))
     catalog = build_index(frame(["alpha", "beta", "gamma", "delta"]), config)
     with pytest.raises(RereError, match="retrain"):
         extend_index(catalog, frame(["new"], first=4))

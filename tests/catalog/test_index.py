@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from rere.catalog.codes.prefix import PrefixCode
+from rere.catalog.codes.title import TitleCode
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import Backbone, GGUFModel, HubModel, LocalModel
 from rere.config.catalog import IndexConfig
@@ -27,7 +29,7 @@ def test_shared_titles_are_told_apart_by_id(world_catalog: CatalogIndex) -> None
 
 def test_a_title_may_be_what_another_becomes_by_its_id(tmp_path: Path) -> None:
     items = pd.DataFrame({"item_id": ["i1", "i2", "i3", "i4"], "title": ["Cars", "Cars", "Cars [i1]", "Cars [i2]"]})
-    for code in ("title", "prefix"):
+    for code in (TitleCode(), PrefixCode()):
         catalog = build_index(items, IndexConfig(backbone=TINY, code=code))
         assert catalog.items["text"].tolist() == ["Cars [i1]", "Cars [i2]", "Cars [i1] [i3]", "Cars [i2] [i4]"]
         assert len({*map(tuple, catalog.item_tokens)}) == 4
@@ -36,11 +38,11 @@ def test_a_title_may_be_what_another_becomes_by_its_id(tmp_path: Path) -> None:
 def test_items_that_ids_do_not_tell_apart_are_named() -> None:
     items = pd.DataFrame({"item_id": ["b", "a] [b", "c", "d"], "title": ["T [a]", "T", "T", "T [a]"]})
     with pytest.raises(RereError, match=r"b \('T \[a\]'\), a\] \[b \('T'\)"):
-        build_index(items, IndexConfig(code="prefix", backbone=TINY))
+        build_index(items, IndexConfig(code=PrefixCode(), backbone=TINY))
 
 
 def test_title_code_is_the_text_and_an_end(world_items: pd.DataFrame) -> None:
-    catalog = build_index(world_items, IndexConfig(backbone=TINY, code="title"))
+    catalog = build_index(world_items, IndexConfig(backbone=TINY, code=TitleCode()))
     for tokens, text in zip(catalog.item_tokens, catalog.items["text"], strict=True):
         assert tokens[-1] == catalog.tokenizer.eos_token_id
         assert catalog.tokenizer.decode(tokens[:-1]) == text
@@ -49,7 +51,7 @@ def test_title_code_is_the_text_and_an_end(world_items: pd.DataFrame) -> None:
 def test_prefix_code_is_the_shortest_beginning_of_its_own(
     world_items: pd.DataFrame, world_catalog: CatalogIndex
 ) -> None:
-    full = build_index(world_items, IndexConfig(backbone=TINY, code="title")).item_tokens
+    full = build_index(world_items, IndexConfig(backbone=TINY, code=TitleCode())).item_tokens
     for item, code in enumerate(world_catalog.item_tokens):
         others = [tokens for other, tokens in enumerate(full) if other != item]
         assert full[item][: len(code)] == code
@@ -93,7 +95,7 @@ def test_an_altered_index_is_refused(world_catalog: CatalogIndex, tmp_path: Path
 
 def test_ids_that_look_like_numbers_stay_text(tmp_path: Path) -> None:
     items = pd.DataFrame({"item_id": ["007", "7", "1e3"], "title": ["1984", "2001", "300"]})
-    build_index(items, IndexConfig(code="prefix", backbone=TINY)).save(tmp_path)
+    build_index(items, IndexConfig(code=PrefixCode(), backbone=TINY)).save(tmp_path)
     assert CatalogIndex.load(tmp_path).item_ids == ["007", "7", "1e3"]
     assert CatalogIndex.load(tmp_path).titles == ["1984", "2001", "300"]
 
@@ -108,7 +110,7 @@ def test_ids_that_look_like_numbers_stay_text(tmp_path: Path) -> None:
 )
 def test_impossible_catalogues_are_refused(items: dict[str, list[Any]], message: str) -> None:
     with pytest.raises(RereError, match=message):
-        build_index(pd.DataFrame(items, dtype=str), IndexConfig(code="prefix", backbone=TINY))
+        build_index(pd.DataFrame(items, dtype=str), IndexConfig(code=PrefixCode(), backbone=TINY))
 
 
 @pytest.mark.parametrize(
@@ -122,4 +124,4 @@ def test_impossible_catalogues_are_refused(items: dict[str, list[Any]], message:
 )
 def test_a_backbone_that_cannot_be_found_is_one_clear_error(world_items: pd.DataFrame, backbone: Backbone) -> None:
     with pytest.raises(RereError, match="Fix: "):
-        build_index(world_items, IndexConfig(code="prefix", backbone=backbone))
+        build_index(world_items, IndexConfig(code=PrefixCode(), backbone=backbone))

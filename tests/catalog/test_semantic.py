@@ -10,10 +10,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from rere.catalog.codes.semantic import SemanticCode
 from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.semantic_ids import residual_kmeans, semantic_codes
 from rere.config.backbone import LocalModel
-from rere.config.catalog import IndexConfig, SemanticCodes, TitleEmbedding
+from rere.config.catalog import IndexConfig, TitleEmbedding
 from rere.config.decoding import Normalisation, SearchSettings
 from rere.config.evaluation import EvaluationConfig
 from rere.config.rl import RLConfig
@@ -32,15 +33,15 @@ from rere.training.rl.rewards.rule import RuleReward
 from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY, WORLD_ITEMS
-from tests.oracles import score_all_items
+from tests.oracles import embedding_of, head_of, score_all_items
 
-SEMANTIC = SemanticCodes(embedding=TitleEmbedding(dimensions=8), levels=2, codewords=8)
+SEMANTIC = SemanticCode(embedding=TitleEmbedding(dimensions=8), levels=2, codewords=8)
 MODEL = TINY.model_copy(update={"width": 64})
 
 
 @pytest.fixture(scope="module")
 def catalog(world_items: pd.DataFrame) -> CatalogIndex:
-    return build_index(world_items, IndexConfig(backbone=MODEL, code="semantic", semantic=SEMANTIC))
+    return build_index(world_items, IndexConfig(backbone=MODEL, code=SEMANTIC))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_more_levels_leave_less_over() -> None:
 
 def test_items_that_share_all_codewords_are_numbered() -> None:
     near = np.repeat(np.eye(3), 3, axis=0)[[0, 3, 1, 6, 4, 2]]  # three of one kind, two of another, one alone
-    codes = semantic_codes(near, SemanticCodes(levels=1, codewords=3), seed=0)
+    codes = semantic_codes(near, levels=1, codewords=3, seed=0)
     first, second, third = codes[0][0], codes[1][0], codes[3][0]
     assert codes == [[first, 0], [second, 0], [first, 1], [third], [second, 1], [first, 2]]
     assert len({first, second, third}) == 3
@@ -103,12 +104,11 @@ def test_items_that_share_all_codewords_are_numbered() -> None:
 )
 def test_codes_are_distinct_and_none_begins_another(items: int, levels: int, codewords: int) -> None:
     vectors = np.random.default_rng(items).normal(size=(items, 4)).astype(np.float32)
-    config = SemanticCodes(levels=levels, codewords=codewords)
-    codes = semantic_codes(vectors, config, seed=0)
+    codes = semantic_codes(vectors, levels, codewords, seed=0)
     assert len({tuple(code) for code in codes}) == items
     assert not begins_another(codes)
     assert all(0 <= codeword < codewords for code in codes for codeword in code[:levels])
-    assert codes == semantic_codes(vectors, config, seed=0)
+    assert codes == semantic_codes(vectors, levels, codewords, seed=0)
 
 
 # ---------------------------------------------------------------- index
@@ -144,19 +144,19 @@ def test_the_saved_tokenizer_knows_the_codewords(
 def test_new_tokens_of_a_pretrained_model_are_drawn_like_its_own(
     world_items: pd.DataFrame, pretrained: LocalModel
 ) -> None:
-    catalog = build_index(world_items, IndexConfig(backbone=pretrained, code="semantic", semantic=SEMANTIC))
+    catalog = build_index(world_items, IndexConfig(backbone=pretrained, code=SEMANTIC))
     own, vocabulary = len(load_tokenizer(pretrained, ())), len(catalog.tokenizer)
-    before = load_model(pretrained, own, seed=0).get_input_embeddings().weight
+    before = embedding_of(load_model(pretrained, own, seed=0))
     model = load_model(pretrained, vocabulary, seed=0)
-    after = model.get_input_embeddings().weight
-    assert model.get_output_embeddings().weight is after  # still tied
-    assert model.config.vocab_size == len(after) == vocabulary > own == len(before)  # type: ignore[arg-type]
+    after = embedding_of(model)
+    assert head_of(model) is after  # still tied
+    assert model.config.vocab_size == len(after) == vocabulary > own == len(before)
     assert {token for code in catalog.item_tokens for token in code} == set(range(own, vocabulary))
     torch.testing.assert_close(after[:own], before)
     new = after[own:]
-    assert torch.pdist(new).min() > 0.1 * torch.pdist(before).mean()  # type: ignore[arg-type]
-    assert 0.5 < (new - before.mean(0)).std() / (before - before.mean(0)).std() < 2  # type: ignore[operator]
-    torch.testing.assert_close(load_model(pretrained, vocabulary, seed=0).get_input_embeddings().weight, after)
+    assert torch.pdist(new).min() > 0.1 * torch.pdist(before).mean()
+    assert 0.5 < (new - before.mean(0)).std() / (before - before.mean(0)).std() < 2
+    torch.testing.assert_close(embedding_of(load_model(pretrained, vocabulary, seed=0)), after)
 
 
 @pytest.mark.parametrize("rows", [-1, 40])
@@ -164,13 +164,13 @@ def test_an_embedding_may_lack_a_token_or_have_spare_rows(pretrained: LocalModel
     own = len(load_tokenizer(pretrained, ()))
     load_tokenizer(pretrained, ()).save_pretrained(tmp_path)
     load_model(MODEL, own + rows, seed=1).save_pretrained(tmp_path)
-    found, kept = load_model(LocalModel(path=tmp_path), own + 5, seed=0), load_model(MODEL, own + rows, seed=1)
-    found, kept = (model.get_input_embeddings().weight.detach() for model in (found, kept))  # type: ignore[assignment, operator]
-    assert len(found) == max(own + 5, own + rows)  # type: ignore[arg-type]
+    found = embedding_of(load_model(LocalModel(path=tmp_path), own + 5, seed=0)).detach()
+    kept = embedding_of(load_model(MODEL, own + rows, seed=1)).detach()
+    assert len(found) == max(own + 5, own + rows)
     first = min(own, own + rows)
-    torch.testing.assert_close(found[:first], kept[:first])  # type: ignore[index]
-    assert torch.pdist(found[first : own + 5]).min() > 0.01  # type: ignore[index]
-    torch.testing.assert_close(found[own + 5 :], kept[own + 5 :])  # type: ignore[index]
+    torch.testing.assert_close(found[:first], kept[:first])
+    assert torch.pdist(found[first : own + 5]).min() > 0.01
+    torch.testing.assert_close(found[own + 5 :], kept[own + 5 :])
 
 
 def test_a_head_of_its_own_gets_rows_for_the_new_tokens_too(pretrained: LocalModel, tmp_path: Path) -> None:

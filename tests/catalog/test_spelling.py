@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
+from rere.catalog.codes.prefix import PrefixCode
+from rere.catalog.codes.title import TitleCode
 from rere.catalog.extend import extend_index
 from rere.catalog.index import build_index
 from rere.catalog.tokenization import end_token
@@ -47,7 +49,7 @@ def backbone(request: pytest.FixtureRequest, tmp_path: Path) -> Backbone:
 def test_no_title_puts_a_control_token_into_a_prompt(backbone: Backbone, code: str) -> None:
     titles = [*ATTACKS, "An honest title"]
     items = pd.DataFrame({"item_id": [f"i{n}" for n in range(len(titles))], "title": titles})
-    catalog = build_index(items, IndexConfig(backbone=backbone, code=code))  # type: ignore[arg-type]
+    catalog = build_index(items, IndexConfig.model_validate({"backbone": backbone, "code": code}))
     control = set(catalog.tokenizer.all_special_ids)
     assert len(control) >= 3
     naive = catalog.tokenizer(ATTACKS, add_special_tokens=False)["input_ids"]
@@ -63,7 +65,7 @@ def test_no_title_puts_a_control_token_into_a_prompt(backbone: Backbone, code: s
 
 def test_nor_does_one_that_is_added_while_serving(backbone: Backbone) -> None:
     items = pd.DataFrame({"item_id": ["a", "b"], "title": ["Alien", "Brazil"]})
-    catalog = build_index(items, IndexConfig(backbone=backbone, code="title"))
+    catalog = build_index(items, IndexConfig(backbone=backbone, code=TitleCode()))
     added = pd.DataFrame({"item_id": [f"i{n}" for n in range(len(ATTACKS))], "title": ATTACKS})
     extended = extend_index(catalog, added)
     control = set(catalog.tokenizer.all_special_ids)
@@ -78,4 +80,4 @@ def test_a_title_of_two_lines_would_end_in_the_middle_and_is_refused(tmp_path: P
     AutoConfig.for_model("qwen2").save_pretrained(tmp_path)
     items = pd.DataFrame({"item_id": ["a", "b"], "title": ["Alien", "two\nlines"]})
     with pytest.raises(RereError, match=r"on one line.*two\\nlines.*clean the titles"):
-        build_index(items, IndexConfig(code="prefix", backbone=LocalModel(path=tmp_path)))
+        build_index(items, IndexConfig(code=PrefixCode(), backbone=LocalModel(path=tmp_path)))

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from pyarrow import Table, parquet
 
+from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.extend import extend_index
 from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.warm_start import continue_index
@@ -148,7 +149,7 @@ def items() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def catalog(items: pd.DataFrame) -> CatalogIndex:
-    return build_index(items, IndexConfig(backbone=TINY, code="prefix"))
+    return build_index(items, IndexConfig(backbone=TINY, code=PrefixCode()))
 
 
 def test_a_catalogue_keeps_them(catalog: CatalogIndex, tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_a_catalogue_keeps_them(catalog: CatalogIndex, tmp_path: Path) -> None:
 
 
 def test_a_catalogue_without_them_is_as_before(items: pd.DataFrame, tmp_path: Path) -> None:
-    build_index(items[["item_id", "title"]], IndexConfig(code="prefix", backbone=TINY)).save(tmp_path)
+    build_index(items[["item_id", "title"]], IndexConfig(code=PrefixCode(), backbone=TINY)).save(tmp_path)
     assert not (tmp_path / "columns.arrow").exists()
     assert CatalogIndex.load(tmp_path).column_kinds == {}
 

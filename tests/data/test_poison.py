@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from ops.validation.expectations import validate_dataset
+from rere.catalog.codes.title import TitleCode
 from rere.catalog.index import build_index
 from rere.config.catalog import IndexConfig
 from rere.config.data import SplitConfig, TableFormat, ValidationConfig
@@ -154,7 +155,7 @@ def test_what_can_be_mended_reaches_the_model_as_harmless_lines(tmp_path: Path) 
         "titles cut to 512 characters": 2,
     }
     assert "<script>alert" not in report.html
-    catalog = build_index(dataset.items, IndexConfig(backbone=TINY, code="title"))
+    catalog = build_index(dataset.items, IndexConfig(backbone=TINY, code=TitleCode()))
     assert catalog.titles == dataset.items["title"].tolist()
     control = set(catalog.tokenizer.all_special_ids) - {catalog.tokenizer.eos_token_id}
     for history in make_windows(dataset, SplitConfig(history_items=4)).table["history"]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from rere.catalog.codes.title import TitleCode
 from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.trie import build_trie
 from rere.config.catalog import IndexConfig
@@ -142,5 +143,5 @@ def test_every_token_that_runs_is_counted() -> None:
 def test_codes_without_an_end_token_are_refused(world_catalog: CatalogIndex, world_items: pd.DataFrame) -> None:
     with pytest.raises(RereError, match="code: title"):
         item_end(world_catalog)  # prefix
-    catalog = build_index(world_items, IndexConfig(backbone=TINY, code="title"))
+    catalog = build_index(world_items, IndexConfig(backbone=TINY, code=TitleCode()))
     assert {tokens[-1] for tokens in catalog.item_tokens} == {item_end(catalog)}

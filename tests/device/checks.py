@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.index import build_index
 from rere.catalog.trie import build_trie
 from rere.config.backbone import ScratchModel
@@ -249,7 +250,7 @@ def training_is_that_of_the_cpu(place: Place) -> float:
     own = ScratchModel(layers=1, width=32, heads=2, vocabulary=300)
     ids = [f"i{n}" for n in range(12)]
     table = pd.DataFrame({"item_id": ids, "title": [f"Moon {n // 3} Trip {n}" for n in range(12)]})
-    catalog, rows = build_index(table, IndexConfig(backbone=own, code="prefix")), []
+    catalog, rows = build_index(table, IndexConfig(backbone=own, code=PrefixCode())), []
     for user in range(8):
         walk = [ids[(user + step) % 12] for step in range(8)]
         rows += [

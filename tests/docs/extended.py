@@ -15,7 +15,9 @@ import pandas as pd
 import pytest
 import torch
 
-from rere.catalog.index import build_index
+from rere.catalog.codes.prefix import PrefixCode
+from rere.catalog.extend import extend_index
+from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.config.ingest import IngestConfig
@@ -99,7 +101,7 @@ def test_the_sampler() -> None:
     titles = [f"{'Star' if n % 2 else 'Moon'} Trip {n}" for n in range(12)]
     catalog = build_index(
         pd.DataFrame({"item_id": [f"i{n}" for n in range(12)], "title": titles}),
-        IndexConfig(code="prefix", backbone=tiny),
+        IndexConfig(code=PrefixCode(), backbone=tiny),
     )
     model = TreeModel(load_model(tiny, len(catalog.tokenizer), seed=0))
 
@@ -111,6 +113,22 @@ def test_the_sampler() -> None:
     assert found.items.tolist() == torch.cat([best.items, drawn.items], 1).tolist()
     assert found.items.shape == (2, 5)
     assert found.forwarded == best.forwarded + drawn.forwarded
+
+
+def test_the_item_code(tmp_path: Path) -> None:
+    items = pd.DataFrame({"item_id": [f"i{n}" for n in range(12)], "title": ["Star"] * 12})
+    config = IndexConfig.model_validate(
+        {"code": {"type": "numbered", "base": 3}, "backbone": ScratchModel(layers=1, width=32, heads=2, vocabulary=300)}
+    )
+    catalog = build_index(items, config)
+    assert catalog.tokenizer.convert_ids_to_tokens(catalog.item_tokens[5]) == ["<digit_0>", "<digit_1>", "<digit_2>"]
+    assert {len(tokens) for tokens in catalog.item_tokens} == {3}  # 3 * 3 numbers of two digits are too few
+    catalog.save(tmp_path)
+    again = CatalogIndex.load(tmp_path)
+    assert again.config == config
+    assert again.item_tokens == catalog.item_tokens
+    with pytest.raises(RereError, match="`code: numbered`, which codes the whole catalogue at once"):
+        extend_index(catalog, pd.DataFrame({"item_id": ["new"], "title": ["Moon"]}))
 
 
 SRUN = """

@@ -12,7 +12,7 @@ from tests.docs.blocks import ROOT, blocks_of
 
 PAGE = ROOT / "CONTRIBUTING.md"
 KINDS = {f"rere/training/rl/{kind}" for kind in ("losses", "advantages", "rewards", "samplers")}
-KINDS |= {"rere/recommenders", "rere/data/sources", "rere/runtime/launchers"}
+KINDS |= {"rere/recommenders", "rere/catalog/codes", "rere/data/sources", "rere/runtime/launchers"}
 
 
 def extensions() -> dict[Path, tuple[str, list[str]]]:

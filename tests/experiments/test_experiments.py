@@ -13,6 +13,7 @@ from experiments import cells, report, run
 from experiments.cells import Cell, TrainedModel
 from experiments.lab import Runner, name_of
 from experiments.worlds import ExperimentData
+from rere.catalog.codes.prefix import PrefixCode
 from rere.config.catalog import IndexConfig
 from rere.config.decoding import Normalisation
 from rere.config.rl import RLConfig
@@ -22,7 +23,7 @@ from rere.recommenders.base import Ranking
 from rere.recommenders.popularity import Popularity
 from tests.conftest import TINY
 
-INDEX = IndexConfig(code="prefix", backbone=TINY)
+INDEX = IndexConfig(code=PrefixCode(), backbone=TINY)
 SFT = SFTConfig(distillation=None, normalisation="vocab", epochs=1, batch_tokens=64, sequence_items=8)
 
 

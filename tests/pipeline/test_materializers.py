@@ -18,6 +18,7 @@ from materializers.item_models import ItemModelsMaterializer
 from materializers.table import TableMaterializer
 from rere.artifacts import manifest
 from rere.artifacts.manifest import MANIFEST, seal
+from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
@@ -46,7 +47,7 @@ def some_windows() -> Windows:
 
 def a_catalog() -> CatalogIndex:
     items = pd.DataFrame({"item_id": ["a", "b", "c"], "title": ["Alien", "Brazil", "Brazil"]})
-    return build_index(items, IndexConfig(code="prefix", backbone=ScratchModel(vocabulary=300)))
+    return build_index(items, IndexConfig(code=PrefixCode(), backbone=ScratchModel(vocabulary=300)))
 
 
 def a_checkpoint(directory: Path) -> Checkpoint:

@@ -27,6 +27,7 @@ from ops.registry import mlflow_registry as registry
 from ops.registry import run_record
 from ops.registry.tags import VersionTags
 from ops.runtime.tracking import mlflow_log
+from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.index import build_index
 from rere.config.backbone import ScratchModel
 from rere.config.base import Settings
@@ -49,7 +50,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
     place = tmp_path_factory.mktemp("registry")
     items = pd.DataFrame({"item_id": [f"i{n}" for n in range(6)], "title": list("ABCDEF")})
     backbone = ScratchModel(vocabulary=300, width=16, layers=1)
-    catalog = build_index(items, IndexConfig(code="prefix", backbone=backbone))
+    catalog = build_index(items, IndexConfig(code=PrefixCode(), backbone=backbone))
     catalog.save(place / "catalog")
     save_checkpoint(load_model(backbone, len(catalog.tokenizer), seed=0), place / "checkpoint", [], {})
     Prior(np.arange(6), ServedModelConfig()).save(place / "prior")
@@ -258,7 +259,7 @@ def test_a_version_brings_its_files_and_settings(logged: SimpleNamespace) -> Non
 def test_a_catalogue_of_two_items_is_logged(logged: SimpleNamespace, tmp_path: Path) -> None:
     items = pd.DataFrame({"item_id": ["i0", "i1"], "title": ["A", "B"]})
     backbone = ScratchModel(vocabulary=300, width=16, layers=1)
-    catalog = build_index(items, IndexConfig(code="prefix", backbone=backbone))
+    catalog = build_index(items, IndexConfig(code=PrefixCode(), backbone=backbone))
     catalog.save(tmp_path / "catalog")
     save_checkpoint(load_model(backbone, len(catalog.tokenizer), seed=0), tmp_path / "checkpoint", [], {})
     Prior(np.arange(2), ServedModelConfig()).save(tmp_path / "prior")

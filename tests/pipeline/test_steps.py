@@ -25,6 +25,7 @@ from ops.registry.event_log import Event
 from ops.registry.stages import VERSION, Promoted, Reviewed, StageMaterializer
 from ops.registry.tags import VersionTags
 from ops.runtime import run_dirs as work
+from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.index import CatalogIndex
 from rere.catalog.warm_start import StartRecord
 from rere.config.backbone import ScratchModel
@@ -86,7 +87,7 @@ def failed_report() -> ValidationReport:
 
 def test_nothing_is_indexed_before_the_checks_passed(world_items: pd.DataFrame) -> None:
     with pytest.raises(RereError, match=r"a title for every item.*row 7 \(item_id=x9\).*give those items a title"):
-        index_items.entrypoint(SimpleNamespace(items=world_items), failed_report(), IndexConfig(code="prefix"), "")
+        index_items.entrypoint(SimpleNamespace(items=world_items), failed_report(), IndexConfig(code=PrefixCode()), "")
 
 
 def test_fine_tuning_works_in_its_own_directory(

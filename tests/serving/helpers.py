@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pandas as pd
 
+from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.catalog import IndexConfig
 from rere.config.decoding import SearchSettings
@@ -32,7 +33,7 @@ TITLES = [f"{'Star' if n % 2 else 'Moon'} {'Trip' if n % 3 else 'Port'} {n}" for
 
 def tiny_catalog(titles: list[str] = TITLES) -> CatalogIndex:
     items = pd.DataFrame({"item_id": [f"i{n}" for n in range(len(titles))], "title": titles})
-    return build_index(items, IndexConfig(code="prefix", backbone=TINY))
+    return build_index(items, IndexConfig(code=PrefixCode(), backbone=TINY))
 
 
 def tiny_deployment(

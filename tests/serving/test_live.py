@@ -6,8 +6,9 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rere.catalog.codes.semantic import SemanticCode
 from rere.catalog.index import CatalogIndex, build_index
-from rere.config.catalog import IndexConfig, SemanticCodes, TitleEmbedding
+from rere.config.catalog import IndexConfig, TitleEmbedding
 from rere.models.context import longest_possible
 from rere.serving.item_resolver import ItemLookup
 from rere.serving.live_catalog import CatalogEdits, Snapshot
@@ -37,8 +38,8 @@ def test_a_prompt_is_the_catalogues() -> None:
 
 def semantic_catalog() -> CatalogIndex:
     items = pd.DataFrame({"item_id": [f"i{n}" for n in range(len(TITLES))], "title": TITLES})
-    codes = SemanticCodes(embedding=TitleEmbedding(dimensions=4), codewords=4)
-    return build_index(items, IndexConfig(backbone=TINY, code="semantic", semantic=codes))
+    code = SemanticCode(embedding=TitleEmbedding(dimensions=4), codewords=4)
+    return build_index(items, IndexConfig(backbone=TINY, code=code))
 
 
 def test_items_that_a_model_cannot_take_are_skipped_and_the_rest_is_not() -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from rere.catalog.codes.title import TitleCode
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.catalog import IndexConfig
 from rere.config.decoding import Multinomial
@@ -29,7 +30,7 @@ CONFIG = EvaluationConfig(ks=(1, 3), beams=6, batch_prompts=64, bootstrap_sample
 
 @pytest.fixture(scope="module")
 def catalog(world_items: pd.DataFrame) -> CatalogIndex:
-    return build_index(world_items, IndexConfig(backbone=TINY, code="title"))
+    return build_index(world_items, IndexConfig(backbone=TINY, code=TitleCode()))
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from rere.artifacts.pins import not_pinned, unpinned
+from rere.catalog.codes.prefix import PrefixCode
+from rere.catalog.codes.semantic import SemanticCode
 from rere.catalog.index import build_index
 from rere.config.backbone import GGUFModel, HubModel, LocalModel
-from rere.config.catalog import IndexConfig, SemanticCodes, SentenceEmbedding
+from rere.config.catalog import IndexConfig, SentenceEmbedding
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.config.training import FullFineTuning, LoRA
@@ -49,7 +51,7 @@ def saved(directory: Path, name: str = "llama", **special: str) -> Path:
 
 def check(directory: Path, adaptation: FullFineTuning | LoRA = ALL) -> None:
     check_backbone(
-        IndexConfig(code="prefix", backbone=LocalModel(path=directory)),
+        IndexConfig(code=PrefixCode(), backbone=LocalModel(path=directory)),
         SFTConfig(distillation=None, normalisation="vocab", adaptation=adaptation),
         RLConfig(),
     )
@@ -171,7 +173,7 @@ def test_a_file_that_is_no_gguf_is_one_clear_error(
     (tmp_path / "model.gguf").write_bytes(content)
     with pytest.raises(RereError):
         check_backbone(
-            IndexConfig(code="prefix", backbone=GGUFModel(path=tmp_path / "model.gguf")),
+            IndexConfig(code=PrefixCode(), backbone=GGUFModel(path=tmp_path / "model.gguf")),
             SFTConfig(distillation=None, normalisation="vocab"),
             RLConfig(),
         )
@@ -188,7 +190,7 @@ def test_an_instruction_that_leaves_no_room_in_the_context(tmp_path: Path) -> No
     directory = saved(tmp_path)
     _configured(max_position_embeddings=16)(directory)
     for instruction, fits in (("a" * 14, True), ("a" * 15, False)):  # a token a letter, and two items
-        index = IndexConfig(code="prefix", backbone=LocalModel(path=directory), instruction=instruction)
+        index = IndexConfig(code=PrefixCode(), backbone=LocalModel(path=directory), instruction=instruction)
         with contextlib.nullcontext() if fits else pytest.raises(RereError, match="context of 16 tokens; got 17"):
             check_backbone(index, SFTConfig(distillation=None, normalisation="vocab"), RLConfig())
 
@@ -199,7 +201,7 @@ def test_targets_that_the_backbone_lacks(targets: list[str] | str) -> None:
     for sft, rl in ((lora, plain), (plain, lora)):
         with pytest.raises(RereError, match="LoRA targets that Qwen2ForCausalLM has"):
             check_backbone(
-                IndexConfig(code="prefix"),
+                IndexConfig(code=PrefixCode()),
                 SFTConfig(distillation=None, normalisation="vocab", adaptation=sft),
                 RLConfig(adaptation=rl),
             )
@@ -210,10 +212,12 @@ def test_the_head_has_no_adapter_in_supervised_fine_tuning() -> None:
     head = LoRA(targets=["q_proj", "lm_head"])
     with pytest.raises(RereError, match="its head"):
         check_backbone(
-            IndexConfig(code="prefix"), SFTConfig(distillation=None, normalisation="vocab", adaptation=head), RLConfig()
+            IndexConfig(code=PrefixCode()),
+            SFTConfig(distillation=None, normalisation="vocab", adaptation=head),
+            RLConfig(),
         )
     check_backbone(
-        IndexConfig(code="prefix"), SFTConfig(distillation=None, normalisation="vocab"), RLConfig(adaptation=head)
+        IndexConfig(code=PrefixCode()), SFTConfig(distillation=None, normalisation="vocab"), RLConfig(adaptation=head)
     )
 
 
@@ -222,17 +226,19 @@ def test_what_is_not_pinned_is_named(tmp_path: Path, caplog: pytest.LogCaptureFi
     reward = SemanticReward(embedding=SentenceEmbedding(model="org/vectors"))
     local = SentenceEmbedding(model=str(tmp_path))
     settings = (
-        IndexConfig(code="prefix", backbone=hub, semantic=SemanticCodes(embedding=local)),
+        IndexConfig(code=SemanticCode(embedding=local), backbone=hub),
         RLConfig(rewards=(reward,)),
     )
     assert unpinned(*settings) == ["org/model (revision main)", "org/vectors (revision main)"]
-    assert unpinned(IndexConfig(code="prefix", backbone=HubModel(id="org/model", revision=commit))) == []
+    assert unpinned(IndexConfig(code=PrefixCode(), backbone=HubModel(id="org/model", revision=commit))) == []
     assert not_pinned([("me/clicks", "main"), ("me/items", commit), (str(tmp_path), "main")]) == [
         "me/clicks (revision main)"
     ]
     with caplog.at_level(logging.WARNING):
         check_backbone(
-            IndexConfig(code="prefix"), SFTConfig(distillation=None, normalisation="vocab"), RLConfig(rewards=(reward,))
+            IndexConfig(code=PrefixCode()),
+            SFTConfig(distillation=None, normalisation="vocab"),
+            RLConfig(rewards=(reward,)),
         )
     assert "org/vectors (revision main)" in caplog.text
 
@@ -242,4 +248,4 @@ def test_a_catalogue_is_indexed_without_an_end_only_where_none_is_needed(
 ) -> None:
     directory = saved(tmp_path, "llama", bos_token="<s>")
     with pytest.raises(RereError, match="set its `eos_token`"):
-        build_index(world_items, IndexConfig(code="prefix", backbone=LocalModel(path=directory)))
+        build_index(world_items, IndexConfig(code=PrefixCode(), backbone=LocalModel(path=directory)))

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from rere.catalog.codes.item import ItemTokenCode
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import LocalModel
 from rere.config.catalog import IndexConfig
@@ -56,7 +57,7 @@ class Fixed:
 
 @pytest.fixture(params=["item", "title", "prefix"])
 def small(request: pytest.FixtureRequest) -> CatalogIndex:
-    return build_index(ITEMS, IndexConfig(backbone=TINY, code=request.param))
+    return build_index(ITEMS, IndexConfig.model_validate({"backbone": TINY, "code": request.param}))
 
 
 def catalogue_log_probs(
@@ -218,7 +219,7 @@ def test_other_architectures_give_their_states_without_their_logits(
     world_windows: Windows, world_items: pd.DataFrame, tmp_path: Path, name: str
 ) -> None:
     backbone = LocalModel(path=saved(tmp_path / "backbone", name))
-    catalog = build_index(world_items, IndexConfig(backbone=backbone, code="item"))
+    catalog = build_index(world_items, IndexConfig(backbone=backbone, code=ItemTokenCode()))
     config = QUICK.model_copy(update={"epochs": 1})
     checkpoint = train_sft(world_windows, catalog, backbone, config, tmp_path / "work", log=lambda *_: None)
     valid = world_windows.of("valid")

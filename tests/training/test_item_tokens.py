@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from rere.catalog.codes.item import ItemTokenCode
 from rere.catalog.extend import extend_index
 from rere.catalog.index import CatalogIndex, build_index
 from rere.catalog.tokenization import spell
@@ -34,7 +35,7 @@ from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 from tests.training.test_check import saved
 
-CONFIG = IndexConfig(backbone=TINY, code="item")
+CONFIG = IndexConfig(backbone=TINY, code=ItemTokenCode())
 QUICK = SFTConfig(
     distillation=None, normalisation="vocab", epochs=3, learning_rate=1e-2, batch_tokens=64, sequence_items=8
 )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.catalog import IndexConfig
 from rere.config.preference import PreferenceConfig
@@ -308,7 +309,7 @@ def test_prompts_of_another_form_are_refused(world_windows: Windows, world_catal
 
 
 def test_an_instruction_is_seen_by_every_prompt(world_windows: Windows, world_items: Any) -> None:
-    catalog = build_index(world_items, IndexConfig(code="prefix", backbone=TINY, instruction="Next of"))
+    catalog = build_index(world_items, IndexConfig(code=PrefixCode(), backbone=TINY, instruction="Next of"))
     prompts = groups_of(world_windows, catalog, BY_SEQUENCE).prompts(np.arange(5), torch.device("cpu"))
     assert isinstance(prompts, Trunks)
     assert prompts.source[:, : len(catalog.prompt_head)].unique().tolist() == list(range(len(catalog.prompt_head)))

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.extend import extend_index
 from rere.catalog.index import build_index
 from rere.config.base import ColumnKind
@@ -250,7 +251,7 @@ def test_what_a_reward_gets_wrong_about_item_columns(name: str, columns: dict[st
 def test_item_columns_of_candidates_targets_and_histories(world_items: pd.DataFrame) -> None:
     brands, prices = [f"b{n % 3}" for n in range(len(world_items))], [n / 4 for n in range(len(world_items))]
     brands[3], prices[3] = "", math.nan
-    catalog = build_index(world_items.assign(brand=brands, price=prices), IndexConfig(code="prefix", backbone=TINY))
+    catalog = build_index(world_items.assign(brand=brands, price=prices), IndexConfig(code=PrefixCode(), backbone=TINY))
     facts = ItemFacts.of(catalog, torch.zeros(len(world_items), dtype=torch.int64))
     group = dataclasses.replace(trial_group(), catalog=facts)
     assert group.item_column("brand") == [["b1", "b0", "b2", "b1"], ["", "b1", "b0", ""]]

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from rere.catalog.codes.title import TitleCode
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.catalog import IndexConfig
 from rere.config.decoding import Normalisation
@@ -44,6 +45,7 @@ from rere.training.rl.samplers.multinomial import MultinomialSampler
 from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
+from tests.oracles import embedding_of, head_of
 
 QUICK = RLConfig(  # the paper's choices, small
     num_generations=4,
@@ -242,7 +244,7 @@ def test_a_collaborative_reward_needs_its_teacher(
 def test_unconstrained_generation_trains_and_counts_what_is_no_item(
     world_windows: Windows, world_items: pd.DataFrame, tmp_path: Path, sampling: Sampler
 ) -> None:
-    catalog = build_index(world_items, IndexConfig(backbone=TINY, code="title"))
+    catalog = build_index(world_items, IndexConfig(backbone=TINY, code=TitleCode()))
     sft = SFTConfig(
         distillation=None, normalisation="vocab", epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8
     )
@@ -390,6 +392,6 @@ def test_adapters_of_tied_embeddings_are_stored_as_they_were_trained(
     config = QUICK.model_copy(update={"adaptation": lora, "updates": 4, "learning_rate": 1e-2, "keep": "last"})
     kept = train_rl(start, world_windows, world_catalog, config, tmp_path, log=lambda *_: None)
     model, before = kept.load_model(), start.load_model()
-    assert model.get_output_embeddings().weight is not model.get_input_embeddings().weight
-    assert not torch.equal(model.get_output_embeddings().weight, model.get_input_embeddings().weight)  # type: ignore[arg-type]
-    assert torch.equal(before.get_output_embeddings().weight, before.get_input_embeddings().weight)  # type: ignore[arg-type]
+    assert head_of(model) is not embedding_of(model)
+    assert not torch.equal(head_of(model), embedding_of(model))
+    assert torch.equal(head_of(before), embedding_of(before))

@@ -16,6 +16,7 @@ import pytest
 import torch
 from transformers import TrainerControl, TrainerState
 
+from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import LocalModel
 from rere.config.catalog import IndexConfig
@@ -232,7 +233,7 @@ def test_an_architecture_that_cannot_be_searched_is_refused_before_training(
     world_windows: Windows, world_items: pd.DataFrame, tmp_path: Path
 ) -> None:
     backbone = LocalModel(path=saved(tmp_path / "bloom", "bloom"))
-    catalog, seen = build_index(world_items, IndexConfig(code="prefix", backbone=backbone)), []
+    catalog, seen = build_index(world_items, IndexConfig(code=PrefixCode(), backbone=backbone)), []
     with pytest.raises(RereError, match="use another architecture"):
         train_sft(world_windows, catalog, backbone, QUICK, tmp_path, log=lambda *record: seen.append(record))
     assert seen == []
@@ -245,7 +246,7 @@ def test_other_architectures_train_too(
 ) -> None:
     """Also by a tokenizer without a padding token."""
     backbone = LocalModel(path=saved(tmp_path / "backbone", name, eos_token="<end>"))
-    catalog = build_index(world_items, IndexConfig(code="prefix", backbone=backbone))
+    catalog = build_index(world_items, IndexConfig(code=PrefixCode(), backbone=backbone))
     config = QUICK.model_copy(update={"rows": rows, "epochs": 2, "learning_rate": 3e-3})
     checkpoint = train_sft(world_windows, catalog, backbone, config, tmp_path, log=lambda *_: None)
     losses = [record["valid_loss"] for record in checkpoint.curves() if "valid_loss" in record]
