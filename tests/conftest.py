@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 import torch
 
+from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.data.dataset import Dataset, IngestReport, Windows
-from tests.home import home
+from tests.home import home, project_kept
 
 torch.set_num_threads(1)  # the models are tiny; threads would only wait for one another
 TINY = ScratchModel(layers=1, width=32, heads=2, vocabulary=300)
@@ -26,6 +27,13 @@ def nothing_in_the_home() -> Iterator[None]:
     """No test, and nothing that it starts, writes to the user's home."""
     yield
     assert not sorted(path.name for path in home().iterdir())
+
+
+@pytest.fixture(autouse=True)
+def nothing_handed_on() -> Iterator[None]:
+    """What a test tells this process of a project and its store isn't there for the tests after it."""
+    with project_kept():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +72,7 @@ def world_dataset(world_items: pd.DataFrame, world_windows: Windows) -> Dataset:
 
 @pytest.fixture(scope="session")
 def world_catalog(world_items: pd.DataFrame) -> CatalogIndex:
-    return build_index(world_items, IndexConfig(code="prefix", backbone=TINY))
+    return build_index(world_items, IndexConfig(code=PrefixCode(), backbone=TINY))
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups

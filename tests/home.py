@@ -7,12 +7,14 @@ Processes of one run (`-n 2`) share the empty home, and nothing else: two that m
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 SCRATCH = "RERE_TESTS_SCRATCH"  # set by the first process of a run, inherited by the others
@@ -55,6 +57,22 @@ def _keep(file: Path, content: bytes | None) -> None:
         file.unlink(missing_ok=True)
     else:
         file.write_bytes(content)
+
+
+@contextlib.contextmanager
+def project_kept() -> Iterator[None]:
+    """What is set within it of the variables that name a project and its store is undone: commands set them, too."""
+    before = _of_project()
+    try:
+        yield
+    finally:
+        for name in _of_project().keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _of_project() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(("RERE_", "ZENML_"))}
 
 
 def home() -> Path:

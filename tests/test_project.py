@@ -10,6 +10,7 @@ import pytest
 from rere import project
 from rere.errors import RereError
 from rere.project import in_project, project_root, stack_environment, use_project, use_stack, use_store
+from tests.home import project_kept
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +97,19 @@ def test_commands_without_a_stack_open_no_store_but_the_projects(
     monkeypatch.chdir(other)
     use_store()
     assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:////it here"
+
+
+def test_what_a_test_says_of_a_project_is_not_handed_on(other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tests/conftest.py` has each test within this."""
+    monkeypatch.setenv("ZENML_CONFIG_PATH", "a store")
+    monkeypatch.setenv("RERE_CACHE_DIR", "a cache")
+    (other / ".rere" / "env.sh").write_text("export ZENML_CONFIG_PATH=another\nexport ZENML_REPOSITORY_PATH=there\n")
+    before = dict(os.environ)
+    with project_kept():
+        use_project(other)
+        del os.environ["RERE_CACHE_DIR"]
+        assert os.environ["ZENML_REPOSITORY_PATH"] == "there"
+    assert dict(os.environ) == before
 
 
 def test_the_file_of_a_name_lies_in_its_directory_whatever_the_name(tmp_path: Path) -> None:

@@ -62,6 +62,16 @@ def test_ci_runs_on_every_python_that_the_project_says_it_takes() -> None:
     assert project["requires-python"] == f">={said[0]},<3.{int(said[-1].split('.')[1]) + 1}"
 
 
+def test_ci_shows_the_coverage_and_the_other_tests_do_not_wait_for_it() -> None:
+    jobs = read("ci.yml")["jobs"]
+    *_, counted, shown = jobs["coverage"]["steps"]
+    assert counted["run"] == "make coverage"
+    assert shown["run"].startswith(".venv/bin/coverage report")
+    assert "GITHUB_STEP_SUMMARY" in shown["run"]
+    assert "needs" not in jobs["coverage"]
+    assert "needs" not in jobs["check"]
+
+
 ALLOWED = {"contents": "read", "actions": "read", "id-token": "write"}  # the last: to say who it is, to the cloud
 
 
