@@ -58,9 +58,20 @@ def rere_pipeline(
     promotion: PromotionConfig = PromotionConfig(),
 ) -> None:
     """Train, judge and register a generative recommender."""
-    chosen = dict(locals())
-    preflight(chosen)
-    train(RunSettings(**chosen))
+    given = RunSettings(
+        data=data,
+        checks=checks,
+        windows=windows,
+        catalog=catalog,
+        sft=sft,
+        rl=rl,
+        item_models=item_models,
+        serving=serving,
+        evaluation=evaluation,
+        promotion=promotion,
+    )
+    preflight(dict(given))
+    train(given)
 
 
 def train(given: RunSettings) -> None:

@@ -6,6 +6,7 @@ the champion's, and so does fine-tuning. Without a champion it is a first run.
 
 from __future__ import annotations
 
+from ops.retraining.base import base_of
 from ops.runtime.named import named_content
 from pipelines.checked import checked_pipeline
 from pipelines.preflight import preflight
@@ -26,7 +27,6 @@ from steps.check_backbone import check_backbone
 from steps.collect import collect_all, collect_new, ingest_collected
 from steps.index_items import continue_items, index_items
 from steps.item_models import train_item_models
-from steps.retraining import base_of
 from steps.sft import fine_tune, fine_tune_on
 from steps.split import split
 from steps.validate import validate, validate_split
@@ -48,9 +48,21 @@ def retrain_pipeline(
     promotion: PromotionConfig = PromotionConfig(),
 ) -> None:
     """Train on from the champion with new interactions, judge, register."""
-    chosen = dict(locals())
-    preflight(chosen)
-    train_on(RetrainSettings(**chosen))
+    given = RetrainSettings(
+        retrain=retrain,
+        data=data,
+        checks=checks,
+        windows=windows,
+        catalog=catalog,
+        sft=sft,
+        rl=rl,
+        item_models=item_models,
+        serving=serving,
+        evaluation=evaluation,
+        promotion=promotion,
+    )
+    preflight(dict(given))
+    train_on(given)
 
 
 def train_on(given: RetrainSettings) -> None:

@@ -15,6 +15,8 @@ from zenml.models import PipelineRunResponse
 from ops.registry import champion_log as champion
 from ops.registry import mlflow_registry as registry
 from ops.registry.stages import Promoted
+from ops.retraining.base import base_of
+from ops.retraining.plan import Plan, make_plan
 from ops.runtime.reports import write_report
 from ops.runtime.runs import COMPLETED, wait
 from pipelines.checked import settings_of
@@ -24,7 +26,6 @@ from rere.artifacts.manifest import writing
 from rere.config.reading import read_yaml
 from rere.errors import RereError
 from rere.project import file_name, in_project, project_root
-from steps.retraining import Plan, base_of, make_plan
 
 When = Literal["changed", "always"]
 

@@ -11,12 +11,11 @@ from zenml import ArtifactConfig, get_step_context, log_metadata, step
 
 from materializers.collected import CollectedMaterializer
 from materializers.dataset import DatasetMaterializer
+from ops.retraining.base import ROWS
 from ops.runtime.cache_keys import cache_policy
 from rere.config.ingest import IngestConfig
 from rere.data.collected import Collected
 from rere.data.dataset import Dataset
-
-ROWS = "collected"  # metadata of the data set: the artifact version that holds its rows
 
 
 @step(name="collect", cache_policy=cache_policy(__name__), output_materializers=CollectedMaterializer)

@@ -120,6 +120,24 @@ def test_no_imports_in_a_circle() -> None:
     assert left == {}  # modules on a circle, and those that import them
 
 
+def test_every_module_of_steps_holds_a_step() -> None:
+    """What several steps share, or what a pipeline asks before its first step, is in `ops/`."""
+    without = []
+    for file in (ROOT / "steps").glob("*.py"):
+        functions = [
+            node for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)
+        ]
+        decorators = [ast.unparse(decorator) for function in functions for decorator in function.decorator_list]
+        if file.name != "__init__.py" and not any(one.partition("(")[0] == "step" for one in decorators):
+            without.append(file.name)
+    assert without == []
+
+
+def test_pipelines_pass_settings_by_their_names() -> None:
+    files = (ROOT / "pipelines").glob("*.py")
+    assert [file.name for file in files if "locals()" in file.read_text(encoding="utf-8")] == []
+
+
 def test_trl_stays_in_training() -> None:
     outside = [file for file in (ROOT / "rere").rglob("*.py") if "training" not in file.parts]
     assert [str(file) for file in outside if "trl" in imports(file)] == []

@@ -10,8 +10,13 @@ import pandas as pd
 import pytest
 import yaml
 
+from ops.registry import mlflow_registry
 from ops.registry.mlflow_registry import Listed
 from ops.registry.tags import VersionTags
+from ops.retraining import base as bases
+from ops.retraining import plan as plans
+from ops.retraining.base import Base
+from ops.retraining.plan import make_plan
 from rere.artifacts.manifest import sha256
 from rere.config.ingest import IngestConfig
 from rere.config.retraining import RetrainConfig
@@ -19,8 +24,6 @@ from rere.data.collected import collect
 from rere.data.sources.base import load_source
 from rere.data.sources.tables import Tables
 from rere.errors import RereError
-from steps import retraining
-from steps.retraining import Base, make_plan
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SETTINGS = {"sft": {"epochs": 2}}
@@ -52,9 +55,9 @@ def known(data: IngestConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict
     """Records by version; version 1 is the champion, made of the source as it was at first."""
     records = {"1": made_of(data, SETTINGS)}
     tags = VersionTags(judged_against="1", gate="failed")
-    monkeypatch.setattr(retraining, "metadata_of", lambda name, version: records[version])
+    monkeypatch.setattr(plans, "metadata_of", lambda name, version: records[version])
     monkeypatch.setattr(
-        retraining.registry,  # type: ignore[attr-defined]
+        mlflow_registry,
         "versions",
         lambda name: [Listed(version, 0, (), tags) for version in records],
     )
@@ -202,13 +205,13 @@ def test_a_retraining_runs_where_another_configuration_says(tmp_path: Path, monk
 def test_a_champion_whose_files_are_gone_is_no_base(
     lost: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = {name: SimpleNamespace(uri=name, run_metadata={}) for name in retraining.FOLDERS}
-    monkeypatch.setattr(retraining.registry, "champion_version", lambda name: "3")  # type: ignore[attr-defined]
-    monkeypatch.setattr(retraining, "_linked", lambda name, version: found)
-    monkeypatch.setattr(retraining, "_whole", lambda artifact, folder: artifact.uri != lost)
-    assert retraining.find_base("rere") is None
+    found = {name: SimpleNamespace(uri=name, run_metadata={}) for name in bases.FOLDERS}
+    monkeypatch.setattr(mlflow_registry, "champion_version", lambda name: "3")
+    monkeypatch.setattr(bases, "_linked", lambda name, version: found)
+    monkeypatch.setattr(bases, "_whole", lambda artifact, folder: artifact.uri != lost)
+    assert bases.find_base("rere") is None
     assert f"Version 3, the base, lacks its {lost}" in caplog.text
-    monkeypatch.setattr(retraining, "_whole", lambda artifact, folder: True)
-    base = retraining.find_base("rere")
+    monkeypatch.setattr(bases, "_whole", lambda artifact, folder: True)
+    base = bases.find_base("rere")
     assert base is not None
     assert (base.version, base.collected) == ("3", None)  # made by the plain pipeline, which keeps no rows

@@ -1,47 +1,21 @@
-"""What a retraining starts from, and whether there is anything to retrain for."""
+"""Whether there is anything to retrain for."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
-from zenml.client import Client
-from zenml.io import fileio
-from zenml.models import ArtifactVersionResponse
 
-from materializers.catalog import CatalogIndexMaterializer
-from materializers.checkpoint import CheckpointMaterializer
-from materializers.collected import CollectedMaterializer
-from materializers.dataset import DatasetMaterializer
 from ops.registry import mlflow_registry as registry
 from ops.registry.zenml_registry import metadata_of
-from rere.artifacts.manifest import MANIFEST, sha256
+from ops.retraining.base import Base
+from rere.artifacts.manifest import sha256
 from rere.config.ingest import IngestConfig
-from rere.config.retraining import BaseVersion, RetrainConfig
+from rere.config.retraining import RetrainConfig
 from rere.data.collected import collect, count_new
 from rere.data.dataset import FORGOTTEN
 from rere.data.flags import moment
 from rere.data.sources.base import as_source, load_source
-from steps.collect import ROWS
-
-FOLDERS = {
-    "rl_model": CheckpointMaterializer.FOLDER,
-    "catalog": CatalogIndexMaterializer.FOLDER,
-    "dataset": DatasetMaterializer.FOLDER,
-}
-
-
-@dataclass(frozen=True)
-class Base:
-    """The champion's artifacts. `collected` is None for a model that the plain pipeline made, which keeps none."""
-
-    version: str
-    rl_model: ArtifactVersionResponse
-    catalog: ArtifactVersionResponse
-    dataset: ArtifactVersionResponse
-    collected: ArtifactVersionResponse | None
 
 
 class Plan(BaseModel):
@@ -51,33 +25,6 @@ class Plan(BaseModel):
 
     type: Literal["run", "skip"]
     reason: str
-
-
-def base_of(name: str, retrain: RetrainConfig) -> Base | None:
-    """What a retraining of the model `name` goes on from: the champion, or the version that the settings name."""
-    if isinstance(retrain.base, BaseVersion):
-        return find_base(retrain.base.model, retrain.base.version)
-    return find_base(name)
-
-
-def find_base(name: str, version: str | None = None) -> Base | None:
-    """The champion (or the version asked for) and its artifacts; None without a champion, or where its files are gone.
-
-    A warning says so.
-    """
-    version = version or registry.champion_version(name)
-    if version is None:
-        return None
-    found = _linked(name, version)
-    lost = [part for part in FOLDERS if part not in found or not _whole(found[part], FOLDERS[part])]
-    if lost:
-        logging.getLogger(__name__).warning(
-            "Version %s, the base, lacks its %s: training starts from the backbone, with all of the source.",
-            version,
-            ", ".join(lost),
-        )
-        return None
-    return Base(version, found["rl_model"], found["catalog"], found["dataset"], _rows_of(found["dataset"]))
 
 
 def make_plan(
@@ -144,32 +91,3 @@ def _sums(data: IngestConfig) -> list[str] | None:
 
 def _values(sums: Any) -> list[str]:
     return sorted(map(str, sums.values())) if isinstance(sums, dict) else []
-
-
-# Only `list_…` methods: inside a pipeline's body the client's `get_…` methods hand out promises, not things.
-def _linked(name: str, version: str) -> dict[str, ArtifactVersionResponse]:
-    """The artifacts of a ZenML Model version by name, newest of each."""
-    client = Client()
-    models = [model for model in client.list_models(name=f"equals:{name}").items if model.name == name]
-    versions = client.list_model_versions(models[0].id, name=f"v{version}").items if models else []
-    if not versions:
-        return {}
-    found: dict[str, ArtifactVersionResponse] = {}
-    for part in FOLDERS:
-        newest = client.list_artifact_versions(
-            artifact=part, model_version_id=versions[0].id, sort_by="desc:created", size=1, hydrate=True
-        )
-        if newest.items:
-            found[part] = newest.items[0]
-    return found
-
-
-def _rows_of(dataset: ArtifactVersionResponse) -> ArtifactVersionResponse | None:
-    if ROWS not in dataset.run_metadata:
-        return None
-    found = Client().list_artifact_versions(id=str(dataset.run_metadata[ROWS]), hydrate=True).items
-    return found[0] if found and _whole(found[0], CollectedMaterializer.FOLDER) else None
-
-
-def _whole(artifact: ArtifactVersionResponse, folder: str) -> bool:
-    return bool(fileio.exists(f"{artifact.uri}/{folder}/{MANIFEST}"))
