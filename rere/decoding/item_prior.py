@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rere.catalog.trie import TokenTrie
+from rere.catalog.trie import ROOT, TokenTrie
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ def node_mass(trie: TokenTrie, probabilities: torch.Tensor) -> torch.Tensor:
     mass[:, trie.item_leaf] = probabilities
     levels = torch.bincount(trie.depth)
     high = trie.nodes
-    for size in levels.flip(0)[:-1].tolist():  # nodes are numbered breadth first
+    for size in levels.flip(0)[:-2].tolist():  # nodes are numbered breadth first
         low = high - size
         mass.index_add_(1, trie.parent[low:high], mass[:, low:high].clone())
         high = low
+    mass[:, ROOT] += mass[:, 1:high].sum(1)  # the last level without an index: items of one token have no other
     return mass
