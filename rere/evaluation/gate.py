@@ -80,13 +80,20 @@ def surely_better(challenger: pd.DataFrame, rival: pd.DataFrame, config: GateCon
 
 
 def gate_power(ours: pd.DataFrame, theirs: pd.DataFrame, config: GateConfig, challengers: int = 1) -> Power | None:
-    """The power of the test against the champion for models that differ as these do; None for rows of one user."""
+    """The power of the test against the champion for models that differ as these do.
+
+    None for rows of one user, and where the models don't differ: lists that are the same say nothing of others.
+    """
     values, others, rows = paired_values(ours, theirs, config.metric)
     users = rows["user_id"].to_numpy()
     if len(np.unique(users)) < 2:
         return None
-    level = config.test.level(config.confidence, challengers)
-    return Power(config.metric, clustered_error(values - others, users), config.test.threshold, level, len(ours))
+    error = clustered_error(values - others, users)
+    if error == 0:
+        return None
+    return Power(
+        config.metric, error, config.test.threshold, config.test.level(config.confidence, challengers), len(ours)
+    )
 
 
 def _against_champion(

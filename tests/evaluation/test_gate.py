@@ -340,6 +340,7 @@ def test_the_verdict_says_what_the_gate_can_see() -> None:
     assert alone is not None
     assert alone.error == power.error
     assert verdict_of(side(ours)).power is None
+    assert verdict_of(side(ours), side(ours)).power is None  # the same lists say nothing of other models
 
 
 def test_segments_share_one_error_rate() -> None:
