@@ -133,13 +133,18 @@ def taken_rows(frame: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
     return _of_columns(frame, lambda values: looked_up(values, rows), lambda column: column.iloc[rows])
 
 
+def with_column(frame: pd.DataFrame, name: str, values: np.ndarray) -> pd.DataFrame:
+    """`frame.assign(name=values)`, which would copy the values."""
+    return pd.DataFrame({**{str(other): column for other, column in frame.items()}, name: values}, copy=False)
+
+
 def _of_columns(
     frame: pd.DataFrame, of: Callable[[np.ndarray], np.ndarray], of_others: Callable[[pd.Series], pd.Series]
 ) -> pd.DataFrame:
     columns: dict[str, Any] = {}
     for name, column in frame.items():
         if isinstance(column.dtype, pd.CategoricalDtype):
-            codes = of(column.cat.codes.to_numpy())
+            codes = of(column.array.codes)  # `column.cat.codes` would be a copy
             columns[str(name)] = pd.Categorical.from_codes(codes, dtype=column.dtype, validate=False)
         elif isinstance(column.dtype, np.dtype) and column.dtype != object:
             columns[str(name)] = of(column.to_numpy())

@@ -59,7 +59,7 @@ class TextCodes:
 def coded(column: pd.Series) -> tuple[np.ndarray, pd.Index]:
     """(rows,) int codes, -1 where the value is missing, and the distinct values; not all of them need occur."""
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return column.cat.codes.to_numpy(), column.cat.categories
+        return column.array.codes, column.cat.categories  # `column.cat.codes` would be a copy
     codes, names = pd.factorize(column)
     return codes, pd.Index(names)
 

@@ -15,7 +15,16 @@ import pandas as pd
 
 from rere.config.data import LeaveOneOut, TrainingCore
 from rere.config.ingest import IngestConfig
-from rere.data.blockwise import in_blocks, kept_rows, looked_up, run_numbers, selected, taken_rows, tally
+from rere.data.blockwise import (
+    in_blocks,
+    kept_rows,
+    looked_up,
+    run_numbers,
+    selected,
+    taken_rows,
+    tally,
+    with_column,
+)
 from rere.data.codes import by_appearance, category, coded, repeated_in_runs, shared_codes, without_unused
 from rere.data.dataset import PERIODS, Dataset, IngestReport
 from rere.data.k_core import k_core
@@ -83,7 +92,7 @@ def _in_order(interactions: pd.DataFrame) -> pd.DataFrame:
     users = by_appearance(text["user_id"])
     order = np.lexsort((interactions["timestamp"].to_numpy(), users))  # stable: file order breaks ties
     order = in_blocks(len(order), np.int64, lambda block: order[block])
-    return taken_rows(interactions.assign(**text), order).assign(order=order)
+    return with_column(taken_rows(interactions.assign(**text), order), "order", order)
 
 
 def _users(events: pd.DataFrame) -> np.ndarray:
@@ -156,7 +165,8 @@ def _finish(
     split: str,
     windows: pd.DataFrame | None = None,
 ) -> Dataset:
-    periods = events["period"].value_counts()
+    period, names = coded(events["period"])
+    periods = dict(zip(names, tally(period, len(names)).tolist(), strict=True))
     if not periods.get("train", 0):
         counts = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count) or "nothing dropped"
         raise RereError(
@@ -181,7 +191,7 @@ def _finish(
             "interactions": len(events),
             "users": _distinct(events["user_id"]),
             "items": len(items),
-            **{period: int(periods.get(period, 0)) for period in PERIODS},
+            **{name: periods.get(name, 0) for name in PERIODS},
         },
     )
     positions: dict[str, Any] = {"items": items.index}

@@ -18,6 +18,7 @@ from typing import Any
 from rere.artifacts.manifest import fingerprint
 from rere.errors import RereError
 from rere.runtime.progress import progress
+from rere.runtime.sent_code import sent_code
 from rere.serving.batch import no_known_item, nobody_answered, recommend_users
 from rere.serving.config import BatchConfig, RayBatch, UserTable
 from rere.serving.engine.deployment import Deployment
@@ -45,7 +46,7 @@ def recommend_on_ray(
     """Answer every user, in parts; those that an earlier run of the same batch finished stay as they are.
 
     Args:
-        load: loads the model in an actor; it is sent there by reference, so its module must be installed on the nodes.
+        load: loads the model in an actor; its module is sent there, see `sent_code`.
         version, edits: of what `load` gives: another version, or other changes, are another batch.
 
     Raises:
@@ -163,7 +164,8 @@ def _connected(engine: RayBatch) -> Iterator[None]:
 
     passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     try:
-        ray.init(address=engine.address, runtime_env={"env_vars": passed}, log_to_driver=False)
+        environment = {"env_vars": passed, "py_modules": sent_code()}
+        ray.init(address=engine.address, runtime_env=environment, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         said = " ".join(str(error).split())[:400]
         raise RereError(

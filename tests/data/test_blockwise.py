@@ -12,7 +12,7 @@ import pytest
 from rere.config.data import Chronological, LeaveOneOut, SplitConfig, SplitRule
 from rere.config.ingest import IngestConfig
 from rere.data import blockwise
-from rere.data.codes import TextCodes, by_appearance, repeated_in_runs, without_unused
+from rere.data.codes import TextCodes, by_appearance, coded, repeated_in_runs, without_unused
 from rere.data.dataset import Dataset, Windows
 from rere.data.ingest import ingest
 from rere.data.sources.tables import Tables
@@ -49,6 +49,15 @@ def test_rows_are_kept_and_taken(block_rows: int) -> None:
     assert blockwise.tally(frame["text"].cat.codes.to_numpy(), 3).tolist() == [
         int((frame["text"] == name).sum()) for name in "xyz"
     ]
+
+
+def test_columns_are_looked_at_without_a_copy() -> None:
+    values = np.arange(40)
+    frame = pd.DataFrame({"text": pd.Categorical.from_codes(np.arange(40) % 3, pd.Index(["x", "y", "z"]))})
+    more = blockwise.with_column(frame, "number", values)
+    pd.testing.assert_frame_equal(more, frame.assign(number=values))
+    assert np.shares_memory(more["number"].to_numpy(), values)
+    assert np.shares_memory(coded(more["text"])[0], frame["text"].array.codes)
 
 
 def test_codes(block_rows: int) -> None:

@@ -20,8 +20,12 @@ from infra.patience import until
 from rere.runtime.launch import DIE_WITH_PARENT
 from rere.runtime.launchers.ray import unreachable
 
-RAY = str(Path(sys.executable).with_name("ray"))
-STORE = ("--object-store-memory=80000000", "--disable-usage-stats", "--block", "--num-cpus=1")
+SCRIPT = str(Path(__file__).with_name("start.py"))
+START = (sys.executable, SCRIPT, "start")
+# Without what no test looks at, for each is a process to start: what copies logs and, of a head, the autoscaler.
+NODE = ("--object-store-memory=80000000", "--disable-usage-stats", "--block", "--num-cpus=1", "--include-log-monitor=0")
+HEAD = ("--include-dashboard=false", "--no-monitor")
+AGENTS = ("dashboard-agent-grpc-port", "dashboard-agent-listen-port", "metrics-export-port", "runtime-env-agent-port")
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_memory_monitor_refresh_ms": "0",  # the machine's memory is not this test's alone
@@ -35,8 +39,19 @@ ENVIRONMENT = {
     "RAY_grpc_keepalive_timeout_ms": "1800000",
     "RAY_grpc_client_keepalive_timeout_ms": "1800000",
     "RAY_worker_niceness": "0",
+    "RAY_prestart_worker_first_driver": "0",  # those would lack the runtime environment that ours have
+    "RAY_enable_metrics_collection": "0",
     "OMP_NUM_THREADS": "1",
 }
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on which nobody listens at the moment."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("", 0))
+        return [one.getsockname()[1] for one in sockets]
 
 
 def _own_session() -> None:
@@ -46,7 +61,7 @@ def _own_session() -> None:
 
 
 class Node:
-    """One `ray start`, and all that it starts."""
+    """One `ray start` (tests/ray_cluster/start.py), and all that it starts."""
 
     def __init__(self, command: list[str], log: Path) -> None:
         with log.open("w", encoding="utf-8") as output:
@@ -81,26 +96,28 @@ class Node:
 class Cluster:
     """A head with room for one worker; `grow` adds a node with room for another."""
 
-    def __init__(self, logs: Path, start: tuple[str, ...] = (RAY,)) -> None:
+    def __init__(self, logs: Path, start: tuple[str, ...] = START) -> None:
         self.logs, self.nodes = logs, list[Node]()
         self.place = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # short: paths of sockets have 107 characters at most
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
-        port = self.address.rsplit(":", 1)[1]
-        head = ["start", "--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={self.place}"]
-        self._add([*start, *head, *STORE])
+        self.port, self.start = free_ports(1)[0], start
+        self.address = f"127.0.0.1:{self.port}"
 
     def grow(self) -> Node:
-        return self._add([RAY, "start", f"--address={self.address}", *STORE])
+        return self._add([*START, f"--address={self.address}"])
 
     def _add(self, command: list[str]) -> Node:
-        node = Node(command, self.logs / f"node-{len(self.nodes)}.log")
+        ports = [f"--{agent}={port}" for agent, port in zip(AGENTS, free_ports(len(AGENTS)), strict=True)]
+        node = Node([*command, *NODE, *ports], self.logs / f"node-{len(self.nodes)}.log")
         self.nodes.append(node)
         until(lambda: node.said("Ray runtime started") and unreachable(self.address) is None)
         return node
 
     def __enter__(self) -> Self:
+        try:
+            self._add([*self.start, "--head", f"--port={self.port}", f"--temp-dir={self.place}", *HEAD])
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -26,10 +26,13 @@ from rere.training.rl.rewards.ranking import RankingReward
 from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
-from tests.training.pair import EVALUATION, RL, SFT, nothing
+from tests.training.pair import EVALUATION, RL, nothing
+from tests.training.pair import SFT as LONG_SFT
 
-PLAIN = RL.model_copy(update={"rewards": (RankingReward(),)})
-PREFERENCE = PreferenceConfig(updates=3, prompts=16, device_batch_prompts=5, learning_rate=2e-3, validate_every=3)
+# As few updates as show a difference: many are compared in tests/training/test_in_processes.py.
+SFT = LONG_SFT.model_copy(update={"epochs": 1})
+PLAIN = RL.model_copy(update={"rewards": (RankingReward(),), "updates": 2, "validate_every": 2})
+PREFERENCE = PreferenceConfig(updates=2, prompts=16, device_batch_prompts=5, learning_rate=2e-3, validate_every=2)
 
 
 def every_stage(spec: dict[str, Any], log: Log) -> None:
@@ -90,7 +93,7 @@ def stuck(group: Group) -> torch.Tensor:
 def asked(reward: str) -> RLConfig:
     """RL whose reward is one of these functions."""
     rewards = (CustomReward(path=f"tests.ray_cluster.stages:{reward}"),)
-    return RL.model_copy(update={"rewards": rewards, "device_batch_prompts": 16})
+    return UNTROUBLED.model_copy(update={"rewards": rewards})
 
 
-UNTROUBLED = RL.model_copy(update={"rewards": (RankingReward(),), "device_batch_prompts": 16})
+UNTROUBLED = PLAIN.model_copy(update={"updates": 4, "device_batch_prompts": 16})

@@ -1,18 +1,25 @@
-"""Batch inference on a Ray cluster: the answers of one process, from and to files and S3; what is finished stays."""
+"""Batch inference on a Ray cluster of two nodes: the answers of one process, from and to files and S3; what is finished
+stays; a node killed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib.util
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from infra.patience import until
 from rere.errors import RereError
 from rere.serving.batch import recommend_users
 from rere.serving.batch_ray import recommend_on_ray
 from rere.serving.config import BatchConfig, RayBatch, UserTable
+from rere.serving.engine.deployment import Deployment
 from rere.serving.live_catalog import CatalogEdits
 from rere.serving.user_files import Counts, Files
 from rere.serving.users import read_users
@@ -24,6 +31,21 @@ pytestmark = pytest.mark.ray
 pytest.importorskip("ray", reason="the extra `ray` isn't installed")
 LOAD = partial(tiny_deployment, "7")
 EDITS = CatalogEdits()
+OWN_LOADER = '''"""A user's own way to a model: it tells the node and its file, and waits until it may go on."""
+import time
+from pathlib import Path
+
+import ray
+
+from tests.serving.helpers import tiny_deployment
+
+
+def load(place):
+    (Path(place) / f"node-{ray.get_runtime_context().get_node_id()}").write_text(__file__)
+    while not (Path(place) / "go-on").exists():
+        time.sleep(0.05)
+    return tiny_deployment("7")
+'''
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +65,49 @@ def store() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def address(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with Cluster(tmp_path_factory.mktemp("logs")) as cluster:
-        yield cluster.address
+def cluster(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("logs")) as one:
+        one.grow()
+        yield one
 
 
-def engine(address: str) -> RayBatch:
-    return RayBatch(address=address, gpus_per_actor=0, max_actors=1, part_users=3)
+@pytest.fixture(scope="module")
+def address(cluster: Cluster) -> str:
+    return cluster.address
+
+
+def engine(address: str, actors: int = 1) -> RayBatch:
+    return RayBatch(address=address, gpus_per_actor=0, min_actors=actors, max_actors=actors, part_users=3)
+
+
+@pytest.fixture
+def own_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Deployment]:
+    """`load` of a module in a user's project, which no node has on its path; its marks are in `tmp_path`."""
+    project = tmp_path / "project"
+    (project / ".rere").mkdir(parents=True)
+    file = project / "own_loader.py"
+    file.write_text(OWN_LOADER)
+    monkeypatch.setenv("RERE_PROJECT", str(project))
+    spec = importlib.util.spec_from_file_location("own_loader", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "own_loader", module)
+    spec.loader.exec_module(module)
+    return partial(module.load, str(tmp_path))
+
+
+def when_both_load(place: Path, then: Callable[[], object]) -> threading.Thread:
+    """Does something when an actor on each of two nodes loads its model, and lets them go on."""
+
+    def wait() -> None:
+        until(lambda: len(list(place.glob("node-*"))) == 2)
+        then()
+        (place / "go-on").touch()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
 
 
 def users() -> pd.DataFrame:
@@ -124,3 +182,30 @@ def test_what_an_actor_refuses_is_said(address: str, tmp_path: Path) -> None:
     large = config.model_copy(update={"engine": engine(address).model_copy(update={"cpus_per_actor": 64})})
     with pytest.raises(RereError, match=r"room for 1 actors with 64 CPU and 0 GPU each; got room for 0"):
         recommend_on_ray(LOAD, large, version="7", edits=EDITS)
+
+
+def test_each_node_has_an_actor_with_the_users_own_code(
+    address: str, tmp_path: Path, own_load: Callable[[], Deployment]
+) -> None:
+    table, output = UserTable(path=tmp_path / "users.parquet"), tmp_path / "answers"
+    users().to_parquet(Path(table.path))
+    config = BatchConfig(users=table, k=3, engine=engine(address, actors=2), output=output)
+    waiting = when_both_load(tmp_path, lambda: None)
+    counts = recommend_on_ray(own_load, config, version="7", edits=EDITS)
+    waiting.join()
+    require_as_in_one_process(answers(output), counts, table)
+    files = [Path(mark.read_text()) for mark in tmp_path.glob("node-*")]
+    assert [file.name for file in files] == ["own_loader.py"] * 2
+    assert not any(tmp_path in file.parents for file in files)  # it was sent
+
+
+def test_the_parts_of_a_killed_node_are_answered_by_the_other(
+    cluster: Cluster, tmp_path: Path, own_load: Callable[[], Deployment]
+) -> None:
+    table, output = UserTable(path=tmp_path / "users.parquet"), tmp_path / "answers"
+    users().to_parquet(Path(table.path))
+    config = BatchConfig(users=table, k=3, engine=engine(cluster.address, actors=2), output=output)
+    waiting = when_both_load(tmp_path, cluster.nodes[1].kill)
+    counts = recommend_on_ray(own_load, config, version="7", edits=EDITS)
+    waiting.join()
+    require_as_in_one_process(answers(output), counts, table)

@@ -7,6 +7,7 @@ lives in when the cluster's head goes away.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import socket
 import sys
@@ -20,6 +21,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from rere.errors import RereError
 from rere.runtime.launch import GO_ON, Exchange, Log, ended
 from rere.runtime.launchers.base import Launcher
+from rere.runtime.sent_code import sent_code
 
 REACHED_SECONDS = 10.0
 START_SECONDS = 600  # of workers that have room, at most; Ray Train's minute is too little for a busy machine
@@ -30,7 +32,8 @@ Restarts = Annotated[int, Field(ge=0)]
 class RayLauncher(Launcher):
     """Processes on the nodes of a Ray cluster, wherever there is room, a GPU each.
 
-    Every node must see the work directory under the same path, and have the same packages; the code of `rere` is sent.
+    Every node must see the work directory under the same path, and have the same packages. `rere` and the modules
+    of the project that a stage uses, such as a custom reward, are sent.
     """
 
     type: Literal["ray"] = "ray"
@@ -94,7 +97,15 @@ class RayLauncher(Launcher):
             "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(max(START_SECONDS, self.wait_seconds)),
             **os.environ,
         }
-        command = [sys.executable, "-m", DRIVER, task, self.model_dump_json(), str(exchange.work)]
+        command = [
+            sys.executable,
+            "-m",
+            DRIVER,
+            task,
+            self.model_dump_json(),
+            str(exchange.work),
+            json.dumps(sent_code()),
+        ]
         status = exchange.follow(command, environment, log)
         if not status:
             return

@@ -1,4 +1,4 @@
-"""What talks to a Ray cluster for a stage: `python -m rere.runtime.launchers.ray_driver TASK SETTINGS WORK`.
+"""What talks to a Ray cluster for a stage: `python -m rere.runtime.launchers.ray_driver TASK SETTINGS WORK CODE`.
 
 It connects, looks at every node before anything starts, and has Ray Train start the workers. A mistake of a user ends
 the stage; anything else (a worker or a node lost) starts workers anew, which go on from the stage's last checkpoint.
@@ -6,6 +6,7 @@ the stage; anything else (a worker or a node lost) starts workers anew, which go
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -19,7 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-import rere
 from rere.errors import RereError
 from rere.runtime.launch import Exchange, die_with_parent, leave
 from rere.runtime.launchers.ray import RayLauncher, head_lost, unreachable
@@ -32,11 +32,14 @@ STORE_BYTES = 80_000_000  # of the object store of a node that only drives; noth
 
 
 @contextmanager
-def connected(settings: RayLauncher) -> Iterator[None]:
+def connected(settings: RayLauncher, code: list[str]) -> Iterator[None]:
     """Within, this process drives the cluster.
 
     Ray wants a driver to be on a node: where this machine is none of the cluster's, it joins meanwhile as one that
     offers nothing.
+
+    Args:
+        code: paths of what nodes are sent, see `sent_code`.
 
     Raises:
         RereError: nobody at the address, another version of Ray or Python, or a machine that can't join.
@@ -51,7 +54,7 @@ def connected(settings: RayLauncher) -> Iterator[None]:
         )
     with _node_here(settings.address):
         try:
-            ray.init(address=settings.address, runtime_env={"py_modules": [str(Path(rere.__file__).parent)]})
+            ray.init(address=settings.address, runtime_env={"py_modules": code})
         except Exception as error:  # Ray has many for it
             raise RereError(
                 f"a cluster of Ray {ray.__version__} and Python {platform.python_version()} at {settings.address}",
@@ -171,12 +174,12 @@ def _tell(line: str) -> None:
         shown.write(line + "\n")
 
 
-def main(task: str, settings: str, work: str) -> NoReturn:
+def main(task: str, settings: str, work: str, code: str) -> NoReturn:
     """Check, or check and train; the first error is kept for the parent."""
     die_with_parent()
     launcher, exchange = RayLauncher.model_validate_json(settings), Exchange(Path(work))
     try:
-        with connected(launcher):
+        with connected(launcher, json.loads(code)):
             if task == "check":
                 found(launcher, 0)
             else:

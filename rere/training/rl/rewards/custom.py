@@ -6,6 +6,7 @@ import importlib
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType
@@ -42,8 +43,9 @@ def custom_reward(path: str) -> Function:
         RereError: no such function, or (when called) an error in it, or a result that is not finite or not (P, G).
     """
     module, name = path.split(":")
-    if (root := str(project_root())) not in sys.path:
-        sys.path.insert(0, root)
+    with suppress(RereError):  # a node of a cluster may have no project: it was sent the module
+        if (root := str(project_root())) not in sys.path:
+            sys.path.insert(0, root)
     try:
         function = getattr(importlib.import_module(module), name)
     except Exception as error:  # whatever a user's module does when it is imported
