@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -144,7 +144,7 @@ def _of_columns(
     columns: dict[str, Any] = {}
     for name, column in frame.items():
         if isinstance(column.dtype, pd.CategoricalDtype):
-            codes = of(column.array.codes)  # `column.cat.codes` would be a copy
+            codes = of(cast("pd.Categorical[Any]", column.array).codes)  # `column.cat.codes` would be a copy
             columns[str(name)] = pd.Categorical.from_codes(codes, dtype=column.dtype, validate=False)
         elif isinstance(column.dtype, np.dtype) and column.dtype != object:
             columns[str(name)] = of(column.to_numpy())

@@ -6,6 +6,7 @@ A category column keeps each distinct text once and a code per row; every functi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -59,7 +60,8 @@ class TextCodes:
 def coded(column: pd.Series) -> tuple[np.ndarray, pd.Index]:
     """(rows,) int codes, -1 where the value is missing, and the distinct values; not all of them need occur."""
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return column.array.codes, column.cat.categories  # `column.cat.codes` would be a copy
+        values = cast("pd.Categorical[Any]", column.array)
+        return values.codes, values.categories  # `column.cat.codes` would be a copy
     codes, names = pd.factorize(column)
     return codes, pd.Index(names)
 

@@ -18,7 +18,7 @@ def sent_code() -> list[str]:
 
     The latter are a user's own, such as the module of a custom reward, and what it imports.
     """
-    root = None
+    root: Path | None = None
     with suppress(RereError):  # none, so nothing lies there
         root = project_root().resolve()
     found = {name: _place(module) for name, module in list(sys.modules.items()) if "." not in name}
