@@ -101,7 +101,7 @@ def _sources() -> dict[str, IngestConfig]:
 def available(name: str) -> bool:
     """Whether the data set can be read here."""
     source = _sources()[name].source
-    return not isinstance(source, Tables) or source.interactions.exists()
+    return not isinstance(source, Tables) or Path(source.interactions).exists()
 
 
 def check(name: str) -> None:

@@ -32,7 +32,7 @@ def subject(settings: Mapping[str, Any]) -> str:
     source = getattr(settings.get("data"), "source", None)
     if not isinstance(source, BaseModel):
         return ""
-    files = [str(value) for _, value in source if isinstance(value, Path)]
+    files = [str(value) for _, value in source if isinstance(value, Path) or "://" in str(value)]
     return f"Data: {source.type}{f' ({files[0]})' if files else ''}. "  # type: ignore[attr-defined]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from rere.config.base import ColumnKind, ISODate, Settings
 from rere.config.variants import Variant
@@ -30,6 +30,17 @@ def at_home(path: Path) -> Path:
 
 
 SourcePath = Annotated[Path, AfterValidator(at_home)]
+
+
+def _url(place: object) -> object:
+    if not isinstance(place, str) or "://" not in place:
+        return Path(place) if isinstance(place, str) else place
+    if "@" in place.partition("://")[2].partition("/")[0]:
+        raise ValueError("a URL here holds no name and password, since settings are on record")
+    return place
+
+
+Place = Annotated[str | SourcePath, BeforeValidator(_url)]  # a path, or a URL such as s3://bucket/folder
 
 
 class TableFormat(Settings):

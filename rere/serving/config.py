@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from rere.config.base import Settings
-from rere.config.data import SourcePath, SourceSettings, TableFormat
+from rere.config.data import Place, SourceSettings, TableFormat
 from rere.config.decoding import InferencePrecision, Normalisation, SearchSettings
 from rere.config.variants import OneOf
 
@@ -16,13 +16,6 @@ PRECISION = (
     "of the weights while answering; int8: of the linear layers, on a CPU. Scores change a little, and so may the "
     "order of items whose scores are close"
 )
-
-
-def _url(place: object) -> object:
-    return place if isinstance(place, str) and "://" in place else Path(place) if isinstance(place, str) else place
-
-
-Place = Annotated[str | SourcePath, BeforeValidator(_url)]  # a path, or a URL such as s3://bucket/folder
 
 
 class ServingConfig(Settings):

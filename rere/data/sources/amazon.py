@@ -21,11 +21,11 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from rere.artifacts.manifest import sha256
 from rere.config.base import ISODate
-from rere.config.data import SourcePath
+from rere.config.data import Place
 from rere.data.columns import require_file
 from rere.data.raw import SECOND, RawData, interactions_frame, items_frame
+from rere.data.remote import here, sums_of
 from rere.data.sources.base import Source
 from rere.data.times import iso_seconds
 from rere.errors import RereError
@@ -94,14 +94,14 @@ class AmazonReviews(Source):
     """Raw Amazon dumps (2014, 2018, 2023): one JSON object or Python literal per line, optionally .gz."""
 
     type: Literal["amazon_reviews"] = "amazon_reviews"
-    reviews: SourcePath
-    metadata: SourcePath
+    reviews: Place
+    metadata: Place
     since: ISODate | None = Field(default=None, description="ISO date, inclusive")
     until: ISODate | None = Field(default=None, description="ISO date, exclusive")
 
     def files(self) -> list[Path]:
         """The files that the source reads: reviews, then metadata."""
-        return [self.reviews, self.metadata]
+        return [here(self.reviews), here(self.metadata)]
 
     def load(self) -> RawData:
         """Stream the reviews, then the titles of the reviewed items.
@@ -111,10 +111,11 @@ class AmazonReviews(Source):
         Raises:
             RereError: missing, damaged or foreign files; more than 1 % malformed lines.
         """
+        files = self.files()
         users, items, times = Codes(), Codes(), array("q")
         since = iso_seconds(self.since, "since") * SECOND if self.since else None
         until = iso_seconds(self.until, "until") * SECOND if self.until else None
-        reviews, outside = Lines(self.reviews, "reviews"), 0
+        reviews, outside = Lines(files[0], "reviews"), 0
         for content in reviews:
             review = parse_review(content)
             if review is None:
@@ -126,7 +127,7 @@ class AmazonReviews(Source):
                 items.add(review[1])
                 times.append(review[2])
 
-        metadata, titles = Lines(self.metadata, "metadata"), {}
+        metadata, titles = Lines(files[1], "metadata"), {}
         unreviewed = repeated = halves = 0
         for content in metadata:
             item, title = content.get("parent_asin") or content.get("asin"), content.get("title")
@@ -144,10 +145,10 @@ class AmazonReviews(Source):
         titled = interactions["item_id"].isin(titles)
         catalogue, _ = items_frame(pd.Series(titles.keys(), dtype="str"), pd.Series(titles.values(), dtype="str"))
         return RawData(
-            name=f"Amazon reviews {self.reviews.name}",
+            name=f"Amazon reviews {files[0].name}",
             interactions=interactions[titled].reset_index(drop=True),
             items=catalogue,
-            sha256={str(path): sha256(path) for path in self.files()},
+            sha256=sums_of(files),
             dropped={
                 "malformed review lines": reviews.malformed,
                 "malformed metadata lines": metadata.malformed,

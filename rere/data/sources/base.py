@@ -16,15 +16,15 @@ class Source(SourceSettings):
 
     @abstractmethod
     def files(self) -> list[Path]:
-        """The files that are read; none where they are fetched. They needn't be there."""
+        """The files that are read, fetched where they have a URL; else they needn't be there. None of a hub's ids."""
 
     @abstractmethod
     def load(self) -> RawData:
         """Read it; raises RereError on anything that the reader can't vouch for."""
 
     def whereabouts(self) -> list[Path | str]:
-        """What tells this source from others of its kind: files and directories, or names on a hub."""
-        return [value for _, value in self if isinstance(value, Path)]
+        """What tells this source from others of its kind: files and directories, their URLs, or names on a hub."""
+        return [value for _, value in self if isinstance(value, Path) or (isinstance(value, str) and "://" in value)]
 
 
 def load_source(source: SourceSettings) -> RawData:

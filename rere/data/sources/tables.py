@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from rere.artifacts.manifest import sha256
-from rere.config.data import SourcePath, TableColumns
+from rere.config.data import Place, TableColumns
 from rere.data.raw import RawData, raw_from_tables
+from rere.data.remote import here, sums_of
 from rere.data.sources.base import Source
 from rere.data.tables import read_parts, table_files, wanted_of
 
@@ -16,13 +16,12 @@ class Tables(TableColumns, Source):
     """Interactions (user, item, time) and items (item, title): a file each, or a directory of files of one kind."""
 
     type: Literal["tables"] = "tables"
-    interactions: SourcePath
-    items: SourcePath
+    interactions: Place
+    items: Place
 
     def files(self) -> list[Path]:
         """Those of both tables; RereError where one is missing."""
-        tables = ((self.interactions, "interactions"), (self.items, "items"))
-        return [file.path for table, role in tables for file in table_files(table, role)]
+        return _files(here(self.interactions), here(self.items))
 
     def load(self) -> RawData:
         """Read both tables, the interactions in parts.
@@ -31,10 +30,16 @@ class Tables(TableColumns, Source):
             RereError: a missing file or column, a wrong type, an unreadable time, a damaged or ambiguous file.
         """
         events, catalogue = wanted_of(self)
+        interactions, items = here(self.interactions), here(self.items)
         return raw_from_tables(
             self,
-            f"tables {self.interactions.name}, {self.items.name}",
-            read_parts(self.interactions, events),
-            read_parts(self.items, catalogue),
-            {str(path): sha256(path) for path in dict.fromkeys(self.files())},
+            f"tables {interactions.name}, {items.name}",
+            read_parts(interactions, events),
+            read_parts(items, catalogue),
+            sums_of(_files(interactions, items)),
         )
+
+
+def _files(interactions: Path, items: Path) -> list[Path]:
+    tables = ((interactions, "interactions"), (items, "items"))
+    return [file.path for table, role in tables for file in table_files(table, role)]

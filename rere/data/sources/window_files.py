@@ -18,13 +18,13 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from rere.artifacts.manifest import sha256
-from rere.config.data import SourcePath, TableFormat
+from rere.config.data import Place, TableFormat
 from rere.data.columns import read_ids, read_titles
 from rere.data.dataset import PERIODS
 from rere.data.literal_lists import ids_of, read_lists
 from rere.data.origin import segments_of
 from rere.data.raw import SECOND, RawData, items_frame
+from rere.data.remote import here, origin, sums_of
 from rere.data.row_order import Rows, continues, row_order
 from rere.data.sources.base import Source
 from rere.data.tables import FIRST_LINE, PARQUET, read_table
@@ -43,15 +43,15 @@ class WindowFiles(Source):
     """One CSV row per window, already split: the format of ReRe's and MiniOneRec's data files."""
 
     type: Literal["window_files"] = "window_files"
-    train: SourcePath
-    valid: SourcePath
-    test: SourcePath
-    items: SourcePath | None = Field(default=None, description="`title<TAB>id` lines; else the rows' own titles")
+    train: Place
+    valid: Place
+    test: Place
+    items: Place | None = Field(default=None, description="`title<TAB>id` lines; else the rows' own titles")
     format: TableFormat = Field(default=TableFormat(), description="of the three files")
 
     def files(self) -> list[Path]:
         """The files that the source reads: those of the periods, then the items where there is such a file."""
-        return [path for path in (self.train, self.valid, self.test, self.items) if path is not None]
+        return [here(place) for place in (self.train, self.valid, self.test, self.items) if place is not None]
 
     def load(self) -> RawData:
         """Read the three files and the catalogue, and rebuild the interactions.
@@ -59,15 +59,14 @@ class WindowFiles(Source):
         Raises:
             RereError: a missing file or column, a list or time that can't be read, titles nowhere to be found.
         """
-        parts = [
-            read_rows(path, period, self.format)
-            for path, period in zip((self.train, self.valid, self.test), PERIODS, strict=True)
-        ]
+        files = self.files()
+        periods = files[: len(PERIODS)]
+        parts = [read_rows(path, period, self.format) for path, period in zip(periods, PERIODS, strict=True)]
         timed = {part["timestamp"].notna().all() for part in parts}
         if len(timed) > 1:
             raise RereError("a timestamp column in all three files or in none", "only in some", "add or remove it")
         rows = pd.concat(parts, ignore_index=True)
-        first_rows = [first_row_of(path, self.format) for path in (self.train, self.valid, self.test)]
+        first_rows = [first_row_of(path, self.format) for path in periods]
         empty = rows["history"].str.len() == 0
         rows = rows[~empty].assign(position=np.flatnonzero(~empty)).reset_index(drop=True)
         noticed = {
@@ -77,21 +76,21 @@ class WindowFiles(Source):
             ),
         }
         rows["user_id"] = rows["user_id"].mask(rows["user_id"] == "", "row " + rows.index.astype("str"))
-        titles = titles_of_file(self.items) if self.items else titles_of_rows(rows)
+        titles = titles_of_file(files[-1]) if self.items else titles_of_rows(rows)
         items, repeated = items_frame(titles["item_id"], titles["title"])
         several = items["item_id"].duplicated()
         noticed["further titles of one item id (the first is kept)"] = int(several.sum())
         noticed["items with a semantic ID in the items file, not used"] = int(titles["has_sid"].sum())
         rows, events, counts = rebuild_interactions(rows, made_up=not all(timed))
         return RawData(
-            name=f"window files {self.train}, {self.valid}, {self.test}",
+            name=f"window files {', '.join(map(origin, periods))}",
             interactions=events[["user_id", "item_id", "timestamp"]].astype({"timestamp": "int64"}),
             periods=events["period"],
             items=items[~several].reset_index(drop=True),
-            sha256={str(path): sha256(path) for path in self.files()},
+            sha256=sums_of(files),
             dropped={"window rows with an empty history": int(empty.sum()), "repeated item rows": repeated},
             noticed=noticed | counts,
-            segments={"windows": segments_of([self.train, self.valid, self.test], first_rows, [*map(len, parts)])},
+            segments={"windows": segments_of(periods, first_rows, [*map(len, parts)])},
             windows=rows[["user_id", "history", "target", "timestamp", "period", "position"]].astype(
                 {"timestamp": "int64"}
             ),
