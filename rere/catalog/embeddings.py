@@ -16,6 +16,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from rere.config.catalog import Embedding, SentenceEmbedding, TitleEmbedding
 from rere.errors import RereError
 from rere.models.files import reading
+from rere.runtime.hub import from_hub
 
 FEATURES = 1 << 16  # words, and as many character n-grams: the most frequent ones, so memory stays bounded
 
@@ -75,7 +76,7 @@ def _sentence_vectors(titles: Sequence[str], config: SentenceEmbedding) -> np.nd
     remedy = "check the id or path; without a network use a local directory or `embedding: {type: tfidf}`"
     with reading(f"a sentence-transformers model at {config.model!r}", remedy):
         options = {"trust_remote_code": False, "model_kwargs": {"use_safetensors": True}}
-        model = SentenceTransformer(config.model, revision=config.revision, **options)
+        model = from_hub(lambda: SentenceTransformer(config.model, revision=config.revision, **options), config.model)
     return np.asarray(model.encode(list(titles), show_progress_bar=False), dtype=np.float32)
 
 

@@ -7,7 +7,7 @@ that decoding has no hidden settings.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import torch
@@ -21,7 +21,7 @@ from rere.models.gguf import converted, gguf_file
 from rere.models.heads import embedding_weights
 from rere.models.loading import SAFE, SAFE_WEIGHTS, plain_decoding, to_device
 from rere.models.scratch import scratch_config, train_tokenizer
-from rere.runtime.hub import require_reachable
+from rere.runtime.hub import from_hub, require_reachable
 
 REMEDY = "check the id or path; without a network use `type: directory`, `gguf` or `scratch`"
 
@@ -36,7 +36,7 @@ def load_tokenizer(backbone: Backbone, titles: Iterable[str]) -> PreTrainedToken
         return train_tokenizer(titles, backbone.vocabulary)
     path, options = _locate(backbone)
     with reading(f"a tokenizer with the model at {_named(backbone)}", f"save its tokenizer there too, or {REMEDY}"):
-        tokenizer = AutoTokenizer.from_pretrained(path, **options, **SAFE)
+        tokenizer = _fetched(backbone, lambda: AutoTokenizer.from_pretrained(path, **options, **SAFE))
         if not len(tokenizer) or not tokenizer("a b c", add_special_tokens=False)["input_ids"]:
             raise ValueError("none")  # without a file, transformers returns an empty tokenizer
     if not tokenizer.is_fast:
@@ -68,7 +68,7 @@ def load_model(backbone: Backbone, vocabulary: int, seed: int, context: int = 0)
             options |= {**SAFE_WEIGHTS, **own_attention(config), "output_loading_info": True}
             model, loaded = cast(
                 tuple[PreTrainedModel, dict[str, Any]],
-                AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **options),
+                _fetched(backbone, lambda: AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **options)),
             )
         if absent := sorted({*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])}):
             raise RereError(
@@ -119,9 +119,14 @@ def load_config(backbone: Backbone, vocabulary: int = 300) -> Any:
     with reading(f"a causal language model at {_named(backbone)}", REMEDY):
         if isinstance(backbone, HubModel):
             require_reachable(backbone.id, backbone.revision, "config.json")
-        config = AutoConfig.from_pretrained(path, **options, **SAFE)
+        config = _fetched(backbone, lambda: AutoConfig.from_pretrained(path, **options, **SAFE))
     refuse_quantised(getattr(config, "quantization_config", None), _named(backbone))
     return config
+
+
+def _fetched(backbone: Backbone, fetch: Callable[[], Any]) -> Any:
+    """What `fetch` gives, with patience where it comes from the hub."""
+    return from_hub(fetch, backbone.id) if isinstance(backbone, HubModel) else fetch()
 
 
 def _named(backbone: HubModel | LocalModel | GGUFModel) -> str:

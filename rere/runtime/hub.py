@@ -1,8 +1,41 @@
-"""Whether the Hugging Face hub answers at all, found out in one request."""
+"""The Hugging Face hub: whether it answers at all, found out in one request, and fetching from it with patience."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from huggingface_hub import constants, get_session, try_to_load_from_cache
+
+from rere.errors import RereError
+from rere.runtime.retries import causes, status_of, with_retries
+
+T = TypeVar("T")
+# What huggingface_hub, or datasets, says of an id or revision that isn't there, or isn't for everybody.
+CLOSED = frozenset({"RepositoryNotFoundError", "RevisionNotFoundError", "GatedRepoError", "DatasetNotFoundError"})
+ACCESS = (
+    "check the id and the revision; if it is private or gated, ask for access on its page and log in: "
+    "`hf auth login`, or HF_TOKEN in the environment"
+)
+
+
+def from_hub(fetch: Callable[[], T], name: str) -> T:
+    """What `fetch` gives; where the hub fails for a moment, tried again with a word in the log.
+
+    Args:
+        name: the id of what is fetched.
+
+    Raises:
+        RereError: the hub doesn't have it, or not for everybody: at once.
+        Exception: any other of `fetch`.
+    """
+    try:
+        return with_retries(fetch, f"{name} on the hub")
+    except Exception as error:
+        if status_of(error) not in (401, 403) and not any(type(one).__name__ in CLOSED for one in causes(error)):
+            raise
+        said = " ".join(str(error).split())[:200]
+        raise RereError(f"{name!r} on the hub, open to you", f"{type(error).__name__}: {said}", ACCESS) from error
 
 
 def require_reachable(repository: str, revision: str, file: str) -> None:

@@ -19,6 +19,7 @@ from rere.data.raw import RawData, raw_from_tables
 from rere.data.sources.base import Source
 from rere.data.tables import File, read_files, wanted_of
 from rere.errors import RereError
+from rere.runtime.hub import from_hub
 
 KINDS = {"csv": "text", "json": "json_lines", "parquet": "parquet"}  # by the name of the library's builder
 
@@ -98,12 +99,14 @@ def split_files(
 
     expected = f"a data set {name!r} (configuration {config}, split {split!r}) on the hub or as a directory"
     try:
-        builder = load_dataset_builder(name, config, revision=None if Path(name).is_dir() else revision)
+        pinned = None if Path(name).is_dir() else revision
+        builder = from_hub(lambda: load_dataset_builder(name, config, revision=pinned), name)
         splits = {str(key): list(paths) for key, paths in (builder.config.data_files or {}).items()}
         names = [part.strip() for part in split.split("+")]
         if not set(names) <= set(splits):
             raise RereError(expected, f"the splits {', '.join(splits)}", "name one of them, or several joined by +")
-        found = DownloadManager().download([path for part in names for path in splits[part]])
+        paths = [path for part in names for path in splits[part]]
+        found = from_hub(lambda: DownloadManager().download(paths), name)
     except (OSError, ValueError, RuntimeError, LookupError, HfHubHTTPError) as error:
         # An unknown id, no network, an unknown configuration, nothing to read in a directory, code in a data set.
         raise RereError(
