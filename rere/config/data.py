@@ -32,15 +32,17 @@ def at_home(path: Path) -> Path:
 SourcePath = Annotated[Path, AfterValidator(at_home)]
 
 
-def _url(place: object) -> object:
-    if not isinstance(place, str) or "://" not in place:
-        return Path(place) if isinstance(place, str) else place
-    if "@" in place.partition("://")[2].partition("/")[0]:
-        raise ValueError("a URL here holds no name and password, since settings are on record")
-    return place
+def _url_or_path(place: object) -> str | Path:
+    if isinstance(place, str) and "://" in place:
+        if "@" in place.partition("://")[2].partition("/")[0]:
+            raise ValueError("a URL here holds no name and password, since settings are on record")
+        return place
+    if not isinstance(place, (str, Path)):
+        raise ValueError("a path or a URL")
+    return at_home(Path(place))
 
 
-Place = Annotated[str | SourcePath, BeforeValidator(_url)]  # a path, or a URL such as s3://bucket/folder
+Place = Annotated[str | Path, BeforeValidator(_url_or_path)]  # a path, or a URL such as s3://bucket/folder
 
 
 class TableFormat(Settings):
