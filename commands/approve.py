@@ -15,9 +15,10 @@ def command(version: str, model: str, who: str | None, reason: str) -> None:
 
     Refused when its gate did not pass, and when the champion is another one than it was judged against.
     """
-    from ops.registry import champion_log as champion
+    from ops.registry import champion
     from ops.registry import mlflow_registry as registry
     from ops.registry.anchor import follow_champion
+    from ops.registry.event_log import user
     from rere.errors import RereError
 
     tags = registry.get(model, version).tags
@@ -27,7 +28,7 @@ def command(version: str, model: str, who: str | None, reason: str) -> None:
             f"version {version}, gate {tags.gate or 'not asked'}",
             "reject it; `rere promote` overrides the gate, with the reason on record",
         )
-    reviewer, against = who or champion.user(), tags.judged_against or ""
+    reviewer, against = who or user(), tags.judged_against or ""
     present = registry.champion_version(model) or ""
     if present not in (against, version):
         raise RereError(

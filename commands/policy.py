@@ -28,7 +28,7 @@ def command(model: str, *, config: Path | None, who: str | None, reason: str | N
 
     import yaml
 
-    from ops.registry import champion_log as champion
+    from ops.registry.event_log import user
     from ops.registry.policy import policies, set_policy
     from rere.config.promotion import PromotionConfig
     from rere.config.reading import read_yaml, validated
@@ -43,7 +43,7 @@ def command(model: str, *, config: Path | None, who: str | None, reason: str | N
             raise RereError("a reason for another policy", "none", "give --reason")
         content = read_yaml(config).get("parameters") or {}
         gate = validated(PromotionConfig, content.get("promotion") or {}, f"`promotion` in {config}").gate
-        policy = set_policy(model, gate, who or champion.user(), reason)
+        policy = set_policy(model, gate, who or user(), reason)
         laxer = weakened(known[-1].gate, policy.gate) if known else []
         click.echo(
             f"The policy of {model} is set." + (f" It asks less than before: {'; '.join(laxer)}." if laxer else "")

@@ -16,10 +16,11 @@ import click
 )
 def command(version: str, *, model: str, who: str | None, reason: str, expected: str | None, as_anchor: bool) -> None:
     """Make VERSION the champion, in MLflow and in ZenML; what serves the alias follows."""
-    from ops.registry import champion_log as champion
+    from ops.registry import champion
     from ops.registry.anchor import follow_champion
+    from ops.registry.event_log import user
 
-    event = champion.move(model, version, who or champion.user(), reason, expected)
+    event = champion.move(model, version, who or user(), reason, expected)
     said = follow_champion(model, version, surely_better=as_anchor)
     if said:
         click.echo(f"Warning: {said}", err=True)

@@ -20,11 +20,11 @@ def command(version: str | None, *, model: str, to: Path, show: bool, as_json: b
 
     import mlflow
 
-    from ops.registry import champion_log as champion
+    from ops.registry import champion, champion_record
     from ops.registry import mlflow_registry as registry
     from rere.errors import RereError
 
-    warnings = champion.disagreements(model)
+    warnings = champion_record.disagreements(model)
     for said in () if as_json else warnings:
         click.echo(f"Warning: {said}", err=True)
     listed = registry.versions(model)

@@ -11,7 +11,8 @@ import click
 @click.option("--reason", required=True, help="Why; kept in the log.")
 def command(model: str, who: str | None, reason: str) -> None:
     """Make the champion before the present one champion again, in MLflow and in ZenML."""
-    from ops.registry import champion_log as champion
+    from ops.registry import champion
+    from ops.registry.event_log import user
 
-    event = champion.roll_back(model, who or champion.user(), reason)
+    event = champion.roll_back(model, who or user(), reason)
     click.echo(f"{model} {event.version} is the champion again; {event.previous} is not any more.")

@@ -17,7 +17,7 @@ def command(model: str, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ops.registry import champion_log as champion
+    from ops.registry import champion, champion_record
     from ops.registry import mlflow_registry as registry
     from ops.registry.compare import other_rows
     from rere.errors import RereError
@@ -25,7 +25,7 @@ def command(model: str, as_json: bool) -> None:
     found = registry.versions(model)
     if not found:
         raise RereError(f"registered versions of {model}", "none", "run `make demo`, or name another by --model")
-    warnings = champion.disagreements(model) + other_rows(found)
+    warnings = champion_record.disagreements(model) + other_rows(found)
     if as_json:
         listed = [
             {"version": one.version, "registered": _time(one.created), "aliases": one.aliases} | one.tags.model_dump()

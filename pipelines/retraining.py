@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from zenml.client import Client
 from zenml.models import PipelineRunResponse
 
-from ops.registry import champion_log as champion
+from ops.registry import champion_record
 from ops.registry import mlflow_registry as registry
 from ops.registry.stages import Promoted
 from ops.retraining.base import base_of
@@ -101,7 +101,7 @@ def placed(config: Path, platform: Path | None) -> Path:
 def _retrain(config: Path, when: When, timeout: float, began: float) -> Outcome:
     given = RetrainSettings(**settings_of(retrain_pipeline, config))
     name = given.promotion.model_name
-    champion.repair(name)
+    champion_record.repair(name)
     plan = make_plan(given.data, given.retrain, name, given.record(), base_of(name, given.retrain))
     if plan.type == "skip" and when == "changed":
         return Outcome(

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from zenml import ArtifactConfig, step
 
 from materializers.table import TableMaterializer
-from ops.registry import champion_log as log
+from ops.registry import champion_record, servable
 from ops.registry import mlflow_registry as registry
 from ops.registry.anchor import find_anchor
 from ops.registry.policy import policy_of
@@ -72,15 +72,15 @@ def gate(
         The verdict with what it is about, and the champion's results on the same rows (no rows where none was judged).
     """
     from ops.registry.judged_champion import judge_anew, timed
-    from rere.data.sequences import training_counts
+    from rere.data.sequences import newest_interaction, training_counts
     from rere.evaluation.better_rival import over_best_item_model
     from rere.evaluation.footprint import mebibytes
     from rere.evaluation.segments import segments_of
 
     registry.require_tracker()
     name, rows = config.model_name, windows.of("test")
-    log.repair(name)
-    content = registry.content_of(rl_model, catalog, prior, registry.serving_settings(windows, evaluation))
+    champion_record.repair(name)
+    content = servable.content_of(rl_model, catalog, prior, servable.serving_settings(windows, evaluation))
     candidate, champion = registry.find_version(name, content), registry.champion_version(name)
     notes, problem, present = _kept_start(rl_model), None, None
     if champion is not None and champion == candidate:
@@ -91,7 +91,7 @@ def gate(
             notes += about_it
         except (MlflowException, OSError, RereError) as error:
             problem = _lost(champion, error)
-    lost = log.lost_champion(name)
+    lost = champion_record.lost_champion(name)
     notes += [] if lost is None else [_gone(lost)]
     ours = results_of(results, to_serve(results["model"]))
     item_model = over_best_item_model(ours, results, config.gate)
@@ -109,7 +109,7 @@ def gate(
         except (MlflowException, OSError, RereError) as error:
             unjudged = _anchor_lost(best, error)
     times = timed(rl_model, catalog, prior, windows, evaluation=evaluation, present=present)
-    newest = registry.newest_interaction(dataset)
+    newest = newest_interaction(dataset)
     challenger = CandidateMetrics(
         ours, times[Label.CHALLENGER], mebibytes(rl_model.path), newest, len(catalog.item_ids)
     )

@@ -1,6 +1,6 @@
 """The anchor: the best champion on record (MLflow alias `anchor`), against which small losses add up.
 
-The first champion is it; a champion that was surely better than the anchor takes its place. A person may put it
+The first champion is it; a champion that was surely better than the anchor replaces it. A person may put it
 elsewhere (`rere promote --as-anchor`), as when a loss is accepted. MLflow drops an alias together with its version, so
 the registered model's tag of the same name keeps which version it was: a deleted anchor is told, not replaced.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mlflow import MlflowClient
 
-from ops.registry import champion_log as log
+from ops.registry import champion
 from ops.registry import mlflow_registry as registry
 
 ANCHOR = "anchor"  # the alias, and the tag
@@ -38,7 +38,7 @@ def find_anchor(name: str) -> AnchorOnRecord:
             "since: no run promotes by itself. A person may (`rere approve`, `rere promote`); losses are then counted "
             "from that version on.",
         )
-    turned_down = None if version is None else log.withdrawn(name, version)
+    turned_down = None if version is None else champion.withdrawn(name, version)
     if turned_down is None:
         return AnchorOnRecord(version, None, "")
     return AnchorOnRecord(

@@ -8,8 +8,10 @@ itself is in doubt, no registry is moved to it.
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
+import os
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -137,3 +139,11 @@ def _digest(key: str, event: Event) -> str:
 
 def _chained(entries: dict[str, Event]) -> bool:
     return any(event.digest for event in entries.values())
+
+
+def user() -> str:
+    """Who is asking, where nobody says; by number where the machine knows no name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the former before Python 3.13
+        return f"uid {os.getuid()}"

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ops.registry import mlflow_registry as registry
+from ops.registry import servable
 from ops.runtime.run_dirs import work_directory
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
@@ -55,7 +56,7 @@ def timed(
 
     Asked is what the service runs: its search with lookahead and cached prefixes, both models on the same histories.
     """
-    settings = registry.serving_settings(windows, evaluation)
+    settings = servable.serving_settings(windows, evaluation)
     served: dict[str, Deployment] = {Label.CHALLENGER: _served(Label.CHALLENGER, model, catalog, settings, prior)}
     rows = windows.of("test")
     histories = list(rows["history"].iloc[:: max(1, len(rows) // SAMPLE)])
@@ -77,7 +78,7 @@ def timed(
 def _served(
     version: str, model: Checkpoint, catalog: CatalogIndex, settings: dict[str, Any], prior: Prior | None
 ) -> Deployment:
-    """As `rere serve` has it by default; `settings` as `registry.serving_settings`."""
+    """As `rere serve` has it by default; `settings` as `servable.serving_settings`."""
     search = ServingConfig().search(int(settings["beams"]), settings["normalisation"])
     return Deployment(
         version,
@@ -114,7 +115,7 @@ def judge_anew(
             f"Its catalogue lacks {foreign.lacking:,} of today's items, which count as misses for it; "
             f"{foreign.unanswerable(indexed_rows(rows, catalog.index_of)[0]):,} histories hold nothing that it knows."
         )
-    today = registry.serving_settings(windows, evaluation)
+    today = servable.serving_settings(windows, evaluation)
     changed = [f"{key}: {value}" for key, value in found.settings.items() if value != today.get(key)]
     if changed:
         notes.append(

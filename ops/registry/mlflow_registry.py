@@ -1,71 +1,26 @@
-"""The MLflow model registry: log by path, prove that it answers, register last.
+"""The MLflow model registry: versions, their files, aliases and tags.
 
 A version's tags (`VersionTags`) name its content; the same content is never registered twice.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlflow
-import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-from mlflow.types.schema import Array
 
 from ops.registry.tags import VersionTags
-from ops.runtime.run_dirs import catalogue_fingerprint
-from rere.artifacts.manifest import fingerprint, writing
 from rere.catalog.index import CatalogIndex
-from rere.config.evaluation import EvaluationConfig
-from rere.data.dataset import Dataset, Windows
 from rere.errors import RereError
 from rere.models.checkpoint import Checkpoint
-from rere.project import CODE
-from rere.recommenders.prior import Prior
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-
-SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(Array(DataType.string), "history")]),
-    outputs=Schema(
-        [
-            ColSpec(Array(DataType.string), "item_ids"),
-            ColSpec(Array(DataType.string), "titles"),
-            ColSpec(Array(DataType.double), "scores"),
-            ColSpec(Array(DataType.string), "unknown"),
-            ColSpec(DataType.string, "problem"),
-            ColSpec(DataType.string, "based_on"),
-        ]
-    ),
-    params=ParamSchema([ParamSpec("k", DataType.long, 10)]),
-)
-# All that the served model and the code logged along with it import, also inside functions.
-REQUIREMENTS = (
-    *(
-        "huggingface-hub",
-        "mlflow",
-        "numpy",
-        "pandas",
-        "peft",
-        "pyarrow",
-        "pydantic",
-        "pydantic-core",
-        "safetensors",
-        "scikit-learn",
-        "scipy",
-        "tokenizers",
-    ),
-    *("torch", "tqdm", "transformers"),
-)
 
 
 @dataclass(frozen=True)
@@ -80,15 +35,6 @@ class Registered:
     prior: Path | None = None
 
 
-def requirements() -> list[str]:
-    """The served model's packages in the versions installed here, as every package index has them: `torch==2.13.0`.
-
-    Without the local part (`+cpu`), which names a build that only PyTorch's own index has; pip takes any build then.
-    """
-    installed = {package: importlib.metadata.version(package) for package in REQUIREMENTS}
-    return [f"{package}=={version.split('+')[0]}" for package, version in installed.items()]
-
-
 def require_tracker() -> None:
     """RereError unless the running step has an MLflow run to log to."""
     if mlflow.active_run() is None:
@@ -97,64 +43,6 @@ def require_tracker() -> None:
             "a stack without one",
             "run `make stack`, or add one to your stack",
         )
-
-
-def serving_settings(windows: Windows, evaluation: EvaluationConfig) -> dict[str, Any]:
-    """How a model is served: as it was evaluated."""
-    return {
-        "history_items": windows.history_items,
-        "beams": evaluation.beams,
-        "normalisation": evaluation.normalisation,
-    }
-
-
-def content_of(model: Checkpoint, catalog: CatalogIndex, prior: Prior, settings: dict[str, Any]) -> str:
-    """What a version is known by: SHA-256 over weights, tokenizer, catalogue, prior and serving settings."""
-    parts = {name: str(value) for name, value in settings.items()}
-    vocabulary = json.dumps(catalog.tokenizer.get_vocab(), sort_keys=True)
-    known = {"model": model.identity(), "tokenizer": vocabulary, "catalog": catalogue_fingerprint(catalog)}
-    return fingerprint(known | {"prior": prior.content()} | parts)
-
-
-def newest_interaction(dataset: Dataset) -> int | None:
-    """Time of the newest training interaction, seconds since 1970; None for data without times."""
-    times = dataset.interactions.loc[dataset.interactions["period"] == "train", "timestamp"]
-    newest = int(times.max()) if len(times) else 0
-    return newest if newest > 0 else None
-
-
-def log_model(checkpoint: Path, catalog: Path, prior: Path, settings: dict[str, Any], example: list[list[str]]) -> str:
-    """Log the servable model to the active MLflow run, from its files, and check that it answers; returns its URI.
-
-    Args:
-        checkpoint, catalog, prior: sealed directories.
-        settings: history_items, beams, normalisation.
-        example: histories of item ids.
-
-    Raises:
-        RereError: the logged model, loaded afresh, doesn't give the asked number of items.
-    """
-    rows = pd.DataFrame({"history": example})
-    places = {"checkpoint": str(checkpoint), "catalog": str(catalog), "prior": str(prior)}
-    assert len({checkpoint.name, catalog.name, prior.name}) == 3  # MLflow keeps only the last part of each path
-    with writing(mlflow.get_artifact_uri()):
-        logged = mlflow.pyfunc.log_model(
-            name="recommender",
-            python_model=str(Path(__file__).with_name("logged_model.py")),
-            artifacts=places,
-            model_config=settings,
-            code_paths=[str(CODE / "rere")],
-            pip_requirements=requirements(),
-            signature=SIGNATURE,
-            input_example=(rows, {"k": 3}),
-        )
-    with (catalog / "items.jsonl").open(encoding="utf-8") as items:
-        asked = min(3, sum(1 for _ in items))
-    answer = mlflow.pyfunc.load_model(logged.model_uri).predict(rows, params={"k": asked})
-    lengths = [len(ids) for ids in answer["item_ids"]]
-    if lengths != [asked] * len(example):
-        raise RereError(f"{asked} items for each example history", f"lists of {lengths}", "report this: it is a bug")
-    return str(logged.model_uri)
 
 
 def find_version(name: str, fingerprint: str) -> str | None:
@@ -217,12 +105,12 @@ def fetch(name: str, version: str) -> Registered:
     directory = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     function = mlflow.models.get_model_info(uri).flavors["python_function"]
     stored = function["artifacts"]
-    places = {part: directory / stored[part]["path"] for part in ("checkpoint", "catalog", "prior") if part in stored}
+    paths = {part: directory / stored[part]["path"] for part in ("checkpoint", "catalog", "prior") if part in stored}
     return Registered(
         version=version,
         tags=VersionTags.read(MlflowClient().get_model_version(name, version).tags),
         settings=dict(function["config"]),
-        **places,
+        **paths,
     )
 
 

@@ -19,7 +19,7 @@ class Judged(BaseModel):
     """What the gate knows of a model, and its verdict.
 
     model: the registered model's name
-    content: what the version is known by, see `mlflow_registry.content_of`
+    content: what the version is known by, see `servable.content_of`
     champion: the version that it was held against; None without one
     lost_champion: the champion by the log, which was deleted in MLflow; then a person decides
     lost_anchor: the best champion on record, likewise

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ops.registry import champion_log as log
+from ops.registry import champion_record
 from ops.registry import mlflow_registry as registry
 from ops.registry.anchor import find_anchor
+from ops.registry.champion import events as events_of
 from ops.registry.event_log import Event
 from ops.registry.policy import policies
 from ops.registry.tags import VersionTags
@@ -60,7 +61,7 @@ def status_of(name: str, service: str | None = None, now: datetime | None = None
     found = {version.version: version for version in registry.versions(name)}
     if not found:
         raise RereError(f"registered versions of {name}", "none", "run `make demo`, or name another by --model")
-    warnings, events = log.disagreements(name), log.events(name)
+    warnings, events = champion_record.disagreements(name), events_of(name)
     champion, challenger = registry.champion_version(name), registry.version_by_alias(name, registry.CHALLENGER)
     anchor = find_anchor(name)
     warnings += [anchor.note] if anchor.note else []

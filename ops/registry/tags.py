@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 class VersionTags(BaseModel):
     """What is known of a version at a glance; None where nothing is on record. Tags of other names aren't ours.
 
-    fingerprint: its content, see `mlflow_registry.content_of`
+    fingerprint: its content, see `servable.content_of`
     judged_against: the champion of that moment; "" for none
     metric, value: the gate's, on the test rows
     newest_interaction: of its training data, seconds since 1970

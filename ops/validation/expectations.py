@@ -92,10 +92,10 @@ def _by_file(checks: list[Check], dataset: Dataset) -> tuple[Check, ...]:
     numbered = []
     for check in checks:
         if origin := dataset.origins.get(check.table):
-            places = [origin.of(row.row) for row in check.rows]
+            origins = [origin.of(row.row) for row in check.rows]
             rows = [
                 row.model_copy(update={"file": file, "row": number})
-                for row, (file, number) in zip(check.rows, places, strict=True)
+                for row, (file, number) in zip(check.rows, origins, strict=True)
             ]
             check = check.model_copy(update={"rows": tuple(rows)})
         numbered.append(check)

@@ -60,3 +60,10 @@ def indexed_rows(rows: pd.DataFrame, index_of: Mapping[str, int]) -> tuple[list[
             "rows with items of the catalogue", f"the unknown item id {error}", "split and index the same data set"
         ) from None
     return histories, np.array(targets, dtype=np.int64)
+
+
+def newest_interaction(dataset: Dataset) -> int | None:
+    """Time of the newest training interaction, seconds since 1970; None for data without times."""
+    times = dataset.interactions.loc[dataset.interactions["period"] == "train", "timestamp"]
+    newest = int(times.max()) if len(times) else 0
+    return newest if newest > 0 else None

@@ -66,7 +66,7 @@ def test_the_stack_keeps_nothing_at_home(fresh: Project) -> None:
 def test_a_user_without_a_name_is_known_by_number(fresh: Project) -> None:
     if not as_a_stranger()[0]:
         pytest.skip("needs user namespaces")
-    said = fresh.ask("from ops.registry.champion_log import user; print(user())")
+    said = fresh.ask("from ops.registry.event_log import user; print(user())")
     assert said == f"uid {STRANGER}"
 
 

@@ -15,7 +15,7 @@ import mlflow.models.utils  # noqa: F401  with what follows: all that the childr
 import zenml.client  # noqa: F401
 from zenml import pipeline
 
-from ops.registry import champion_log as champion
+from ops.registry import champion_record
 from ops.registry import mlflow_registry as registry
 from ops.registry import zenml_registry as model_version
 from ops.registry.anchor import ANCHOR
@@ -47,10 +47,10 @@ BOUNDARIES: dict[str, Callable[[], None]] = {
     "tag the version": lambda: setattr(registry, "tag", die),
     "make the ZenML version": lambda: setattr(model_version, "_version", die),
     "describe the ZenML version": lambda: setattr(model_version, "log_metadata", die),
-    "write the log": lambda: setattr(champion, "_append", die),
-    "copy the log": lambda: setattr(champion, "_copy", die),
+    "write the log": lambda: setattr(champion_record, "append", die),
+    "copy the log": lambda: setattr(champion_record, "_copy", die),
     "name the champion": lambda: setattr(registry, "set_alias", dies_naming(registry.CHAMPION)),
-    "set the stage": lambda: setattr(champion, "_set_stage", die),
+    "set the stage": lambda: setattr(champion_record, "_set_stage", die),
     "name the anchor": lambda: setattr(registry, "set_alias", dies_naming(ANCHOR)),
 }
 
@@ -59,7 +59,7 @@ def run() -> None:
     """What the gate does before, then the real step."""
     from zenml.client import Client
 
-    champion.repair(NAME)
+    champion_record.repair(NAME)
     present, known = registry.champion_version(NAME), registry.find_version(NAME, CONTENT)
     verdict = Verdict(passed=True, checks=())
     is_champion = present is not None and present == known

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from mlflow import MlflowClient
 
 from commands.main import cli
-from ops.registry import champion_log as champion
+from ops.registry import champion, champion_lock, champion_record, servable
 from ops.registry import mlflow_registry as registry
 from ops.registry.anchor import find_anchor, follow_champion
 from ops.registry.event_log import PREFIX, Event, sealed
@@ -69,12 +69,12 @@ def stage(registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     shutil.copy2(registered, tmp_path / "mlflow.db")
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     held = Stage()
-    monkeypatch.setenv(champion.LOCKS, str(tmp_path / "locks"))
-    monkeypatch.setattr(champion, "_in_zenml", lambda name, version: version not in held.gone)
-    monkeypatch.setattr(champion, "_set_stage", lambda name, version: setattr(held, "version", version))
-    monkeypatch.setattr(champion, "_stage_version", lambda name: held.version)
-    monkeypatch.setattr(champion, "_copy", lambda name, key, event: held.copied.update({key: event}))
-    monkeypatch.setattr(champion, "_copied", lambda name, key, event: key in held.copied)
+    monkeypatch.setenv(champion_lock.LOCKS, str(tmp_path / "locks"))
+    monkeypatch.setattr(champion_record, "in_zenml", lambda name, version: version not in held.gone)
+    monkeypatch.setattr(champion_record, "_set_stage", lambda name, version: setattr(held, "version", version))
+    monkeypatch.setattr(champion_record, "_stage_version", lambda name: held.version)
+    monkeypatch.setattr(champion_record, "_copy", lambda name, key, event: held.copied.update({key: event}))
+    monkeypatch.setattr(champion_record, "_copied", lambda name, key, event: key in held.copied)
     yield held
     mlflow.set_tracking_uri(before)
 
@@ -144,13 +144,13 @@ def test_a_crash_between_the_log_and_a_registry_is_repaired(
         if broken == "alias":
             patch.setattr(registry, "set_alias", crash)
         else:
-            patch.setattr(champion, "_set_stage", crash)
+            patch.setattr(champion_record, "_set_stage", crash)
         with pytest.raises(KeyboardInterrupt):
             champion.move(NAME, "2", "bob", "better")
     assert stage.version == "1"  # the two disagree with the log
-    assert champion.repair(NAME)
+    assert champion_record.repair(NAME)
     assert registry.champion_version(NAME) == stage.version == "2"
-    assert not champion.repair(NAME)
+    assert not champion_record.repair(NAME)
     assert [event.version for event in champion.events(NAME)] == ["1", "2"]  # the move is in the log once
 
 
@@ -169,7 +169,7 @@ def test_a_champion_that_was_deleted_in_zenml_keeps_nobody_from_rolling_back(sta
     champion.move(NAME, "1", "ada", "first")
     champion.move(NAME, "2", "ada", "second")
     stage.gone, stage.version = {"2"}, None
-    assert not champion.repair(NAME)  # nothing that could be mended
+    assert not champion_record.repair(NAME)  # nothing that could be mended
     assert champion.roll_back(NAME, "bob", "it is gone").version == "1"
     assert registry.champion_version(NAME) == stage.version == "1"
 
@@ -215,7 +215,7 @@ def test_of_two_machines_that_decide_at_once_one_wins_and_no_word_is_lost(
     with pytest.raises(RereError, match="a moment earlier; this one doesn't count"):
         champion.move(NAME, "2", "bob", "better")
     assert [(event.version, event.who) for event in champion.events(NAME)] == [("1", "ada"), ("3", "eve")]
-    champion.repair(NAME)
+    champion_record.repair(NAME)
     assert registry.champion_version(NAME) == stage.version == "3"
     beside(1)
     assert champion.move(NAME, "2", "bob", "again") is not None
@@ -274,9 +274,9 @@ def test_every_word_is_copied_to_the_other_registry_and_a_lost_copy_is_made_agai
     champion.decide(NAME, "2", "reject", "bob", "dull")
     assert list(stage.copied.values()) == champion.events(NAME)
     stage.copied.popitem()  # killed between the two
-    assert champion.repair(NAME)
+    assert champion_record.repair(NAME)
     assert list(stage.copied.values()) == champion.events(NAME)
-    assert not champion.repair(NAME)
+    assert not champion_record.repair(NAME)
     assert registry.champion_version(NAME) == "1"  # a word moves nothing
 
 
@@ -337,13 +337,13 @@ def test_rejected_then_retrained_to_the_same_weights_by_other_code_it_is_still_d
     prior = Prior(np.ones(len(world_catalog.items)), ServedModelConfig())
     first, again = (a_model(world_catalog, tmp_path / name, seconds) for name, seconds in (("a", 1.0), ("b", 2.0)))
     assert first.sums() != again.sums()
-    tagged("2", fingerprint=registry.content_of(first, world_catalog, prior, served))
+    tagged("2", fingerprint=servable.content_of(first, world_catalog, prior, served))
     rere("reject", "2", "--by", "bob", "--reason", "dull")
-    version = registry.find_version(NAME, registry.content_of(again, world_catalog, prior, served))
+    version = registry.find_version(NAME, servable.content_of(again, world_catalog, prior, served))
     assert version == "2"
     assert champion.withdrawn(NAME, version) is not None
     other = a_model(world_catalog, tmp_path / "c", 1.0, seed=1)
-    assert registry.find_version(NAME, registry.content_of(other, world_catalog, prior, served)) is None
+    assert registry.find_version(NAME, servable.content_of(other, world_catalog, prior, served)) is None
 
 
 def a_model(catalog: CatalogIndex, directory: Path, seconds: float, seed: int = 0) -> Checkpoint:
@@ -364,25 +364,25 @@ def test_a_version_that_was_deleted_in_mlflow_stops_nothing(stage: Stage, caplog
         champion.move(NAME, version, "ada", "next")
     for version in "23":  # the champion and the one before it
         MlflowClient().delete_model_version(NAME, version)
-    assert champion.lost_champion(NAME) == "3"
-    assert not champion.repair(NAME)
+    assert champion_record.lost_champion(NAME) == "3"
+    assert not champion_record.repair(NAME)
     assert "Version 3 of model, the champion by the log, was deleted in MLflow: nothing is moved" in caplog.text
     assert rere("versions")[0] == 0
     assert champion.roll_back(NAME, "bob", "it is gone").version == "1"
-    assert champion.lost_champion(NAME) is None
+    assert champion_record.lost_champion(NAME) is None
     assert "Version 2 of model was deleted in MLflow: passed over" in caplog.text
     assert registry.champion_version(NAME) == stage.version == "1"
 
 
 def test_a_person_may_approve_what_waits_for_a_lost_champion(stage: Stage) -> None:
     champion.move(NAME, "1", "ada", "first")
-    assert champion.lost_champion(NAME) is None
+    assert champion_record.lost_champion(NAME) is None
     MlflowClient().delete_model_version(NAME, "1")
     tagged("2", gate="passed", judged_against="")
     code, output = rere("approve", "2", "--by", "ada", "--reason", "reads well")
     assert code == 0, output
     assert registry.champion_version(NAME) == stage.version == "2"
-    assert champion.lost_champion(NAME) is None
+    assert champion_record.lost_champion(NAME) is None
 
 
 def test_an_alias_set_by_hand_is_said_by_what_lists_and_moved_back_by_what_decides(
@@ -398,10 +398,10 @@ def test_an_alias_set_by_hand_is_said_by_what_lists_and_moved_back_by_what_decid
     assert "ZenML's stage `production` of model is version 3's" in output
     assert registry.champion_version(NAME) == stage.version == "3"  # only looked at
     assert not caplog.records
-    assert champion.repair(NAME)
+    assert champion_record.repair(NAME)
     assert f"{said} be champion: `rere promote 3`. It is set to that now." in caplog.text
     assert registry.champion_version(NAME) == stage.version == "1"
-    assert champion.disagreements(NAME) == []
+    assert champion_record.disagreements(NAME) == []
 
 
 def test_scripts_read_versions_and_the_log_as_json(stage: Stage) -> None:
@@ -489,37 +489,37 @@ def test_an_entry_of_the_log_that_is_none_is_said_and_a_person_goes_on(
     champion.move(NAME, "1", "ada", "first")
     MlflowClient().set_registered_model_tag(NAME, f"{PREFIX}000002.x", "torn")
     assert [event.version for event in champion.events(NAME)] == ["1"]
-    fault, remedy = champion.disagreements(NAME)
+    fault, remedy = champion_record.disagreements(NAME)
     assert fault == f"The log of {NAME}: the entry event.000002.x is no entry, and left out."
     assert "nobody knows whom the log of model has as champion" in remedy
     registry.set_alias(NAME, registry.CHAMPION, "3")  # as the torn entry may have said
-    assert not champion.repair(NAME)
+    assert not champion_record.repair(NAME)
     assert registry.champion_version(NAME) == "3"  # nothing is moved in doubt
     assert fault in caplog.text
     champion.move(NAME, "2", "ada", "settled")
     assert [event.version for event in champion.events(NAME)] == ["1", "2"]
     assert registry.champion_version(NAME) == stage.version == "2"
-    assert champion.disagreements(NAME) == [fault]  # the torn entry stays told; the later ones hold
+    assert champion_record.disagreements(NAME) == [fault]  # the torn entry stays told; the later ones hold
 
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_an_altered_entry_is_said_and_moves_nothing_where_it_is_the_last_move(stage: Stage, number: int) -> None:
     champion.move(NAME, "1", "ada", "first")
     champion.move(NAME, "2", "ada", "second")
-    assert champion.disagreements(NAME) == []
+    assert champion_record.disagreements(NAME) == []
     key, text = written(number)
     MlflowClient().set_registered_model_tag(NAME, key, text.replace(f'"version":"{number}"', '"version":"3"'))
-    said = champion.disagreements(NAME)
+    said = champion_record.disagreements(NAME)
     assert said[0] == f"The log of {NAME}: the entry {key} was altered since it was written."
     assert any("nobody knows" in sentence for sentence in said) == (number == 2)
-    assert not champion.repair(NAME)
+    assert not champion_record.repair(NAME)
     assert registry.champion_version(NAME) == stage.version == "2"
     code, output = rere("versions")
     assert code == 0
     assert f"Warning: {said[0]}" in output
     assert rere("promote", "2", "--reason", "looked into it")[0] == 0
-    assert len(champion.disagreements(NAME)) == 1
-    assert not champion.repair(NAME)
+    assert len(champion_record.disagreements(NAME)) == 1
+    assert not champion_record.repair(NAME)
 
 
 def test_an_entry_that_was_removed_or_written_anew_is_said(stage: Stage) -> None:
@@ -530,9 +530,9 @@ def test_an_entry_that_was_removed_or_written_anew_is_said(stage: Stage) -> None
     MlflowClient().set_registered_model_tag(NAME, key, forged.model_dump_json())  # its own digest is right
     third = written(3)[0]
     said = f"The log of {NAME}: the entry {third} doesn't follow the one before it: an entry was removed, added or"
-    assert champion.disagreements(NAME)[0].startswith(said)
+    assert champion_record.disagreements(NAME)[0].startswith(said)
     MlflowClient().delete_registered_model_tag(NAME, key)
-    assert champion.disagreements(NAME)[0].startswith(said)
+    assert champion_record.disagreements(NAME)[0].startswith(said)
 
 
 def test_a_log_that_is_older_than_the_chain_goes_on_as_one(stage: Stage) -> None:
@@ -541,9 +541,9 @@ def test_a_log_that_is_older_than_the_chain_goes_on_as_one(stage: Stage) -> None
     old = Event.model_validate_json(text).model_dump_json(exclude={"follows", "digest"})
     MlflowClient().set_registered_model_tag(NAME, key, old)
     champion.move(NAME, "2", "ada", "second")
-    assert champion.disagreements(NAME) == []
+    assert champion_record.disagreements(NAME) == []
     MlflowClient().set_registered_model_tag(NAME, key, old.replace("ada", "eve"))
-    assert "doesn't follow" in champion.disagreements(NAME)[0]
+    assert "doesn't follow" in champion_record.disagreements(NAME)[0]
 
 
 def test_an_empty_reason_is_refused(stage: Stage) -> None:
@@ -636,7 +636,7 @@ def test_the_lock_is_the_projects_wherever_a_move_is_made(
     root, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
     (root / ".rere").mkdir(parents=True)
     elsewhere.mkdir()
-    monkeypatch.delenv(champion.LOCKS)
+    monkeypatch.delenv(champion_lock.LOCKS)
     monkeypatch.setenv("RERE_PROJECT", str(root))
     monkeypatch.chdir(elsewhere)
     champion.move(NAME, "1", "ada", "first")

@@ -18,7 +18,7 @@ UPDATES = 4  # of RL, in configs/smoke.yaml
 STATE = """
 import json, mlflow
 from zenml.client import Client
-from ops.registry import champion_log as champion
+from ops.registry import champion
 name = "NAME"
 client = mlflow.MlflowClient()
 found = client.search_registered_models(f"name='{name}'")

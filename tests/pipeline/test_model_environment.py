@@ -16,7 +16,7 @@ import pytest
 
 from infra.patience import run
 from ops.registry import logged_model
-from ops.registry.mlflow_registry import REQUIREMENTS, requirements
+from ops.registry.servable import REQUIREMENTS, requirements
 from tests.pipeline.test_registry import logged  # noqa: F401  the fixture
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -24,7 +24,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from ops.registry import mlflow_registry as registry
-from ops.registry import run_record
+from ops.registry import run_record, servable
 from ops.registry.tags import VersionTags
 from ops.runtime.tracking import mlflow_log
 from rere.catalog.codes.prefix import PrefixCode
@@ -58,7 +58,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
     mlflow.set_tracking_uri(f"sqlite:///{place}/mlflow.db")
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("test", artifact_location=str(place / "artifacts")))
     with mlflow.start_run():
-        uri = registry.log_model(*parts(place), SETTINGS, example=[["i0", "i1"], ["i2"]])
+        uri = servable.log_model(*parts(place), SETTINGS, example=[["i0", "i1"], ["i2"]])
     yield SimpleNamespace(uri=uri, place=place)
     mlflow.set_tracking_uri(before)
 
@@ -108,9 +108,9 @@ def test_unknown_items_are_listed_and_who_has_no_other_gets_what_is_popular(serv
 def test_who_has_no_known_item_may_be_refused_and_spoils_no_row(logged: SimpleNamespace, tmp_path: Path) -> None:
     Prior(np.arange(6), ServedModelConfig(cold_start="refuse")).save(tmp_path / "prior")
     with mlflow.start_run():
-        uri = registry.log_model(*parts(logged.place)[:2], tmp_path / "prior", SETTINGS, example=[["i0"]])
+        uri = servable.log_model(*parts(logged.place)[:2], tmp_path / "prior", SETTINGS, example=[["i0"]])
         with pytest.raises(RereError, match="3 items for each example"):  # proved before anything is registered
-            registry.log_model(*parts(logged.place)[:2], tmp_path / "prior", SETTINGS, example=[["unknown"]])
+            servable.log_model(*parts(logged.place)[:2], tmp_path / "prior", SETTINGS, example=[["unknown"]])
     answer = mlflow.pyfunc.load_model(uri).predict(NEWCOMERS, params={"k": 3})
     assert answer["item_ids"][0] == answer["item_ids"][3]
     assert [len(ids) for ids in answer["item_ids"]] == [3, 0, 0, 3]
@@ -264,7 +264,7 @@ def test_a_catalogue_of_two_items_is_logged(logged: SimpleNamespace, tmp_path: P
     save_checkpoint(load_model(backbone, len(catalog.tokenizer), seed=0), tmp_path / "checkpoint", [], {})
     Prior(np.arange(2), ServedModelConfig()).save(tmp_path / "prior")
     with mlflow.start_run():
-        uri = registry.log_model(*parts(tmp_path), SETTINGS, example=[["i0"]])
+        uri = servable.log_model(*parts(tmp_path), SETTINGS, example=[["i0"]])
     [ids] = mlflow.pyfunc.load_model(uri).predict(pd.DataFrame({"history": [["i1"]]}), params={"k": 5})["item_ids"]
     assert sorted(ids) == ["i0", "i1"]
 

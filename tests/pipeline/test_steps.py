@@ -16,11 +16,9 @@ import pytest
 import torch
 from zenml.types import HTMLString
 
-import steps.promote
 import steps.summarise
-from ops.registry import champion_log as champion
+from ops.registry import anchor, champion, champion_record, policy, run_record, servable, zenml_registry
 from ops.registry import mlflow_registry as registry
-from ops.registry import run_record, zenml_registry
 from ops.registry.event_log import Event
 from ops.registry.stages import VERSION, Promoted, Reviewed, StageMaterializer
 from ops.registry.tags import VersionTags
@@ -220,7 +218,7 @@ def world(
 def in_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow without a server, and no pipeline run."""
     monkeypatch.setattr(registry, "require_tracker", lambda: None)
-    monkeypatch.setattr(champion, "repair", lambda name: False)
+    monkeypatch.setattr(champion_record, "repair", lambda name: False)
     monkeypatch.setattr(run_record, "log_results", lambda results: None)
     monkeypatch.setattr(run_record, "describe_run", lambda tags, card: None)
     monkeypatch.setattr(zenml_registry, "running", lambda: "rere_pipeline-1")
@@ -319,7 +317,8 @@ def test_a_better_item_model_is_named_wherever_the_decision_is_read(
     ours = first["model"] == Label.RL
     better = first[ours].assign(model="EASE")
     results = pd.concat([first.assign(rank=first["rank"].where(~ours, 2)), better], ignore_index=True)
-    asked = EASY.model_copy(update={"gate": EASY.gate.model_copy(update={"over_best_item_model": rule})})
+    gate_config = EASY.gate.model_copy(update={"over_best_item_model": rule, "confidence": 0.9})
+    asked = EASY.model_copy(update={"gate": gate_config})
     decision, _ = gate.entrypoint(**world | {"results": results, "config": asked})
     assert decision.promotes == (rule != "refuse")
     metrics = summarise_results(results, JUDGED, np.ones(len(world["catalog"].item_ids)))
@@ -334,6 +333,8 @@ def test_a_better_item_model_is_named_wherever_the_decision_is_read(
     printed = capsys.readouterr().out
     assert said[rule] in printed
     assert rule == "off" or said[rule] in page
+    assert "90% interval" in page
+    assert "95% interval" not in page  # the evaluation's: one method per page
     assert ("ranks better" in printed) == ("ranks better" in page) == (rule == "warn")
 
 
@@ -416,7 +417,7 @@ def test_where_the_champion_on_record_is_gone_a_person_decides(
 ) -> None:
     monkeypatch.setattr(registry, "find_version", lambda name, content: None)
     monkeypatch.setattr(registry, "champion_version", lambda name: None)
-    monkeypatch.setattr(champion, "lost_champion", lambda name: "3")
+    monkeypatch.setattr(champion_record, "lost_champion", lambda name: "3")
     decision, _ = gate.entrypoint(**world)
     assert decision.verdict.passed
     assert not decision.promotes
@@ -484,7 +485,7 @@ def test_a_model_that_fails_its_proof_is_never_registered(
         pytest.fail("registered without a proof")
 
     monkeypatch.setattr(registry, "find_version", lambda name, content: None)
-    monkeypatch.setattr(registry, "log_model", fail)
+    monkeypatch.setattr(servable, "log_model", fail)
     monkeypatch.setattr(registry, "register", never)
     monkeypatch.setattr(registry, "set_alias", never)
     with pytest.raises(RereError, match="three items"):
@@ -534,11 +535,9 @@ def test_the_same_content_is_found_again_and_named(
         champion, "move", lambda name, version, who, reason, expected=None: moved.append((version, expected))
     )
     policies: list[GateConfig] = []
-    monkeypatch.setattr(steps.promote, "policy_of", lambda name: policies[-1] if policies else None)
-    monkeypatch.setattr(steps.promote, "set_policy", lambda name, gate, who, reason: policies.append(gate))
-    monkeypatch.setattr(
-        steps.promote, "follow_champion", lambda name, version, better: named.append(("anchor", version))
-    )
+    monkeypatch.setattr(policy, "policy_of", lambda name: policies[-1] if policies else None)
+    monkeypatch.setattr(policy, "set_policy", lambda name, gate, who, reason: policies.append(gate))
+    monkeypatch.setattr(anchor, "follow_champion", lambda name, version, better: named.append(("anchor", version)))
     found = promoted(world, reviewed(passed).model_copy(update=known), decided_by)
     assert policies == [GateConfig()]  # the first run's
     assert found.version == "7"
@@ -589,8 +588,8 @@ def test_a_champion_that_changes_between_gate_and_promotion_leaves_a_challenger_
     monkeypatch.setattr(registry, "describe", lambda name, version, card: None)
     monkeypatch.setattr(registry, "champion_version", lambda name: moved_to)
     monkeypatch.setattr("ops.registry.zenml_registry.record_version", lambda *arguments: None)
-    monkeypatch.setattr("ops.registry.champion_log.metadata_of", lambda name, version: {"known": 1})
-    monkeypatch.setattr(steps.promote, "policy_of", lambda name: GateConfig())
+    monkeypatch.setattr("ops.registry.champion_record.metadata_of", lambda name, version: {"known": 1})
+    monkeypatch.setattr(policy, "policy_of", lambda name: GateConfig())
     found = promoted(world, reviewed().model_copy(update={"champion": "4"}))
     assert found.aliases == ("challenger",)
     assert "version 4 as the champion of test" in found.waits
