@@ -128,7 +128,7 @@ def run(world: ExperimentData, root: Path, trials: Mapping[str, int], seeds: int
     table.to_csv(to / f"rivals-{world.name}.csv", index=False, float_format="%.6g")
     first = pd.concat([each[0] for each in results.values()], ignore_index=True)
     counts = dict(zip(world.item_index, _counts(world).tolist(), strict=True))
-    parts = breakdown(first, test, counts, EVALUATION.bootstrap_samples, EVALUATION.confidence)
+    parts = breakdown(first, test, counts, EVALUATION)
     parts.to_csv(to / f"rivals-{world.name}-breakdown.csv", index=False, float_format="%.6g")
     print(table.to_string(index=False))
 

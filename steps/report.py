@@ -29,23 +29,31 @@ def report(
     judged: Judged,
     evaluation: EvaluationConfig,
 ) -> Annotated[HTMLString, ArtifactConfig(name="report")]:
-    """Render it."""
+    """Render it.
+
+    Args:
+        metrics: of all models, by the evaluation's method; where the gate's is another, they are made anew by that.
+    """
     from rere.artifacts.provenance import provenance
     from rere.data.sequences import indexed_rows, training_counts
-    from rere.evaluation.breakdown import breakdown
+    from rere.evaluation.breakdown import breakdown, sparse_rows
+    from rere.evaluation.evaluator import summarise
     from rere.recommenders.labels import to_serve
+    from rere.reporting.method import gate_method
     from rere.reporting.report import ReportInputs, render_report
 
-    rows = windows.of("test")
-    of_items = dict(zip(catalog.item_ids, training_counts(dataset).tolist(), strict=True))
-    parts = breakdown(results, rows, of_items, evaluation.bootstrap_samples, evaluation.confidence)
+    rows, counts = windows.of("test"), training_counts(dataset)
+    of_items = dict(zip(catalog.item_ids, counts.tolist(), strict=True))
+    method = gate_method(evaluation, judged.gate)
+    if method != evaluation:
+        metrics = summarise(results, method, counts, sparse_rows(rows, of_items))
     page = render_report(
         ReportInputs(
             results=results,
             subject=to_serve(results["model"]),
             summary=metrics,
-            parts=parts,
-            config=evaluation,
+            parts=breakdown(results, rows, of_items, method),
+            config=method,
             verdict=judged.verdict,
             notes=judged.notes,
             curves={"sft": sft_model.curves(), "rl": rl_model.curves()},

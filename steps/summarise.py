@@ -25,7 +25,7 @@ RERE = "source .venv/bin/activate && rere"
 @step(enable_cache=False, on_success=tell_outcome)
 def summarise(metrics: pd.DataFrame, report: HTMLString, promotion: Promoted, evaluation: EvaluationConfig) -> None:
     """Print it and write the report's file, also when all else came from the cache: a run ends with its result."""
-    from rere.reporting.report import results_table
+    from rere.reporting.terminal import results_table
 
     link_run(promotion.model, promotion.version)  # with the promotion, which its own step couldn't link
     path, review_path = write_report(report, "report", link="latest"), write_report(promotion.page, "review")

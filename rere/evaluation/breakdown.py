@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from rere.config.evaluation import EvaluationConfig
 from rere.evaluation.bootstrap import bootstrap_means
 from rere.evaluation.metrics import hit_rate, ndcg
 
@@ -36,7 +37,7 @@ def is_short(rows: pd.DataFrame) -> pd.Series:
 
 
 def breakdown(
-    results: pd.DataFrame, rows: pd.DataFrame, item_counts: Mapping[str, int], samples: int, confidence: float
+    results: pd.DataFrame, rows: pd.DataFrame, item_counts: Mapping[str, int], config: EvaluationConfig
 ) -> pd.DataFrame:
     """HR@10 and NDCG@10 of every model on parts of the rows.
 
@@ -44,7 +45,7 @@ def breakdown(
         results: rows of `evaluate`, of one or more models on `rows`.
         rows: as `Windows.of("test")`.
         item_counts: training interactions by item id; those without any may be left out.
-        samples, confidence: of the bootstrap over users.
+        config: of the bootstrap over users.
 
     Returns:
         model, by, part, n (rows), hr@10, ndcg@10, ndcg@10 low, ndcg@10 high; parts without rows are left out.
@@ -65,7 +66,10 @@ def breakdown(
                 inside = names == name
                 if not inside.any():
                     continue
-                hits, gain = bootstrap_means(values[inside], samples, confidence, 0, own["user_id"].to_numpy()[inside])
+                users = own["user_id"].to_numpy()[inside]
+                hits, gain = bootstrap_means(
+                    values[inside], config.bootstrap_samples, config.confidence, config.seed, users
+                )
                 record = {"model": model, "by": by, "part": name, "n": int(inside.sum()), "hr@10": hits.mean}
                 records.append(record | {"ndcg@10": gain.mean, "ndcg@10 low": gain.low, "ndcg@10 high": gain.high})
     return pd.DataFrame(records)

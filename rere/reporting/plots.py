@@ -7,9 +7,9 @@ titles and captions belong to the page. Series differ by marker or dash as well 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", "--", ":")
 NOISY = 60  # points from which a curve is smoothed
 SIZE = (4.7, 3.0)  # inches: on a phone a unit is about a pixel, so text stays legible
+NO_METADATA: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -148,15 +149,36 @@ def _axes() -> tuple[Figure, Axes]:
 
 
 def _svg(figure: Figure) -> str:
-    """The figure without what a page doesn't need: prolog, metadata with web addresses, ids of groups, fixed size."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    svg = re.sub(r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", r'<svg \1 aria-hidden="true">', svg, count=1)
-    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
+    """The figure as part of a page: without prolog, metadata, namespaces, ids of groups, font names and fixed size."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata=NO_METADATA)
+    root = ElementTree.fromstring(buffer.getvalue())
+    for element in root.iter():
+        element.tag = _without_namespace(element.tag)
+        attributes = {_without_namespace(name): value for name, value in element.attrib.items()}
+        if element.tag == "g":
+            attributes.pop("id", None)
+        if "style" in attributes:
+            attributes["style"] = _with_page_font(attributes["style"])
+        element.attrib = attributes
+    root.attrib = {"viewBox": root.attrib["viewBox"], "aria-hidden": "true"}
+    svg = ElementTree.tostring(root, encoding="unicode")
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, variable)
     return svg.strip()
+
+
+def _without_namespace(name: str) -> str:
+    return name.rpartition("}")[2]
+
+
+def _with_page_font(style: str) -> str:
+    """CSS declarations; of those that name a font only its size."""
+    kept = []
+    for declaration in style.split(";"):
+        name, _, value = declaration.strip().partition(": ")
+        if name == "font":
+            kept.append(f"font-size: {value.split()[0]}")
+        elif name and name != "font-family":
+            kept.append(f"{name}: {value}")
+    return "; ".join(kept)

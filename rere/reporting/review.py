@@ -23,15 +23,9 @@ from rere.recommenders.labels import Label
 from rere.reporting import plots
 from rere.reporting.examples import TOP, example, spread
 from rere.reporting.in_words import Standing, hits, in_one_sentence, risks
-from rere.reporting.report import (
-    FAMILIES,
-    LISTS,
-    environment,
-    lineage_sections,
-    list_metric,
-    sureness,
-    training_plots,
-)
+from rere.reporting.layout import FAMILIES, LISTS, list_metric
+from rere.reporting.method import gate_method
+from rere.reporting.page import environment, lineage_sections, sureness, training_plots
 
 USERS, OPEN, REGRESSIONS = 20, 5, 10  # users shown, of them at once; rows listed
 CHALLENGER = str(Label.CHALLENGER)
@@ -90,9 +84,7 @@ def render_review(inputs: ReviewInputs) -> str:
 
     All intervals and p-values on it are of one method, the gate's: its resamples, seed and confidence.
     """
-    method = inputs.config.model_copy(
-        update={name: getattr(inputs.gate, name) for name in ("bootstrap_samples", "confidence", "seed")}
-    )
+    method = gate_method(inputs.config, inputs.gate)
     history_of = dict(zip(inputs.challenger["row_id"], inputs.histories, strict=True))
     ours, theirs = paired(inputs.challenger, inputs.rival)
     both = pd.concat([theirs.assign(model=inputs.rival_name), ours.assign(model=CHALLENGER)], ignore_index=True)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rere.config.evaluation import EvaluationConfig
 from rere.data.halves import selection_rows
 from rere.evaluation.breakdown import FREQUENCY, HISTORY, breakdown
 
@@ -17,7 +18,7 @@ def test_rows_fall_into_parts_by_history_and_by_frequency() -> None:
     results = pd.DataFrame(  # in another order than the rows
         {"row_id": [3, 5, 7], "user_id": ["u", "v", "w"], "model": ["m"] * 3, "rank": [1, 0, 3]}
     )
-    found = breakdown(results, rows, {"b": 4, "c": 100}, samples=100, confidence=0.95)
+    found = breakdown(results, rows, {"b": 4, "c": 100}, EvaluationConfig(bootstrap_samples=100))
     values = {(row["by"], row["part"]): (row["n"], row["ndcg@10"]) for row in found.to_dict("records")}
     assert values == {
         (HISTORY, "1-2"): (1, pytest.approx(1 / np.log2(4))),

@@ -21,7 +21,8 @@ from rere.evaluation.power import Power
 from rere.evaluation.verdict import Check, Verdict
 from rere.recommenders.labels import Label
 from rere.reporting.examples import TOP
-from rere.reporting.report import EXAMPLES, ReportInputs, render_report, results_table
+from rere.reporting.report import EXAMPLES, ReportInputs, render_report
+from rere.reporting.terminal import results_table
 
 MODELS = {"popularity": 0.05, "SASRec": 0.2, "SFT": 0.3, "ReRe": 0.35}  # chance that the target is in a list
 HOSTILE = [
@@ -80,7 +81,7 @@ def inputs() -> ReportInputs:
         results=results,
         subject=Label.RL,
         summary=summarise(results, CONFIG, np.arange(ITEMS), sparse_rows(JUDGED, COUNTS)),
-        parts=breakdown(results, JUDGED, COUNTS, CONFIG.bootstrap_samples, CONFIG.confidence),
+        parts=breakdown(results, JUDGED, COUNTS, CONFIG),
         config=CONFIG,
         verdict=Verdict(passed=True, checks=(check,), power=Power("ndcg@10", 0.0041, -0.005, 0.95, 934)),
         curves=curves(),
@@ -178,7 +179,7 @@ def test_nothing_is_loaded_from_anywhere(page: str) -> None:
 
 
 def test_ids_that_plots_refer_to_exist_once_or_alike(page: str) -> None:
-    wanted = set(re.findall(r'xlink:href="#([^"]+)"|url\(#([^)]+)\)', page))
+    wanted = set(re.findall(r'<use href="#([^"]+)"|url\(#([^)]+)\)', page))
     assert wanted
     for name in {first or second for first, second in wanted}:
         whole = rf'<clipPath id="{name}">.*?</clipPath>|<path id="{name}".*?/>'
