@@ -16,10 +16,10 @@ PAUSE = 0.5  # seconds between two tries
 
 def open_once_up(url: str, wanted: Callable[[], bool], show: Callable[[str], object] = webbrowser.open) -> bool:
     """Whether it was shown: `wanted` says, before each try, whether anybody still waits for it."""
-    place = urlsplit(url)
+    address = urlsplit(url)
     while wanted():
         with socket.socket() as asked:
-            up = asked.connect_ex((place.hostname or "", place.port or 80)) == 0
+            up = asked.connect_ex((address.hostname or "", address.port or 80)) == 0
         if up:
             show(url)
             return True

@@ -117,8 +117,7 @@ def recommend_users(deployment: Deployment, users: pd.DataFrame, config: BatchCo
 def _ranked(deployment: Deployment, queries: dict[int, Query], batch_users: int) -> dict[int, Ranked]:
     """Users who ask the same get one search; prompts of like length share a batch."""
     snapshot = deployment.snapshot
-    lengths = {query: len(snapshot.prompt(query.history)) for query in set(queries.values())}
-    order = sorted(dict.fromkeys(queries.values()), key=lambda query: lengths[query])
+    order = sorted(dict.fromkeys(queries.values()), key=lambda query: snapshot.prompt_tokens(query.history))
     ranked: dict[Query, Ranked] = {}
     starts = range(0, len(order), batch_users)
     for start in progress(starts, desc="users", unit="batch", leave=False, disable=len(starts) < 4):

@@ -19,22 +19,13 @@ from rere.artifacts.manifest import fingerprint
 from rere.errors import RereError
 from rere.runtime.progress import progress
 from rere.runtime.sent_code import sent_code
+from rere.serving.answer_files import Counts, finished_parts, one_row_each, read_counts, write_part
 from rere.serving.batch import no_known_item, nobody_answered, recommend_users
 from rere.serving.config import BatchConfig, RayBatch, UserTable
 from rere.serving.engine.deployment import Deployment
+from rere.serving.file_store import Files
 from rere.serving.live_catalog import CatalogEdits
-from rere.serving.user_files import (
-    Counts,
-    Files,
-    Part,
-    finished_parts,
-    one_row_each,
-    plan,
-    read_counts,
-    read_part,
-    require_users_once,
-    write_part,
-)
+from rere.serving.user_files import Part, plan, read_part, require_users_once
 
 CONNECT_SECONDS = 10.0
 PASSED_ON = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "RERE_PROJECT")  # to actors; credentials are the nodes' own

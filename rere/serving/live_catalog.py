@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -87,6 +88,11 @@ class Snapshot:
         flat, offsets = self.catalog.trie.item_tokens.numpy(), self.catalog.trie.item_offsets.numpy()
         parts = [flat[offsets[item] : offsets[item + 1]].tolist() for item in history]
         return [*self.catalog.prompt_head, *itertools.chain.from_iterable(parts)]
+
+    def prompt_tokens(self, history: Sequence[int]) -> int:
+        """The length of `prompt`, without making it."""
+        offsets, items = self.catalog.trie.item_offsets.numpy(), np.asarray(history, dtype=np.int64)
+        return len(self.catalog.prompt_head) + int((offsets[items + 1] - offsets[items]).sum())
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import pytest
 
 from ops.registry import mlflow_registry
 from rere.errors import RereError
+from rere.serving.answer_files import Counts
 from rere.serving.config import BatchConfig, RayBatch, UserTable
 from rere.serving.edits_log import Change, EditsLog
 from rere.serving.live_catalog import CatalogEdits
-from rere.serving.user_files import Counts
 from steps.recommend_batch import recommend_batch
 from steps.recommend_on_ray import recommend_on_ray
 from tests.serving.helpers import tiny_deployment

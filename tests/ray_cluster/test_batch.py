@@ -16,12 +16,13 @@ import pytest
 
 from infra.patience import until
 from rere.errors import RereError
+from rere.serving.answer_files import Counts
 from rere.serving.batch import recommend_users
 from rere.serving.batch_ray import recommend_on_ray
 from rere.serving.config import BatchConfig, RayBatch, UserTable
 from rere.serving.engine.deployment import Deployment
+from rere.serving.file_store import Files
 from rere.serving.live_catalog import CatalogEdits
-from rere.serving.user_files import Counts, Files
 from rere.serving.users import read_users
 from tests.k8s import services
 from tests.ray_cluster.cluster import Cluster

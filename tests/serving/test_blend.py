@@ -11,7 +11,7 @@ import torch
 
 from rere.config.served_model import BlendConfig, ServedModelConfig
 from rere.errors import RereError
-from rere.recommenders.blended import BlendedRecommender
+from rere.recommenders.blend import fitted_share
 from rere.recommenders.co_occurrence import CoOccurrence, CoOccurrenceConfig
 from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.item_model import FitData
@@ -61,8 +61,8 @@ def test_what_is_served_is_the_weighted_sum_over_all_items(share: float) -> None
 def test_what_is_judged_is_what_is_served() -> None:
     prior = blend(0.5)
     deployment = tiny_deployment(prior=prior)
-    judged = BlendedRecommender("blend", deployment.model, tiny_catalog(), beams=6, prior=prior)
-    ranking = judged.recommend(HISTORIES, 5)
+    plain = GenerativeRecommender("blend", deployment.model, tiny_catalog(), beams=6)
+    ranking = plain.with_prior(prior).recommend(HISTORIES, 5)
     for row, history in enumerate(HISTORIES):
         items, scores = served(deployment, history, 5)
         assert ranking.items[row].tolist() == items
@@ -77,7 +77,9 @@ def test_a_blend_survives_its_files(tmp_path: Path) -> None:
     torch.testing.assert_close(again.log_probs(HISTORIES, ITEMS), prior.log_probs(HISTORIES, ITEMS))
     assert replace(prior, share=0.5).content() != prior.content()
     with pytest.raises(RereError, match="got one of 3"):
-        BlendedRecommender("blend", tiny_deployment().model, tiny_catalog(), prior=Prior(np.ones(3), prior.config))
+        GenerativeRecommender("blend", tiny_deployment().model, tiny_catalog()).with_prior(
+            Prior(np.ones(3), prior.config)
+        )
 
 
 def test_an_added_item_counts_with_its_exposure_also_in_a_history() -> None:
@@ -103,8 +105,7 @@ def test_the_share_is_fitted_where_the_item_model_is_right_and_none_where_it_is_
     deployment = tiny_deployment()
     histories = [[item] for item in range(0, ITEMS, 2)]
     right = np.array([(item + 1) % ITEMS for [item] in histories])
-    recommender = BlendedRecommender("blend", deployment.model, tiny_catalog(), beams=10, prior=blend(0.0))
-    assert recommender.fitted(histories, right) > 0
     plain = GenerativeRecommender("plain", deployment.model, tiny_catalog(), beams=10)
+    assert fitted_share(plain, blend(0.0), histories, right) > 0
     first = plain.recommend(histories, 1).items[:, 0]  # targets that the language model always has first
-    assert recommender.fitted(histories, first) == 0
+    assert fitted_share(plain, blend(0.0), histories, first) == 0

@@ -100,7 +100,7 @@ def test_a_removed_item_never_comes_again_under_load() -> None:
 def test_an_item_removed_while_its_search_runs_is_not_in_the_answer() -> None:
     with running() as (client, service):
         best = ids(client.post("/recommend", json={"history": ["i1"], "k": 1}))[0]
-        rank, started, go = service.deployment.rank, threading.Event(), threading.Event()
+        rank, started, go = service.live.deployment.rank, threading.Event(), threading.Event()
 
         def held(*arguments: Any) -> list[Ranked] | None:
             found = rank(*arguments)
@@ -108,7 +108,7 @@ def test_an_item_removed_while_its_search_runs_is_not_in_the_answer() -> None:
             assert go.wait(PATIENCE)
             return found
 
-        service.deployment.rank = held  # type: ignore[assignment, method-assign]
+        service.live.deployment.rank = held  # type: ignore[assignment, method-assign]
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(client.post, "/recommend", json={"history": ["i1"], "k": 5})
             assert started.wait(PATIENCE)
@@ -127,7 +127,7 @@ def test_promotion_and_rollback_drop_no_request_and_mix_no_versions() -> None:
         client.post("/catalog/remove", json={"item_ids": ["i5"]}, headers=ADMIN)
         for version in ("2", "1", "2"):
             registry.version = version
-            until(lambda: service.deployment.version == registry.version)
+            until(lambda: service.live.deployment.version == registry.version)
             before = len(answers)
             until(lambda before=before: len(answers) > before + 12)  # type: ignore[misc]
             assert "i5" not in ids(client.post("/recommend", json={"history": ["i1"], "k": 50}))
@@ -147,13 +147,13 @@ def test_promotion_and_rollback_drop_no_request_and_mix_no_versions() -> None:
 def test_a_request_that_comes_again_is_searched_once_until_the_catalogue_changes() -> None:
     with running(ServingConfig(cached_answers=2)) as (client, service):
         searched: list[int] = []
-        rank = service.deployment.rank
+        rank = service.live.deployment.rank
 
         def counted(queries: list[Query], *arguments: Any) -> list[Ranked] | None:
             searched.extend(query.history[0] for query in queries)
             return rank(queries, *arguments)
 
-        service.deployment.rank = counted  # type: ignore[assignment, method-assign]
+        service.live.deployment.rank = counted  # type: ignore[assignment, method-assign]
         first = [client.post("/recommend", json={"history": [item]}).json() for item in ("i1", "i2", "i1")]
         assert first[0] == first[2]
         assert searched == [1, 2]
@@ -172,9 +172,9 @@ class Held:
     """A deployment's search that waits, and remembers whom it searched for."""
 
     def __init__(self, service: RecommendationService) -> None:
-        self.go, self.rank = threading.Event(), service.deployment.rank
+        self.go, self.rank = threading.Event(), service.live.deployment.rank
         self.searched: list[int] = []
-        service.deployment.rank = self  # type: ignore[assignment, method-assign]
+        service.live.deployment.rank = self  # type: ignore[assignment, method-assign]
 
     def __call__(self, queries: list[Query], unwanted: Callable[[], bool]) -> list[Ranked] | None:
         self.searched.append([query.history[0] for query in queries])  # type: ignore[arg-type]

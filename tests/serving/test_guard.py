@@ -158,7 +158,7 @@ def test_logs_are_json_with_the_requests_id(capsys: pytest.CaptureFixture[str], 
         def broken(*_: object) -> None:
             raise IndexError("inside")
 
-        service.deployment.rank = broken  # type: ignore[assignment]
+        service.live.deployment.rank = broken  # type: ignore[assignment]
         assert client.post("/recommend", json={"history": ["i2"]}, headers=headers).status_code == 500
     text = capsys.readouterr().err
     lines = [json.loads(line) for line in text.splitlines()]
@@ -249,7 +249,7 @@ class Flaky:
 def test_a_load_that_fails_is_tried_again_and_seen() -> None:
     source = Flaky(failures=2)
     with running(follower=Follower(source, seconds=0.02)) as (client, service):
-        until(lambda: service.deployment.version == "2")
+        until(lambda: service.live.deployment.version == "2")
         until(lambda: 'rere_model_swaps_total{outcome="done"} 1.0' in client.get("/metrics").text)
         text = client.get("/metrics").text
         assert 'rere_model_swaps_total{outcome="failed"} 2.0' in text

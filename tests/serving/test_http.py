@@ -124,17 +124,17 @@ def test_a_body_without_a_length_is_stopped_at_the_limit(client: httpx.Client) -
 
 def test_a_deadline_that_passes(client: httpx.Client, server: Running) -> None:
     service = server[1]
-    rank = service.deployment.rank
+    rank = service.live.deployment.rank
 
     def slow(*arguments: Any) -> list[Ranked] | None:
         time.sleep(0.2)
         return rank(*arguments)
 
-    service.deployment.rank = slow  # type: ignore[assignment, method-assign]
+    service.live.deployment.rank = slow  # type: ignore[assignment, method-assign]
     try:
         answer = client.post("/recommend", json={"history": ["i1"], "deadline_ms": 50})
     finally:
-        service.deployment.rank = rank  # type: ignore[method-assign]
+        service.live.deployment.rank = rank  # type: ignore[method-assign]
     assert answer.status_code == 408
     assert recommended(client, history=["i1"], deadline_ms=5_000)
 
@@ -193,7 +193,7 @@ def test_the_catalogue_changes_at_once_and_for_good(tmp_path: Path) -> None:
         assert "n" in recommended(client, history=["i1"], k=41)
         assert client.post("/catalog/restore", json={"item_ids": [best]}, headers=ADMIN).json()["unknown"] == []
         assert best in recommended(client, history=["i1"], k=41)
-        assert service.edits.removed == {"later"}
+        assert service.live.edits.removed == {"later"}
     assert read_edits(edits).added == {"n": "<b>Brand</b> new"}
 
 
@@ -204,7 +204,7 @@ def test_services_that_share_a_log_see_each_others_changes_and_forget_none(tmp_p
         for client, what, body in ((one, "remove", {"item_ids": ["i1"]}), (two, "remove", {"item_ids": ["i2"]})):
             assert client.post(f"/catalog/{what}", json=body, headers=ADMIN).json()["durable"]
         assert one.post("/catalog/add", json=new, headers=ADMIN).json()["new"] == 1
-        until(lambda: first.edits == second.edits)
+        until(lambda: first.live.edits == second.live.edits)
         for client in (one, two):
             offered = recommended(client, history=["i3"], k=50)
             assert not {"i1", "i2"} & set(offered)
@@ -247,7 +247,7 @@ def test_what_the_model_cannot_read_is_refused() -> None:
         refused = client.post("/catalog/add", json=new, headers=ADMIN)
         assert refused.status_code == 409
         assert "shorten the new titles" in refused.text
-        assert not service.edits.added
+        assert not service.live.edits.added
 
 
 def test_tokens() -> None:
@@ -292,16 +292,16 @@ def test_no_request_reaches_the_file_system(client: httpx.Client) -> None:
 
 
 def test_a_failure_inside_is_a_plain_500_and_the_next_request_is_served(client: httpx.Client, server: Running) -> None:
-    service, rank = server[1], server[1].deployment.rank
+    service, rank = server[1], server[1].live.deployment.rank
 
     def broken(*_: Any) -> NoReturn:
         raise IndexError("secret detail")
 
-    service.deployment.rank = broken  # type: ignore[assignment, method-assign]
+    service.live.deployment.rank = broken  # type: ignore[assignment, method-assign]
     try:
         answer = client.post("/recommend", json={"history": ["i1"]})
     finally:
-        service.deployment.rank = rank  # type: ignore[method-assign]
+        service.live.deployment.rank = rank  # type: ignore[method-assign]
     assert answer.status_code == 500
     assert answer.json()["detail"] == "the service failed; its log says why"
     assert recommended(client, history=["i1"])

@@ -34,6 +34,8 @@ def test_changes_make_a_new_snapshot_and_leave_the_old_one() -> None:
 def test_a_prompt_is_the_catalogues() -> None:
     catalog = tiny_catalog()
     assert Snapshot.of(catalog).prompt([3, 1, 3]) == catalog.prompt([3, 1, 3])
+    for history in ([], [3, 1, 3], (5,)):
+        assert Snapshot.of(catalog).prompt_tokens(history) == len(Snapshot.of(catalog).prompt(history))
 
 
 def semantic_catalog() -> CatalogIndex:

@@ -11,22 +11,13 @@ import pytest
 from pydantic import ValidationError
 
 from rere.errors import RereError
+from rere.serving.answer_files import Counts, finished_parts, one_row_each, part_name, read_counts, write_part
 from rere.serving.batch import recommend_users
 from rere.serving.batch_ray import recommend_on_ray
 from rere.serving.config import BatchConfig, RayBatch, UserEvents, UserTable
+from rere.serving.file_store import Files
 from rere.serving.live_catalog import CatalogEdits
-from rere.serving.user_files import (
-    Counts,
-    Files,
-    finished_parts,
-    one_row_each,
-    part_name,
-    plan,
-    read_counts,
-    read_part,
-    require_users_once,
-    write_part,
-)
+from rere.serving.user_files import plan, read_part, require_users_once
 from rere.serving.users import read_users
 from tests.serving.helpers import tiny_deployment
 

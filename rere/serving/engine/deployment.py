@@ -173,10 +173,8 @@ class Deployment:
 
     def require_room(self, history: Sequence[int]) -> None:
         """Raises RereError where the prompt of a history, with an item after it, is longer than the model's context."""
-        catalog, context = self.snapshot.catalog, self.model.context
-        if context is not None and longest_possible(catalog, len(history)) > context:  # most are spared the counting
-            tokens = len(self.snapshot.prompt(history)) + catalog.trie.max_length
-            require_room(context, tokens, f"name fewer items, or train with {REMEDY}")
+        tokens = self.snapshot.prompt_tokens(history) + self.snapshot.catalog.trie.max_length
+        require_room(self.model.context, tokens, f"name fewer items, or train with {REMEDY}")
 
     def warm_up(self) -> None:
         """Answer one request, so that the first real one isn't slow; raises whatever is wrong with the model."""

@@ -44,14 +44,14 @@ class Follower:
         self._pause = self._next_try = 0.0
 
     async def run(self, service: RecommendationService) -> None:
-        self.wanted = service.deployment.version
+        self.wanted = service.live.deployment.version
         while True:
             await asyncio.sleep(self.seconds)
             await self.look(service)
 
     async def look(self, service: RecommendationService) -> None:
         """Swap once if the source names another version."""
-        metrics, served = service.metrics, service.deployment.version
+        metrics, served = service.metrics, service.live.deployment.version
         try:
             self.wanted = await asyncio.to_thread(self.source.current)
         except Exception as error:
@@ -67,14 +67,14 @@ class Follower:
 
     async def _load(self, version: str, service: RecommendationService) -> None:
         try:
-            await service.swap(await asyncio.to_thread(self.source.load, version))
+            await service.live.swap(await asyncio.to_thread(self.source.load, version))
         except Exception as error:
             self._pause = min(2 * self._pause, LONGEST_PAUSE) if version == self._failed else self.seconds
             self._failed, self._next_try = version, monotonic() + self._pause
             service.metrics.swaps.labels("failed").inc()
             logger.error(
                 "Version %s can't be loaded; %s goes on; next try in %.1f s. %s",
-                *(version, service.deployment.version, self._pause, error),
+                *(version, service.live.deployment.version, self._pause, error),
                 exc_info=not isinstance(error, RereError),  # which says all there is to say
             )
         else:

@@ -33,7 +33,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.engine.start()
-        tasks = [asyncio.create_task(service.keep_up())]
+        tasks = [asyncio.create_task(service.live.keep_up(config.poll_seconds))]
         if follower:
             tasks.append(asyncio.create_task(follower.run(service)))
         yield
@@ -63,12 +63,12 @@ def _add_probes(app: FastAPI, service: RecommendationService, follower: Follower
     @app.get("/health")
     async def health() -> Health:
         """The process answers."""
-        return Health(model_version=service.deployment.version)
+        return Health(model_version=service.live.deployment.version)
 
     @app.get("/ready", responses={503: {"model": Readiness, "description": "Shutting down"}})
     async def ready(response: Response) -> Readiness:
         """The model takes requests."""
-        up, served = service.engine.ready, service.deployment.version
+        up, served = service.engine.ready, service.live.deployment.version
         response.status_code = 200 if up else 503
         wanted = follower.wanted if follower else served
         return Readiness(status="ready" if up else "stopping", model_version=served, wanted_version=wanted)

@@ -21,7 +21,7 @@ def add_pages(app: FastAPI, service: RecommendationService) -> None:
 
     @app.get("/", include_in_schema=False)
     async def index() -> HTMLResponse:
-        return _html(page, "connect-src 'self'", version=service.deployment.version)
+        return _html(page, "connect-src 'self'", version=service.live.deployment.version)
 
     @app.get("/docs", include_in_schema=False)
     async def documentation() -> HTMLResponse:

@@ -12,7 +12,8 @@ from starlette.exceptions import HTTPException
 
 from rere.errors import RereError
 from rere.serving.engine.engine import EngineStopped, QueueFull
-from rere.serving.engine.service import Conflict, DeadlinePassed, NothingKnown
+from rere.serving.engine.live_deployment import Conflict
+from rere.serving.engine.service import DeadlinePassed, NothingKnown
 from rere.serving.http.schemas import Problem
 
 LONGEST = 1_000  # characters of a reason

@@ -15,7 +15,8 @@ from pydantic import Field
 from starlette.exceptions import HTTPException
 
 from rere.serving.config import ServingConfig
-from rere.serving.engine.service import CatalogChange, Conflict, Recommendation, RecommendationService
+from rere.serving.engine.live_deployment import CatalogChange, Conflict
+from rere.serving.engine.service import Recommendation, RecommendationService
 from rere.serving.http import schemas
 from rere.serving.http.access import ADMIN_SCHEME
 from rere.serving.http.problems import REASONS, documented, plain
@@ -105,19 +106,19 @@ def catalogue_routes(service: RecommendationService, config: ServingConfig) -> A
         for item in body.items:
             if items.setdefault(item.item_id, item.title) != item.title:
                 raise Conflict("one title for each id", f"two for {item.item_id!r}", "leave one out")
-        done = await service.add(items)
+        done = await service.live.add(items)
         return Added(new=done.new, restored=len(items) - done.new, **_kept(done))
 
     @router.post("/remove")
     async def remove(body: ItemIds) -> Changed:
         """Never recommend these items again; requests that come after the answer don't see them."""
-        done = await service.remove(body.item_ids)
+        done = await service.live.remove(body.item_ids)
         return Changed(unknown=list(done.not_there), **_kept(done))
 
     @router.post("/restore")
     async def restore(body: ItemIds) -> Changed:
         """Recommend removed items again."""
-        done = await service.restore(body.item_ids)
+        done = await service.live.restore(body.item_ids)
         return Changed(unknown=list(done.not_there), **_kept(done))
 
     return router
