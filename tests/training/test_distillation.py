@@ -29,7 +29,8 @@ from rere.recommenders.sequential.gru4rec import GRU4Rec, GRU4RecConfig
 from rere.runtime.launchers.local import LocalLauncher
 from rere.training.rows import IGNORED, sequence_row
 from rere.training.sft.altered import altered_rows, disturbed, left_out, mixed
-from rere.training.sft.catalogue_loss import NOWHERE, CatalogueCollator, CatalogueLoss, Teacher
+from rere.training.sft.catalogue_loss import NOWHERE, CatalogueCollator, CatalogueLoss
+from rere.training.sft.teacher import Teacher
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 from tests.training.test_check import saved
@@ -84,7 +85,7 @@ def test_the_loss_is_the_formula_written_out(small: CatalogIndex, taught: float,
     teacher = Fixed([0.1, 0.2, 0.3, 0.4])
     said = softmax(torch.tensor(teacher.scores).log_softmax(0).half())  # as an answer is kept
     row = {**sequence_row([0, 3, 1], 1, small), "taught": taught}
-    batch = CatalogueCollator(0, 10, small, Teacher(teacher))([row])
+    batch = CatalogueCollator(0, 10, small, Teacher(teacher, 4))([row])
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn((1, batch["labels"].shape[1], 8), generator=generator)
     head = nn.Linear(8, small.vocabulary, bias=False)
@@ -117,7 +118,7 @@ def test_the_loss_is_the_formula_written_out(small: CatalogIndex, taught: float,
 
 def test_where_nothing_is_taught_no_teacher_is_asked(small: CatalogIndex) -> None:
     teacher = Fixed([0.25] * 4)
-    batch = CatalogueCollator(0, 10, small, Teacher(teacher))([sequence_row([0, 3], 1, small)])
+    batch = CatalogueCollator(0, 10, small, Teacher(teacher, 4))([sequence_row([0, 3], 1, small)])
     assert set(batch) == {"input_ids", "labels", "attention_mask", "position_ids", "node"}
     assert ((batch["node"] == NOWHERE) == (batch["labels"] == IGNORED)).all()
     assert teacher.asked == []
@@ -127,7 +128,7 @@ def test_a_teacher_sees_the_last_items_and_is_asked_once_while_memory_lasts(smal
     rows = [{**sequence_row([0, 1, 2, 3], 2, small), "taught": 1.0}]
     for memory, asked in ((100, [[0, 1], [1, 2]]), (16, [[0, 1], [1, 2], [1, 2]]), (0, 2 * [[0, 1], [1, 2]])):
         teacher = Fixed([0.1, 0.2, 0.3, 0.4])
-        collate = CatalogueCollator(0, 2, small, Teacher(teacher, memory=memory))
+        collate = CatalogueCollator(0, 2, small, Teacher(teacher, 4, memory=memory))
         first, second = collate(rows)["log_probs"], collate(rows)["log_probs"]
         assert teacher.asked == asked
         assert torch.equal(first, second)  # remembered or not
@@ -135,7 +136,7 @@ def test_a_teacher_sees_the_last_items_and_is_asked_once_while_memory_lasts(smal
 
 
 def test_what_follows_the_most_probable_items_shares_their_rest_evenly() -> None:
-    told = Teacher(Fixed([0.1, 0.4, 0.2, 0.3]), top=2).log_probs([[0], [1, 2]], 4)
+    told = Teacher(Fixed([0.1, 0.4, 0.2, 0.3]), 4, top=2).log_probs([[0], [1, 2]])
     torch.testing.assert_close(told.exp(), torch.tensor([0.15, 0.4, 0.15, 0.3]).expand(2, 4), atol=0, rtol=1e-3)
 
 

@@ -1,0 +1,117 @@
+"""What the trainer of a fine-tuning is given: rows, how they are made into batches, the loss, and its arguments."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import datasets
+import torch
+from transformers import PreTrainedModel
+from trl import SFTConfig as TRLConfig
+
+from rere.catalog.index import CatalogIndex
+from rere.config.sft import SFTConfig
+from rere.data.dataset import Windows
+from rere.errors import RereError
+from rere.recommenders.item_models import ItemModels
+from rere.training.rows import Collator, sequence_row, sequence_rows, stretches, window_rows
+from rere.training.sft.altered import altered_rows
+from rere.training.sft.catalogue_loss import CatalogueCollator, CatalogueLoss
+from rere.training.sft.teacher import Teacher
+from rere.training.sft.trainer import FSDP
+
+
+def datasets_of(
+    windows: Windows, catalog: CatalogIndex, config: SFTConfig
+) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """Training and validation rows; RereError where there are none."""
+    train, valid = windows.of("train"), windows.of("valid")
+    for name, rows in {"training": train, "validation": valid}.items():
+        if not len(rows):
+            raise RereError(f"at least one {name} window", "none", "use more data, another split or a smaller k-core")
+    if len(valid) > config.validation_rows:
+        valid = valid.sample(config.validation_rows, random_state=config.seed)
+    train_rows = list(
+        window_rows(train, catalog)
+        if config.rows == "window"
+        else sequence_rows(train, catalog, windows.history_items, config.sequence_items)
+    )
+    if (taught := config.distillation) is not None:
+        sequences = [context + targets for context, targets in stretches(train, catalog, windows.history_items)]
+        count = round(taught.altered_rows * len(train_rows))
+        altered = altered_rows(sequences, count, config.sequence_items, config.seed)
+        train_rows = [{**row, "taught": taught.weight} for row in train_rows]
+        train_rows += [{**sequence_row(items, 1, catalog), "taught": 1.0} for items in altered]
+    return datasets.Dataset.from_list(train_rows), datasets.Dataset.from_list(list(window_rows(valid, catalog)))
+
+
+def trained_tokens(train: datasets.Dataset) -> int:
+    """Trained tokens of one epoch."""
+    return sum(sum(label >= 0 for label in labels) for labels in train["labels"])
+
+
+def collator(windows: Windows, catalog: CatalogIndex, config: SFTConfig, teacher: ItemModels | None) -> Collator:
+    """The collator that makes batches of rows."""
+    if config.normalisation == "vocab":
+        return Collator(_pad(catalog), windows.history_items)
+    own_teacher = None
+    if config.distillation and teacher is not None:
+        [model] = teacher.models.values()
+        own_teacher = Teacher(model, len(catalog.items))
+    return CatalogueCollator(_pad(catalog), windows.history_items, catalog, own_teacher)
+
+
+def catalogue_loss(model: PreTrainedModel, catalog: CatalogIndex, config: SFTConfig) -> CatalogueLoss | None:
+    """The catalogue's loss; the trainer's own where probabilities are over the vocabulary."""
+    if config.normalisation == "vocab":
+        return None
+    return CatalogueLoss(catalog.trie.to(model.device), config.distillation.temperature if config.distillation else 1.0)
+
+
+def arguments(config: SFTConfig, rows: int, targets: int, output: Path) -> TRLConfig:
+    """TRL's settings for so many rows and trained tokens (`targets`)."""
+    # An update has about `batch_tokens` targets, whatever the number of targets per row.
+    rows_per_update = max(1, round(config.batch_tokens * rows / targets))
+    accumulation = math.ceil(rows_per_update / config.device_batch_rows)
+    updates = math.ceil(rows / rows_per_update) * config.epochs
+    sharded, recompute = config.sharding == "fsdp", config.gradient_checkpointing == "on"
+    return TRLConfig(
+        output_dir=str(output),
+        num_train_epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=round(config.warmup_share * updates),
+        weight_decay=config.weight_decay,
+        per_device_train_batch_size=math.ceil(rows_per_update / accumulation),
+        per_device_eval_batch_size=4 * config.device_batch_rows,
+        gradient_accumulation_steps=accumulation,
+        gradient_checkpointing=recompute and not sharded,
+        bf16=config.precision == "bfloat16",
+        use_cpu=not torch.cuda.is_available(),
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        prediction_loss_only=True,
+        logging_nan_inf_filter=False,  # a loss that is not a number must be logged
+        logging_steps=max(1, updates // config.epochs // 5),
+        report_to="none",
+        seed=config.seed,
+        data_seed=config.seed,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,
+        fsdp=True if sharded else None,  # type: ignore[arg-type]  # annotated as text, meant as a bool
+        fsdp_config={**FSDP, "activation_checkpointing": recompute} if sharded else None,
+    )
+
+
+def _pad(catalog: CatalogIndex) -> int:
+    """A token to pad rows with; any token works, because padding is masked out."""
+    pad = catalog.tokenizer.pad_token_id
+    return 0 if pad is None else pad
