@@ -45,32 +45,32 @@ class Runner:
     def tuned(self, index: IndexConfig, config: SFTConfig) -> Checkpoint:
         """The fine-tuned model."""
         config = config.model_copy(update={"seed": self.seed})
-        opinion = self.teacher_of(config)
-        work = self.root / name_of("sft", index, config, *opinion)
-        return self._fine_tuned(index, config, work, opinion)
+        work = self.root / name_of("sft", index, config, *self._taught_by(config))
+        return self._fine_tuned(index, config, work)
 
     def continued(self, index: IndexConfig, sft: SFTConfig, config: SFTConfig) -> Checkpoint:
         """The fine-tuned model after another fine-tuning."""
         config = config.model_copy(update={"seed": self.seed})
         work = self.root / name_of("continued", index, sft, config)
-        return self._fine_tuned(index, config, work, self.teacher_of(config), self.tuned(index, sft))
+        return self._fine_tuned(index, config, work, self.tuned(index, sft))
 
     def _fine_tuned(
-        self,
-        index: IndexConfig,
-        config: SFTConfig,
-        work: Path,
-        opinion: tuple[str, ...],
-        start: Checkpoint | None = None,
+        self, index: IndexConfig, config: SFTConfig, work: Path, start: Checkpoint | None = None
     ) -> Checkpoint:
-        teacher = ItemModels({kind: self.item_model(kind) for kind in opinion}) if opinion else None
-        windows = self.world.windows
+        kinds = self._taught_by(config)
         return train_sft(
-            windows, self.index(index), index.backbone, config, work, log=_silent, start=start, teacher=teacher
+            self.world.windows,
+            self.index(index),
+            index.backbone,
+            config,
+            work,
+            log=_silent,
+            start=start,
+            teacher=ItemModels({kind: self.item_model(kind) for kind in kinds}) if kinds else None,
         )
 
-    def teacher_of(self, config: SFTConfig) -> tuple[str, ...]:
-        """The kind of the item model whose distribution is taught; nothing where none is."""
+    def _taught_by(self, config: SFTConfig) -> tuple[str, ...]:
+        """The kind of the item model that the settings learn from; nothing without distillation."""
         return (self.teacher(ItemModelsConfig().teacher),) if config.distillation else ()
 
     def reinforced(self, index: IndexConfig, sft: SFTConfig, config: RLConfig, teacher: str) -> Checkpoint:

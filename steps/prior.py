@@ -52,20 +52,20 @@ def _fitted(
     """On evenly spaced rows of that half."""
     from rere.data.halves import selection_rows
     from rere.data.sequences import indexed_rows
-    from rere.recommenders.blended import BlendedRecommender
+    from rere.recommenders.blend import fitted_share
+    from rere.recommenders.generative import GenerativeRecommender
 
     assert prior.config.blend is not None
     rows = windows.of("valid")
     half = rows[selection_rows(rows["user_id"].tolist())]
     every = max(1, len(half) // prior.config.blend.validation_rows)
     histories, targets = indexed_rows(half.iloc[::every], catalog.index_of)
-    recommender = BlendedRecommender(
+    recommender = GenerativeRecommender(
         "blend",
         model.path,
         catalog,
-        beams=evaluation.beams,
-        normalisation=evaluation.normalisation,
+        evaluation.beams,
+        evaluation.normalisation,
         batch_prompts=evaluation.batch_prompts,
-        prior=prior,
     )
-    return recommender.fitted(histories, targets)
+    return fitted_share(recommender, prior, histories, targets)

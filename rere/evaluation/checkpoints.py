@@ -16,7 +16,6 @@ from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Windows
 from rere.evaluation.evaluator import evaluate
 from rere.models.checkpoint import Checkpoint
-from rere.recommenders.blended import BlendedRecommender
 from rere.recommenders.cross_catalog import CrossCatalogRecommender
 from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.prior import Prior
@@ -54,15 +53,16 @@ def evaluate_checkpoints(
 def _recommender(
     name: str, model: Checkpoint, catalog: CatalogIndex, config: EvaluationConfig, prior: Prior | None
 ) -> GenerativeRecommender:
-    options: dict[str, Any] = {
-        "beams": config.beams,
-        "normalisation": config.normalisation,
-        "batch_prompts": config.batch_prompts,
-        "work": "shared",
-    }
-    if prior is None:
-        return GenerativeRecommender(name, model.path, catalog, **options)
-    return BlendedRecommender(name, model.path, catalog, prior=prior, **options)
+    recommender = GenerativeRecommender(
+        name,
+        model.path,
+        catalog,
+        config.beams,
+        config.normalisation,
+        batch_prompts=config.batch_prompts,
+        work="shared",
+    )
+    return recommender if prior is None else recommender.with_prior(prior)
 
 
 def _in_processes(

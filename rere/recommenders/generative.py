@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -12,13 +13,15 @@ import torch
 from rere.catalog.index import CatalogIndex
 from rere.config.decoding import Normalisation, SearchSettings
 from rere.decoding.beam import beam_search
-from rere.decoding.item_prior import ItemPrior
 from rere.models.checkpoint import Checkpoint
 from rere.models.shared_prefill import SharedPrefill, by_length
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.base import Ranking
 from rere.runtime import distributed
 from rere.runtime.progress import progress
+
+if TYPE_CHECKING:
+    from rere.recommenders.prior import Prior
 
 Work = Literal["alone", "shared"]
 
@@ -51,14 +54,18 @@ class GenerativeRecommender:
         self.normalisation, self.batch_prompts = normalisation, batch_prompts
         self.model = model if isinstance(model, TreeModel) else TreeModel(Checkpoint(model).load_model())
         self.trie = catalog.trie.to(self.model.device)
+        self.prior: Prior | None = None
+
+    def with_prior(self, prior: Prior) -> GenerativeRecommender:
+        """The same, with an item model's part in every search, as it is served; RereError where it doesn't fit."""
+        prior.require_fits(len(self.catalog.items))
+        blended = copy.copy(self)
+        blended.prior = prior
+        return blended
 
     def search_settings(self, k: int) -> SearchSettings:
         """The settings of a search for the k best items."""
         return SearchSettings(beams=max(k, self.beams), normalisation=self.normalisation)
-
-    def item_prior(self, histories: Sequence[Sequence[int]]) -> ItemPrior | None:
-        """What else counts in a search after these histories: nothing."""
-        return None
 
     def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
         """The k best items of each history (item indices, oldest first): see `Recommender`."""
@@ -67,8 +74,11 @@ class GenerativeRecommender:
 
         def search(batch: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
             shared = SharedPrefill.of([prompts[row] for row in batch], self.model.device)
-            mixed_in = self.item_prior([histories[batch[place]] for place in shared.places.tolist()])
-            found = beam_search(self.model, self.trie, shared.prompts, settings, item_prior=mixed_in)
+            item_prior = None
+            if self.prior is not None:
+                own = [histories[batch[position]] for position in shared.order.tolist()]
+                item_prior = self.prior.in_search(self.trie, own)
+            found = beam_search(self.model, self.trie, shared.prompts, settings, item_prior=item_prior)
             return shared.restored(found.items), shared.restored(found.scores)
 
         return rank_in_batches(f"{self.name}: beam search", prompts, k, self.batch_prompts, search, work=self.work)

@@ -36,7 +36,7 @@ class CaserConfig(SequentialConfig):
 
 class CaserNetwork(WindowNetwork):
     """Horizontal filters, of every height up to L, find a pattern of neighbours wherever it stands (maximum over time);
-    vertical filters are weighted sums over the L places. Padding is a vector of zeros.
+    vertical filters are weighted sums over the L positions. Padding is a vector of zeros.
     """
 
     def __init__(self, items: int, config: CaserConfig) -> None:

@@ -6,7 +6,7 @@ Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, with th
   grows overconfident and is a weak rival; with this loss it overtakes BERT4Rec (Klenitskiy and Vasilev,
   "Turning Dross Into Gold Loss", arXiv 2309.07602; Petrov and Macdonald, "gSASRec", arXiv 2308.07192).
 - Pre-norm layers with GELU.
-- Positions are counted from the start of the input, and every epoch cuts the sequences at other random places.
+- Positions are counted from the start of the input, and every epoch cuts the sequences at other random positions.
   Each position so meets each amount of context: a test history shorter than the training rows is nothing unusual.
 - AdamW with a one-cycle learning rate; the weights of the best validation epoch are kept.
 """
