@@ -15,7 +15,6 @@ from rere.catalog.index import CatalogIndex, build_index
 from rere.config.catalog import IndexConfig
 from rere.config.preference import PreferenceConfig
 from rere.config.rl import RLConfig
-from rere.config.sft import SFTConfig
 from rere.config.training import LoRA, Prefill, SequencePrefill, WindowPrefill
 from rere.data.dataset import Windows
 from rere.data.sequences import indexed_rows
@@ -34,7 +33,6 @@ from rere.training.rl.rewards.rule import RuleReward
 from rere.training.rl.samplers.dynamic import DynamicSampler
 from rere.training.rl.train import train_rl
 from rere.training.rows import Collator, sequence_rows
-from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 
 BY_SEQUENCE = SequencePrefill(prompts=5)
@@ -65,14 +63,6 @@ PREFERENCE = PreferenceConfig(
 
 def nothing(metrics: dict[str, float], update: int) -> None:
     pass
-
-
-@pytest.fixture(scope="module")
-def start(world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    config = SFTConfig(
-        distillation=None, normalisation="vocab", epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8
-    )
-    return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("sft"), log=nothing)
 
 
 def groups_of(windows: Windows, catalog: CatalogIndex, prefill: Prefill) -> PrefillGroups:

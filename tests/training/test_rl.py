@@ -63,15 +63,6 @@ QUICK = RLConfig(  # the paper's choices, small
 
 
 @pytest.fixture(scope="module")
-def start(world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """A model with much left to learn."""
-    config = SFTConfig(
-        distillation=None, normalisation="vocab", epochs=1, learning_rate=3e-3, batch_tokens=64, sequence_items=8
-    )
-    return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("sft"), log=lambda *_: None)
-
-
-@pytest.fixture(scope="module")
 def adept(world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A model with much to lose."""
     config = SFTConfig(
