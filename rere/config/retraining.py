@@ -30,7 +30,7 @@ Start = Annotated[FromChampion | FromBackbone, Field(discriminator="type")]
 
 
 class BaseVersion(Settings):
-    """A registered version in the champion's place, as `rere config` names it of a version that was made from it."""
+    """A registered version instead of the champion, as `rere config` names it of a version that was made from it."""
 
     type: Literal["version"] = "version"
     model: ModelName

@@ -87,7 +87,7 @@ def ingest_raw(raw: RawData, config: IngestConfig) -> Dataset:
 
 
 def _in_order(interactions: pd.DataFrame) -> pd.DataFrame:
-    """Users in order of first appearance, the rows of each by time; `order` is a row's place before."""
+    """Users in order of first appearance, the rows of each by time; `order` is a row's index before."""
     text = {name: category(interactions[name]) for name in ("user_id", "item_id")}
     users = by_appearance(text["user_id"])
     order = np.lexsort((interactions["timestamp"].to_numpy(), users))  # stable: file order breaks ties
@@ -198,8 +198,8 @@ def _finish(
     if windows is None:
         index = raw.interactions.index
         in_file_order = isinstance(index, pd.RangeIndex)
-        places = events["order"].to_numpy()
-        positions["interactions"] = places if in_file_order else looked_up(index.to_numpy(), places)
+        order = events["order"].to_numpy()
+        positions["interactions"] = order if in_file_order else looked_up(index.to_numpy(), order)
     else:
         positions["windows"] = pd.Index(windows.pop("position"))
     origins = {

@@ -11,6 +11,7 @@ search.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -25,14 +26,18 @@ from rere.models.tree_attention import TreeModel
 from rere.models.tree_decoder import NEG_INF, TreeDecoder
 from rere.models.trunks import Prompts
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
 
 @dataclass(frozen=True)
 class BeamResult:
     """items (P, K) int64 item indices, best first, -1 where the catalogue is exhausted;
     scores (P, K) float32 sums of log-probabilities (nats), -inf there; forwarded, required: see `TreeDecoder`."""
 
-    items: torch.Tensor
-    scores: torch.Tensor
+    items: Int[Tensor, "P K"]
+    scores: Float[Tensor, "P K"]
     forwarded: int
     required: int
 
@@ -173,7 +178,7 @@ class BeamSearch:
         live.score = live.score.masked_fill(over, NEG_INF)
         return bool(over.all())
 
-    def _finish(self, score: torch.Tensor, node: torch.Tensor) -> None:
+    def _finish(self, score: Float[Tensor, "P found"], node: Int[Tensor, "P found"]) -> None:
         """Keep the K best finished items.
 
         Args:

@@ -8,20 +8,27 @@ probability of that step, and the shares along an item's path multiply to the it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from rere.catalog.trie import ROOT, TokenTrie
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
 class ItemPrior:
     """log_mass: (P, N) float32 log of the item model's probability below each node; weight: its share of a score."""
 
-    log_mass: torch.Tensor
+    log_mass: Float[Tensor, "P N"]
     weight: float
 
-    def mixed(self, score: torch.Tensor, row: torch.Tensor, node: torch.Tensor, parent: torch.Tensor) -> torch.Tensor:
+    def mixed(
+        self, score: Float[Tensor, " E"], row: Int[Tensor, " E"], node: Int[Tensor, " E"], parent: Int[Tensor, " E"]
+    ) -> Float[Tensor, " E"]:
         """(E,) scores of edges parent -> node of the prompts `row`, mixed with the shares of mass.
 
         Never positive where `score` is not, so a search may stop as early as without an item prior.
@@ -30,7 +37,7 @@ class ItemPrior:
         return (1 - self.weight) * score + self.weight * share
 
 
-def node_log_mass(trie: TokenTrie, log_probs: torch.Tensor) -> torch.Tensor:
+def node_log_mass(trie: TokenTrie, log_probs: Float[Tensor, "P I"]) -> Float[Tensor, "P N"]:
     """Sum item probabilities up the trie.
 
     Args:
@@ -42,7 +49,7 @@ def node_log_mass(trie: TokenTrie, log_probs: torch.Tensor) -> torch.Tensor:
     return node_mass(trie, log_probs.exp()).log().float()
 
 
-def node_mass(trie: TokenTrie, probabilities: torch.Tensor) -> torch.Tensor:
+def node_mass(trie: TokenTrie, probabilities: Float[Tensor, "P I"]) -> Float[Tensor, "P N"]:
     """(P, N) the sum of item probabilities (P, I) below each node, in their precision."""
     mass = probabilities.new_zeros((len(probabilities), trie.nodes))
     mass[:, trie.item_leaf] = probabilities

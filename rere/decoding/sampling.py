@@ -7,6 +7,7 @@ them: what stock `generate` draws under a prefix constraint. Draws that share a 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,12 +18,16 @@ from rere.models.tree_attention import TreeModel
 from rere.models.tree_decoder import NEG_INF, TreeDecoder
 from rere.models.trunks import Prompts
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
 
 @dataclass(frozen=True)
 class Sample:
     """items (P, G) int64 item indices, in random order, repeats possible; forwarded: tokens run."""
 
-    items: torch.Tensor
+    items: Int[Tensor, "P G"]
     forwarded: int
 
 
@@ -76,8 +81,8 @@ def sample_items(
 
 
 def _draw(
-    branch: torch.Tensor, waiting: torch.Tensor, log_prob: torch.Tensor, generator: torch.Generator
-) -> torch.Tensor:
+    branch: Int[Tensor, " E"], waiting: Int[Tensor, " E"], log_prob: Float[Tensor, " E"], generator: torch.Generator
+) -> Int[Tensor, " E"]:
     """(E,) how often each edge is drawn; each branch has `waiting` draws among its edges, which are contiguous in E."""
     mass = torch.cumsum(log_prob.double().exp(), 0)
     starts = torch.cat([branch.new_ones(1, dtype=torch.bool), branch[1:] != branch[:-1]]).nonzero()[:, 0]
@@ -90,11 +95,11 @@ def _draw(
     return torch.bincount(edge.clamp(min=starts[which], max=ends[which]), minlength=len(branch))
 
 
-def dynamic_group(drawn: torch.Tensor, targets: torch.Tensor, group: int) -> torch.Tensor:
+def dynamic_group(drawn: Int[Tensor, "P draws"], targets: Int[Tensor, " P"], group: int) -> Int[Tensor, "P G"]:
     """ReRe's dynamic sampling: draw more items than needed; keep the target, then distinct negatives, then repeats.
 
     Args:
-        drawn: (P, D) item indices, D >= group; targets: (P,).
+        drawn: item indices, at least `group` per prompt.
 
     Returns:
         (P, group) item indices.

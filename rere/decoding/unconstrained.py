@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -23,6 +23,10 @@ from rere.catalog.trie import ROOT, TokenTrie, build_trie
 from rere.config.decoding import Beam, Multinomial
 from rere.errors import RereError
 from rere.models.tree_attention import TreeModel
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Int
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -35,18 +39,18 @@ class FreeGeneration:
     forwarded: tokens run, padding and repeated prompts included
     """
 
-    candidates: torch.Tensor
-    items: torch.Tensor
+    candidates: Int[Tensor, "P G"]
+    items: Int[Tensor, "P G"]
     trie: TokenTrie
     forwarded: int
 
     @property
-    def invalid(self) -> torch.Tensor:
+    def invalid(self) -> Bool[Tensor, "P G"]:
         """(P, G) bool: candidates that are no item."""
         return self.items < 0
 
     @property
-    def duplicate(self) -> torch.Tensor:
+    def duplicate(self) -> Bool[Tensor, "P G"]:
         """(P, G) bool: candidates that repeat an earlier one of their prompt, valid or not."""
         return (self.candidates[:, :, None] == self.candidates[:, None, :]).tril(-1).any(2)
 
@@ -118,7 +122,7 @@ def generate_freely(
             )
     finally:
         handle.remove()
-    generated = out[:, longest:]  # (P·G, T)
+    generated = out[:, longest:]  # (P · G, L)
     lengths = generated_lengths(generated, end)
     shape = (len(prompts), group)
     candidates, own = _distinct(generated, lengths)
@@ -126,17 +130,19 @@ def generate_freely(
     return FreeGeneration(candidates.view(shape), items.view(shape), own.to(device), counter.tokens)
 
 
-def generated_lengths(generated: torch.Tensor, end: int) -> torch.Tensor:
-    """(C,) tokens of each row of (C, T), the first end token counted; T for a row without."""
+def generated_lengths(generated: Int[Tensor, "sequences L"], end: int) -> Int[Tensor, " sequences"]:
+    """Tokens of each sequence, the first end token counted; all L for one without."""
     ended = generated == end
     return torch.where(ended.any(1), ended.int().argmax(1) + 1, generated.shape[1])
 
 
-def find_items(trie: TokenTrie, generated: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """(C,) index of the item that each sequence spells, -1 for none.
+def find_items(
+    trie: TokenTrie, generated: Int[Tensor, "sequences L"], lengths: Int[Tensor, " sequences"]
+) -> Int[Tensor, " sequences"]:
+    """Index of the item that each sequence spells, -1 for none.
 
     Args:
-        generated: (C, T) tokens, of which the first `lengths` (C,) count.
+        generated: tokens, of which the first `lengths` count.
     """
     base = int(max(trie.token.max(), generated.max())) + 1
     edges = trie.parent[1:] * base + trie.token[1:]  # ascending: breadth first, siblings by token
@@ -150,8 +156,10 @@ def find_items(trie: TokenTrie, generated: torch.Tensor, lengths: torch.Tensor) 
     return torch.where(leaf, trie.leaf_item[trie.leaf_low[node.clamp(min=0)]], -1)
 
 
-def _distinct(generated: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, TokenTrie]:
-    """(C,) index of each sequence among the distinct ones, and their trie.
+def _distinct(
+    generated: Int[Tensor, "sequences L"], lengths: Int[Tensor, " sequences"]
+) -> tuple[Int[Tensor, " sequences"], TokenTrie]:
+    """Index of each sequence among the distinct ones, and their trie.
 
     No sequence is a prefix of another: it has its only end token last, or it is of full length.
     """

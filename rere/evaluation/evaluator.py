@@ -17,7 +17,7 @@ from rere.evaluation.bootstrap import Estimate, bootstrap_means
 from rere.recommenders.base import Recommender
 from rere.runtime.progress import progress
 
-BATCHES_A_CALL = 16  # a recommender may group prompts of like length within a call
+BATCHES_PER_CALL = 16  # a recommender may group prompts of like length within a call
 
 
 def evaluate(
@@ -42,7 +42,7 @@ def evaluate(
     histories, targets = indexed_rows(rows, item_index)
     items = np.empty((len(rows), config.beams), dtype=np.int64)
     scores = np.empty((len(rows), config.beams), dtype=np.float32)
-    size = BATCHES_A_CALL * config.batch_prompts
+    size = BATCHES_PER_CALL * config.batch_prompts
     with progress(total=len(rows), desc=f"{recommender.name}: judged", unit="row") as bar:
         for start in range(0, len(rows), size):
             part = slice(start, min(start + size, len(rows)))

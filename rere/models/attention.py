@@ -3,7 +3,7 @@
 Beyond plain softmax it knows soft-capped scores (Gemma 2) and sliding windows (Mistral, Gemma 2 and 3, Phi-3, some
 Qwen2). An architecture that asks for anything else is refused.
 
-Axes: B batch, N packed tokens, H heads, Q queries, S keys, D head size.
+Axes: B batch, T packed tokens, H heads, Q queries, S keys, D head size.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def tree_attention(
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attend packed queries (1, H, N, D) to their prompts' keys; without a packed_batch, (B, H, Q, D) as stock SDPA.
+    """Attend packed queries (1, H, T, D) to their prompts' keys; without a packed_batch, (B, H, Q, D) as stock SDPA.
 
     Returns:
-        (1, N, H, D) or (B, Q, H, D); and None for the attention weights, which are not kept.
+        (1, T, H, D) or (B, Q, H, D); and None for the attention weights, which are not kept.
     """
     if given := [name for name in UNKNOWN if kwargs.get(name) is not None]:
         raise RereError(
@@ -57,7 +57,7 @@ def tree_attention(
             "use another backbone; docs/configuration.md lists the architectures",
         )
     if packed_batch is not None:
-        packed_q, packed_k, packed_v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (N, H, D)
+        packed_q, packed_k, packed_v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, H, D)
         layer = cast(int, module.layer_idx)
         mixed = packed_batch.attend(
             layer, packed_q, packed_k, packed_v, scaling, dropout=dropout, softcap=softcap, window=sliding_window

@@ -7,6 +7,8 @@ trie   log softmax over the tokens of a row's edges only: a proper distribution 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import log_softmax
 from torch.utils.checkpoint import checkpoint
@@ -15,16 +17,20 @@ from rere.config.decoding import Normalisation
 from rere.models.heads import Head, precise
 from rere.models.ragged import ragged_log_softmax
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
 LOGITS_AT_ONCE = 1 << 24  # 64 MiB of float32
 
 
 def child_log_probs(
     head: Head,
-    hidden: torch.Tensor,
-    edge_tokens: torch.Tensor,
-    edge_counts: torch.Tensor,
+    hidden: Float[Tensor, "R width"],
+    edge_tokens: Int[Tensor, " E"],
+    edge_counts: Int[Tensor, " R"],
     normalisation: Normalisation,
-) -> torch.Tensor:
+) -> Float[Tensor, " E"]:
     """Log-probability of every edge, float32 (float64 for a float64 model).
 
     Args:
@@ -48,8 +54,8 @@ def child_log_probs(
 
 
 def shared_child_log_probs(
-    head: Head, hidden: torch.Tensor, tokens: torch.Tensor, normalisation: Normalisation
-) -> torch.Tensor:
+    head: Head, hidden: Float[Tensor, "R width"], tokens: Int[Tensor, " E"], normalisation: Normalisation
+) -> Float[Tensor, "R E"]:
     """`child_log_probs` where all rows continue with the same tokens (E,): (R, E), for inference."""
     parts = []
     for part in hidden.split(max(1, LOGITS_AT_ONCE // head.weight.shape[0])):
@@ -63,11 +69,11 @@ def shared_child_log_probs(
 
 def _edges(
     head: Head,
-    hidden: torch.Tensor,
-    tokens: torch.Tensor,
-    counts: torch.Tensor,
+    hidden: Float[Tensor, "R width"],
+    tokens: Int[Tensor, " E"],
+    counts: Int[Tensor, " R"],
     normalisation: Normalisation,
-) -> torch.Tensor:
+) -> Float[Tensor, " E"]:
     logits = precise(head(hidden))
     row = torch.repeat_interleave(counts)
     if normalisation == "vocab":  # one pass over the vocabulary; `logsumexp` takes four

@@ -10,7 +10,7 @@ the regions can be compiled for any number of tokens.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -19,6 +19,10 @@ from transformers.models.llama.modeling_llama import LlamaModel
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Model
 
 from rere.models.packed_batch import Batch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
 
 FIXED_ROPE = ("default", "linear", "llama3", "yarn")  # angles that depend on the position alone
 
@@ -45,8 +49,10 @@ class FastLlama:
             return cls(body) if kinds == {RoundedLinear} else None
         return cls(body)
 
-    def __call__(self, tokens: torch.Tensor, positions: torch.Tensor, packed_batch: Batch) -> torch.Tensor:
-        """(N, width) from tokens (N,) at positions (N,)."""
+    def __call__(
+        self, tokens: Int[Tensor, " T"], positions: Int[Tensor, " T"], packed_batch: Batch
+    ) -> Float[Tensor, "T width"]:
+        """(T, width) from tokens (T,) at positions (T,)."""
         hidden = embedding(tokens, self.body.embed_tokens.weight)
         cos, sin = self._angles(positions, hidden)
         for layer in self.body.layers:
@@ -61,8 +67,10 @@ class FastLlama:
         self.before = torch.compile(_before, dynamic=True)
         self.after = torch.compile(_after, dynamic=True)
 
-    def _angles(self, positions: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """cos and sin (N, 1, D) of the model's rotary embedding.
+    def _angles(
+        self, positions: Int[Tensor, " T"], like: Float[Tensor, "T width"]
+    ) -> tuple[Float[Tensor, "T 1 D"], Float[Tensor, "T 1 D"]]:
+        """cos and sin (T, 1, D) of the model's rotary embedding.
 
         The first half of sin is negated, so that the rotation is x · cos + (x rolled by half) · sin. On a CPU they are
         cached for all positions so far; on a GPU, finding the largest position would synchronise.
@@ -74,7 +82,9 @@ class FastLlama:
             self.cos, self.sin = self._rotary(torch.arange(2 * needed), like)
         return self.cos[positions], self.sin[positions]
 
-    def _rotary(self, positions: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _rotary(
+        self, positions: Int[Tensor, " T"], like: Float[Tensor, "T width"]
+    ) -> tuple[Float[Tensor, "T 1 D"], Float[Tensor, "T 1 D"]]:
         cos, sin = self.body.rotary_emb(like, positions[None])
         first, second = sin.chunk(2, dim=-1)
         sin = torch.cat([-first, second], -1)
@@ -82,9 +92,9 @@ class FastLlama:
 
 
 def _before(
-    hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, layer: Any
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Queries, keys and values (N, H, D) of a layer's attention, from hidden states (N, width)."""
+    hidden: Float[Tensor, "T width"], cos: Float[Tensor, "T 1 D"], sin: Float[Tensor, "T 1 D"], layer: Any
+) -> tuple[Float[Tensor, "T H D"], Float[Tensor, "T H D"], Float[Tensor, "T H D"]]:
+    """Queries, keys and values (T, H, D) of a layer's attention, from hidden states (T, width)."""
     attention = layer.self_attn
     normed = _norm(hidden, layer.input_layernorm)
     query, key, value = (
@@ -94,8 +104,8 @@ def _before(
     return _rotated(query, cos, sin), _rotated(key, cos, sin), value
 
 
-def _after(hidden: torch.Tensor, mixed: torch.Tensor, layer: Any) -> torch.Tensor:
-    """A layer's hidden states, from those before it and what its attention mixed (N, H, D)."""
+def _after(hidden: Float[Tensor, "T width"], mixed: Float[Tensor, "T H D"], layer: Any) -> Float[Tensor, "T width"]:
+    """A layer's hidden states, from those before it and what its attention mixed (T, H, D)."""
     mlp = layer.mlp
     hidden = hidden + _linear(mixed.flatten(1), layer.self_attn.o_proj)
     normed = _norm(hidden, layer.post_attention_layernorm)
@@ -115,6 +125,8 @@ def _norm(hidden: torch.Tensor, norm: Any) -> torch.Tensor:
     return rms_norm(hidden, norm.weight.shape, norm.weight, norm.variance_epsilon)
 
 
-def _rotated(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Apply the rotary embedding to heads (N, H, D)."""
+def _rotated(
+    heads: Float[Tensor, "T H D"], cos: Float[Tensor, "T 1 D"], sin: Float[Tensor, "T 1 D"]
+) -> Float[Tensor, "T H D"]:
+    """Apply the rotary embedding to heads (T, H, D)."""
     return torch.addcmul(heads * cos, heads.roll(heads.shape[-1] // 2, -1), sin)

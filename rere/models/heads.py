@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
 from torch.nn.functional import linear as product
 from transformers import PreTrainedModel
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
 
 DIVISORS, FACTORS = ("logits_scaling",), ("logit_scale", "lm_head_multiplier")  # by their names in configs
 
@@ -23,15 +27,15 @@ class ScaledHead(nn.Module):
         self.linear, self.scale, self.cap = linear, scale, cap
 
     @property
-    def weight(self) -> torch.Tensor:
+    def weight(self) -> Float[Tensor, "V width"]:
         """(vocabulary, width)"""
         return self.linear.weight
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+    def forward(self, hidden: Float[Tensor, "... width"]) -> Float[Tensor, "... V"]:
         """Logits (..., vocabulary) of hidden states (..., width)."""
         return self.shaped(self.linear(hidden))
 
-    def shaped(self, logits: torch.Tensor) -> torch.Tensor:
+    def shaped(self, logits: Float[Tensor, " ..."]) -> Float[Tensor, " ..."]:
         """The linear head's logits, scaled and capped."""
         logits = logits * self.scale
         return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
@@ -60,14 +64,14 @@ def embedding_weights(model: PreTrainedModel) -> list[nn.Parameter]:
     return [embedding] if head is embedding else [embedding, head]
 
 
-def logits_of(head: Head, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Logits (N, T) of some tokens (T,) after hidden states (N, width), without those of the rest of the vocabulary."""
+def logits_of(head: Head, hidden: Float[Tensor, "R width"], tokens: Int[Tensor, " E"]) -> Float[Tensor, "R E"]:
+    """Logits (R, E) of some tokens (E,) after hidden states (R, width), without those of the rest of the vocabulary."""
     linear = head.linear if isinstance(head, ScaledHead) else head
     bias = None if linear.bias is None else linear.bias[tokens]
     logits = product(hidden, linear.weight[tokens], bias)
     return head.shaped(logits) if isinstance(head, ScaledHead) else logits
 
 
-def precise(logits: torch.Tensor) -> torch.Tensor:
+def precise(logits: Float[Tensor, " ..."]) -> Float[Tensor, " ..."]:
     """In float32 at least: probabilities are never summed in less."""
     return logits if logits.dtype == torch.float64 else logits.float()

@@ -12,7 +12,7 @@ In training an item's gradient reaches its title's tokens too, and through them 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from peft import PeftModel
@@ -23,14 +23,18 @@ from rere.catalog.index import CatalogIndex
 from rere.catalog.tokenization import BATCH_TITLES, spell
 from rere.models.heads import embedding_weights
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
 
 @dataclass(frozen=True)
 class TitleMeans:
     """rows: (R,) the items' rows in the embedding; shares: (R, V) sparse, the share of each of the tokenizer's V tokens
     in an item's title."""
 
-    rows: torch.Tensor
-    shares: torch.Tensor
+    rows: Int[Tensor, " R"]
+    shares: Float[Tensor, "R V"]
 
     @classmethod
     def of(cls, catalog: CatalogIndex, first: int, device: torch.device | str) -> TitleMeans:
@@ -51,7 +55,7 @@ class TitleMeans:
         shares = torch.sparse_coo_tensor(indices, torch.cat([none, *weight]), size, check_invariants=False).coalesce()
         return cls(tokens[chosen].to(device), shares.to(device))
 
-    def means(self, weight: torch.Tensor) -> torch.Tensor:
+    def means(self, weight: Float[Tensor, "V width"]) -> Float[Tensor, "R width"]:
         """(R, width) mean of each title's rows of an embedding (V or more, width)."""
         return torch.sparse.mm(self.shares.to(weight.dtype), weight[: self.shares.shape[1]])
 

@@ -1,9 +1,11 @@
 """Nodes that are evaluated early: unary chains and small subtrees below live branches.
 
-Axes: F branches, T nodes.
+Axes: T nodes that are run.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,16 +13,24 @@ from rere.catalog.trie import TokenTrie
 from rere.config.decoding import Normalisation
 from rere.models.ragged import ragged_arange
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Int
+    from torch import Tensor
+
 
 def with_below(
-    trie: TokenTrie, row: torch.Tensor, node: torch.Tensor, normalisation: Normalisation, tokens: int
-) -> tuple[torch.Tensor, torch.Tensor, int]:
+    trie: TokenTrie,
+    row: Int[Tensor, " branches"],
+    node: Int[Tensor, " branches"],
+    normalisation: Normalisation,
+    tokens: int,
+) -> tuple[Int[Tensor, " T"], Int[Tensor, " T"], int]:
     """Add to the branches the nodes below them that the same forward runs.
 
     Whole depths are added while all nodes together are at most `tokens`; then only paths without forks.
 
     Args:
-        row, node: (F,) prompt and node of each branch.
+        row, node: (branches,) prompt and node of each branch.
 
     Returns:
         row, node: (T,), the branches first; and the number of depths that they span.
@@ -60,18 +70,20 @@ class Ahead:
     def __bool__(self) -> bool:
         return self.keys.shape[0] > 0
 
-    def order(self, row: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
+    def order(self, row: Int[Tensor, " ..."], node: Int[Tensor, " ..."]) -> Int[Tensor, " ..."]:
         """Keys that sort nodes by prompt, then depth first: ancestors first, paths without forks together."""
         trie = self.trie
         return (row * trie.items + trie.leaf_low[node]) * trie.nodes + trie.depth[node]
 
-    def add(self, keys: torch.Tensor, cursors: torch.Tensor, depth: int) -> None:
+    def add(self, keys: Int[Tensor, " T"], cursors: Int[Tensor, " T"], depth: int) -> None:
         """Remember nodes by their sort keys (T,) and cursors (T,); the deepest is at `depth`."""
         self.keys, order = torch.cat([self.keys, keys]).sort()
         self.cursors = torch.cat([self.cursors, cursors])[order]
         self.depth = max(self.depth, depth)
 
-    def find(self, row: torch.Tensor, node: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def find(
+        self, row: Int[Tensor, " ..."], node: Int[Tensor, " ..."]
+    ) -> tuple[Bool[Tensor, " ..."], Int[Tensor, " ..."]]:
         """Whether each node (any shape) was run ahead, and its cursor."""
         wanted = self.order(row, node)
         index = torch.searchsorted(self.keys, wanted).clamp(max=self.keys.shape[0] - 1)

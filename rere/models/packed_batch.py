@@ -1,17 +1,21 @@
 """Packed tokens of many prompts: the position of each, what it may attend to, and the cache of keys and values.
 
-Axes: P prompts (rows of the key/value store), N packed tokens, Q most queries of a row, S slots of a row,
+Axes: P prompts (rows of the key/value store), T packed tokens, Q most queries of a row, S slots of a row,
 H heads, D head size.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import torch
 from torch.nn.functional import dropout as dropped
 from torch.nn.functional import scaled_dot_product_attention
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int, Num, Shaped
+    from torch import Tensor
 
 
 class KVCache:
@@ -30,15 +34,17 @@ class KVCache:
             self.capacity = slots + slots // 2  # grow by half as much again, so that growing is rare
             self.layers = {n: (self._grown(key), self._grown(value)) for n, (key, value) in self.layers.items()}
 
-    def write(self, layer: int, index: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
-        """Keep key and value (N, H, D) at slot indices (N,)."""
+    def write(
+        self, layer: int, index: Int[Tensor, " T"], key: Float[Tensor, "T H D"], value: Float[Tensor, "T H D"]
+    ) -> None:
+        """Keep key and value (T, H, D) at slot indices (T,)."""
         if layer not in self.layers:  # zeros: what is masked out is still multiplied by 0
             shape = (self.prompts, self.capacity, *key.shape[1:])
             self.layers[layer] = key.new_zeros(shape), value.new_zeros(shape)
         for store, new in zip(self.layers[layer], (key, value), strict=True):
             store.view(-1, *new.shape[1:]).index_copy_(0, index, new)
 
-    def read(self, layer: int, slots: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def read(self, layer: int, slots: int) -> tuple[Float[Tensor, "P H S D"], Float[Tensor, "P H S D"]]:
         """Views (P, H, slots, D) of the first `slots` slots."""
         key, value = self.layers[layer]
         return key[:, :slots].transpose(1, 2), value[:, :slots].transpose(1, 2)
@@ -52,65 +58,65 @@ class KVCache:
 class Batch(Protocol):
     """What a model's attention needs of packed tokens."""
 
-    def at(self, positions: torch.Tensor, slot_positions: torch.Tensor | None) -> Self:
-        """The same batch with the positions of its tokens (N,) and of its store's keys (P, S)."""
+    def at(self, positions: Int[Tensor, " T"], slot_positions: Int[Tensor, "P S"] | None) -> Self:
+        """The same batch with the positions of its tokens (T,) and of its store's keys (P, S)."""
         ...
 
     def attend(
         self,
         layer: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
+        query: Float[Tensor, "T H D"],
+        key: Float[Tensor, "keys H D"],
+        value: Float[Tensor, "keys H D"],
         scaling: float | None,
         *,
         dropout: float = 0.0,
         softcap: float | None = None,
         window: int | None = None,
-    ) -> torch.Tensor:
-        """Attention of packed queries (N, H, D) over what each may see: (N, H, D)."""
+    ) -> Float[Tensor, "T H D"]:
+        """Attention of packed queries (T, H, D) over what each may see: (T, H, D)."""
         ...
 
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """The layout of N packed tokens, and what they may attend to.
+    """The layout of T packed tokens, and what they may attend to.
 
-    row, column: (N,) prompt of each token, and its index among that prompt's queries
+    row, column: (T,) prompt of each token, and its index among that prompt's queries
     prompts, queries: P and Q, the grid that queries are laid out in for attention
     mask: (P, 1, Q, S) additive in the model's dtype; None: causal over the columns
-    store, slot_index, slots: the cache, the slot indices (N,) to write keys to, and S; without a store the keys are
+    store, slot_index, slots: the cache, the slot indices (T,) to write keys to, and S; without a store the keys are
         those of this forward and S = Q
     source: (P, S) indices of each row's keys among this forward's, if they are not those of the row's own queries
-    positions, slot_positions: (N,) of the tokens and (P, S) of the keys (without a store: the tokens' own), counted
+    positions, slot_positions: (T,) of the tokens and (P, S) of the keys (without a store: the tokens' own), counted
         from the prompt's first token; only models with sliding windows read them
     """
 
-    row: torch.Tensor
-    column: torch.Tensor
+    row: Int[Tensor, " T"]
+    column: Int[Tensor, " T"]
     prompts: int
     queries: int
-    mask: torch.Tensor | None = None
+    mask: Float[Tensor, "P 1 Q S"] | None = None
     store: KVCache | None = None
-    slot_index: torch.Tensor | None = None
+    slot_index: Int[Tensor, " T"] | None = None
     slots: int = 0
-    source: torch.Tensor | None = None
-    positions: torch.Tensor | None = None
-    slot_positions: torch.Tensor | None = None
-    _bands: dict[int, torch.Tensor | None] = field(default_factory=dict, repr=False)
+    source: Int[Tensor, "P S"] | None = None
+    positions: Int[Tensor, " T"] | None = None
+    slot_positions: Int[Tensor, "P S"] | None = None
+    _bands: dict[int, Float[Tensor, "P 1 Q S"] | None] = field(default_factory=dict, repr=False)
 
-    def at(self, positions: torch.Tensor, slot_positions: torch.Tensor | None) -> PackedBatch:
+    def at(self, positions: Int[Tensor, " T"], slot_positions: Int[Tensor, "P S"] | None) -> PackedBatch:
         return replace(self, positions=positions, slot_positions=slot_positions, _bands={})
 
-    def to_grid(self, packed: torch.Tensor) -> torch.Tensor:
-        """(N, H, D) -> (P, H, Q, D), zero where a row has fewer than Q queries."""
+    def to_grid(self, packed: Num[Tensor, "T H D"]) -> Num[Tensor, "P H Q D"]:
+        """(T, H, D) -> (P, H, Q, D), zero where a row has fewer than Q queries."""
         shape = (self.prompts, self.queries, *packed.shape[1:])
         if len(packed) == self.prompts * self.queries:  # no row is short: packed order is grid order
             return packed.view(shape).transpose(1, 2)
         return packed.new_zeros(shape).index_put((self.row, self.column), packed).transpose(1, 2)
 
-    def from_grid(self, grid: torch.Tensor) -> torch.Tensor:
-        """(P, H, Q, D) -> (N, H, D)."""
+    def from_grid(self, grid: Float[Tensor, "P H Q D"]) -> Float[Tensor, "T H D"]:
+        """(P, H, Q, D) -> (T, H, D)."""
         grid = grid.transpose(1, 2)
         if len(self.row) == self.prompts * self.queries:
             return grid.reshape(-1, *grid.shape[2:])
@@ -119,16 +125,16 @@ class PackedBatch:
     def attend(
         self,
         layer: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
+        query: Float[Tensor, "T H D"],
+        key: Float[Tensor, "keys H D"],
+        value: Float[Tensor, "keys H D"],
         scaling: float | None,
         *,
         dropout: float = 0.0,
         softcap: float | None = None,
         window: int | None = None,
-    ) -> torch.Tensor:
-        """Attention of packed queries (N, H, D) over their own prompts' keys: (N, H, D).
+    ) -> Float[Tensor, "T H D"]:
+        """Attention of packed queries (T, H, D) over their own prompts' keys: (T, H, D).
 
         Args:
             softcap: a tanh keeps scores within (-softcap, softcap).
@@ -162,13 +168,13 @@ class PackedBatch:
         )
         return self.from_grid(out)
 
-    def _gathered(self, packed: torch.Tensor) -> torch.Tensor:
+    def _gathered(self, packed: Float[Tensor, "keys H D"]) -> Float[Tensor, "P H S D"]:
         """(any, H, D) -> (P, H, S, D) of each row's keys."""
         assert self.source is not None
         # Not by indexing: its gradient adds single numbers, while that of `index_select` adds whole slices.
         return packed.index_select(0, self.source.flatten()).unflatten(0, self.source.shape).transpose(1, 2)
 
-    def _band(self, window: int) -> torch.Tensor | None:
+    def _band(self, window: int) -> Float[Tensor, "P 1 Q S"] | None:
         """The mask within a window, made once for all layers; unchanged if no two tokens are that far apart."""
         if window not in self._bands:
             assert self.positions is not None
@@ -184,15 +190,15 @@ class PackedBatch:
 
 
 def capped_attention(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    mask: torch.Tensor | None,
+    query: Float[Tensor, "P H Q D"],
+    key: Float[Tensor, "P kv_heads S D"],
+    value: Float[Tensor, "P kv_heads S D"],
+    mask: Shaped[Tensor, "P 1 Q S"] | None,
     scaling: float | None,
     *,
     dropout: float,
     softcap: float,
-) -> torch.Tensor:
+) -> Float[Tensor, "P H Q D"]:
     """Attention with soft-capped scores (Gemma 2, arXiv 2408.00118), which no fused kernel has.
 
     Args:
@@ -216,7 +222,7 @@ def capped_attention(
     return dropped(weights, dropout) @ value
 
 
-def _causal(queries: int, keys: int, device: torch.device) -> torch.Tensor:
+def _causal(queries: int, keys: int, device: torch.device) -> Float[Tensor, "Q S"]:
     """(Q, S) additive: each query attends to the keys up to its own; the last query to all."""
     hidden = torch.full((queries, keys), -torch.inf, device=device)
     return hidden.triu(keys - queries + 1)

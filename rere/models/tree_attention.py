@@ -1,17 +1,17 @@
 """Stock transformers models over trees of tokens.
 
-All tokens of a forward, of however many prompts, are packed into one row without padding: (1, N). Only
+All tokens of a forward, of however many prompts, are packed into one row without padding: (1, T). Only
 attention needs to know which prompt a token belongs to and what it may attend to; it gets that as a
 `PackedBatch` through the models' own keyword arguments, by transformers' attention interface. No model
 code is patched, and a call without a packed_batch behaves as plain SDPA.
 
-Axes: N packed tokens, H heads, D head size.
+Axes: T packed tokens, H heads, D head size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
 import torch
@@ -24,6 +24,10 @@ from rere.models.context import context_of, require_room
 from rere.models.fast_llama import FastLlama
 from rere.models.heads import head_of
 from rere.models.packed_batch import Batch, PackedBatch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
 
 SUPPORTED = "Llama, Qwen2, Qwen3, Gemma 1 to 3, Mistral, Phi, Granite, GPT-2, OPT and alike"
 _known: WeakSet[PreTrainedModel] = WeakSet()  # models whose packed forward has been compared with their own
@@ -69,12 +73,12 @@ class TreeModel:
 
     def hidden(
         self,
-        tokens: torch.Tensor,
-        positions: torch.Tensor,
+        tokens: Int[Tensor, " T"],
+        positions: Int[Tensor, " T"],
         packed_batch: Batch,
-        slot_positions: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Final hidden states (N, width) of packed tokens (N,) at positions (N,).
+        slot_positions: Int[Tensor, "P S"] | None = None,
+    ) -> Float[Tensor, "T width"]:
+        """Final hidden states (T, width) of packed tokens (T,) at positions (T,).
 
         Args:
             slot_positions: (P, S) positions of the keys in the packed_batch's store, if it has one.
@@ -86,7 +90,9 @@ class TreeModel:
             return self.fast_llama(tokens, positions, packed_batch)
         return self._stock(tokens, positions, packed_batch)
 
-    def _stock(self, tokens: torch.Tensor, positions: torch.Tensor, packed_batch: Batch) -> torch.Tensor:
+    def _stock(
+        self, tokens: Int[Tensor, " T"], positions: Int[Tensor, " T"], packed_batch: Batch
+    ) -> Float[Tensor, "T width"]:
         """The model's own forward."""
         # transformers passes a 4-D mask on unchanged, and `tree_attention` ignores it.
         ignored = torch.empty((1, 1, 1, 1), dtype=self.dtype, device=tokens.device)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -30,6 +31,10 @@ from rere.models.ragged import ragged_arange, row_starts
 from rere.models.tree_attention import TreeModel
 from rere.models.trunks import Prompts, Trunks
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
 NEG_INF = -torch.inf
 
 
@@ -38,9 +43,9 @@ class Branches:
     """Live branches. score, node, cursor: (P, K); a dead branch's score is -inf. `cursor` is the index of its first
     edge's log-probability."""
 
-    score: torch.Tensor
-    node: torch.Tensor
-    cursor: torch.Tensor
+    score: Float[Tensor, "P K"]
+    node: Int[Tensor, "P K"]
+    cursor: Int[Tensor, "P K"]
 
 
 @dataclass(frozen=True)
@@ -51,12 +56,12 @@ class Edges:
     shift: (B,) the difference between the node that an edge leads to and the edge's index
     """
 
-    counts: torch.Tensor
-    source: torch.Tensor
-    log_prob: torch.Tensor
-    shift: torch.Tensor
+    counts: Int[Tensor, " B"]
+    source: Int[Tensor, " E"]
+    log_prob: Float[Tensor, " E"]
+    shift: Int[Tensor, " B"]
 
-    def nodes(self, edges: torch.Tensor | None = None) -> torch.Tensor:
+    def nodes(self, edges: Int[Tensor, " ..."] | None = None) -> Int[Tensor, " ..."]:
         """The nodes that the edges at these indices (any shape) lead to; by default those of all edges (E,)."""
         if edges is None:
             edges = torch.arange(self.source.shape[0], device=self.source.device)
@@ -129,7 +134,7 @@ class TreeDecoder:
         node = torch.full((count, self.width), ROOT, device=device)
         return Branches(score, node, begin[:, None].expand(-1, self.width))
 
-    def _run(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
+    def _run(self, prompts: Sequence[Sequence[int]]) -> Float[Tensor, "P width"]:
         """Run the prompts' tokens that aren't cached; (P, width) hidden states at the prompts' ends."""
         device, count = self.model.device, len(prompts)
         known = [0] * count if self.prefixes is None else self.prefixes.fill(prompts, self.store)
@@ -159,7 +164,7 @@ class TreeDecoder:
         self.forwarded, self.required = len(tokens), int(self.lengths.sum())
         return hidden[torch.cumsum(self.lengths - first, 0) - 1]
 
-    def _run_trunks(self, trunks: Trunks) -> torch.Tensor:
+    def _run_trunks(self, trunks: Trunks) -> Float[Tensor, "P width"]:
         """Run the trunks that the prompts branch off; (P, width) hidden states at the prompts' ends."""
         assert self.prefixes is None
         self.slot_positions = trunks.positions
@@ -175,7 +180,7 @@ class TreeDecoder:
         log_prob = self.edge_scores[live.cursor.reshape(-1)[source] + offset]
         return Edges(counts, source, log_prob, trie.first_child[node] - row_starts(counts))
 
-    def advance(self, score: torch.Tensor, node: torch.Tensor) -> None:
+    def advance(self, score: Float[Tensor, "P K"], node: Int[Tensor, "P K"]) -> None:
         """Make the chosen edges the live branches, and run the model on new tokens.
 
         Args:
@@ -199,7 +204,7 @@ class TreeDecoder:
             self._forward(chosen)
         self.ahead.forget(self.depth)
 
-    def rest(self) -> torch.Tensor:
+    def rest(self) -> Float[Tensor, "P K"]:
         """(P, K) log-probability of the path from each live branch to its leaf, for branches with one leaf below."""
         if self.normalisation == "trie":
             return torch.zeros_like(self.live.score)
@@ -208,13 +213,13 @@ class TreeDecoder:
         cursor = (self.live.cursor[:, :, None] + step).clamp(max=self.edge_scores.shape[0] - 1)
         return torch.where(step < edges[:, :, None], self.edge_scores[cursor], 0.0).sum(2)
 
-    def count_rest(self, node: torch.Tensor) -> None:
+    def count_rest(self, node: Int[Tensor, " live"]) -> None:
         """Count as required the tokens between live nodes (any,) with one leaf below and that leaf."""
         if self.normalisation == "vocab":
             self.required += int((self.trie.run[node] - 1).sum())
 
-    def _forward(self, chosen: torch.Tensor) -> None:
-        """Run the chosen branches (F,) with their lookahead nodes; score all outgoing edges."""
+    def _forward(self, chosen: Int[Tensor, " chosen"]) -> None:
+        """Run the chosen branches with their lookahead nodes; score all outgoing edges."""
         trie, prompts, width = self.trie, *self.live.node.shape
         node = self.live.node.view(-1)[chosen]
         row = chosen if width == 1 else chosen.div(width, rounding_mode="floor")
@@ -260,7 +265,7 @@ class TreeDecoder:
         if top is not None:
             self.ahead.add(keys, cursors, self.depth + depths - 1)
 
-    def _keep_scores(self, hidden: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
+    def _keep_scores(self, hidden: Float[Tensor, "T width"], node: Int[Tensor, " T"]) -> Int[Tensor, " T"]:
         """Score all edges that leave the nodes (T,) with hidden states (T, width); returns the nodes' cursors (T,)."""
         trie = self.trie
         counts = trie.child_count[node]

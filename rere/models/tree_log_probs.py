@@ -1,19 +1,20 @@
 """Log-probabilities of all G candidates of a prompt from one forward over prompt + unique trie nodes.
 
-The plain way runs G copies of prompt + candidate: G·(P + R) tokens. Here a group's candidates are merged
-into their prefix tree, whose nodes are further queries of the prompt's row: P + (unique nodes) tokens. The
+The plain way runs G copies of prompt + candidate: G · (prompt + L) tokens. Here a group's candidates are merged
+into their prefix tree, whose nodes are further queries of the prompt's row: prompt + (unique nodes) tokens. The
 numbers and the gradients are the same.
 
 Under `trie` normalisation a token that is the only continuation has probability 1: its log-probability is 0, it is
 left out of the mask (the policy decides nothing there), and no node with one item below is run.
 
-Axes: P prompts, G candidates per prompt, L tokens of the longest candidate, U distinct nodes of all groups, N packed
-tokens, R rows of edges, E edges of these rows, S scored nodes.
+Axes: P prompts, G candidates per prompt, L tokens of the longest candidate, U distinct nodes of all groups, T packed
+tokens, R rows of edges, E edges of these rows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -27,33 +28,37 @@ from rere.models.tree_attention import TreeModel
 from rere.models.tree_packing import GroupNodes, pack
 from rere.models.trunks import Prompts
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
+
 
 @dataclass(frozen=True)
 class GroupTree:
     """The prefix trees of P groups, ready to be scored by any weights of one model.
 
-    packed_batch, tokens (N,), positions (N,): the packed forward
+    packed_batch, tokens (T,), positions (T,): the packed forward
     hidden_at: (R,) packed index of the hidden state before each row of scored edges
-    edge_tokens: (E,), edge_counts: (R,): edges of these rows, of which those at `edge_picked` (S,) are candidates'
-    path: (P, G, L) index among the S picked edges of each candidate's tokens; mask: (P, G, L) where there is one
+    edge_tokens: (E,), edge_counts: (R,): edges of these rows, of which those at `edge_picked` (scored,) are candidates'
+    path: (P, G, L) index among the picked edges of each candidate's tokens; mask: (P, G, L) where there is one
     """
 
     packed_batch: Batch
-    tokens: torch.Tensor
-    positions: torch.Tensor
-    hidden_at: torch.Tensor
-    edge_tokens: torch.Tensor
-    edge_counts: torch.Tensor
-    edge_picked: torch.Tensor
-    path: torch.Tensor
-    mask: torch.Tensor
+    tokens: Int[Tensor, " T"]
+    positions: Int[Tensor, " T"]
+    hidden_at: Int[Tensor, " R"]
+    edge_tokens: Int[Tensor, " E"]
+    edge_counts: Int[Tensor, " R"]
+    edge_picked: Int[Tensor, " scored"]
+    path: Int[Tensor, "P G L"]
+    mask: Bool[Tensor, "P G L"]
     normalisation: Normalisation
 
 
 def group_tree(
     trie: TokenTrie,
     prompts: Prompts,
-    items: torch.Tensor,
+    items: Int[Tensor, "P G"],
     normalisation: Normalisation,
     dtype: torch.dtype,
 ) -> GroupTree:
@@ -108,7 +113,7 @@ def group_tree(
     )
 
 
-def _paths(trie: TokenTrie, items: torch.Tensor) -> torch.Tensor:
+def _paths(trie: TokenTrie, items: Int[Tensor, "P G"]) -> Int[Tensor, "P G L"]:
     """(P, G, L) the trie nodes of each candidate from depth 1 on, -1 beyond its end."""
     node = torch.where(items >= 0, trie.item_leaf[items.clamp(min=0)], ROOT)
     path = torch.full((*items.shape, max(1, int(trie.depth[node].max()))), -1, device=items.device)
@@ -127,7 +132,7 @@ class TreeLogProbs(nn.Module):
         self.inner = model.model
         self.tree_model = model
 
-    def forward(self, tree: GroupTree) -> torch.Tensor:
+    def forward(self, tree: GroupTree) -> Float[Tensor, "P G L"]:
         """(P, G, L) log-probability of each candidate's tokens; 0 where the mask is False."""
         if not len(tree.edge_counts):  # a catalogue of one item leaves nothing to decide
             return torch.zeros(tree.mask.shape, device=tree.tokens.device)

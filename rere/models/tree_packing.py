@@ -3,13 +3,14 @@
 Separate prompts: a row has a prompt's tokens, then its nodes. Branches of trunks: all trunks come first, then the nodes
 of each prompt.
 
-Axes: P prompts, U distinct trie nodes of all groups, N packed tokens.
+Axes: P prompts, U distinct trie nodes of all groups, T packed tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -18,6 +19,10 @@ from rere.models.packed_batch import Batch, PackedBatch
 from rere.models.ragged import ragged_arange, row_starts
 from rere.models.trunk_batch import TrunkBatch
 from rere.models.trunks import Prompts, Trunks
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -28,27 +33,27 @@ class GroupNodes:
     run: (U,) bool, whether the node is run through the model
     """
 
-    row: torch.Tensor
-    node: torch.Tensor
-    above: torch.Tensor
-    run: torch.Tensor
+    row: Int[Tensor, " U"]
+    node: Int[Tensor, " U"]
+    above: Int[Tensor, " U"]
+    run: Bool[Tensor, " U"]
 
-    def counts(self, prompts: int) -> torch.Tensor:
+    def counts(self, prompts: int) -> Int[Tensor, " P"]:
         """(P,) number of each prompt's nodes that are run."""
         return torch.bincount(self.row[self.run], minlength=prompts)
 
 
 @dataclass(frozen=True)
 class Packing:
-    """packed_batch, tokens (N,), positions (N,): the packed forward
+    """packed_batch, tokens (T,), positions (T,): the packed forward
     prompt_at: (P,) index in it of each prompt's last token; node_at: (U,) of each node, -1 if it isn't run
     """
 
     packed_batch: Batch
-    tokens: torch.Tensor
-    positions: torch.Tensor
-    prompt_at: torch.Tensor
-    node_at: torch.Tensor
+    tokens: Int[Tensor, " T"]
+    positions: Int[Tensor, " T"]
+    prompt_at: Int[Tensor, " P"]
+    node_at: Int[Tensor, " U"]
 
 
 def pack(trie: TokenTrie, prompts: Prompts, nodes: GroupNodes, dtype: torch.dtype) -> Packing:
@@ -122,7 +127,7 @@ def _pack_trunks(trie: TokenTrie, trunks: Trunks, nodes: GroupNodes, dtype: torc
 
 
 def _show_ancestors(
-    sees: torch.Tensor, trie: TokenTrie, nodes: GroupNodes, column: torch.Tensor, first_slot: int = 0
+    sees: Bool[Tensor, "P Q S"], trie: TokenTrie, nodes: GroupNodes, column: Int[Tensor, " U"], first_slot: int = 0
 ) -> None:
     """Let each node that is run attend to itself and its ancestors.
 
@@ -140,6 +145,6 @@ def _show_ancestors(
         sees[row, query, first_slot + query] = True
 
 
-def _additive(sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def _additive(sees: Bool[Tensor, "P Q S"], dtype: torch.dtype) -> Float[Tensor, "P 1 Q S"]:
     """(P, Q, S) bool -> (P, 1, Q, S), 0 or -inf."""
     return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill(~sees, -torch.inf)[:, None]

@@ -4,27 +4,31 @@ The trunks' tokens are packed first, then those of the branches. A trunk's token
 attend to the keys of its own prompt, picked from the trunk's, and to its own ancestors. So attention costs as much as
 for windows, but keys are computed once; one grid of a trunk with all of its branches would cost the product of both.
 
-Axes: N tokens of trunks, M of branches, H heads, D head size.
+Axes: T tokens of trunks and branches together, H heads, D head size.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rere.models.packed_batch import PackedBatch
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
 
 @dataclass(frozen=True)
 class TrunkBatch:
-    """trunks: the first N tokens; branches: the other M, whose `source` indexes all N + M; None for no branches."""
+    """trunks: the first tokens; branches: the others, whose `source` indexes all T; None for no branches."""
 
     trunks: PackedBatch
     branches: PackedBatch | None
 
-    def at(self, positions: torch.Tensor, slot_positions: torch.Tensor | None) -> TrunkBatch:
+    def at(self, positions: Int[Tensor, " T"], slot_positions: Int[Tensor, "P S"] | None) -> TrunkBatch:
         cut = len(self.trunks.row)
         trunks, branches = self.trunks.at(positions[:cut], None), self.branches
         if branches is not None:
@@ -34,16 +38,16 @@ class TrunkBatch:
     def attend(
         self,
         layer: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
+        query: Float[Tensor, "T H D"],
+        key: Float[Tensor, "T H D"],
+        value: Float[Tensor, "T H D"],
         scaling: float | None,
         *,
         dropout: float = 0.0,
         softcap: float | None = None,
         window: int | None = None,
-    ) -> torch.Tensor:
-        """Attention of packed queries (N + M, H, D) over the keys of each: (N + M, H, D)."""
+    ) -> Float[Tensor, "T H D"]:
+        """Attention of packed queries (T, H, D) over the keys of each: (T, H, D)."""
         options: dict[str, Any] = {"dropout": dropout, "softcap": softcap, "window": window}
         cut = len(self.trunks.row)
         mixed = self.trunks.attend(layer, query[:cut], key[:cut], value[:cut], scaling, **options)

@@ -5,13 +5,14 @@ mask of supervised fine-tuning by sequence. These are exactly the tokens of its 
 windows is run once. Through the layers a prompt still receives a little from earlier items, as in fine-tuning by
 sequence. A trunk with one prompt equals that prompt's window to the last digit.
 
-Axes: T trunks, N tokens of all trunks, P prompts, S tokens of the longest prompt.
+Axes: T tokens of all trunks, Q tokens of the longest trunk, P prompts, S tokens of the longest prompt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,12 +20,16 @@ from rere.models.packed_batch import KVCache, PackedBatch
 from rere.models.ragged import ragged_arange
 from rere.models.tree_attention import TreeModel
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
+
 HEAD = -1  # the "item" of the tokens before the history: every token attends to it
 PADDING = 1 << 30  # an item that no real token attends to, and that attends to itself
 
 
-def item_mask(item: torch.Tensor, history_items: int) -> torch.Tensor:
-    """(B, L, L) bool: which tokens each token attends to, given the item (B, L) of each, counted from the row's start.
+def item_mask(item: Int[Tensor, "rows S"], history_items: int) -> Bool[Tensor, "rows S S"]:
+    """Which tokens each token attends to, given the item of each, counted from the row's start.
 
     A token attends to earlier tokens of the head, of its own item and of the `history_items` items before that.
     """
@@ -34,22 +39,22 @@ def item_mask(item: torch.Tensor, history_items: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Trunks:
-    """T trunks and the P prompts that branch off them, in order of the trunks.
+    """Trunks and the P prompts that branch off them, in order of the trunks.
 
-    tokens, trunk, column: (N,) tokens, one trunk after another; the trunk of each, and its index in the trunk
-    mask: (T, longest trunk, longest trunk) bool, which tokens each token attends to
+    tokens, trunk, column: (T,) tokens, one trunk after another; the trunk of each, and its index in the trunk
+    mask: (trunks, Q, Q) bool, which tokens each token attends to
     lengths: (P,) tokens of each prompt: as many as its window has
-    source: (P, S) index of each of a prompt's tokens among the N; 0 beyond the prompt's end
-    ends: (P,) index of each prompt's last token among the N
+    source: (P, S) index of each of a prompt's tokens among the T; 0 beyond the prompt's end
+    ends: (P,) index of each prompt's last token among the T
     """
 
-    tokens: torch.Tensor
-    trunk: torch.Tensor
-    column: torch.Tensor
-    mask: torch.Tensor
-    lengths: torch.Tensor
-    source: torch.Tensor
-    ends: torch.Tensor
+    tokens: Int[Tensor, " T"]
+    trunk: Int[Tensor, " T"]
+    column: Int[Tensor, " T"]
+    mask: Bool[Tensor, "trunks Q Q"]
+    lengths: Int[Tensor, " P"]
+    source: Int[Tensor, "P S"]
+    ends: Int[Tensor, " P"]
 
     @classmethod
     def of(
@@ -108,17 +113,17 @@ class Trunks:
         return len(self.lengths)
 
     @property
-    def positions(self) -> torch.Tensor:
+    def positions(self) -> Int[Tensor, "P S"]:
         """(P, S) position of each prompt's tokens in the trunk; arbitrary beyond the prompt's end."""
         return self.column[self.source]
 
     @property
-    def next_positions(self) -> torch.Tensor:
+    def next_positions(self) -> Int[Tensor, " P"]:
         """(P,) position of the token after each prompt."""
         return self.column[self.ends] + 1
 
     def packed_batch(self, dtype: torch.dtype, store: KVCache | None = None) -> PackedBatch:
-        """The packed forward of the trunks; `store` (T, longest trunk) receives their keys and values."""
+        """The packed forward of the trunks; `store` (trunks, Q) receives their keys and values."""
         additive = torch.zeros(self.mask.shape, dtype=dtype, device=self.mask.device)
         additive = additive.masked_fill(~self.mask, -torch.inf)
         count, width = self.mask.shape[:2]
@@ -134,7 +139,7 @@ class Trunks:
             slots=width,
         )
 
-    def prefill(self, model: TreeModel, store: KVCache) -> torch.Tensor:
+    def prefill(self, model: TreeModel, store: KVCache) -> Float[Tensor, "P width"]:
         """Run the trunks, and copy the keys and values of each prompt's tokens into its row of `store`.
 
         Returns:

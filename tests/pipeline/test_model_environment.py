@@ -25,9 +25,13 @@ TO_BUILD_A_CATALOGUE = {"sentence_transformers"}  # an extra, imported where emb
 
 
 def imported(file: Path) -> set[str]:
-    """Dotted names of all that a file imports, at any depth of its code."""
+    """Dotted names of all that a file imports, at any depth of its code, but for type checkers alone."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -77,8 +77,8 @@ class RayLauncher(Launcher):
 
     def check(self) -> None:
         """RereError for a bad address, other versions or paths on a node, or too few resources."""
-        with tempfile.TemporaryDirectory(prefix="rere-ray-") as place:
-            self._drive(Exchange(Path(place)), "check", None)
+        with tempfile.TemporaryDirectory(prefix="rere-ray-") as directory:
+            self._drive(Exchange(Path(directory)), "check", None)
 
     def launch(self, worker: str, spec: Mapping[str, Any], work: Path, log: Log | None = None) -> None:
         """See `Launcher`."""

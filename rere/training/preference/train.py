@@ -8,13 +8,13 @@ runs the prompt again for each candidate, and has no loss over several negatives
 
 Departs from the papers: the best validation NDCG@10 is kept, and the start counts as a candidate.
 
-Axes: P prompts, N negatives; candidates are (P, 1 + N), the target first.
+Axes: P prompts, G negatives; candidates are (P, 1 + G), the target first.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,6 +33,10 @@ from rere.models.trunks import Prompts
 from rere.runtime import distributed, in_processes
 from rere.runtime.launch import Log
 from rere.training.loop import PolicyRun, Tally
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
 
 
 def train_preference(
@@ -71,13 +75,15 @@ def worker(spec: dict[str, Any], log: Log) -> None:
     train_preference(Checkpoint(Path(spec["start"])), windows, catalog, config, Path(spec["work"]), log=log)
 
 
-def preference_losses(policy: torch.Tensor, reference: torch.Tensor, beta: float) -> torch.Tensor:
+def preference_losses(
+    policy: Float[Tensor, "P 1+G"], reference: Float[Tensor, "P 1+G"], beta: float
+) -> Float[Tensor, " P"]:
     """S-DPO's loss per prompt (arXiv 2406.09215); with one negative it is DPO's.
 
     -log sigmoid(-log sum_j exp(beta (r_j - r_0))), with r = log policy - log reference, 0 the target, j its negatives.
 
     Args:
-        policy, reference: (P, 1 + N) log-probabilities (nats) of whole items, the target first.
+        policy, reference: (P, 1 + G) log-probabilities (nats) of whole items, the target first.
 
     Returns:
         (P,) losses.
@@ -86,7 +92,9 @@ def preference_losses(policy: torch.Tensor, reference: torch.Tensor, beta: float
     return functional.softplus(torch.logsumexp(beta * (ratios[:, 1:] - ratios[:, :1]), 1))
 
 
-def random_negatives(rows: np.ndarray, targets: np.ndarray, items: int, count: int, seed: int) -> np.ndarray:
+def random_negatives(
+    rows: Int[np.ndarray, " P"], targets: Int[np.ndarray, " P"], items: int, count: int, seed: int
+) -> Int[np.ndarray, "P G"]:
     """(P, count) distinct item indices, uniform over the catalogue without the target.
 
     A row's draw depends on the seed and the row, not on the other rows of its batch.
@@ -99,8 +107,8 @@ def random_negatives(rows: np.ndarray, targets: np.ndarray, items: int, count: i
     return negatives + (negatives >= targets[:, None])  # skip the target
 
 
-def without_target(ranked: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """(P, N + 1) distinct ranked items, (P,) targets -> (P, N): the target left out, else the last item."""
+def without_target(ranked: Int[Tensor, "P 1+G"], targets: Int[Tensor, " P"]) -> Int[Tensor, "P G"]:
+    """(P, 1 + G) distinct ranked items, (P,) targets -> (P, G): the target left out, else the last item."""
     order = torch.argsort((ranked == targets[:, None]).int(), dim=1, stable=True)
     return ranked.gather(1, order)[:, :-1]
 
@@ -142,7 +150,7 @@ class _Run(PolicyRun[PreferenceConfig]):
         }
 
     def _negatives(self, rows: np.ndarray, prompts: Prompts, targets: torch.Tensor) -> tuple[torch.Tensor, int]:
-        """(P, N) negatives, fewer than configured if the catalogue is small; and the number of tokens run for them."""
+        """(P, G) negatives, fewer than configured if the catalogue is small; and the number of tokens run for them."""
         count = min(self.config.negatives, self.trie.items - 1)
         if self.config.source == "random":
             seed = self.config.seed * 1_000_003 + self.update

@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 from rere.catalog.index import CatalogIndex
 from rere.config.reading import meant
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
 
 T = TypeVar("T")
 Column = Sequence[str] | torch.Tensor
@@ -32,11 +36,11 @@ class ItemFacts:
     ids: Sequence[str]
     titles: Sequence[str]
     tokens: Sequence[Sequence[int]]
-    popularity: torch.Tensor
+    popularity: Int[Tensor, " I"]
     columns: Mapping[str, Column] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, catalog: CatalogIndex, popularity: torch.Tensor) -> ItemFacts:
+    def of(cls, catalog: CatalogIndex, popularity: Int[Tensor, " I"]) -> ItemFacts:
         """The facts of a catalogue's items, with its further columns."""
         columns: dict[str, Column] = {
             name: torch.from_numpy(catalog.columns[name].to_numpy(copy=True))
@@ -63,13 +67,13 @@ class Group:
     row_ids: P numbers of the prompts' rows in the windows
     """
 
-    items: torch.Tensor
-    targets: torch.Tensor
-    hits: torch.Tensor
-    rank: torch.Tensor
-    valid: torch.Tensor
-    similarity: torch.Tensor | None = None
-    teacher: torch.Tensor | None = None
+    items: Int[Tensor, "P G"]
+    targets: Int[Tensor, " P"]
+    hits: Bool[Tensor, "P G"]
+    rank: Int[Tensor, "P G"]
+    valid: Bool[Tensor, "P G"]
+    similarity: Float[Tensor, "P G"] | None = None
+    teacher: Float[Tensor, "P G"] | None = None
     catalog: ItemFacts | None = None
     histories: Sequence[Sequence[int]] = ()
     row_ids: Sequence[int] = ()
@@ -90,7 +94,7 @@ class Group:
         return self._named(self._facts.tokens, ())
 
     @cached_property
-    def popularity(self) -> torch.Tensor:
+    def popularity(self) -> Int[Tensor, "P G"]:
         """(P, G) int64 training rows whose target the candidate is; 0 for what is no item."""
         counts = self._facts.popularity.to(self.items.device)
         return counts[self.items.clamp(min=0)].masked_fill(self.items < 0, 0)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from rere.catalog.trie import TokenTrie
 from rere.config.rl import RLConfig
@@ -12,6 +11,10 @@ from rere.decoding.unconstrained import generate_freely
 from rere.models.tree_attention import TreeModel
 from rere.models.trunks import Prompts, Trunks
 from rere.training.rl.samplers.base import Sampler, SamplerInputs
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,8 @@ class Rollout:
     forwarded: number of tokens run
     """
 
-    candidates: torch.Tensor
-    items: torch.Tensor
+    candidates: Int[Tensor, "P G"]
+    items: Int[Tensor, "P G"]
     trie: TokenTrie
     forwarded: int
 
@@ -34,7 +37,7 @@ def rollout(
     model: TreeModel,
     trie: TokenTrie,
     prompts: Prompts,
-    targets: torch.Tensor,
+    targets: Int[Tensor, " P"],
     config: RLConfig,
     *,
     seed: int,

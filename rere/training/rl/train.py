@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -38,6 +38,10 @@ from rere.training.rl.losses.base import Counts, Loss, LossInputs
 from rere.training.rl.processes import received, rl_in_processes
 from rere.training.rl.rewards.total import check_rewards, score_ranks, total_reward, with_targets
 from rere.training.rl.rollout import Rollout, rollout
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
 
 __all__ = ["SCORE", "train_rl"]
 
@@ -185,12 +189,12 @@ class _Run(PolicyRun[RLConfig]):
     def _group(
         self,
         rows: np.ndarray,
-        items: torch.Tensor,
-        valid: torch.Tensor,
-        targets: torch.Tensor,
-        scores: torch.Tensor,
+        items: Int[Tensor, "P G"],
+        valid: Bool[Tensor, "P G"],
+        targets: Int[Tensor, " P"],
+        scores: Float[Tensor, "P G"],
         *,
-        teacher_log_probs: torch.Tensor | None,
+        teacher_log_probs: Float[Tensor, "P I"] | None,
     ) -> Group:
         return Group(
             items=items,
@@ -207,7 +211,7 @@ class _Run(PolicyRun[RLConfig]):
             row_ids=self.row_ids[rows].tolist(),
         )
 
-    def _teacher_log_probs(self, rows: np.ndarray) -> torch.Tensor:
+    def _teacher_log_probs(self, rows: Int[np.ndarray, " P"]) -> Float[Tensor, "P I"]:
         """(P, I) the teacher's log-probabilities of all items (nats)."""
         assert self.teacher is not None
         every = item_log_probs(self.teacher, [self.histories[row] for row in rows], self.trie.items)
@@ -240,6 +244,8 @@ def _count(tally: Tally, found: Rollout) -> None:
     tally["duplicate"] += float((made & same).sum())
 
 
-def _cosines(vectors: torch.Tensor, items: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """(I, D) unit vectors, (P, G) items, (P,) targets -> (P, G) cosines; 0 for what is no item."""
+def _cosines(
+    vectors: Float[Tensor, "I width"], items: Int[Tensor, "P G"], targets: Int[Tensor, " P"]
+) -> Float[Tensor, "P G"]:
+    """Cosines of the candidates' and the target's unit vectors; 0 for what is no item."""
     return (vectors[items.clamp(min=0)] * vectors[targets][:, None]).sum(2).masked_fill(items < 0, 0.0)

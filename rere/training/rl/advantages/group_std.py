@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from rere.training.rl.advantages.base import Advantage, centred, counts
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+    from torch import Tensor
 
 
 class GroupStd(Advantage):
@@ -14,7 +16,7 @@ class GroupStd(Advantage):
 
     type: Literal["group_std"] = "group_std"
 
-    def __call__(self, reward: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    def __call__(self, reward: Float[Tensor, "P G"], valid: Bool[Tensor, "P G"]) -> Float[Tensor, "P G"]:
         difference = centred(reward, valid)
         variance = difference.square().sum(1, keepdim=True) / (counts(valid) - 1).clamp(min=1)
         return difference / (variance.sqrt() + 1e-4)

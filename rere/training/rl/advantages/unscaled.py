@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from rere.training.rl.advantages.base import Advantage, centred
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+    from torch import Tensor
 
 
 class Unscaled(Advantage):
@@ -14,5 +16,5 @@ class Unscaled(Advantage):
 
     type: Literal["none"] = "none"
 
-    def __call__(self, reward: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    def __call__(self, reward: Float[Tensor, "P G"], valid: Bool[Tensor, "P G"]) -> Float[Tensor, "P G"]:
         return centred(reward, valid)

@@ -1,6 +1,6 @@
 """The inputs of a policy loss. A loss is one file here and one line in the registry.
 
-Axes: P prompts, G candidates per prompt, R tokens of a candidate.
+Axes: P prompts, G candidates per prompt, L tokens of a candidate.
 
 The batch is sampled from the very policy that is updated, once, so every ratio is 1 in value and carries the
 gradient; clipping (also DAPO's and GSPO's) never binds and is left out.
@@ -14,10 +14,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 
 from rere.config.variants import Variant
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,8 @@ class Counts:
     tokens: int = 0
 
     @classmethod
-    def of(cls, mask: torch.Tensor) -> Counts:
-        """Counts of a (P, G, R) mask."""
+    def of(cls, mask: Bool[Tensor, "P G L"]) -> Counts:
+        """Counts of a (P, G, L) mask."""
         return cls(len(mask), int(mask.any(2).sum()), int(mask.sum()))
 
     def __add__(self, other: Counts) -> Counts:
@@ -41,35 +46,35 @@ class Counts:
 class LossInputs:
     """The candidates of P prompts, scored and rewarded.
 
-    policy, reference: (P, G, R) float log-probabilities per token (nats)
-    mask: (P, G, R) bool, tokens that count
+    policy, reference: (P, G, L) float log-probabilities per token (nats)
+    mask: (P, G, L) bool, tokens that count
     reward, advantages: (P, G) float
     valid: (P, G) bool, False where there is no candidate
     counts: of the whole micro-batch, which several processes may share
     beta: weight of the KL penalty
     """
 
-    policy: torch.Tensor
-    reference: torch.Tensor
-    mask: torch.Tensor
-    reward: torch.Tensor
-    advantages: torch.Tensor
-    valid: torch.Tensor
+    policy: Float[Tensor, "P G L"]
+    reference: Float[Tensor, "P G L"]
+    mask: Bool[Tensor, "P G L"]
+    reward: Float[Tensor, "P G"]
+    advantages: Float[Tensor, "P G"]
+    valid: Bool[Tensor, "P G"]
     counts: Counts
     beta: float = 0.0
 
     @cached_property
-    def divergence(self) -> torch.Tensor:
-        """(P, G, R) KL(policy || reference) per token by `k3` (nats); 0 outside the mask."""
+    def divergence(self) -> Float[Tensor, "P G L"]:
+        """(P, G, L) KL(policy || reference) per token by `k3` (nats); 0 outside the mask."""
         return k3(self.policy, self.reference) * self.mask
 
     @cached_property
-    def penalty(self) -> torch.Tensor:
-        """(P, G, R) beta times the divergence."""
+    def penalty(self) -> Float[Tensor, "P G L"]:
+        """(P, G, L) beta times the divergence."""
         return self.beta * self.divergence
 
     @cached_property
-    def lengths(self) -> torch.Tensor:
+    def lengths(self) -> Int[Tensor, "P G"]:
         """(P, G) tokens that count, at least 1: a divisor."""
         return self.mask.sum(2).clamp(min=1)
 
@@ -78,17 +83,17 @@ class Loss(Variant):
     """Settings of a policy loss, and the loss itself."""
 
     @abstractmethod
-    def __call__(self, given: LossInputs) -> torch.Tensor:
+    def __call__(self, given: LossInputs) -> Float[Tensor, ""]:
         """The scalar to minimise."""
 
 
-def k3(policy: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+def k3(policy: Float[Tensor, " ..."], reference: Float[Tensor, " ..."]) -> Float[Tensor, " ..."]:
     """Schulman's k3 estimator of KL(policy || reference) per token: exp(d) - d - 1, d = reference - policy."""
     difference = reference - policy
     return torch.exp(difference) - difference - 1
 
 
-def token_objective(given: LossInputs) -> torch.Tensor:
-    """(P, G, R) ratio times advantage, less the penalty; 0 outside the mask."""
+def token_objective(given: LossInputs) -> Float[Tensor, "P G L"]:
+    """(P, G, L) ratio times advantage, less the penalty; 0 outside the mask."""
     ratio = torch.exp(given.policy - given.policy.detach())
     return (ratio * given.advantages[:, :, None] - given.penalty) * given.mask

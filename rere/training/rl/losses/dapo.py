@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from rere.training.rl.losses.base import Loss, LossInputs, token_objective
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
 
 class DAPO(Loss):
@@ -14,5 +16,5 @@ class DAPO(Loss):
 
     type: Literal["dapo"] = "dapo"
 
-    def __call__(self, given: LossInputs) -> torch.Tensor:
+    def __call__(self, given: LossInputs) -> Float[Tensor, ""]:
         return -token_objective(given).sum() / max(given.counts.tokens, 1)

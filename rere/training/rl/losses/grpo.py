@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from rere.training.rl.losses.base import Loss, LossInputs, token_objective
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
 
 class GRPO(Loss):
@@ -14,6 +16,6 @@ class GRPO(Loss):
 
     type: Literal["grpo"] = "grpo"
 
-    def __call__(self, given: LossInputs) -> torch.Tensor:
+    def __call__(self, given: LossInputs) -> Float[Tensor, ""]:
         means = token_objective(given).sum(2) / given.lengths
         return -means.sum() / max(given.counts.sequences, 1)

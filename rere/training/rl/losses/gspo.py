@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from rere.training.rl.losses.base import Loss, LossInputs
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
 
 class GSPO(Loss):
@@ -14,7 +18,7 @@ class GSPO(Loss):
 
     type: Literal["gspo"] = "gspo"
 
-    def __call__(self, given: LossInputs) -> torch.Tensor:
+    def __call__(self, given: LossInputs) -> Float[Tensor, ""]:
         mean = (given.policy * given.mask).sum(2) / given.lengths
         penalty = (given.penalty * given.mask).sum(2) / given.lengths
         objective = torch.exp(mean - mean.detach()) * given.advantages - penalty

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from rere.training.rl.losses.base import Loss, LossInputs
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
 
 class MPO(Loss):
@@ -19,7 +23,7 @@ class MPO(Loss):
 
     type: Literal["mpo"] = "mpo"
 
-    def __call__(self, given: LossInputs) -> torch.Tensor:
+    def __call__(self, given: LossInputs) -> Float[Tensor, ""]:
         score = (given.policy * given.mask).sum(2)
         aim = (given.reference * given.mask).sum(2) + given.reward
         log_softmax = torch.where(given.valid, score, -torch.inf).log_softmax(1)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 
 from rere.training.rl.group import Group
 from rere.training.rl.rewards.base import Reward
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
 LOWEST = -30.0  # nats: used where the teacher's probability is 0
 
@@ -20,7 +24,7 @@ class CollaborativeReward(Reward):
     type: Literal["collaborative"] = "collaborative"
     scale: Literal["share", "log"] = "share"
 
-    def __call__(self, group: Group) -> torch.Tensor:
+    def __call__(self, group: Group) -> Float[Tensor, "P G"]:
         """share: sums to 1 over a group; log (nats): what `mpo` multiplies into the reference policy."""
         assert group.teacher is not None
         scores = torch.where(group.valid, group.teacher, -torch.inf)

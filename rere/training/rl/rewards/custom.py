@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field
@@ -22,6 +22,10 @@ from rere.project import project_root
 from rere.training.rl.group import Column, Group, ItemFacts
 from rere.training.rl.rewards.base import Reward
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
 Function = Callable[[Group], torch.Tensor]
 TRIAL = "trial-"  # prefix of ids and texts of the items that a reward is tried on
 
@@ -32,7 +36,7 @@ class CustomReward(Reward):
     type: Literal["custom"] = "custom"
     path: str = Field(pattern=r"^[\w.]+:\w+$", description="package.module:function")
 
-    def __call__(self, group: Group) -> torch.Tensor:
+    def __call__(self, group: Group) -> Float[Tensor, "P G"]:
         return custom_reward(self.path)(group)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from rere.training.rl.group import Group
 from rere.training.rl.rewards.base import Reward
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
 
 class RankingReward(Reward):
@@ -15,7 +19,7 @@ class RankingReward(Reward):
 
     type: Literal["ranking"] = "ranking"
 
-    def __call__(self, group: Group) -> torch.Tensor:
+    def __call__(self, group: Group) -> Float[Tensor, "P G"]:
         gain = 1 / torch.log2(group.rank.float() + 1)
         charge = -gain / gain.sum(1, keepdim=True)
         charged = group.hits.any(1, keepdim=True) & ~group.hits

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from rere.training.rl.group import Group
 from rere.training.rl.rewards.base import Reward
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
 
 class RuleReward(Reward):
@@ -15,5 +17,5 @@ class RuleReward(Reward):
 
     type: Literal["rule"] = "rule"
 
-    def __call__(self, group: Group) -> torch.Tensor:
+    def __call__(self, group: Group) -> Float[Tensor, "P G"]:
         return group.hits.float()

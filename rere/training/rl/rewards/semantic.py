@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from rere.config.catalog import Embedding, TitleEmbedding
 from rere.training.rl.group import Group
 from rere.training.rl.rewards.base import Reward
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
 
 class SemanticReward(Reward):
@@ -21,6 +23,6 @@ class SemanticReward(Reward):
     def item_vectors(self) -> Embedding:
         return self.embedding
 
-    def __call__(self, group: Group) -> torch.Tensor:
+    def __call__(self, group: Group) -> Float[Tensor, "P G"]:
         assert group.similarity is not None
         return group.similarity.clamp(min=0).float()

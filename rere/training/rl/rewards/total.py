@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,8 +17,12 @@ from rere.training.rl.group import Group
 from rere.training.rl.rewards.base import Reward
 from rere.training.rl.rewards.custom import CustomReward, try_reward
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
 
-def total_reward(rewards: Sequence[RewardSettings], group: Group) -> torch.Tensor:
+
+def total_reward(rewards: Sequence[RewardSettings], group: Group) -> Float[Tensor, "P G"]:
     """(P, G) weighted sum of the rewards."""
     parts = []
     for reward in rewards:
@@ -39,13 +44,13 @@ def check_rewards(rewards: Sequence[RewardSettings], columns: Mapping[str, Colum
             try_reward(reward.path, with_similarity, with_teacher, columns)
 
 
-def score_ranks(score: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+def score_ranks(score: Float[Tensor, "P G"], valid: Bool[Tensor, "P G"]) -> Int[Tensor, "P G"]:
     """(P, G) 1-based rank of each candidate by its score (P, G), independent of the order of generation."""
     order = torch.where(valid, score, -torch.inf).argsort(dim=1, descending=True, stable=True)
     return order.argsort(dim=1) + 1
 
 
-def with_targets(candidates: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def with_targets(candidates: Int[Tensor, "P G"], targets: Int[Tensor, " P"]) -> Int[Tensor, "P G"]:
     """(P, G) candidates, (P,) targets -> (P, G): the target replaces the last candidate of a group that misses it."""
     missed = ~(candidates == targets[:, None]).any(1)
     changed = candidates.clone()

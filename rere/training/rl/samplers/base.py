@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,6 +16,10 @@ from rere.config.decoding import Normalisation
 from rere.config.rl import SamplerSettings
 from rere.models.tree_attention import TreeModel
 from rere.models.trunks import Prompts
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class SamplerInputs:
     model: TreeModel
     trie: TokenTrie
     prompts: Prompts
-    targets: torch.Tensor
+    targets: Int[Tensor, " P"]
     num_generations: int
     normalisation: Normalisation
     seed: int
@@ -45,7 +50,7 @@ class SamplerInputs:
 class Sampled:
     """items: (P, G) int64 item indices, -1 where there are fewer; forwarded: number of tokens run."""
 
-    items: torch.Tensor
+    items: Int[Tensor, "P G"]
     forwarded: int
 
 
