@@ -89,8 +89,8 @@ def random_prompts(catalog: CatalogIndex, count: int, tokens: int, seed: int) ->
     """Prompts of about `tokens` tokens (within 10 %, ragged): histories of random items."""
     generator = torch.Generator().manual_seed(seed)
     prompts = []
-    for place in range(count):
-        goal, prompt = round(tokens * (1 - 0.1 * place / max(1, count - 1))), list(catalog.prompt_head)
+    for index in range(count):
+        goal, prompt = round(tokens * (1 - 0.1 * index / max(1, count - 1))), list(catalog.prompt_head)
         while len(prompt) < goal:
             prompt += catalog.item_tokens[int(torch.randint(len(catalog.item_tokens), (1,), generator=generator))]
         prompts.append(prompt[-goal:])

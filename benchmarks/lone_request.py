@@ -96,7 +96,7 @@ def main() -> None:
             if options.profile:
                 own["longest"] = longest_operations(served, asked)
                 for operation in own["longest"]:
-                    print(f"{code}, {precision}: {operation['name']:40} {operation['ms']:.3f} ms a request")
+                    print(f"{code}, {precision}: {operation['name']:40} {operation['ms']:.3f} ms per request")
             rows.append([code, precision, *ms.values(), f"{own['to_floor']:.2f}x", f"{same:.0%}"])
     show(
         f"A lone request, {options.backbone}, {K} of {len(items)} items; median of {options.repeats}",

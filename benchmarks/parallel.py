@@ -6,7 +6,7 @@ Without `--ray` workers are processes of this machine, with it those of a Ray cl
 Each measurement is a training of its own (nano, MovieLens-100K, the default settings of a run but for
 its length), also that of one process; start, validation and checkpoints are not in the time. Efficiency is
 tokens per second over those of one worker, divided by the number of workers. `exchange` is the sum of the gradient
-over workers alone, as RL does it once an update (gloo over the loopback interface).
+over workers alone, as RL does it once per update (gloo over the loopback interface).
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ def alone(recommender: GenerativeRecommender, histories: list[list[int]], k: int
     """Each prompt run by itself."""
     prompts = [recommender.catalog.prompt(history) for history in histories]
 
-    def search(places: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        own = [prompts[place] for place in places]
+    def search(rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        own = [prompts[row] for row in rows]
         found = beam_search(recommender.model, recommender.trie, own, SearchSettings(beams=k, normalisation="trie"))
         return found.items, found.scores
 

@@ -73,7 +73,7 @@ class StockDeployment(Deployment):
         end, prompt = end_token(snapshot.catalog.tokenizer), self._prompt(query)
         if not hasattr(self, "constraint"):
             self.constraint = EndsForFree(snapshot.catalog.item_tokens, 0, end)
-            self.place = {tuple(tokens): item for item, tokens in enumerate(snapshot.catalog.item_tokens)}
+            self.item_of = {tuple(tokens): item for item, tokens in enumerate(snapshot.catalog.item_tokens)}
         self.constraint.prompt_length = prompt.shape[1]
         out = self.model.model.generate(  # type: ignore[operator]
             prompt,
@@ -91,7 +91,7 @@ class StockDeployment(Deployment):
         )
         written = [row[prompt.shape[1] :] for row in out.sequences.tolist()]
         tokens = [tuple(row[: row.index(end) + 1] if end in row else row) for row in written]
-        items = [self.place[own] if own in self.place else self.place[own[:-1]] for own in tokens]
+        items = [self.item_of[own] if own in self.item_of else self.item_of[own[:-1]] for own in tokens]
         return Ranked(items, out.sequences_scores.tolist(), snapshot)
 
 
@@ -268,8 +268,8 @@ def by_size(options: argparse.Namespace) -> list[dict[str, float]]:
         own = Deployment("1", model, catalog, HISTORY, search)
         record["held_mib"] = torch.cuda.memory_allocated() / 2**20 if torch.cuda.is_available() else held_mib() - before
 
-        def query(place: int, size: int = size) -> Query:
-            history = tuple(random.Random(place).choices(range(size), k=HISTORY))
+        def query(seed: int, size: int = size) -> Query:
+            history = tuple(random.Random(seed).choices(range(size), k=HISTORY))
             return Query(history, K, frozenset(history))
 
         def timed(work: Callable[[], Any], repeats: int = 7) -> float:

@@ -55,7 +55,7 @@ def batches(rows: Rows, collate: Collator, tokens: int) -> list[dict[str, torch.
 
 
 def train_pass(model: nn.Module, data: Sequence[dict[str, torch.Tensor]]) -> None:
-    """Forward and backward of every batch; logits at the trained places only."""
+    """Forward and backward of every batch; logits at the trained positions only."""
     body, head = model.get_decoder(), model.get_output_embeddings()  # type: ignore[operator]
     for batch in data:
         batch = {name: tensor.to(head.weight.device) for name, tensor in batch.items()}
@@ -67,7 +67,7 @@ def train_pass(model: nn.Module, data: Sequence[dict[str, torch.Tensor]]) -> Non
 
 
 def floor_pass(model: nn.Module, rows: Rows, tokens: int) -> None:
-    """Bare forward and backward of as many tokens and trained places as the sequence rows have."""
+    """Bare forward and backward of as many tokens and trained positions as the sequence rows have."""
     body, head = model.get_decoder(), model.get_output_embeddings()  # type: ignore[operator]
     total = sum(len(row["input_ids"]) for row in rows)
     trained = sum(label != IGNORED for row in rows for label in row["labels"])
