@@ -21,6 +21,7 @@ from tests.pipeline.test_registry import logged  # noqa: F401  the fixture
 
 ROOT = Path(__file__).resolve().parents[2]
 DOWNLOADING = 1_800.0  # seconds; a slow network is no work and no output
+REGISTRY = re.compile(r"rere(\.\w+)+:[A-Z_]+")
 TO_BUILD_A_CATALOGUE = {"sentence_transformers"}  # an extra, imported where embeddings are made; never in serving
 
 
@@ -36,6 +37,8 @@ def imported(file: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and REGISTRY.fullmatch(node.value):
+            found.add(node.value.split(":")[0])  # variants that settings load by name
     return found
 
 
