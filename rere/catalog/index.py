@@ -145,14 +145,14 @@ def build_index(items: pd.DataFrame, config: IndexConfig) -> CatalogIndex:
     ids, titles = items["item_id"], items["title"]
     if not len(items):
         raise RereError("a catalogue of at least one item", "none", "check the items file and the filters")
-    for problem, rows in {
+    for problem, wrong in {
         "duplicate item ids": ids.duplicated(),
         "blank titles": ~titles.str.strip().astype(bool),
     }.items():
-        if rows.any():
+        if wrong.any():
             raise RereError(
                 "an id and a title for each item",
-                f"{problem}: {ids[rows].tolist()[:5]}",
+                f"{problem}: {ids[wrong].tolist()[:5]}",
                 "mend the items file",
             )
     code = as_code(config.code)

@@ -45,7 +45,10 @@ class FitData:
     def save(self, directory: Path) -> None:
         """Write all but `fitted`, sealed: lists of rows as their items and where each row ends."""
         directory.mkdir(parents=True, exist_ok=True)
-        arrays = {"items": np.array(self.items), "valid_targets": np.asarray(self.valid_targets, dtype=np.int64)}
+        arrays: dict[str, Any] = {
+            "items": np.array(self.items),
+            "valid_targets": np.asarray(self.valid_targets, dtype=np.int64),
+        }
         for name, rows in (("sequences", self.sequences), ("valid_histories", self.valid_histories)):
             arrays[name] = np.concatenate([np.empty(0, dtype=np.int64), *(np.asarray(r, dtype=np.int64) for r in rows)])
             arrays[f"{name}_ends"] = np.cumsum([len(row) for row in rows], dtype=np.int64)
