@@ -34,7 +34,10 @@ def test_a_hub_without_a_network_is_refused_without_retries(
 
 def answered(status: int, kind: type[HfHubHTTPError] = HfHubHTTPError) -> HfHubHTTPError:
     """The hub's answer as its library raises it."""
-    return kind(f"{status} of the hub", response=httpx.Response(status, request=httpx.Request("GET", "https://hub")))
+    answer: Any = httpx.Response(
+        status, request=httpx.Request("GET", "https://hub")
+    )  # the library has a copy of its own
+    return kind(f"{status} of the hub", response=answer)
 
 
 def failing(*errors: Exception) -> tuple[Callable[..., str], list[Exception]]:

@@ -51,7 +51,7 @@ def test_small_parts_give_the_same_data_set(ending: str, tmp_path: Path, monkeyp
     monkeypatch.setattr(codes, "BATCH_ROWS", 50)
     assert isinstance(config.source, Tables)
     wanted = tables.Wanted("interactions", ["user_id"], "")
-    parts = list(tables.read_parts(config.source.interactions, wanted))
+    parts = list(tables.read_parts(Path(config.source.interactions), wanted))
     assert len(parts) > 5
     in_parts = ingest(config)
     pd.testing.assert_frame_equal(in_parts.interactions, whole.interactions)

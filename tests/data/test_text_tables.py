@@ -207,7 +207,7 @@ def test_home_and_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         frame.to_parquet(tmp_path / f"e/country={country}/x/part.parquet")
     (tmp_path / "e/_SUCCESS").touch()
     write(tmp_path, "item_id,title\n7,A\n8,B\n", "i.csv")
-    source = Tables(interactions="~/e", items="~/i.csv", user_column="country")  # type: ignore[arg-type]
+    source = Tables(interactions="~/e", items="~/i.csv", user_column="country")
     raw = load_source(source)
     assert raw.interactions["user_id"].tolist() == ["de", "de", "fr", "fr"]
     assert [Path(name).name for name in raw.sha256] == ["part.parquet", "part.parquet", "i.csv"]
@@ -215,7 +215,7 @@ def test_home_and_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(RereError, match="files of one kind in"):
         load_source(source)
     with pytest.raises(ValidationError, match="nobody_of_that_name"):
-        Tables(interactions="~nobody_of_that_name/e", items="~/i.csv")  # type: ignore[arg-type]
+        Tables(interactions="~nobody_of_that_name/e", items="~/i.csv")
     (tmp_path / "none").mkdir()
     with pytest.raises(RereError, match=r"interactions in the directory .*no files"):
         load_source(source.model_copy(update={"interactions": tmp_path / "none"}))

@@ -246,8 +246,9 @@ def test_window_files_as_parquet(tmp_path: Path) -> None:
 )
 def test_bad_window_files_are_refused_by_line(tmp_path: Path, before: str, after: str, said: str) -> None:
     source = write(tmp_path, "rere")
-    text = source.train.read_text()
+    train = Path(source.train)
+    text = train.read_text()
     assert before in text
-    source.train.write_text(text.replace(before, after))
+    train.write_text(text.replace(before, after))
     with pytest.raises(RereError, match=said):
         read(source)

@@ -40,7 +40,7 @@ def record(data: Tables, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     chosen = defaults_of(rere_pipeline) | {"data": IngestConfig(source=data)}
     known: dict[str, Any] = {
         "settings": {name: settings.model_dump(mode="json") for name, settings in chosen.items()},
-        "data": {path.name: sha256(path) for path in (data.interactions, data.items)},
+        "data": {path.name: sha256(path) for path in map(Path, (data.interactions, data.items))},
         "windows": "w0",
         "provenance": provenance({}, {}) | {"git": {"commit": "c0ffee", "dirty": True}},
     }
@@ -57,7 +57,7 @@ def test_the_printed_configuration_is_the_run_that_made_the_version(
     (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
     chosen = settings_of(rere_pipeline, tmp_path / "run.yaml")
     assert {name: settings.model_dump(mode="json") for name, settings in chosen.items()} == record["settings"]
-    assert f"{sha256(data.items)}  items.csv" in text
+    assert f"{sha256(Path(data.items))}  items.csv" in text
     assert "commit c0ffee, with uncommitted changes" in text
     assert "`rere reproduce 7 --model shop`" in text
 
@@ -105,10 +105,10 @@ def test_a_retraining_is_made_again_from_the_champion_of_its_day(
 
 def test_other_data_than_on_record_are_refused(record: dict[str, Any], data: Tables) -> None:
     require_same_files(recipe_of("shop", "7"))
-    data.items.write_text("item_id,title\na,B\n", encoding="utf-8")
+    Path(data.items).write_text("item_id,title\na,B\n", encoding="utf-8")
     with pytest.raises(RereError, match=r"version 7 was made of.*items\.csv"):
         require_same_files(recipe_of("shop", "7"))
-    data.items.unlink()
+    Path(data.items).unlink()
     with pytest.raises(RereError, match=r"the items file at .*items\.csv; got no such file"):
         require_same_files(recipe_of("shop", "7"))
 

@@ -47,7 +47,7 @@ def made_of(data: IngestConfig, settings: dict[str, Any]) -> dict[str, Any]:
     """What a version's record says of the source as it is now."""
     assert isinstance(data.source, Tables)
     files = (data.source.interactions, data.source.items)
-    return {"data": {str(file): sha256(file) for file in files}, "settings": settings}
+    return {"data": {str(file): sha256(Path(file)) for file in files}, "settings": settings}
 
 
 @pytest.fixture
