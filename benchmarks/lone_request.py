@@ -26,7 +26,8 @@ from rere.models.backbone import load_model
 from rere.models.inference import for_inference
 from rere.models.item_tokens import embed_items
 from rere.models.tree_attention import TreeModel
-from rere.serving.engine.deployment import Deployment, Query
+from rere.serving.engine.deployment import Query
+from rere.serving.engine.generative import GenerativeDeployment
 
 HISTORY, K, BEAMS, REQUESTS = 10, 10, 20, 20
 PRECISIONS: tuple[InferencePrecision, ...] = ("float32", "bfloat16", "int8")
@@ -40,7 +41,7 @@ def queries(items: int, count: int, seed: int) -> list[Query]:
     ]
 
 
-def answer(served: Deployment, asked: list[Query]) -> list[list[int]]:
+def answer(served: GenerativeDeployment, asked: list[Query]) -> list[list[int]]:
     """The lists of requests, one after the other."""
     return [found[0].items for found in map(served.rank, [[query] for query in asked]) if found is not None]
 
@@ -50,7 +51,7 @@ def bare_forwards(model: TreeModel, tokens: int, count: int) -> None:
         bare_forward(model, 1, tokens, 1)
 
 
-def longest_operations(served: Deployment, asked: list[Query]) -> list[dict[str, Any]]:
+def longest_operations(served: GenerativeDeployment, asked: list[Query]) -> list[dict[str, Any]]:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         answer(served, asked)
     events = sorted(profile.key_averages(), key=lambda event: -event.self_cpu_time_total)[:12]
@@ -77,7 +78,7 @@ def main() -> None:
             embed_items(base, catalog, first=0)
             model = TreeModel(for_inference(base, precision))
             search = SearchSettings(beams=BEAMS, normalisation="trie", lookahead_tokens=64)
-            served = Deployment("1", model, catalog, HISTORY, search)
+            served = GenerativeDeployment("1", model, catalog, HISTORY, search)
             prompt = len(catalog.prompt(asked[0].history))
             lists = answer(served, asked)
             exact = exact or lists

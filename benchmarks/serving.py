@@ -45,7 +45,8 @@ from rere.models.backbone import load_model
 from rere.models.checkpoint import Checkpoint
 from rere.models.tree_attention import TreeModel
 from rere.serving.config import ServingConfig
-from rere.serving.engine.deployment import Deployment, Query, Ranked
+from rere.serving.engine.deployment import Query, Ranked
+from rere.serving.engine.generative import GenerativeDeployment
 from rere.serving.engine.service import RecommendationService
 from rere.serving.http.app import create_app
 from rere.serving.http.server import make_server
@@ -58,7 +59,7 @@ SLOW_MS = 1_000.0
 USERS = 20_000  # more than are served: nobody comes twice
 
 
-class StockDeployment(Deployment):
+class StockDeployment(GenerativeDeployment):
     """The usual way: one request after another through `generate`."""
 
     @torch.no_grad()
@@ -106,13 +107,17 @@ class EndsForFree(PerBeamConstraint):
         return masked
 
 
-def deployment(options: argparse.Namespace, kind: type[Deployment] = Deployment) -> Deployment:
+def deployment(
+    options: argparse.Namespace, kind: type[GenerativeDeployment] = GenerativeDeployment
+) -> GenerativeDeployment:
     """The model that is measured."""
     config = ServingConfig()
     if options.registered:
         from ops.registry.alias import AliasSource
 
         real = AliasSource(options.registered, "champion", config).first()
+        if not isinstance(real, GenerativeDeployment):
+            raise SystemExit(f"{options.registered}'s champion is an item model; this measures language models.")
         search = config.search(real.search.beams, "vocab")
         return kind(real.version, real.model, real.snapshot.catalog, real.history_items, search)
     if options.backbone != "nano" or options.untrained:
@@ -139,7 +144,7 @@ def tuned(catalog: CatalogIndex) -> Checkpoint:
 
 def serve(options: argparse.Namespace) -> None:
     """What the process of a way does: print the port, answer until ended."""
-    kind = StockDeployment if options.serve == "usual" else Deployment
+    kind = StockDeployment if options.serve == "usual" else GenerativeDeployment
     config = ServingConfig(
         deadline_seconds=600,
         batch_requests=1 if options.serve == "usual" else 64,
@@ -182,7 +187,7 @@ def bodies(ids: list[str], users: int, seed: int) -> list[dict[str, object]]:
     return [{"history": generator.sample(ids, HISTORY), "k": K} for _ in range(users)]
 
 
-def floor_ms(subject: Deployment, requests: list[dict[str, Any]]) -> float:
+def floor_ms(subject: GenerativeDeployment, requests: list[dict[str, Any]]) -> float:
     """Median milliseconds of the bare forward for one request."""
     seconds = []
     for body in requests:
@@ -194,7 +199,7 @@ def floor_ms(subject: Deployment, requests: list[dict[str, Any]]) -> float:
     return 1000 * statistics.median(seconds[WARM_UPS:])
 
 
-def agree(subject: Deployment, requests: list[dict[str, Any]]) -> float:
+def agree(subject: GenerativeDeployment, requests: list[dict[str, Any]]) -> float:
     """Share of requests for which both ways give the same list."""
     settings = SearchSettings(beams=subject.search.beams)
     stock = StockDeployment("1", subject.model, subject.snapshot.catalog, HISTORY, settings)
@@ -265,7 +270,7 @@ def by_size(options: argparse.Namespace) -> list[dict[str, float]]:
         record: dict[str, float] = {"items": size, "index_seconds": time.perf_counter() - started}
         model = TreeModel(load_model(NANO, len(catalog.tokenizer), seed=0).eval())
         search = SearchSettings(beams=BEAMS, lookahead_tokens=ServingConfig().lookahead_tokens)
-        own = Deployment("1", model, catalog, HISTORY, search)
+        own = GenerativeDeployment("1", model, catalog, HISTORY, search)
         record["held_mib"] = torch.cuda.memory_allocated() / 2**20 if torch.cuda.is_available() else held_mib() - before
 
         def query(seed: int, size: int = size) -> Query:

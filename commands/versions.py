@@ -15,7 +15,7 @@ def command(model: str, as_json: bool) -> None:
     import json
 
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from ops.registry import champion, champion_record
     from ops.registry import mlflow_registry as registry
@@ -36,11 +36,12 @@ def command(model: str, as_json: bool) -> None:
         return
     for said in warnings:
         click.echo(f"Warning: {said}", err=True)
-    table = Table("version", "registered", "aliases", "metric", "gate", "content")
+    names = ("version", "registered", "aliases", "serves", "metric", "gate", "content")
+    table = Table(*(Column(name, overflow="fold") for name in names))  # nothing is cut on a narrow screen
     for version in found:
         tags = version.tags
         registered = _time(version.created)[:16].replace("T", " ")
-        figures = (tags.figure(), tags.gate or "-", (tags.fingerprint or "-")[:12])
+        figures = (tags.serves or "-", tags.figure(), tags.gate or "-", (tags.fingerprint or "-")[:12])
         table.add_row(version.version, registered, ", ".join(version.aliases), *figures)
     console = Console(soft_wrap=True)
     console.print(table)

@@ -150,15 +150,15 @@ def judge(
         config=given.item_models,
         evaluation=given.evaluation,
     )
-    blends = given.serving.blend is not None
+    beside = given.serving.item_model is not None
     prior = make_prior(
         dataset=dataset,
         windows=windows,
         catalog=catalog,
         config=given.serving,
         evaluation=given.evaluation,
-        item_models=item_models if blends else None,
-        rl_model=rl_model if blends else None,
+        item_models=item_models if beside else None,
+        rl_model=rl_model if given.serving.blend is not None else None,
     )
     results, metrics = evaluate(
         dataset=dataset,
@@ -168,7 +168,7 @@ def judge(
         sft_model=sft_model,
         rl_model=rl_model,
         config=given.evaluation,
-        prior=prior if blends else None,
+        prior=prior if beside else None,
     )
     judged, champion_results = gate(
         rl_model=rl_model,

@@ -39,12 +39,14 @@ def evaluate(
     """Per-row results of all models, and their metrics with intervals.
 
     Args:
-        prior: for a blend; None without one.
+        prior: of a blend, or of an item model that is served alone; else None.
     """
     from rere.data.sequences import training_counts
     from rere.evaluation.breakdown import sparse_rows
     from rere.evaluation.checkpoints import evaluate_checkpoints
+    from rere.evaluation.evaluator import evaluate as evaluate_rows
     from rere.evaluation.evaluator import summarise
+    from rere.recommenders.alone import ItemModelAlone
     from rere.recommenders.labels import Label
 
     models: dict[str, Checkpoint] = {Label.SFT: sft_model, Label.RL: rl_model}
@@ -52,7 +54,10 @@ def evaluate(
     with work_directory("evaluate", config.as_one(), *inputs, code_fingerprint(__name__)) as work:
         generative = evaluate_checkpoints(models, windows, catalog, config, work)
     tables = [baselines, generative]
-    if prior is not None and prior.share:
+    if prior is not None and prior.alone:
+        recommender = ItemModelAlone(Label.ALONE, prior, len(catalog.item_ids))
+        tables.append(evaluate_rows(recommender, windows.of("test"), catalog.index_of, config))
+    elif prior is not None and prior.share:
         blended: dict[str, Checkpoint] = {Label.BLEND: rl_model}
         with work_directory("blend", config.as_one(), *inputs, prior.content(), code_fingerprint(__name__)) as work:
             tables.append(evaluate_checkpoints(blended, windows, catalog, config, work, prior=prior))

@@ -60,7 +60,7 @@ def gate(
     Annotated[Judged, ArtifactConfig(name="judged")],
     Annotated[pd.DataFrame, ArtifactConfig(name="champion_results")],
 ]:
-    """Hold what would be served, the RL model or the blend, against popularity and the champion, row by row.
+    """Hold what would be served (the RL model, the blend, an item model) against popularity and the champion, by row.
 
     Args:
         results: of all models of the run.
@@ -80,9 +80,11 @@ def gate(
     registry.require_tracker()
     name, rows = config.model_name, windows.of("test")
     champion_record.repair(name)
-    content = servable.content_of(rl_model, catalog, prior, servable.serving_settings(windows, evaluation))
+    model = None if prior.alone else rl_model
+    content = servable.content_of(model, catalog, prior, servable.serving_settings(windows, evaluation))
     candidate, champion = registry.find_version(name, content), registry.champion_version(name)
-    notes, problem, present = _kept_start(rl_model), None, None
+    notes = _kept_start(rl_model) if model is not None else [_item_model(prior)]
+    problem, present = None, None
     if champion is not None and champion == candidate:
         notes.append(f"This very model is the champion already, as version {champion}.")
     elif champion is not None:
@@ -108,10 +110,14 @@ def gate(
             anchor = Anchor(best, judge_anew(name, best, catalog, windows, evaluation)[0].results)
         except (MlflowException, OSError, RereError) as error:
             unjudged = _anchor_lost(best, error)
-    times = timed(rl_model, catalog, prior, windows, evaluation=evaluation, present=present)
+    times = timed(model, catalog, prior, windows, evaluation=evaluation, present=present)
     newest = newest_interaction(dataset)
     challenger = CandidateMetrics(
-        ours, times[Label.CHALLENGER], mebibytes(rl_model.path), newest, len(catalog.item_ids)
+        ours,
+        times[Label.CHALLENGER],
+        prior.mebibytes() if model is None else mebibytes(model.path),
+        newest,
+        len(catalog.item_ids),
     )
     rival = None
     if present is not None:
@@ -139,6 +145,7 @@ def gate(
     judged = Judged(
         model=name,
         content=content,
+        serves=prior.serves,
         champion=champion,
         is_champion=champion is not None and champion == candidate,
         verdict=verdict,
@@ -213,6 +220,13 @@ def _gone(version: str) -> str:
     return (
         f"{WARNING}the champion on record, version {version}, was deleted in MLflow, so nothing was held against it: "
         "this model isn't promoted by itself; a person decides by `rere approve` or `rere promote`."
+    )
+
+
+def _item_model(prior: Prior) -> str:
+    return (
+        f"What is judged, and would be served, is the item model {prior.serves} alone, as `serving.candidate` asks: it "
+        "reads no titles, so items that are added while serving have only their exposure."
     )
 
 

@@ -31,14 +31,18 @@ def make_prior(
     """Count the training period; choose the item model's share on half of the validation users.
 
     Args:
-        item_models, rl_model: for a blend; None without one.
+        item_models: where one of them is served, in a blend or alone; else None.
+        rl_model: for a blend; else None.
     """
     from rere.data.sequences import training_counts
 
     alone = Prior(training_counts(dataset), config)
-    if config.blend is None or item_models is None or rl_model is None:
+    if config.item_model is None or item_models is None:
         return alone
-    kind = item_models.teacher(config.blend.item_model)
+    kind = item_models.teacher(config.item_model)
+    if config.blend is None or rl_model is None:
+        log_metadata({"item_model": kind})
+        return Prior(alone.counts, config, item_models.models[kind], share=1.0)
     share = config.blend.share
     if share == "fitted":
         share = _fitted(Prior(alone.counts, config, item_models.models[kind]), rl_model, windows, catalog, evaluation)

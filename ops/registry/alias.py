@@ -8,7 +8,8 @@ from mlflow.exceptions import MlflowException
 from ops.registry import mlflow_registry as registry
 from rere.errors import RereError
 from rere.serving.config import ServingConfig
-from rere.serving.engine.deployment import Deployment, load_deployment
+from rere.serving.engine.deployment import Deployment
+from rere.serving.engine.loading import load_deployment
 
 
 class AliasSource:

@@ -17,9 +17,11 @@ from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Windows
 from rere.data.sequences import indexed_rows
 from rere.evaluation.checkpoints import evaluate_checkpoints
+from rere.evaluation.evaluator import evaluate
 from rere.evaluation.footprint import latencies_ms
 from rere.models.checkpoint import Checkpoint
 from rere.models.tree_attention import TreeModel
+from rere.recommenders.alone import ItemModelAlone
 from rere.recommenders.cross_catalog import CrossCatalogRecommender
 from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.labels import Label
@@ -27,6 +29,8 @@ from rere.recommenders.prior import Prior
 from rere.runtime.launchers.base import Launcher
 from rere.serving.config import ServingConfig
 from rere.serving.engine.deployment import Deployment
+from rere.serving.engine.generative import GenerativeDeployment
+from rere.serving.engine.item_model import ItemModelDeployment
 
 REQUESTED = 10  # items of a timed request
 SAMPLE = 1_000  # test rows that are candidates for timing
@@ -44,7 +48,7 @@ class Present:
 
 
 def timed(
-    model: Checkpoint,
+    model: Checkpoint | None,
     catalog: CatalogIndex,
     prior: Prior,
     windows: Windows,
@@ -55,6 +59,9 @@ def timed(
     """Milliseconds of a request to the challenger, and to the champion where there is one that knows an item of it.
 
     Asked is what the service runs: its search with lookahead and cached prefixes, both models on the same histories.
+
+    Args:
+        model: None for an item model, which `prior` holds.
     """
     settings = servable.serving_settings(windows, evaluation)
     served: dict[str, Deployment] = {Label.CHALLENGER: _served(Label.CHALLENGER, model, catalog, settings, prior)}
@@ -76,11 +83,20 @@ def timed(
 
 
 def _served(
-    version: str, model: Checkpoint, catalog: CatalogIndex, settings: dict[str, Any], prior: Prior | None
+    version: str, model: Checkpoint | None, catalog: CatalogIndex, settings: dict[str, Any], prior: Prior | None
 ) -> Deployment:
     """As `rere serve` has it by default; `settings` as `servable.serving_settings`."""
+    if model is None:
+        assert prior is not None  # a version without either is refused where it is read
+        return ItemModelDeployment(version, catalog, int(settings["history_items"]), prior=prior)
+    return _generative(version, model, catalog, settings, prior)
+
+
+def _generative(
+    version: str, model: Checkpoint, catalog: CatalogIndex, settings: dict[str, Any], prior: Prior | None
+) -> GenerativeDeployment:
     search = ServingConfig().search(int(settings["beams"]), settings["normalisation"])
-    return Deployment(
+    return GenerativeDeployment(
         version,
         TreeModel(model.load_model()),
         catalog,
@@ -101,14 +117,22 @@ def judge_anew(
     found = registry.fetch(name, version)
     checkpoint, theirs = registry.read(found)
     prior = None if found.prior is None else Prior.load(found.prior)
-    blend = prior if prior is not None and prior.share else None
-    alike = evaluation.model_copy(update={"launcher": _launcher(evaluation)})
-    with work_directory("gate", alike.as_one(), name, version, windows.fingerprint) as work:
-        champion: dict[str, Checkpoint] = {Label.CHAMPION: checkpoint}
-        results = evaluate_checkpoints(champion, windows, catalog, alike, work, own=theirs, prior=blend)
-    served = _served(Label.CHAMPION, checkpoint, theirs, found.settings, prior)
-    recommender = GenerativeRecommender(Label.CHAMPION, served.model, theirs)
-    foreign, rows = CrossCatalogRecommender(recommender, theirs.item_ids, catalog.item_ids), windows.of("test")
+    rows = windows.of("test")
+    if checkpoint is None:
+        assert prior is not None  # `read` refuses a version without either
+        alone = ItemModelAlone(Label.CHAMPION, prior, len(theirs.item_ids))
+        foreign = CrossCatalogRecommender(alone, theirs.item_ids, catalog.item_ids)
+        results = evaluate(foreign, rows, catalog.index_of, evaluation)
+        served = _served(Label.CHAMPION, None, theirs, found.settings, prior)
+    else:
+        blend = prior if prior is not None and prior.share else None
+        alike = evaluation.model_copy(update={"launcher": _launcher(evaluation)})
+        with work_directory("gate", alike.as_one(), name, version, windows.fingerprint) as work:
+            champion: dict[str, Checkpoint] = {Label.CHAMPION: checkpoint}
+            results = evaluate_checkpoints(champion, windows, catalog, alike, work, own=theirs, prior=blend)
+        served = generative = _generative(Label.CHAMPION, checkpoint, theirs, found.settings, prior)
+        recommender = GenerativeRecommender(Label.CHAMPION, generative.model, theirs)
+        foreign = CrossCatalogRecommender(recommender, theirs.item_ids, catalog.item_ids)
     notes = [f"The champion, version {version}, was judged anew on the same {len(results):,} rows."]
     if foreign.lacking:
         notes.append(
@@ -121,7 +145,9 @@ def judge_anew(
         notes.append(
             f"It is served with {', '.join(changed)}, but was judged with today's settings, as the challenger is."
         )
-    return Present(results, served, checkpoint.path, found.tags.newest_interaction, len(theirs.item_ids)), notes
+    files = found.prior if checkpoint is None else checkpoint.path
+    assert files is not None
+    return Present(results, served, files, found.tags.newest_interaction, len(theirs.item_ids)), notes
 
 
 def _launcher(evaluation: EvaluationConfig) -> Launcher:

@@ -18,7 +18,8 @@ from mlflow.pyfunc import PythonModel
 
 from rere.config.decoding import SearchSettings
 from rere.errors import RereError
-from rere.serving.engine.deployment import Query, Ranked, load_deployment
+from rere.serving.engine.deployment import Query, Ranked
+from rere.serving.engine.loading import load_deployment
 from rere.serving.histories import read_history
 
 DEFAULT_K = 10
@@ -26,13 +27,14 @@ ROWS_AT_ONCE = 64  # of like length, searched together
 
 
 class ServedRecommender(PythonModel):
-    """A sealed checkpoint, its catalogue and prior behind MLflow's interface."""
+    """A sealed catalogue and prior, and the checkpoint of a language model, behind MLflow's interface."""
 
     def load_context(self, context: Any) -> None:
         settings = context.model_config
+        checkpoint = context.artifacts.get("checkpoint")  # an item model has none
         self.deployment = load_deployment(
             "served",
-            Path(context.artifacts["checkpoint"]),
+            None if checkpoint is None else Path(checkpoint),
             Path(context.artifacts["catalog"]),
             history_items=int(settings["history_items"]),
             search=SearchSettings(beams=int(settings["beams"]), normalisation=settings["normalisation"]),

@@ -25,13 +25,17 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 
 @dataclass(frozen=True)
 class Registered:
-    """A version of a registered model, with its files at hand; `prior` is None for one of an earlier release."""
+    """A version of a registered model, with its files at hand.
+
+    checkpoint: None for an item model, which lies in `prior`
+    prior: None for one of an earlier release
+    """
 
     version: str
     tags: VersionTags
-    checkpoint: Path
     catalog: Path
     settings: dict[str, Any]  # history_items, beams, normalisation
+    checkpoint: Path | None = None
     prior: Path | None = None
 
 
@@ -114,10 +118,17 @@ def fetch(name: str, version: str) -> Registered:
     )
 
 
-def read(registered: Registered) -> tuple[Checkpoint, CatalogIndex]:
-    """Its checkpoint and catalogue, checked against their manifests."""
-    checkpoint = Checkpoint(registered.checkpoint)
-    checkpoint.verify()
+def read(registered: Registered) -> tuple[Checkpoint | None, CatalogIndex]:
+    """Its checkpoint (None for an item model) and catalogue, checked against their manifests.
+
+    Raises:
+        RereError: altered or incomplete files.
+    """
+    if registered.checkpoint is None and registered.prior is None:
+        raise RereError("a version with a language model or an item model", "neither", "register it anew")
+    checkpoint = None if registered.checkpoint is None else Checkpoint(registered.checkpoint)
+    if checkpoint is not None:
+        checkpoint.verify()
     return checkpoint, CatalogIndex.load(registered.catalog)
 
 

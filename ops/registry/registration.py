@@ -24,7 +24,7 @@ from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Dataset, Windows
 from rere.models.checkpoint import Checkpoint
-from rere.recommenders.labels import Label
+from rere.recommenders.labels import to_serve
 from rere.recommenders.prior import Prior
 from rere.reporting.model_card import CardInputs, model_card
 
@@ -85,7 +85,8 @@ def _logged(outputs: RunOutputs) -> str:
         catalog, prior = Path(scratch) / "catalog", Path(scratch) / "prior"
         outputs.catalog.save(catalog)
         outputs.prior.save(prior)
-        return servable.log_model(outputs.rl_model.path, catalog, prior, served, examples)
+        checkpoint = None if outputs.prior.alone else outputs.rl_model.path
+        return servable.log_model(checkpoint, catalog, prior, served, examples)
 
 
 def _describe(outputs: RunOutputs, review: Reviewed, version: str, origin: VersionTags, made: dict[str, Any]) -> None:
@@ -95,7 +96,8 @@ def _describe(outputs: RunOutputs, review: Reviewed, version: str, origin: Versi
         CardInputs(
             model=name,
             version=version,
-            subject=Label.RL,
+            subject=to_serve(outputs.metrics["model"]),
+            serves=review.serves,
             summary=outputs.metrics,
             ingest=outputs.dataset.report,
             settings=review.settings,

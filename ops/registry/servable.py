@@ -75,19 +75,26 @@ def serving_settings(windows: Windows, evaluation: EvaluationConfig) -> dict[str
     }
 
 
-def content_of(model: Checkpoint, catalog: CatalogIndex, prior: Prior, settings: dict[str, Any]) -> str:
-    """What a version is known by: SHA-256 over weights, tokenizer, catalogue, prior and serving settings."""
+def content_of(model: Checkpoint | None, catalog: CatalogIndex, prior: Prior, settings: dict[str, Any]) -> str:
+    """What a version is known by: SHA-256 over weights, tokenizer, catalogue, prior and serving settings.
+
+    Args:
+        model: None for an item model, which `prior` holds.
+    """
     parts = {name: str(value) for name, value in settings.items()}
     vocabulary = json.dumps(catalog.tokenizer.get_vocab(), sort_keys=True)
-    known = {"model": model.identity(), "tokenizer": vocabulary, "catalog": catalogue_fingerprint(catalog)}
-    return fingerprint(known | {"prior": prior.content()} | parts)
+    known = {"tokenizer": vocabulary, "catalog": catalogue_fingerprint(catalog), "prior": prior.content()}
+    weights = {} if model is None else {"model": model.identity()}
+    return fingerprint(known | weights | parts)
 
 
-def log_model(checkpoint: Path, catalog: Path, prior: Path, settings: dict[str, Any], example: list[list[str]]) -> str:
+def log_model(
+    checkpoint: Path | None, catalog: Path, prior: Path, settings: dict[str, Any], example: list[list[str]]
+) -> str:
     """Log the servable model to the active MLflow run, from its files, and check that it answers; returns its URI.
 
     Args:
-        checkpoint, catalog, prior: sealed directories.
+        checkpoint, catalog, prior: sealed directories; no checkpoint for an item model, which lies in `prior`.
         settings: history_items, beams, normalisation.
         example: histories of item ids.
 
@@ -95,13 +102,14 @@ def log_model(checkpoint: Path, catalog: Path, prior: Path, settings: dict[str, 
         RereError: the logged model, loaded afresh, doesn't give the asked number of items.
     """
     rows = pd.DataFrame({"history": example})
-    artifacts = {"checkpoint": str(checkpoint), "catalog": str(catalog), "prior": str(prior)}
-    assert len({checkpoint.name, catalog.name, prior.name}) == 3  # MLflow keeps only the last part of each path
+    given = {"checkpoint": checkpoint, "catalog": catalog, "prior": prior}
+    places = {part: place for part, place in given.items() if place is not None}
+    assert len({place.name for place in places.values()}) == len(places)  # MLflow keeps only the last part of each path
     with writing(mlflow.get_artifact_uri()):
         logged = mlflow.pyfunc.log_model(
             name="recommender",
             python_model=str(Path(__file__).with_name("logged_model.py")),
-            artifacts=artifacts,
+            artifacts={part: str(place) for part, place in places.items()},
             model_config=settings,
             code_paths=[str(CODE / "rere")],
             pip_requirements=requirements(),

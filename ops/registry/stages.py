@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from materializers.records import RecordMaterializer
 from ops.registry.tags import VersionTags
 from rere.config.promotion import GateConfig
+from rere.config.served_model import LANGUAGE_MODEL
 from rere.evaluation.verdict import Verdict
 
 
@@ -20,6 +21,7 @@ class Judged(BaseModel):
 
     model: the registered model's name
     content: what the version is known by, see `servable.content_of`
+    serves: what answers, see `Prior.serves`
     champion: the version that it was held against; None without one
     lost_champion: the champion by the log, which was deleted in MLflow; then a person decides
     lost_anchor: the best champion on record, likewise
@@ -40,6 +42,7 @@ class Judged(BaseModel):
 
     model: str
     content: str
+    serves: str = LANGUAGE_MODEL
     champion: str | None
     is_champion: bool
     verdict: Verdict
@@ -77,6 +80,7 @@ class Judged(BaseModel):
         """
         return VersionTags(
             fingerprint=self.content,
+            serves=self.serves,
             gate="passed" if self.verdict.passed else "failed",
             judged_against=self.champion or "",
             metric=self.metric,

@@ -12,6 +12,7 @@ class VersionTags(BaseModel):
     """What is known of a version at a glance; None where nothing is on record. Tags of other names aren't ours.
 
     fingerprint: its content, see `servable.content_of`
+    serves: what answers, see `Prior.serves`; None: the language model, of an earlier release
     judged_against: the champion of that moment; "" for none
     metric, value: the gate's, on the test rows
     newest_interaction: of its training data, seconds since 1970
@@ -27,6 +28,7 @@ class VersionTags(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     fingerprint: str | None = None
+    serves: str | None = None
     gate: Literal["passed", "failed"] | None = None
     judged_against: str | None = None
     metric: str | None = None

@@ -10,7 +10,7 @@ from zenml.model.utils import link_artifact_version_to_model_version
 from zenml.models import ModelVersionPipelineRunRequest, ModelVersionResponse
 from zenml.utils.metadata_utils import log_metadata
 
-DESCRIPTION = "A generative recommender (ReRe): it reads a user's history and writes the next items."
+DESCRIPTION = "A recommender (ReRe): it reads a user's history and says which items come next."
 USE = "Next items for users with a history, one by one over HTTP or for all users at once."
 LIMITS = "Only items of its catalogue. Each version's description is its model card, with what ranks better."
 

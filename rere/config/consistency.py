@@ -26,13 +26,10 @@ def require_consistent(settings: Mapping[str, Any]) -> None:
         problems.append(
             f"catalog.code: {catalog.code.type} with sft.sharding: fsdp (shards can't share titles' gradients)"
         )
-    blend = settings["serving"].blend
-    if blend is not None and blend.item_model != "best":
-        rivals = [rival.type for rival in settings["item_models"].rivals]
-        if blend.item_model not in rivals:
-            problems.append(
-                f"serving.blend.item_model: {blend.item_model} with item_models.rivals: {', '.join(rivals)}"
-            )
+    serving, rivals = settings["serving"], [rival.type for rival in settings["item_models"].rivals]
+    if serving.item_model not in (None, "best", *rivals):
+        setting = "candidate" if serving.blend is None else "blend.item_model"
+        problems.append(f"serving.{setting}: {serving.item_model} with item_models.rivals: {', '.join(rivals)}")
     if problems:
         raise RereError("settings that go together", "; ".join(problems), "change one of each pair")
 

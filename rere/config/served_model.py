@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rere.config.base import Settings
 
+LANGUAGE_MODEL = "rl"  # the candidate that is no item model
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -24,6 +25,11 @@ class BlendConfig(Settings):
 
 
 class ServedModelConfig(Settings):
+    candidate: str = Field(
+        default=LANGUAGE_MODEL,
+        description="what is judged, registered and served. rl: the language model; or an item model alone: one of "
+        "`item_models.rivals`, or best: the one with the best validation NDCG@10",
+    )
     cold_start: Literal["popularity", "refuse"] = Field(
         default="popularity",
         description="who names no known item gets what was popular in the training period, marked as such; or is "
@@ -38,3 +44,16 @@ class ServedModelConfig(Settings):
     blend: BlendConfig | None = Field(
         default=None, description="an item model's part in what is judged and served; null: none"
     )
+
+    @property
+    def item_model(self) -> str | None:
+        """The item model that has a part in what is served, `best` or a kind; None where none has."""
+        if self.candidate != LANGUAGE_MODEL:
+            return self.candidate
+        return None if self.blend is None else self.blend.item_model
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        if self.candidate != LANGUAGE_MODEL and self.blend is not None:
+            raise ValueError(f"a blend is of the language model: `candidate: {self.candidate}` needs `blend: null`")
+        return self

@@ -13,10 +13,12 @@ class Label(StrEnum):
     SFT = "SFT"
     RL = "ReRe"
     BLEND = "blend"  # ReRe with an item model's part in every search
+    ALONE = "served item model"  # in ReRe's stead
     CHAMPION = "champion"
     CHALLENGER = "challenger"
 
 
 def to_serve(models: Iterable[str]) -> Label:
-    """Which of a run's models is judged and registered: the blend where there is one."""
-    return Label.BLEND if Label.BLEND in set(models) else Label.RL
+    """Which of a run's models is judged and registered: ReRe, unless another stands in its place."""
+    known = set(models)
+    return next((label for label in (Label.ALONE, Label.BLEND) if label in known), Label.RL)

@@ -1,8 +1,8 @@
-"""What is known of items without reading text: it is registered and served beside a generative model.
+"""What is known of items without reading text: it is registered and served beside a generative model, or in its stead.
 
-Popularity answers users of whom nothing is known; an item model, where there is one, takes part in every search. Items
-without training interactions, those that are added while serving among them, have a share of their own: as much of the
-others' average probability as `new_item_exposure` says.
+Popularity answers users of whom nothing is known; an item model, where there is one, takes part in every search, or
+ranks alone. Items without training interactions, those that are added while serving among them, have a share of their
+own: as much of the others' average probability as `new_item_exposure` says.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from rere.artifacts.manifest import fingerprint, seal, verify
 from rere.catalog.trie import TokenTrie
-from rere.config.served_model import ServedModelConfig
+from rere.config.served_model import LANGUAGE_MODEL, ServedModelConfig
 from rere.decoding.item_prior import ItemPrior, node_log_mass
 from rere.errors import RereError
 from rere.recommenders.item_model import ItemModel, item_log_probs
@@ -34,13 +34,26 @@ class Prior:
     """counts: (I,) int64 training interactions per item of the catalogue.
 
     item_model: of the same catalogue; None where none takes part
-    share: its part in a score, from 0 to 1
+    share: its part in a score, from 0 to 1; 1: it ranks alone, and no language model is served
     """
 
     counts: np.ndarray
     config: ServedModelConfig
     item_model: ItemModel | None = None
     share: float = 0.0
+
+    @property
+    def alone(self) -> bool:
+        """Whether the item model ranks without a language model."""
+        return self.share == 1
+
+    @property
+    def serves(self) -> str:
+        """What answers, for people: `rl`, `rl + gru4rec`, `ensemble`."""
+        if self.item_model is None or not self.share:
+            return LANGUAGE_MODEL
+        kind = self.item_model.kind()
+        return kind if self.alone else f"{LANGUAGE_MODEL} + {kind}"
 
     def require_fits(self, items: int) -> None:
         """RereError unless it is of a catalogue of so many items."""
@@ -89,6 +102,12 @@ class Prior:
         with tempfile.TemporaryDirectory() as scratch:
             self.save(Path(scratch))
             return fingerprint(verify(Path(scratch)))
+
+    def mebibytes(self) -> float:
+        """Size of its files."""
+        with tempfile.TemporaryDirectory() as scratch:
+            self.save(Path(scratch))
+            return sum(file.stat().st_size for file in Path(scratch).iterdir()) / 2**20
 
     def save(self, directory: Path) -> None:
         """Counts as safetensors, settings as JSON, the item model's own files; sealed."""

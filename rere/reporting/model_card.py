@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from rere.config.served_model import LANGUAGE_MODEL
 from rere.data.dataset import IngestReport
 from rere.evaluation.verdict import Verdict
 
@@ -20,6 +21,7 @@ class CardInputs:
     """What a card is made of.
 
     subject: the model's label among those of `summary`, rows of `evaluator.summarise`
+    serves: what answers, see `Prior.serves`
     settings: the run's, by stage
     commit: of the code; None where unknown
     """
@@ -33,19 +35,17 @@ class CardInputs:
     verdict: Verdict
     notes: tuple[str, ...]
     commit: str | None
+    serves: str = LANGUAGE_MODEL
 
 
 def model_card(inputs: CardInputs) -> str:
     """The card; cut to `LONGEST` characters at a line's end where a description is longer."""
-    kept, backbone = inputs.ingest.kept, inputs.settings.get("catalog", {}).get("backbone", {})
+    kept = inputs.ingest.kept
     failed = [check for check in inputs.verdict.checks if not check.passed]
     lines = [
         f"# {inputs.model}, version {inputs.version}",
         "",
-        "A generative recommender: it reads a user's history and writes the next items, only items of its catalogue "
-        "(constrained beam search). Fine-tuned on histories, then by reinforcement learning (ReRe).",
-        "",
-        f"- **Backbone**: {', '.join(f'{name} {value}' for name, value in backbone.items()) or 'not on record'}",
+        *_what_it_is(inputs),
         f"- **Data**: {inputs.ingest.source}, split {inputs.ingest.split or 'of the source'}: "
         f"{kept.get('interactions', 0):,} interactions, {kept.get('users', 0):,} users, {kept.get('items', 0):,} items",
         f"- **Code**: {inputs.commit or 'commit unknown'}",
@@ -65,6 +65,25 @@ def model_card(inputs: CardInputs) -> str:
         "- Decisions about people: it learned what was taken next, not why, and repeats what the data favour.",
     ]
     return _cut("\n".join(lines) + "\n")
+
+
+def _what_it_is(inputs: CardInputs) -> list[str]:
+    """Up to the first line of its facts."""
+    language, _, with_model = inputs.serves.partition(" + ")
+    if language != LANGUAGE_MODEL:
+        return [
+            "An item model: it ranks its catalogue by which items were taken with which. It reads no titles.",
+            "",
+            f"- **Kind**: {inputs.serves}",
+        ]
+    backbone = inputs.settings.get("catalog", {}).get("backbone", {})
+    blended = f" An item model ({with_model}) has a part in every search." if with_model else ""
+    return [
+        "A generative recommender: it reads a user's history and writes the next items, only items of its catalogue "
+        f"(constrained beam search). Fine-tuned on histories, then by reinforcement learning (ReRe).{blended}",
+        "",
+        f"- **Backbone**: {', '.join(f'{name} {value}' for name, value in backbone.items()) or 'not on record'}",
+    ]
 
 
 def _table(inputs: CardInputs) -> list[str]:

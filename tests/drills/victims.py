@@ -25,7 +25,7 @@ from rere.data.dataset import Dataset, Windows
 from rere.models import checkpoint as stored
 from rere.models.checkpoint import Checkpoint
 from rere.recommenders.item_models import ItemModels
-from rere.serving.engine.deployment import load_deployment
+from rere.serving.engine.loading import load_deployment
 from rere.training.checkpoint import load_progress
 from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft

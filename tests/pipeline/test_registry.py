@@ -25,6 +25,7 @@ from mlflow.exceptions import MlflowException
 
 from ops.registry import mlflow_registry as registry
 from ops.registry import run_record, servable
+from ops.registry.alias import AliasSource
 from ops.registry.tags import VersionTags
 from ops.runtime.tracking import mlflow_log
 from rere.catalog.codes.prefix import PrefixCode
@@ -38,8 +39,11 @@ from rere.errors import RereError
 from rere.evaluation.verdict import Check, Verdict
 from rere.models.backbone import load_model
 from rere.models.checkpoint import save_checkpoint
+from rere.recommenders.co_occurrence import CoOccurrence, CoOccurrenceConfig
+from rere.recommenders.item_model import FitData
 from rere.recommenders.prior import Prior
 from rere.reporting.model_card import CardInputs, model_card
+from rere.serving.engine.item_model import ItemModelDeployment
 
 SETTINGS = {"history_items": 2, "beams": 4, "normalisation": "vocab"}
 
@@ -253,7 +257,30 @@ def test_a_version_brings_its_files_and_settings(logged: SimpleNamespace) -> Non
     assert fetched.prior is not None
     assert Prior.load(fetched.prior).counts.tolist() == list(range(6))
     assert catalog.titles == list("ABCDEF")
+    assert checkpoint is not None
     assert (checkpoint.path / "model.safetensors").exists()
+
+
+def test_an_item_model_is_logged_registered_and_loaded_without_a_checkpoint(
+    logged: SimpleNamespace, tmp_path: Path
+) -> None:
+    sequences = [np.array([item, (item + 1) % 6]) for item in range(6)]
+    model = CoOccurrence.fit(FitData(sequences, 6, [[0]], np.array([1])), CoOccurrenceConfig())
+    Prior(np.full(6, 2), ServedModelConfig(candidate="best"), model, share=1.0).save(tmp_path / "prior")
+    with mlflow.start_run():
+        uri = servable.log_model(None, logged.place / "catalog", tmp_path / "prior", SETTINGS, example=[["i0"]])
+    answer = mlflow.pyfunc.load_model(uri).predict(NEWCOMERS, params={"k": 2})
+    assert [ids[0] for ids in answer["item_ids"]][::3] == ["i1", "i1"]  # what came next
+    assert answer["based_on"].tolist() == ["history", "popularity", "popularity", "history"]
+    version = registry.register(uri, "items", VersionTags(fingerprint="f00", serves="co_occurrence"))
+    fetched = registry.fetch("items", version)
+    assert (fetched.checkpoint, fetched.tags.serves) == (None, "co_occurrence")
+    assert registry.read(fetched)[0] is None
+    registry.set_alias("items", registry.CHAMPION, version)
+    deployment = AliasSource("items", registry.CHAMPION).first()
+    assert isinstance(deployment, ItemModelDeployment)
+    [ranked] = deployment.rank([deployment.query([3], 1)]) or []
+    assert ranked.items == [4]
 
 
 def test_a_catalogue_of_two_items_is_logged(logged: SimpleNamespace, tmp_path: Path) -> None:

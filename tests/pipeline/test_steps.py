@@ -38,8 +38,9 @@ from rere.data.sequences import indexed_rows, training_counts, training_sequence
 from rere.data.validation_report import Check, FailingRow, ValidationReport
 from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
+from rere.evaluation.evaluator import results_of
 from rere.evaluation.evaluator import summarise as summarise_results
-from rere.evaluation.verdict import Verdict
+from rere.evaluation.verdict import SIZE, Verdict
 from rere.models.backbone import load_model
 from rere.models.checkpoint import Checkpoint, save_checkpoint
 from rere.recommenders.co_occurrence import CoOccurrence, CoOccurrenceConfig
@@ -259,6 +260,61 @@ def test_a_blend_is_fitted_judged_and_judged_by_the_gate_in_the_models_stead(
     assert value[Label.BLEND] > value[Label.RL] == value[Label.SFT]
     decision, _ = gate.entrypoint(**world | {"results": results, "prior": prior})
     assert decision.value == pytest.approx(value[Label.BLEND])
+
+
+def test_an_item_model_is_judged_logged_and_judged_anew_as_champion_without_the_language_model(
+    world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
+    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
+    monkeypatch.setattr(registry, "champion_version", lambda name: None)
+    monkeypatch.setattr("steps.prior.log_metadata", lambda facts: None)
+    monkeypatch.setattr("steps.evaluate.log_metadata", lambda facts: None)
+    data = {name: world[name] for name in ("dataset", "windows", "catalog")}
+    valid = indexed_rows(data["windows"].of("valid"), data["catalog"].index_of)
+    known = FitData(training_sequences(data["dataset"]), len(data["catalog"].item_ids), *valid)
+    models = ItemModels({"co_occurrence": CoOccurrence.fit(known, CoOccurrenceConfig())})
+    config = ServedModelConfig(candidate="best")
+    prior = make_prior.entrypoint(**data, config=config, evaluation=JUDGED, item_models=models)
+    assert (prior.serves, prior.alone) == ("co_occurrence", True)
+    results, metrics = evaluate.entrypoint(
+        **data,
+        baselines=world["results"][world["results"]["model"] == Label.POPULARITY],
+        sft_model=world["rl_model"],
+        rl_model=world["rl_model"],
+        config=JUDGED,
+        prior=prior,
+    )
+    value = metrics.query("rows == 'all' and metric == 'ndcg@10'").set_index("model")["mean"]
+    inputs = world | {"results": results, "prior": prior}
+    decision, _ = gate.entrypoint(**inputs)
+    assert decision.value == pytest.approx(value[Label.ALONE])
+    assert (decision.serves, decision.tags("").serves) == ("co_occurrence", "co_occurrence")
+    assert "the item model co_occurrence alone" in decision.notes[0]
+    served = servable.serving_settings(world["windows"], JUDGED)
+    assert decision.content == servable.content_of(None, world["catalog"], prior, served)
+    (size,) = [check for check in decision.verdict.checks if check.name == SIZE]
+    assert size.value == pytest.approx(prior.mebibytes())
+
+    prior.save(tmp_path / "prior")
+    found = registry.Registered("4", VersionTags(), tmp_path, served, prior=tmp_path / "prior")
+    monkeypatch.setattr(registry, "champion_version", lambda name: "4")
+    monkeypatch.setattr(registry, "fetch", lambda name, version: found)
+    monkeypatch.setattr(registry, "read", lambda registered: (None, world["catalog"]))
+    again, rival = gate.entrypoint(**inputs)
+    assert rival["rank"].tolist() == results_of(results, Label.ALONE)["rank"].tolist()  # identical, whoever judges
+    assert again.verdict.passed == decision.verdict.passed
+
+    logged: list[Path | None] = []
+
+    def log(checkpoint: Path | None, *others: Any) -> str:
+        logged.append(checkpoint)
+        raise RereError("no more", "needed", "stop")
+
+    monkeypatch.setattr(servable, "log_model", log)
+    with pytest.raises(RereError, match="no more"):
+        promoted(inputs, reviewed())
+    assert logged == [None]
 
 
 def test_a_stack_without_a_tracker_is_refused(world: dict[str, Any]) -> None:

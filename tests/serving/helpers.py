@@ -21,6 +21,7 @@ from rere.recommenders.prior import Prior
 from rere.serving.config import ServingConfig
 from rere.serving.engine.deployment import Deployment
 from rere.serving.engine.follow import Follower
+from rere.serving.engine.generative import GenerativeDeployment
 from rere.serving.engine.service import RecommendationService
 from rere.serving.http.access import Tokens
 from rere.serving.http.app import create_app
@@ -38,11 +39,11 @@ def tiny_catalog(titles: list[str] = TITLES) -> CatalogIndex:
 
 def tiny_deployment(
     version: str = "1", catalog: CatalogIndex | None = None, seed: int = 0, prior: Prior | None = None
-) -> Deployment:
+) -> GenerativeDeployment:
     catalog = catalog or tiny_catalog()
     model = TreeModel(load_model(TINY, len(catalog.tokenizer), seed).eval())
     search = SearchSettings(beams=6, prefix_tokens=1_000, lookahead_tokens=64)
-    return Deployment(version, model, catalog, history_items=3, search=search, prior=prior)
+    return GenerativeDeployment(version, model, catalog, history_items=3, search=search, prior=prior)
 
 
 @contextmanager

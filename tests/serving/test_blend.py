@@ -16,7 +16,7 @@ from rere.recommenders.co_occurrence import CoOccurrence, CoOccurrenceConfig
 from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.item_model import FitData
 from rere.recommenders.prior import Prior
-from rere.serving.engine.deployment import Deployment
+from rere.serving.engine.generative import GenerativeDeployment
 from rere.serving.live_catalog import CatalogEdits
 from tests.serving.helpers import tiny_catalog, tiny_deployment
 
@@ -33,15 +33,15 @@ def blend(share: float, exposure: float = 0.1, item_counts: np.ndarray | None = 
     return Prior(counts, config, CoOccurrence.fit(data, CoOccurrenceConfig()), share)
 
 
-def alone(deployment: Deployment, history: list[int]) -> torch.Tensor:
+def alone(deployment: GenerativeDeployment, history: list[int]) -> torch.Tensor:
     """(I,) the language model's log-probability of every item of the present catalogue."""
     size = len(deployment.snapshot.ids)
-    plain = Deployment("plain", deployment.model, deployment.snapshot.catalog, 3, deployment.search)
+    plain = GenerativeDeployment("plain", deployment.model, deployment.snapshot.catalog, 3, deployment.search)
     [ranked] = plain.rank([plain.query(history, size)]) or []
     return torch.tensor(ranked.scores)[torch.tensor(ranked.items).argsort()].double()
 
 
-def served(deployment: Deployment, history: list[int], k: int) -> tuple[list[int], list[float]]:
+def served(deployment: GenerativeDeployment, history: list[int], k: int) -> tuple[list[int], list[float]]:
     [ranked] = deployment.rank([deployment.query(history, k)]) or []
     return ranked.items, ranked.scores
 

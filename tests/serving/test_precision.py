@@ -18,7 +18,8 @@ from rere.models.checkpoint import Checkpoint
 from rere.models.inference import for_inference
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.generative import GenerativeRecommender
-from rere.serving.engine.deployment import load_deployment
+from rere.serving.engine.generative import GenerativeDeployment
+from rere.serving.engine.loading import load_deployment
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 from tests.decoding.test_beam import tiny_model
@@ -54,13 +55,14 @@ def test_weights_are_converted_and_the_head_is_not_rounded_to_int8(
     world_catalog.save(tmp_path / "catalog")
     search = SearchSettings(beams=5)
     served = load_deployment("1", trained.path, tmp_path / "catalog", 4, search, precision="int8")
+    assert isinstance(served, GenerativeDeployment)
     kinds = {type(part).__name__ for part in served.model.base.get_decoder().modules()}
     assert "Linear" not in kinds or served.model.base.get_decoder().layers[0].mlp.down_proj.weight().is_quantized
     assert served.model.head.weight.dtype == torch.float32
     assert served.model.fast_llama is not None
-    assert load_deployment("1", trained.path, tmp_path / "catalog", 4, search, precision="bfloat16").model.dtype == (
-        torch.bfloat16
-    )
+    half = load_deployment("1", trained.path, tmp_path / "catalog", 4, search, precision="bfloat16")
+    assert isinstance(half, GenerativeDeployment)
+    assert half.model.dtype == torch.bfloat16
 
 
 def test_what_int8_is_not_made_for_is_refused() -> None:

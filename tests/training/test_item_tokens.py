@@ -27,7 +27,8 @@ from rere.models.checkpoint import Checkpoint
 from rere.models.item_tokens import embed_items, train_by_titles
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.generative import GenerativeRecommender
-from rere.serving.engine.deployment import Deployment, Query
+from rere.serving.engine.deployment import Query
+from rere.serving.engine.generative import GenerativeDeployment
 from rere.serving.live_catalog import CatalogEdits
 from rere.training.rl.rewards.rule import RuleReward
 from rere.training.rl.train import train_rl
@@ -194,7 +195,9 @@ def test_an_item_added_while_serving_ranks_by_its_title(
 ) -> None:
     checkpoint = train_sft(world_windows, catalog, TINY, QUICK, tmp_path, log=lambda *_: None)
     model = TreeModel(Checkpoint(checkpoint.path).load_model())
-    deployment = Deployment("1", model, catalog, 4, SearchSettings(beams=4, normalisation="trie", prefix_tokens=100))
+    deployment = GenerativeDeployment(
+        "1", model, catalog, 4, SearchSettings(beams=4, normalisation="trie", prefix_tokens=100)
+    )
     [before] = deployment.rank([Query((1, 2), 24)])  # type: ignore[misc]
     deployment.edited(CatalogEdits({"lost": "Port"}))  # a change that is not put in place after all
     deployment.snapshot = deployment.edited(CatalogEdits({"twin": catalog.titles[4], "blank": " "}))

@@ -1,24 +1,19 @@
-"""A model version while it is served: weights, live catalogue, and the search over a batch of requests."""
+"""A model version while it is served: its live catalogue, and a ranking for a batch of requests.
+
+What ranks is the kind of model: see `generative.py` and `item_model.py`.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
 
 from rere.catalog.index import CatalogIndex
-from rere.config.decoding import InferencePrecision, SearchSettings
-from rere.decoding.beam import BeamSearch
-from rere.decoding.exclusion import Exclusions
-from rere.models.checkpoint import Checkpoint
-from rere.models.context import REMEDY, longest_possible, require_room
-from rere.models.inference import for_inference
-from rere.models.item_tokens import embed_items
 from rere.models.prefix_cache import PrefixCache
-from rere.models.tree_attention import TreeModel
 from rere.recommenders.prior import Prior
 from rere.serving.item_resolver import Resolved
 from rere.serving.live_catalog import CatalogEdits, Snapshot
@@ -52,40 +47,40 @@ class Query:
     excluded: frozenset[int] = frozenset()
 
 
-class Deployment:
+class Deployment(ABC):
     """What is served.
 
     Args:
         version: how answers and metrics name it.
-        history_items: most recent items of a history that the model reads.
-        search: `beams` is the least width of a search.
+        history_items: most recent items of a history that count.
         prior: what is known of the catalogue's items; None, as for models of earlier releases: users of whom nothing is
             known are refused.
+        device: where the catalogue's trie is wanted.
 
     Raises:
         RereError: a prior of another catalogue.
 
     Attributes:
         snapshot: the catalogue now; replaced whole, by one thread at a time.
+        prefixes: what is kept of histories from request to request; None where nothing is.
     """
+
+    prefixes: PrefixCache | None = None
 
     def __init__(
         self,
         version: str,
-        model: TreeModel,
         catalog: CatalogIndex,
         history_items: int,
-        search: SearchSettings,
         *,
         prior: Prior | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.version, self.model, self.history_items, self.search = version, model, history_items, search
+        self.version, self.history_items = version, history_items
         if prior is not None:
             prior.require_fits(len(catalog.items))
         self.prior = prior
-        self.snapshot = Snapshot.of(catalog, model.device)
-        self.vocabulary = catalog.vocabulary  # of what the model was trained on
-        self.prefixes = PrefixCache(search.prefix_tokens) if search.prefix_tokens else None
+        self.snapshot = Snapshot.of(catalog, device)
         self._popular: tuple[Snapshot, list[int], list[float]] | None = None  # of a snapshot, the most popular first
 
     def require_answerable(self, read: Resolved) -> None:
@@ -98,8 +93,8 @@ class Deployment:
         return Query(tuple(history[-self.history_items :]), k, excluded)
 
     def width(self, query: Query) -> int:
-        """Beams. Only queries of one width are searched together, so that no list depends on its neighbours."""
-        return max(query.k, self.search.beams)
+        """Only queries of one width are ranked together, so that no list depends on its neighbours."""
+        return query.k
 
     def rank(self, queries: Sequence[Query], unwanted: Callable[[], bool] = lambda: False) -> list[Ranked] | None:
         """Rank for queries of one width together; None when `unwanted` says, between two steps, to give up."""
@@ -127,73 +122,20 @@ class Deployment:
                 scores.append(score)
         return Ranked(items, scores, snapshot, "popularity")
 
-    @torch.no_grad()
+    @abstractmethod
     def _search(
         self, queries: Sequence[Query], snapshot: Snapshot, unwanted: Callable[[], bool]
     ) -> list[Ranked] | None:
-        prompts = [snapshot.prompt(query.history) for query in queries]
-        exclusions = None
-        if len(snapshot.gone) or any(query.excluded for query in queries):
-            exclusions = Exclusions.of(snapshot.trie, snapshot.gone, [query.excluded for query in queries])
-        item_prior = None
-        if self.prior is not None:
-            item_prior = self.prior.in_search(snapshot.trie, [query.history for query in queries])
-        search = BeamSearch(
-            self.model,
-            snapshot.trie,
-            prompts,
-            self.search.model_copy(update={"beams": self.width(queries[0])}),
-            item_prior=item_prior,
-            exclusions=exclusions,
-            prefixes=self.prefixes,
-        )
-        while search.step():
-            if unwanted():
-                return None
-        found = search.result()
-        lists = []
-        for query, items, scores in zip(queries, found.items.tolist(), found.scores.tolist(), strict=True):
-            count = sum(item >= 0 for item in items[: query.k])
-            lists.append(Ranked(items[:count], scores[:count], snapshot))
-        return lists
+        """`rank`, for histories that aren't empty."""
 
     def edited(self, edits: CatalogEdits) -> Snapshot:
-        """The catalogue with these changes. Added items that the model can't take are `skipped`, with the reason: their
-        codes can't be made, or are so long that histories might no longer fit into its context."""
+        """The catalogue with these changes. Added items that the model can't take are `skipped`, with the reason."""
+        return edits.apply(self.snapshot)
 
-        def check(more: Snapshot) -> None:
-            if more.trie.max_length > self.snapshot.trie.max_length:
-                longest = longest_possible(more.catalog, self.history_items)
-                require_room(self.model.context, longest, "shorten the new titles")
-
-        snapshot = edits.apply(self.snapshot, check)
-        if snapshot.catalog.vocabulary > self.vocabulary:
-            embed_items(self.model.base, snapshot.catalog, first=self.vocabulary)
-        return snapshot
-
+    @abstractmethod
     def require_room(self, history: Sequence[int]) -> None:
-        """Raises RereError where the prompt of a history, with an item after it, is longer than the model's context."""
-        tokens = self.snapshot.prompt_tokens(history) + self.snapshot.catalog.trie.max_length
-        require_room(self.model.context, tokens, f"name fewer items, or train with {REMEDY}")
+        """Raises RereError where a history is longer than the model can read."""
 
     def warm_up(self) -> None:
         """Answer one request, so that the first real one isn't slow; raises whatever is wrong with the model."""
         self.rank([Query((0,), 1)])
-
-
-def load_deployment(
-    version: str,
-    checkpoint: Path,
-    catalog: Path,
-    history_items: int,
-    search: SearchSettings,
-    *,
-    prior: Path | None = None,
-    precision: InferencePrecision = "float32",
-) -> Deployment:
-    """Load a version's sealed directories and warm it up; raises RereError where they are altered or incomplete."""
-    model = TreeModel(for_inference(Checkpoint(checkpoint).load_model(), precision))
-    known = None if prior is None else Prior.load(prior)
-    deployment = Deployment(version, model, CatalogIndex.load(catalog), history_items, search, prior=known)
-    deployment.warm_up()
-    return deployment
