@@ -10,6 +10,7 @@ from materializers.directory import DirectoryMaterializer
 from rere.data.dataset import PERIODS, Dataset, Windows
 
 SAMPLE_ROWS = 20
+ROWS = "collected"  # metadata of a retraining's data set: the artifact version that holds its rows as read
 
 
 class DatasetMaterializer(DirectoryMaterializer):

@@ -10,8 +10,7 @@ from typing import Annotated, Literal
 from zenml import ArtifactConfig, get_step_context, log_metadata, step
 
 from materializers.collected import CollectedMaterializer
-from materializers.dataset import DatasetMaterializer
-from ops.retraining.base import ROWS
+from materializers.dataset import ROWS, DatasetMaterializer
 from ops.runtime.cache_keys import cache_policy
 from rere.config.ingest import IngestConfig
 from rere.data.collected import Collected

@@ -12,12 +12,11 @@ from zenml.models import ArtifactVersionResponse
 from materializers.catalog import CatalogIndexMaterializer
 from materializers.checkpoint import CheckpointMaterializer
 from materializers.collected import CollectedMaterializer
-from materializers.dataset import DatasetMaterializer
+from materializers.dataset import ROWS, DatasetMaterializer
 from ops.registry import mlflow_registry as registry
 from rere.artifacts.manifest import MANIFEST
 from rere.config.retraining import BaseVersion, RetrainConfig
 
-ROWS = "collected"  # metadata of the data set: the artifact version that holds its rows
 FOLDERS = {
     "rl_model": CheckpointMaterializer.FOLDER,
     "catalog": CatalogIndexMaterializer.FOLDER,
