@@ -55,7 +55,7 @@ def test_items_that_a_model_cannot_take_are_skipped_and_the_rest_is_not() -> Non
     after = edits.apply(Snapshot.of(semantic_catalog()))
     assert len(after.ids) == 40
     assert {item for item, _ in after.skipped} == set(edits.added)
-    assert "only training can give" in str(after.skipped["n1", "Star"])
+    assert "whose code can be given after training" in str(after.skipped["n1", "Star"])
     assert after.removed == {3}
 
 
