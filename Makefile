@@ -95,8 +95,8 @@ dashboard: stack $(SERVER_STAMP)  ## open the ZenML dashboard of this project's 
 mlflow: stack  ## open MLflow with this project's runs and models on port 5000 (Ctrl-C ends it)
 	$(IN_STACK) python -m infra.browse http://127.0.0.1:5000 mlflow ui --backend-store-uri "$$MLFLOW_TRACKING_URI" --port 5000
 
-pictures: stack  ## make the pictures of README and docs from the last run (needs Chromium)
-	$(IN_STACK) python -m infra.pictures
+pictures: stack $(SERVER_STAMP)  ## make the pictures of README and docs from the last run (needs Chromium)
+	$(IN_STACK) python -m infra.pictures --server-python "$(SERVER)/bin/python"
 
 serve: stack  ## serve the champion on port 5001: page, API, /docs
 	$(IN_STACK) rere serve --alias champion --port 5001

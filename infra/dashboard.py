@@ -14,6 +14,7 @@ from infra.browse import open_beside
 
 PORT = 8237  # ZenML's own
 ADDRESS = "127.0.0.1"  # it asks nobody for a password
+RUNS = "/projects/default/runs"
 
 
 def environment(store: Path) -> dict[str, str]:
@@ -36,15 +37,30 @@ def command(python: str, port: int) -> list[str]:
     return [python, "-m", "uvicorn", application, "--host", ADDRESS, "--port", str(port), "--log-level", "warning"]
 
 
+def inherited() -> dict[str, str]:
+    """This process's environment without what would lead the server to another store or other packages."""
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "ZENML_STORE_URL")}
+
+
+def skip_survey() -> None:
+    """Answer for the local user what the dashboard asks before it shows anything: no name, no e-mail, no news."""
+    from zenml.client import Client
+
+    user = Client().active_user
+    if user.email_opted_in is None:
+        Client().update_user(user.id, updated_email_opt_in=False, updated_metadata={"finished_onboarding_survey": True})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--python", required=True, help="of an environment with zenml[server]")
     parser.add_argument("--port", type=int, default=PORT)
     arguments = parser.parse_args()
-    inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "ZENML_STORE_URL")}
-    print(f"The dashboard is at http://{ADDRESS}:{arguments.port} in some seconds. Ctrl-C ends it.", flush=True)
-    open_beside(f"http://{ADDRESS}:{arguments.port}")
-    server = inherited | environment(Path(os.environ["ZENML_CONFIG_PATH"]))
+    skip_survey()
+    page = f"http://{ADDRESS}:{arguments.port}{RUNS}"
+    print(f"The dashboard is at {page} in some seconds. Ctrl-C ends it.", flush=True)
+    open_beside(page)
+    server = inherited() | environment(Path(os.environ["ZENML_CONFIG_PATH"]))
     os.execve(arguments.python, command(arguments.python, arguments.port), server)
 
 

@@ -86,7 +86,10 @@ def test_the_dashboard_shows_the_project(fresh: Project) -> None:
         with httpx.Client(base_url=address, timeout=None, trust_env=False) as client:
             assert "<html" in client.get("/").text
             token = client.post("/api/v1/login", data={"username": "default"}).json()["access_token"]
-            stacks = client.get("/api/v1/stacks", headers={"Authorization": f"Bearer {token}"}).json()
+            allowed = {"Authorization": f"Bearer {token}"}
+            stacks = client.get("/api/v1/stacks", headers=allowed).json()
+            user = client.get("/api/v1/current-user", headers=allowed).json()["body"]
+        assert user["email_opted_in"] is False  # else the first page asks for a name and an e-mail address
         assert "rere_local" in {stack["name"] for stack in stacks["items"]}
     finally:
         process.send_signal(signal.SIGINT)
