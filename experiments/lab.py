@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from experiments.worlds import ExperimentData
-from rere.artifacts.manifest import fingerprint
+from rere.artifacts.manifest import fingerprint, is_sealed
 from rere.catalog.index import CatalogIndex
 from rere.config.catalog import IndexConfig
 from rere.config.preference import PreferenceConfig
@@ -100,7 +100,7 @@ class Runner:
     def item_model(self, kind: str) -> ItemModel:
         """The item model of a kind, with its defaults."""
         work = self._item_model_path(kind)
-        if not (work / "manifest.json").exists():
+        if not is_sealed(work):
             fitted = {needed: self.item_model(needed) for needed in self._needed(kind)}
             histories, targets = self.world.selection_rows()
             started = time.perf_counter()

@@ -19,6 +19,7 @@ import torch
 from experiments.lab import name_of
 from experiments.run import EVALUATION, ROOT
 from experiments.worlds import NAMES, ExperimentData, check, load
+from rere.artifacts.manifest import is_sealed
 from rere.config.variants import Variant
 from rere.evaluation.bootstrap import bootstrap_means
 from rere.evaluation.breakdown import breakdown
@@ -78,7 +79,7 @@ class Rivals:
         fitted = fitted or {}
         contents = (model.content() for model in fitted.values())
         work, model = self.root / name_of(config.type, config, *contents), model_type(config.type)
-        if not (work / "manifest.json").exists():
+        if not is_sealed(work):
             rows = self.world.selection_rows()
             model.fit(FitData(self.world.sequences, len(self.world.item_index), *rows, fitted), config).save(work)
         return model.load(work)

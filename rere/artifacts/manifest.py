@@ -46,6 +46,11 @@ def seal(directory: Path) -> dict[str, str]:
     return sums
 
 
+def is_sealed(directory: Path) -> bool:
+    """Whether `seal` has finished there; the files are not checked."""
+    return (directory / MANIFEST).exists()
+
+
 def sealed(directory: Path, called: str | None = None, remedy: str | None = None) -> dict[str, str]:
     """The sums that `directory` was sealed with: relative path -> SHA-256. No file but the manifest is read.
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rere.artifacts.manifest import MANIFEST
+from rere.artifacts.manifest import is_sealed
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.variants import Variant
 from rere.recommenders.item_model import FitData, ItemModel
@@ -55,15 +55,11 @@ def worker(spec: dict[str, Any], log: Log) -> None:
     give up."""
     work, data = Path(spec["work"]), FitData.load(in_processes.inputs_of(spec) / "data")
     for kind, settings in spec["models"].items():
-        if not _is_whole(work / kind) and _take(work / f"{kind}.taken"):
+        if not is_sealed(work / kind) and _take(work / f"{kind}.taken"):
             model = model_type(kind)
             model.fit(data, model.config_type.model_validate(settings)).save(work / kind)
-    while not all(_is_whole(work / kind) for kind in spec["models"]):
+    while not all(is_sealed(work / kind) for kind in spec["models"]):
         time.sleep(POLL_SECONDS)
-
-
-def _is_whole(directory: Path) -> bool:
-    return (directory / MANIFEST).exists()
 
 
 def _take(mark: Path) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from rere.artifacts.manifest import verify
+from rere.artifacts.manifest import is_sealed, verify
 from rere.catalog.index import CatalogIndex
 from rere.config.decoding import SearchSettings
 from rere.config.preference import PreferenceConfig
@@ -52,7 +52,7 @@ def train_preference(
             model's context, weights that diverge, or a process that failed.
     """
     result = work / "model"
-    if (result / "manifest.json").exists():  # killed between training and storing: already trained
+    if is_sealed(result):  # killed between training and storing: already trained
         verify(result)
         return Checkpoint(result)
     if catalog.trie.items < 2:

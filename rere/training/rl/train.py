@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from rere.artifacts.manifest import verify
+from rere.artifacts.manifest import is_sealed, verify
 from rere.catalog.embeddings import embed_titles
 from rere.catalog.index import CatalogIndex
 from rere.config.rl import RLConfig
@@ -75,7 +75,7 @@ def train_rl(
     if not distributed.is_worker():
         check_rewards(config.rewards, catalog.column_kinds)
     result = work / "model"
-    if (result / "manifest.json").exists():  # killed between training and storing: already trained
+    if is_sealed(result):  # killed between training and storing: already trained
         verify(result)
         return Checkpoint(result)
     if config.launcher.starts_workers and not distributed.is_worker():

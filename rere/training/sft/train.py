@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, ProgressCallback
 
-from rere.artifacts.manifest import verify
+from rere.artifacts.manifest import is_sealed, verify
 from rere.catalog.index import CatalogIndex
 from rere.config.backbone import Backbone
 from rere.config.sft import SFTConfig
@@ -68,7 +68,7 @@ def train_sft(
             process that failed.
     """
     result = work / "model"
-    if (result / "manifest.json").exists():  # killed between training and storing: already trained
+    if is_sealed(result):  # killed between training and storing: already trained
         verify(result)
         return Checkpoint(result)
     if config.distillation and teacher is None:
