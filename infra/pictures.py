@@ -61,7 +61,7 @@ def picture_of_service(opened: Any, address: str, target: Path) -> None:
     page = opened.new_page(viewport=SERVICE, color_scheme="light")
     page.goto(address)
     page.get_by_role("button", name="Start with an example").click()
-    page.locator("#list li").first.wait_for()
+    page.locator("#list[data-based-on=history] li").first.wait_for()  # before it, the page shows what is popular
     page.screenshot(path=target)
     page.close()
 

@@ -8,14 +8,20 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
 from infra import pictures
+from rere.config.served_model import ServedModelConfig
+from rere.recommenders.co_occurrence import CoOccurrence, CoOccurrenceConfig
+from rere.recommenders.item_model import FitData
+from rere.recommenders.prior import Prior
 from rere.serving.http.access import Tokens
 from tests.browser import needs_chromium
 from tests.serving.helpers import TITLES, running, tiny_catalog, tiny_deployment
@@ -148,6 +154,63 @@ def test_an_example_to_begin_with(page: Any) -> None:
     expect(page.locator("#history .title")).to_have_text(TITLES[:3])
     expect(page.locator("#list li")).to_have_count(10)
     assert focused(page) == "query"
+
+
+def welcoming(share: float = 0.0) -> Any:
+    """Item 2 is the most popular."""
+    prior = Prior(np.array([1, 1, 9, *[1] * 37]), ServedModelConfig())
+    if share:
+        fit = FitData([np.array([0, 1])], 40, [[0]], np.array([1]))
+        prior = replace(prior, item_model=CoOccurrence.fit(fit, CoOccurrenceConfig()), share=share)
+    return tiny_deployment(prior=prior)
+
+
+def test_a_new_user_sees_what_is_popular_and_that_it_is(browser: Any) -> None:
+    with running(deployment=welcoming()) as (client, _):
+        page = browser.new_page(base_url=str(client.base_url))
+        page.set_default_timeout(PATIENCE)
+        page.goto("/")
+        expect(page.locator("#list .title")).to_have_count(10)
+        expect(page.locator("#list .title").first).to_have_text(TITLES[2])
+        expect(page.locator("#list .score").first).to_have_text("19 %")  # 9 of 48
+        expect(page.locator("#status")).to_contain_text("Nothing is known of this user yet")
+        pick(page, "star t", "Star Trip 7")
+        expect(page.locator("#status")).to_contain_text("how likely the model thinks")
+        page.get_by_role("button", name="Remove Star Trip 7").click()
+        expect(page.locator("#status")).to_contain_text("most popular with everybody")
+        page.close()
+
+
+def test_a_model_without_an_answer_for_new_users_says_what_to_do(page: Any) -> None:
+    expect(page.locator("#status")).to_have_text("Recommendations appear here once something is liked.")
+    assert page.locator("#list li").count() == 0
+
+
+def test_where_a_token_is_needed_the_page_asks_for_it_before_anything_else(browser: Any) -> None:
+    with running(deployment=welcoming(), tokens=Tokens(use="secret")) as (client, _):
+        page = browser.new_page(base_url=str(client.base_url))
+        page.set_default_timeout(PATIENCE)
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.goto("/")
+        expect(page.locator("#status")).to_have_text("Recommendations appear here.")
+        page.get_by_label("Access token").fill("secret")
+        page.get_by_label("Access token").press("Enter")
+        expect(page.locator("#list .title").first).to_have_text(TITLES[2])
+        assert complaints == []
+        page.close()
+
+
+def test_scores_that_are_no_probabilities_are_not_shown_as_such(browser: Any) -> None:
+    with running(deployment=welcoming(share=0.5)) as (client, _):
+        page = browser.new_page(base_url=str(client.base_url))
+        page.set_default_timeout(PATIENCE)
+        page.goto("/")
+        expect(page.locator("#list .score").first).to_have_text("19 %")  # by popularity
+        pick(page, "star t", "Star Trip 7")
+        expect(page.locator("#status")).to_have_text("Best first.")
+        assert set(page.locator("#list .score").all_inner_texts()) == {""}
+        page.close()
 
 
 def test_titles_are_found_without_their_accents_and_no_match_says_so(page: Any) -> None:

@@ -83,9 +83,19 @@ class Deployment(ABC):
         self.snapshot = Snapshot.of(catalog, device)
         self._popular: tuple[Snapshot, list[int], list[float]] | None = None  # of a snapshot, the most popular first
 
+    @property
+    def answers_new_users(self) -> bool:
+        """Whether users of whom nothing is known get an answer, by popularity."""
+        return self.prior is not None and self.prior.config.cold_start == "popularity"
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether a score is the logarithm of an item's probability among all items; else a weight that compares."""
+        return self.prior is None or not self.prior.share or self.prior.alone
+
     def require_answerable(self, read: Resolved) -> None:
         """RereError for a history of which nothing is known, where such users are refused."""
-        if self.prior is None or self.prior.config.cold_start == "refuse":
+        if not self.answers_new_users:
             read.require_any()
 
     def query(self, history: Sequence[int], k: int, excluded: frozenset[int] = frozenset()) -> Query:

@@ -54,7 +54,7 @@ def create_app(
     _add_metrics(app, service, security)
     app.include_router(use_routes(service, config), dependencies=security)
     app.include_router(catalogue_routes(service, config))
-    add_pages(app, service)
+    add_pages(app, service, token_needed=tokens.use is not None)
     handle_errors(app)
     return Guard(app, config, tokens, service.metrics, {*OPEN, "/openapi.json", *app.openapi()["paths"]})
 

@@ -15,13 +15,21 @@ from rere.serving.engine.service import RecommendationService
 SWAGGER = "fastapi_offline"  # the package that brings Swagger UI's files along
 
 
-def add_pages(app: FastAPI, service: RecommendationService) -> None:
+def add_pages(app: FastAPI, service: RecommendationService, *, token_needed: bool) -> None:
     """`/` and `/docs`. Nothing of the catalogue is in them, so they need no token; they ask for it where it is set."""
     page, docs = _template("page.html"), _template("docs.html")
 
     @app.get("/", include_in_schema=False)
     async def index() -> HTMLResponse:
-        return _html(page, "connect-src 'self'", version=service.live.deployment.version)
+        served = service.live.deployment
+        return _html(
+            page,
+            "connect-src 'self'",
+            version=served.version,
+            new_users="answered" if served.answers_new_users else "refused",
+            token="needed" if token_needed else "none",
+            scores="probabilities" if served.gives_probabilities else "weights",
+        )
 
     @app.get("/docs", include_in_schema=False)
     async def documentation() -> HTMLResponse:
