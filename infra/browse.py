@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
 import webbrowser
 from collections.abc import Callable
-from urllib.parse import urlsplit
+
+from infra.ports import answers
 
 PAUSE = 0.5  # seconds between two tries
 
 
 def open_once_up(url: str, wanted: Callable[[], bool], show: Callable[[str], object] = webbrowser.open) -> bool:
     """Whether it was shown: `wanted` says, before each try, whether anybody still waits for it."""
-    address = urlsplit(url)
     while wanted():
-        with socket.socket() as asked:
-            up = asked.connect_ex((address.hostname or "", address.port or 80)) == 0
-        if up:
+        if answers(url):
             show(url)
             return True
         time.sleep(PAUSE)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 
 from infra import dashboard
 from infra.patience import until
+from infra.ports import HOST, answers, free_port
 from rere.config.promotion import PromotionConfig
 from rere.errors import RereError
 
@@ -79,23 +79,17 @@ def picture_of(opened: Any, address: str, shows: str, target: Path) -> None:
 @contextmanager
 def running(command: Callable[[int], list[str]], environment: Mapping[str, str] | None = None) -> Iterator[str]:
     """The address of a server, started by the command for a free port; ended afterwards."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
+    address = f"http://{HOST}:{port}"
     child = subprocess.Popen(command(port), cwd=ROOT, env=None if environment is None else dict(environment))
     try:
-        until(lambda: child.poll() is not None or _answers(port))
+        until(lambda: child.poll() is not None or answers(address))
         if child.poll() is not None:
             raise RereError("a server that runs", f"one that ended: {' '.join(command(port))}", "see its message above")
-        yield f"http://127.0.0.1:{port}"
+        yield address
     finally:
         child.terminate()
         child.wait()
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as asked:
-        return asked.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _servers(alias: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from rere.config.base import Seed
-from rere.config.training import InProcesses, LauncherSettings
+from rere.config.training import AnyLauncher, InProcesses
 from rere.config.variants import OneOf, Variant
 
 REGISTERED = OneOf("rere.recommenders.registry:settings_types")
@@ -53,7 +53,7 @@ class ItemModelsConfig(InProcesses):
         "that rival, or, where it is none, that model with its defaults",
     )
 
-    launcher: Annotated[LauncherSettings, OneOf("rere.runtime.launchers.registry:LAUNCHERS")] = Field(
+    launcher: AnyLauncher = Field(
         default={"type": "local", "processes": 2},
         validate_default=True,
         description="where networks are fitted side by side, each by one worker: they gain little from more cores",

@@ -100,6 +100,9 @@ class LauncherSettings(Variant):
         """Whether the stage runs on GPUs."""
 
 
+AnyLauncher = Annotated[LauncherSettings, OneOf("rere.runtime.launchers.registry:LAUNCHERS")]
+
+
 class InProcesses(Settings):
     """A stage that several workers can share: same batches, same result up to rounding, whatever their number."""
 
@@ -107,7 +110,7 @@ class InProcesses(Settings):
 
     renamed: ClassVar[dict[str, str]] = {"processes": "launcher: {type: local, processes: ...}"}
 
-    launcher: Annotated[LauncherSettings, OneOf("rere.runtime.launchers.registry:LAUNCHERS")] = Field(
+    launcher: AnyLauncher = Field(
         default="local",
         validate_default=True,
         description="where the workers run that share every batch: local: this machine; ray: a Ray cluster",

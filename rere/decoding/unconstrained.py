@@ -25,7 +25,7 @@ from rere.errors import RereError
 from rere.models.tree_attention import TreeModel
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Int
+    from jaxtyping import Int
     from torch import Tensor
 
 
@@ -43,16 +43,6 @@ class FreeGeneration:
     items: Int[Tensor, "P G"]
     trie: TokenTrie
     forwarded: int
-
-    @property
-    def invalid(self) -> Bool[Tensor, "P G"]:
-        """(P, G) bool: candidates that are no item."""
-        return self.items < 0
-
-    @property
-    def duplicate(self) -> Bool[Tensor, "P G"]:
-        """(P, G) bool: candidates that repeat an earlier one of their prompt, valid or not."""
-        return (self.candidates[:, :, None] == self.candidates[:, None, :]).tril(-1).any(2)
 
 
 def item_end(catalog: CatalogIndex) -> int:

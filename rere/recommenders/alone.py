@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from rere.recommenders.base import Ranking
-from rere.recommenders.item_model import rank_by
 from rere.recommenders.prior import Prior
+from rere.recommenders.rankings import rank_by
 
 
 class ItemModelAlone:

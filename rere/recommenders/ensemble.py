@@ -25,7 +25,8 @@ from scipy.special import logsumexp
 from rere.config.variants import Variant
 from rere.errors import RereError
 from rere.recommenders.base import Ranking
-from rere.recommenders.item_model import SCORE, FitData, ItemModel, rank_by
+from rere.recommenders.item_model import SCORE, FitData, ItemModel
+from rere.recommenders.rankings import rank_by
 from rere.recommenders.registry import ITEM_MODELS, model_type
 
 MOST_NUMBERS = 100_000_000  # float32 log-probabilities that a fit holds at once: 0.4 GB

@@ -19,7 +19,8 @@ from scipy.sparse import csr_array
 
 from rere.config.variants import Variant
 from rere.recommenders.base import Ranking
-from rere.recommenders.item_model import SCORE, FitData, ItemModel, rank_by
+from rere.recommenders.item_model import SCORE, FitData, ItemModel
+from rere.recommenders.rankings import rank_by
 
 SMALLEST = 1e-12  # a probability: keeps logarithms finite
 

@@ -27,7 +27,6 @@ LIKE_LLAMA: dict[str, Any] = {
     "num_key_value_heads": 2,
 }
 MIXED = {"layer_types": ["sliding_attention", "full_attention"]}
-GRANITE = {"logits_scaling": 3.0, "attention_multiplier": 0.2, "residual_multiplier": 0.5}
 FALCON = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 # Caps and windows so small that random weights feel them.
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {

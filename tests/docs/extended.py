@@ -5,7 +5,6 @@ Settings choose each by its name; numbers are worked by hand.
 
 from __future__ import annotations
 
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
+from infra.ports import free_port
 from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.extend import extend_index
 from rere.catalog.index import CatalogIndex, build_index
@@ -151,10 +151,8 @@ def test_the_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "srun").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setenv("SLURM_JOB_ID", "1")
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
-    launcher: Any = SFTConfig.model_validate({"launcher": {"type": "slurm", "workers": 2, "port": port}}).launcher
+    settings = {"type": "slurm", "workers": 2, "port": free_port()}
+    launcher: Any = SFTConfig.model_validate({"launcher": settings}).launcher
     told = []
     launcher.launch("tests.docs.extended:sum_of_ranks", {"first": 3}, tmp_path / "work", lambda *one: told.append(one))
     assert told == [({"sum": 3.0 + 4.0}, 2)]  # ranks 0 and 1

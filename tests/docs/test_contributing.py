@@ -47,7 +47,7 @@ def test_every_kind_is_shown_once_and_every_registration_belongs_to_a_file() -> 
 
 
 def test_they_are_used(tmp_path: Path) -> None:
-    for name in ("rere", "tests"):
+    for name in ("infra", "rere", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for path, (content, lines) in extensions().items():

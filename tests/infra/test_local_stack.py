@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 
 from infra import local_stack
 from infra.patience import until
+from infra.ports import answers, free_port
 from tests.home import STRANGER, as_a_stranger
 from tests.pipeline.conftest import Project, copy_project, sourced
 
@@ -74,14 +74,12 @@ def test_a_user_without_a_name_is_known_by_number(fresh: Project) -> None:
 def test_the_dashboard_shows_the_project(fresh: Project) -> None:
     if not (python := os.environ.get(SERVER)):
         pytest.skip(f"needs zenml[server]: `make test-k8s` installs it and sets {SERVER}")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = fresh.command("python", "-m", "infra.dashboard", "--python", python, "--port", str(port))
     address = f"http://127.0.0.1:{port}"
     process = subprocess.Popen(**command, stdout=subprocess.DEVNULL)
     try:
-        until(lambda: process.poll() is not None or _answers(f"{address}/health"), "the dashboard")
+        until(lambda: process.poll() is not None or answers(address), "the dashboard")
         assert process.poll() is None
         with httpx.Client(base_url=address, timeout=None, trust_env=False) as client:
             assert "<html" in client.get("/").text
@@ -94,13 +92,6 @@ def test_the_dashboard_shows_the_project(fresh: Project) -> None:
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 def test_where_nothing_can_be_written_one_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

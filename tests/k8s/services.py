@@ -7,7 +7,6 @@ import ctypes
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,15 +16,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-HOST = "127.0.0.1"
+from infra.ports import HOST, free_port
+
 KEY, SECRET, PASSWORD = "store-key", "store-secret", "rere-password"
 ZENML_SERVER = "RERE_ZENML_SERVER_PYTHON"
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        return int(listener.getsockname()[1])
 
 
 def postgres_programs() -> Path | None:

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
+from infra.ports import free_port
 from ops.registry import mlflow_registry as registry
 from ops.registry import run_record, servable
 from ops.registry.alias import AliasSource
@@ -164,9 +164,7 @@ print(json.dumps([rere.__file__, lists, unpickled]))
 
 def test_mlflows_own_server_answers(logged: SimpleNamespace, tmp_path: Path) -> None:
     """`mlflow models serve`, as docs/serving.md has it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     options = f"models serve -m {logged.uri} --env-manager local --port {port}"
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", *options.split()],

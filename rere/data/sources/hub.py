@@ -39,7 +39,7 @@ class HubDataset(TableColumns, Source):
 
     @field_validator("interactions", "items")
     @classmethod
-    def _directoryat_home(cls, name: str) -> str:
+    def _directory_at_home(cls, name: str) -> str:
         return str(at_home(Path(name))) if name.startswith("~") else name
 
     def files(self) -> list[Path]:

@@ -20,7 +20,8 @@ from rere.config.recommenders import SequentialConfig
 from rere.errors import RereError
 from rere.models.loading import default_device
 from rere.recommenders.base import Ranking
-from rere.recommenders.item_model import SCORE, FitData, ItemModel, rank_by, source_sum
+from rere.recommenders.item_model import SCORE, FitData, ItemModel, source_sum
+from rere.recommenders.rankings import rank_by
 from rere.recommenders.sequential.networks import Rows, SequentialNetwork
 from rere.runtime.progress import progress
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from rere.catalog.index import CatalogIndex
-from rere.recommenders.item_model import top_items
 from rere.recommenders.prior import Prior
+from rere.recommenders.rankings import top_items
 from rere.serving.engine.deployment import Basis, Deployment, Query, Ranked
 from rere.serving.live_catalog import Snapshot
 
