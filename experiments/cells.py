@@ -155,6 +155,9 @@ def rewards(*parts: dict[str, Any] | str) -> list[dict[str, Any]]:
     return [{"type": part} if isinstance(part, str) else part for part in parts]
 
 
+TAUGHT = {"type": "collaborative", "scale": "log"}
+ANCHORED: dict[str, Any] = {"loss": "anchored_grpo", "rewards": rewards(TAUGHT), "ground_truth": "add"}
+
 # Today's default beside the item models, and what RL adds to it beside cross-entropy on labels for as long.
 MAIN = [
     Cell("Popularity", popularity),
@@ -182,9 +185,12 @@ METHODS = [
     Cell("S-DPO", preferring(PreferenceConfig(negatives=8, updates=300))),
     Cell("ReRe (paper)", reinforced(PAPER)),
     Cell("ReRe (labels, then a teacher's reward)", reinforced(REINFORCED)),
+    Cell("partial-code reward", reinforced(PAPER, rewards=rewards("partial_code"))),
+    Cell("next-items reward", reinforced(PAPER, rewards=rewards("next_items"))),
+    Cell("Sibling-GRPO (V-STAR)", reinforced(PAPER, loss="sibling_grpo")),
+    Cell("anchored GRPO, a teacher's reward", reinforced(PAPER, **ANCHORED)),
 ]
 
-TAUGHT = {"type": "collaborative", "scale": "log"}
 ABLATIONS = [
     Cell("SFT (start)", tuned(INDEX)),
     Cell("beam, rule + ranking, GRPO (paper)", reinforced(PAPER)),

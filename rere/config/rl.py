@@ -16,6 +16,7 @@ class RewardSettings(Variant):
     """What the settings of all rewards have."""
 
     needs_teacher: ClassVar[bool] = False  # asks the item model for its log-probabilities
+    needs_following: ClassVar[bool] = False  # asks what the user took after the target
 
     weight: float = 1.0
 
@@ -29,6 +30,12 @@ class SamplerSettings(Variant):
     """What the settings of all samplers have."""
 
     unconstrained: ClassVar[FreeSampling | None] = None  # the same without the constraint, where there is such a thing
+
+
+class LossSettings(Variant):
+    """What the settings of all losses have."""
+
+    needs_target: ClassVar[bool] = False  # the target must be among the candidates
 
 
 class RLConfig(InProcesses, UpdateSettings):
@@ -64,10 +71,11 @@ class RLConfig(InProcesses, UpdateSettings):
     ground_truth: Literal["off", "add"] = Field(
         default="add", description="add: a group that misses the target gets it in place of its last candidate"
     )
-    loss: Annotated[Variant, OneOf("rere.training.rl.losses.registry:LOSSES")] = Field(
+    loss: Annotated[LossSettings, OneOf("rere.training.rl.losses.registry:LOSSES")] = Field(
         default="mpo",
         validate_default=True,
-        description="grpo, dapo, gspo, or mpo: cross-entropy of the group's softmax to reference times exp(reward)",
+        description="grpo, dapo, gspo, sibling_grpo, anchored_grpo, or mpo: cross-entropy of the group's softmax to "
+        "reference times exp(reward)",
     )
     advantage: Annotated[Variant, OneOf("rere.training.rl.advantages.registry:ADVANTAGES")] = Field(
         default="group_std",
@@ -87,6 +95,17 @@ class RLConfig(InProcesses, UpdateSettings):
     def asks_teacher(self) -> bool:
         """Whether an item model is needed."""
         return any(reward.needs_teacher for reward in self.rewards)
+
+    @property
+    def asks_following(self) -> bool:
+        """Whether what users took after their targets is needed."""
+        return any(reward.needs_following for reward in self.rewards)
+
+    @model_validator(mode="after")
+    def _the_target_is_there(self) -> RLConfig:
+        if self.loss.needs_target and self.ground_truth == "off":
+            raise ValueError(f"loss: {self.loss.type} goes with ground_truth: add, since it scores the target")
+        return self
 
     @model_validator(mode="after")
     def _unconstrained_is_plain(self) -> RLConfig:

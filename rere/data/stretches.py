@@ -21,3 +21,13 @@ def follows(rows: pd.DataFrame, history_items: int) -> np.ndarray:
         found[index] = index > 0 and user == previous_user and history == expected
         previous_user, expected = user, [*history, target][-history_items:]
     return found
+
+
+def stretch_ends(rows: pd.DataFrame, history_items: int) -> np.ndarray:
+    """(N,) int64: index after the last row of each row's stretch, so that `targets[row + 1 : end]` came after its own.
+
+    Args:
+        rows, history_items: see `follows`.
+    """
+    begins = np.append(np.flatnonzero(~follows(rows, history_items)), len(rows))
+    return np.repeat(begins[1:], np.diff(begins))

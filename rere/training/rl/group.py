@@ -62,6 +62,8 @@ class Group:
     valid: bool, False where there is no candidate
     similarity: float, cosine of the candidate's and the target's vectors; only if a `semantic` reward is set
     teacher: float, an item model's log-probability (nats); only if a `collaborative` reward is set
+    following: P lists of item indices, what the user took after the target, soonest first; only if a `next_items`
+        reward is set
     catalog: what is known of the items
     histories: P lists of item indices, oldest first
     row_ids: P numbers of the prompts' rows in the windows
@@ -74,6 +76,7 @@ class Group:
     valid: Bool[Tensor, "P G"]
     similarity: Float[Tensor, "P G"] | None = None
     teacher: Float[Tensor, "P G"] | None = None
+    following: Sequence[Sequence[int]] | None = None
     catalog: ItemFacts | None = None
     histories: Sequence[Sequence[int]] = ()
     row_ids: Sequence[int] = ()
@@ -108,6 +111,11 @@ class Group:
     def target_titles(self) -> list[str]:
         """(P,) titles of the targets."""
         return [self._facts.titles[item] for item in self.targets.tolist()]
+
+    @cached_property
+    def target_tokens(self) -> list[Sequence[int]]:
+        """(P,) token ids of the targets' codes."""
+        return [self._facts.tokens[item] for item in self.targets.tolist()]
 
     @cached_property
     def history_ids(self) -> list[list[str]]:

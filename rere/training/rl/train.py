@@ -23,6 +23,7 @@ from rere.catalog.embeddings import embed_titles
 from rere.catalog.index import CatalogIndex
 from rere.config.rl import RLConfig
 from rere.data.dataset import Windows
+from rere.data.stretches import stretch_ends
 from rere.decoding.unconstrained import item_end
 from rere.errors import RereError
 from rere.models.checkpoint import Checkpoint
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["SCORE", "train_rl"]
+
+COUNTED = "counted/"  # prefix of tallies that a loss asks for
 
 
 def train_rl(
@@ -112,7 +115,9 @@ class _Run(PolicyRun[RLConfig]):
         self.end = item_end(catalog) if config.generation == "unconstrained" else None
         popularity = torch.bincount(self.targets, minlength=len(catalog.item_ids))
         self.item_facts = ItemFacts.of(catalog, popularity)
-        self.row_ids = windows.of("train")["row_id"].to_numpy()
+        train = windows.of("train")
+        self.row_ids = train["row_id"].to_numpy()
+        self.stretch_ends = stretch_ends(train, windows.history_items) if config.asks_following else None
         self.vectors: torch.Tensor | None = None
         for reward in config.rewards:
             if reward.item_vectors is not None:
@@ -155,6 +160,8 @@ class _Run(PolicyRun[RLConfig]):
             policy=policy,
             reference=reference,
             mask=tree.mask,
+            nodes=tree.path,
+            hits=group.hits,
             reward=reward,
             advantages=advantages,
             valid=valid,
@@ -163,6 +170,8 @@ class _Run(PolicyRun[RLConfig]):
         )
         loss = config.loss(scored) * counts.prompts / count
         loss.backward()
+        for name, prompts_so in config.loss.counted(scored).items():
+            tally[COUNTED + name] += prompts_so
         tally["loss"] += float(loss.detach())
         tally["reward"] += float((reward * valid).sum())
         tally["hits"] += float(reached.sum())
@@ -184,6 +193,7 @@ class _Run(PolicyRun[RLConfig]):
             "diversity": tally["distinct"] / made,
             "invalid": tally["invalid"] / made,
             "duplicate": tally["duplicate"] / made,
+            **{key.removeprefix(COUNTED): sums / count for key, sums in tally.items() if key.startswith(COUNTED)},
         }
 
     def _group(
@@ -206,10 +216,16 @@ class _Run(PolicyRun[RLConfig]):
             teacher=None
             if teacher_log_probs is None
             else teacher_log_probs.gather(1, items.clamp(min=0)).masked_fill(items < 0, -torch.inf),
+            following=None if self.stretch_ends is None else [self._following(row) for row in rows.tolist()],
             catalog=self.item_facts,
             histories=[self.histories[row] for row in rows],
             row_ids=self.row_ids[rows].tolist(),
         )
+
+    def _following(self, row: int) -> list[int]:
+        """What the user took after a row's target, in the training period."""
+        assert self.stretch_ends is not None
+        return self.targets[row + 1 : self.stretch_ends[row]].tolist()
 
     def _teacher_log_probs(self, rows: Int[np.ndarray, " P"]) -> Float[Tensor, "P I"]:
         """(P, I) the teacher's log-probabilities of all items (nats)."""

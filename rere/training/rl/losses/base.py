@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rere.config.variants import Variant
+from rere.config.rl import LossSettings
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -48,6 +48,9 @@ class LossInputs:
 
     policy, reference: (P, G, L) float log-probabilities per token (nats)
     mask: (P, G, L) bool, tokens that count
+    nodes: (P, G, L) int64, number of each token's node in the prompt's token tree: candidates that share a prefix share
+        its nodes; means nothing outside the mask
+    hits: (P, G) bool, the candidate is the target
     reward, advantages: (P, G) float
     valid: (P, G) bool, False where there is no candidate
     counts: of the whole micro-batch, which several processes may share
@@ -57,6 +60,8 @@ class LossInputs:
     policy: Float[Tensor, "P G L"]
     reference: Float[Tensor, "P G L"]
     mask: Bool[Tensor, "P G L"]
+    nodes: Int[Tensor, "P G L"]
+    hits: Bool[Tensor, "P G"]
     reward: Float[Tensor, "P G"]
     advantages: Float[Tensor, "P G"]
     valid: Bool[Tensor, "P G"]
@@ -79,12 +84,16 @@ class LossInputs:
         return self.mask.sum(2).clamp(min=1)
 
 
-class Loss(Variant):
+class Loss(LossSettings):
     """Settings of a policy loss, and the loss itself."""
 
     @abstractmethod
     def __call__(self, given: LossInputs) -> Float[Tensor, ""]:
         """The scalar to minimise."""
+
+    def counted(self, given: LossInputs) -> dict[str, float]:
+        """Prompts that the loss treats in a way of its own, by a name under which the record has their share."""
+        return {}
 
 
 def k3(policy: Float[Tensor, " ..."], reference: Float[Tensor, " ..."]) -> Float[Tensor, " ..."]:

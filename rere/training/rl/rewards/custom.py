@@ -72,8 +72,8 @@ def custom_reward(path: str) -> Function:
     return checked
 
 
-def try_reward(path: str, with_similarity: bool, with_teacher: bool, columns: Mapping[str, ColumnKind]) -> None:
-    """Call a reward on two small groups, one with a hit and one without.
+def try_reward(path: str, group: Group) -> None:
+    """Call a reward on the trial's group.
 
     A function that looks up the trial's invented ids or texts in its own table can't be tried, and passes.
 
@@ -81,7 +81,7 @@ def try_reward(path: str, with_similarity: bool, with_teacher: bool, columns: Ma
         RereError: see `custom_reward`.
     """
     try:
-        custom_reward(path)(trial_group(with_similarity, with_teacher, columns))
+        custom_reward(path)(group)
     except RereError as error:
         if isinstance(error.__cause__, LookupError) and TRIAL in str(error.__cause__):
             return
@@ -91,6 +91,7 @@ def try_reward(path: str, with_similarity: bool, with_teacher: bool, columns: Ma
 def trial_group(
     with_similarity: bool = False,
     with_teacher: bool = False,
+    with_following: bool = False,
     columns: Mapping[str, ColumnKind] = MappingProxyType({}),
 ) -> Group:
     """Two prompts of four candidates: the first has its target third and repeats one; the second has only three.
@@ -115,6 +116,7 @@ def trial_group(
         valid=items >= 0,
         similarity=figures if with_similarity else None,
         teacher=-figures if with_teacher else None,
+        following=[[5, 1], []] if with_following else None,
         catalog=facts,
         histories=[[0, 3, 4], [1]],
         row_ids=[0, 1],

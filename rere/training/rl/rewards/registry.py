@@ -5,6 +5,8 @@ from __future__ import annotations
 from rere.training.rl.rewards.base import Reward
 from rere.training.rl.rewards.collaborative import CollaborativeReward
 from rere.training.rl.rewards.custom import CustomReward
+from rere.training.rl.rewards.next_items import NextItemsReward
+from rere.training.rl.rewards.partial_code import PartialCodeReward
 from rere.training.rl.rewards.ranking import RankingReward
 from rere.training.rl.rewards.rule import RuleReward
 from rere.training.rl.rewards.semantic import SemanticReward
@@ -14,5 +16,7 @@ REWARDS: tuple[type[Reward], ...] = (
     RankingReward,
     SemanticReward,
     CollaborativeReward,
+    PartialCodeReward,
+    NextItemsReward,
     CustomReward,
 )

@@ -15,7 +15,7 @@ from rere.config.base import ColumnKind
 from rere.config.rl import RewardSettings
 from rere.training.rl.group import Group
 from rere.training.rl.rewards.base import Reward
-from rere.training.rl.rewards.custom import CustomReward, try_reward
+from rere.training.rl.rewards.custom import CustomReward, trial_group, try_reward
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -37,11 +37,15 @@ def check_rewards(rewards: Sequence[RewardSettings], columns: Mapping[str, Colum
     Args:
         columns: the items' further columns, as the source's `item_columns`.
     """
-    with_similarity = any(reward.item_vectors is not None for reward in rewards)
-    with_teacher = any(reward.needs_teacher for reward in rewards)
+    group = trial_group(
+        with_similarity=any(reward.item_vectors is not None for reward in rewards),
+        with_teacher=any(reward.needs_teacher for reward in rewards),
+        with_following=any(reward.needs_following for reward in rewards),
+        columns=columns,
+    )
     for reward in rewards:
         if isinstance(reward, CustomReward):
-            try_reward(reward.path, with_similarity, with_teacher, columns)
+            try_reward(reward.path, group)
 
 
 def score_ranks(score: Float[Tensor, "P G"], valid: Bool[Tensor, "P G"]) -> Int[Tensor, "P G"]:
