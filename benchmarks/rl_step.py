@@ -58,6 +58,8 @@ def loss_of(
             policy=policy,
             reference=reference,
             mask=mask,
+            nodes=torch.arange(mask.numel(), device=mask.device).view(mask.shape),  # no loss here asks for them
+            hits=hits,
             reward=advantages,
             advantages=advantages,
             valid=torch.ones_like(hits),

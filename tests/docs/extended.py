@@ -71,6 +71,8 @@ def test_the_loss() -> None:
         policy=policy,
         reference=policy.detach(),
         mask=mask,
+        nodes=torch.tensor([[[0, 1], [2, 3]]]),
+        hits=torch.tensor([[True, False]]),
         reward=advantages,
         advantages=advantages,
         valid=torch.ones((1, 2), dtype=torch.bool),
