@@ -151,6 +151,10 @@ def freely(made: Make) -> Make:
     return make
 
 
+def preference(**settings: Any) -> PreferenceConfig:
+    return PreferenceConfig.model_validate({"updates": 300, **settings})
+
+
 def rewards(*parts: dict[str, Any] | str) -> list[dict[str, Any]]:
     return [{"type": part} if isinstance(part, str) else part for part in parts]
 
@@ -183,6 +187,8 @@ METHODS = [
     Cell("SFT + D3 (SASRec)", debiased),
     Cell("DPO", preferring(PreferenceConfig(negatives=1, updates=300))),
     Cell("S-DPO", preferring(PreferenceConfig(negatives=8, updates=300))),
+    Cell("DynamicPO (S-DPO)", preferring(preference(negatives=15, loss="dynamic_po"))),
+    Cell("NAPO, fixed margin", preferring(preference(negatives=3, loss="napo", in_batch={"type": "similar_users"}))),
     Cell("ReRe (paper)", reinforced(PAPER)),
     Cell("ReRe (labels, then a teacher's reward)", reinforced(REINFORCED)),
     Cell("partial-code reward", reinforced(PAPER, rewards=rewards("partial_code"))),

@@ -27,7 +27,9 @@ from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from rere.models.trunks import Prompts
 from rere.training.loop import SCORE
-from rere.training.preference.train import preference_losses, random_negatives, train_preference, without_target
+from rere.training.preference.losses.base import PreferenceInputs
+from rere.training.preference.losses.s_dpo import SDPO
+from rere.training.preference.train import random_negatives, train_preference, without_target
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 from tests.decoding.test_beam import random_items, random_prompts, tiny_model
@@ -47,14 +49,18 @@ def adept(world_windows: Windows, world_catalog: CatalogIndex, tmp_path_factory:
     return train_sft(world_windows, world_catalog, TINY, config, tmp_path_factory.mktemp("adept"), log=lambda *_: None)
 
 
+def s_dpo(policy: torch.Tensor, reference: torch.Tensor, beta: float) -> torch.Tensor:
+    return SDPO()(PreferenceInputs(policy, reference, torch.ones_like(policy, dtype=torch.bool), beta))
+
+
 def test_the_losses_by_hand() -> None:
     policy = torch.tensor([[-1.0, -2.0, -4.0]])
     reference = torch.tensor([[-2.0, -2.5, -3.0]])  # ratios 1, 0.5, -1
     pair = -math.log(1 / (1 + math.exp(-2 * (1 - 0.5))))  # DPO: -log sigmoid(beta (1 - 0.5))
-    assert preference_losses(policy[:, :2], reference[:, :2], 2.0).item() == pytest.approx(pair)
+    assert s_dpo(policy[:, :2], reference[:, :2], 2.0).item() == pytest.approx(pair)
     both = math.log(1 + math.exp(2 * (0.5 - 1)) + math.exp(2 * (-1 - 1)))
-    assert preference_losses(policy, reference, 2.0).item() == pytest.approx(both)
-    assert preference_losses(policy, policy, 1.0).item() == pytest.approx(math.log(3))  # where training starts
+    assert s_dpo(policy, reference, 2.0).item() == pytest.approx(both)
+    assert s_dpo(policy, policy, 1.0).item() == pytest.approx(math.log(3))  # where training starts
 
 
 @pytest.mark.parametrize("negatives", [1, 3])
@@ -87,7 +93,7 @@ def test_loss_and_gradients_equal_the_plain_ones(negatives: int) -> None:
     tree = group_tree(build_trie(items), prompts, candidates, "vocab", torch.float64)
     with torch.no_grad():
         reference = TreeLogProbs(TreeModel(start))(tree).sum(2)
-    losses = preference_losses(TreeLogProbs(TreeModel(model))(tree).sum(2), reference, 0.5)
+    losses = s_dpo(TreeLogProbs(TreeModel(model))(tree).sum(2), reference, 0.5)
     losses.sum().backward()
     torch.testing.assert_close(losses.sum(), expected, rtol=1e-9, atol=1e-9)
     assert_same_gradients(gradients_of(model), gradients)

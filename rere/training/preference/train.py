@@ -1,14 +1,15 @@
-"""DPO and S-DPO: the fine-tuned model learns to prefer the target to rejected items.
+"""Preference training: the fine-tuned model learns to prefer the target to rejected items.
 
 Rafailov et al., "Direct Preference Optimization", arXiv 2305.18290; Chen et al., "On Softmax Direct Preference
-Optimization for Recommendation" (S-DPO), arXiv 2406.09215. The reference is the start and never changes.
+Optimization for Recommendation" (S-DPO), arXiv 2406.09215; further losses in `losses`. The reference is the start and
+never changes.
 
 Target and negatives are branches of one token tree per prompt, for the policy and for the reference; trl's DPOTrainer
 runs the prompt again for each candidate, and has no loss over several negatives.
 
 Departs from the papers: the best validation NDCG@10 is kept, and the start counts as a candidate.
 
-Axes: P prompts, G negatives; candidates are (P, 1 + G), the target first.
+Axes: P prompts, G negatives; candidates are (P, 1 + G), the target first. B prompts of the whole micro-batch.
 """
 
 from __future__ import annotations
@@ -18,21 +19,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from rere.artifacts.manifest import is_sealed, verify
 from rere.catalog.index import CatalogIndex
 from rere.config.decoding import SearchSettings
-from rere.config.preference import PreferenceConfig
+from rere.config.preference import PreferenceConfig, SimilarUsersNegatives
 from rere.data.dataset import Windows
 from rere.decoding.beam import beam_search
 from rere.errors import RereError
 from rere.models.checkpoint import Checkpoint
+from rere.models.heads import embedding_weights
 from rere.models.tree_log_probs import group_tree
 from rere.models.trunks import Prompts
 from rere.runtime import distributed, in_processes
 from rere.runtime.launch import Log
 from rere.training.loop import PolicyRun, Tally
+from rere.training.preference.in_batch import shared_negatives
+from rere.training.preference.losses.base import PreferenceInputs, PreferenceLoss
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -75,23 +78,6 @@ def worker(spec: dict[str, Any], log: Log) -> None:
     train_preference(Checkpoint(Path(spec["start"])), windows, catalog, config, Path(spec["work"]), log=log)
 
 
-def preference_losses(
-    policy: Float[Tensor, "P 1+G"], reference: Float[Tensor, "P 1+G"], beta: float
-) -> Float[Tensor, " P"]:
-    """S-DPO's loss per prompt (arXiv 2406.09215); with one negative it is DPO's.
-
-    -log sigmoid(-log sum_j exp(beta (r_j - r_0))), with r = log policy - log reference, 0 the target, j its negatives.
-
-    Args:
-        policy, reference: (P, 1 + G) log-probabilities (nats) of whole items, the target first.
-
-    Returns:
-        (P,) losses.
-    """
-    ratios = policy - reference
-    return functional.softplus(torch.logsumexp(beta * (ratios[:, 1:] - ratios[:, :1]), 1))
-
-
 def random_negatives(
     rows: Int[np.ndarray, " P"], targets: Int[np.ndarray, " P"], items: int, count: int, seed: int
 ) -> Int[np.ndarray, "P G"]:
@@ -118,36 +104,75 @@ class _Run(PolicyRun[PreferenceConfig]):
     bar_fields = ("loss", "preferred")
 
     def micro_step(self, rows: np.ndarray, count: int, tally: Tally) -> None:
-        if not len(rows):
-            return
-        prompts, targets = self.prompts(rows), self.targets[rows].to(self.tree_model.device)
         self.model.eval()
         with self.reference.in_place(), self.precision():
-            negatives, forwarded = self._negatives(rows, prompts, targets)
-            candidates = torch.cat([targets[:, None], negatives], 1)
-            tree = group_tree(self.trie, prompts, candidates, "vocab", self.tree_model.dtype)
+            candidates, forwarded = self._candidates(rows)
+            if not len(rows):
+                return
+            tree = group_tree(self.trie, self.prompts(rows), candidates, "vocab", self.tree_model.dtype)
             reference = self.scorer(tree).sum(2)
         self.model.train()
         with self.precision():
             policy = self.scorer(tree).sum(2)
-        losses = preference_losses(policy, reference, self.config.beta)
+        given = PreferenceInputs(policy, reference, candidates >= 0, self.config.beta)
+        assert isinstance(self.config.loss, PreferenceLoss)
+        losses = self.config.loss(given)
         (losses.sum() / count).backward()
-        rewards = self.config.beta * (policy.detach() - reference)
-        margins = rewards[:, 0] - rewards[:, 1:].amax(1)
+        margins = -self.config.beta * given.over_target.detach().amax(1)
         tally["loss"] += float(losses.detach().sum())
         tally["margin"] += float(margins.sum())
         tally["preferred"] += int((margins > 0).sum())
         tally["target"] += float(policy.detach()[:, 0].sum())
+        tally["negatives"] += float(given.valid[:, 1:].sum())
         tally["tokens"] += forwarded + 2 * len(tree.tokens)
 
     def summary(self, tally: Tally, count: int) -> dict[str, float]:
-        """Means per prompt. margin: implicit reward of the target over its best negative; preferred: share above 0."""
+        """Means per prompt. margin: implicit reward of the target over its best negative; preferred: share above 0;
+        negatives: how many it was compared with."""
         return {
             "loss": tally["loss"] / count,
             "margin": tally["margin"] / count,
             "preferred": tally["preferred"] / count,
             "target_log_prob": tally["target"] / count,
+            "negatives": tally["negatives"] / count,
         }
+
+    def _candidates(self, rows: np.ndarray) -> tuple[Int[Tensor, "P 1+G"], int]:
+        """Targets and negatives, -1 where there are fewer; and the number of tokens run for them.
+
+        With negatives in common it is collective: each process of a micro-batch must call it, also without rows.
+        """
+        targets, forwarded = self.targets[rows].to(self.tree_model.device), 0
+        negatives = targets[:, None][:, :0]
+        if len(rows):
+            negatives, forwarded = self._negatives(rows, self.prompts(rows), targets)
+        candidates = torch.cat([targets[:, None], negatives], 1)
+        if not isinstance(self.config.in_batch, SimilarUsersNegatives):
+            return candidates, forwarded
+        vectors = self._user_vectors(rows)
+        gathered = distributed.gathered((distributed.rank(), negatives.cpu(), vectors.cpu()))
+        every = [one for one in gathered if len(one[1])]  # a process without rows has none
+        if not len(rows):
+            return candidates, forwarded
+        more = shared_negatives(
+            candidates,
+            vectors,
+            torch.cat([one[1] for one in every]).to(candidates.device),
+            torch.cat([one[2] for one in every]).to(candidates.device),
+            first=sum(len(own) for rank, own, _ in every if rank < distributed.rank()),
+            share=self.config.in_batch.share,
+        )
+        return torch.cat([candidates, more], 1), forwarded
+
+    def _user_vectors(self, rows: np.ndarray) -> Float[Tensor, "P width"]:
+        """(P, width) unit vectors: each prompt's mean embedding of its history's tokens, by the reference's weights."""
+        weights, tokens = embedding_weights(self.model), self.catalog.item_tokens
+        vectors = [
+            weights[[token for item in self.histories[row] for token in tokens[item]]].float().mean(0) for row in rows
+        ]
+        if not vectors:
+            return weights.new_zeros((0, weights.shape[1]), dtype=torch.float32)
+        return torch.nn.functional.normalize(torch.stack(vectors), dim=1)
 
     def _negatives(self, rows: np.ndarray, prompts: Prompts, targets: torch.Tensor) -> tuple[torch.Tensor, int]:
         """(P, G) negatives, fewer than configured if the catalogue is small; and the number of tokens run for them."""
