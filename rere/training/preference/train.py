@@ -15,7 +15,7 @@ Axes: P prompts, G negatives; candidates are (P, 1 + G), the target first. B pro
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,6 @@ from rere.data.dataset import Windows
 from rere.decoding.beam import beam_search
 from rere.errors import RereError
 from rere.models.checkpoint import Checkpoint
-from rere.models.heads import embedding_weights
 from rere.models.tree_log_probs import group_tree
 from rere.models.trunks import Prompts
 from rere.runtime import distributed, in_processes
@@ -166,7 +165,8 @@ class _Run(PolicyRun[PreferenceConfig]):
 
     def _user_vectors(self, rows: np.ndarray) -> Float[Tensor, "P width"]:
         """(P, width) unit vectors: each prompt's mean embedding of its history's tokens, by the reference's weights."""
-        weights, tokens = embedding_weights(self.model), self.catalog.item_tokens
+        weights = cast(torch.Tensor, self.model.get_input_embeddings().weight)
+        tokens = self.catalog.item_tokens
         vectors = [
             weights[[token for item in self.histories[row] for token in tokens[item]]].float().mean(0) for row in rows
         ]
