@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+from rere.config.base import Settings
 from rere.config.catalog import Embedding
 from rere.config.decoding import FreeSampling, Normalisation
 from rere.config.training import InProcesses, UpdateSettings
@@ -38,6 +39,40 @@ class LossSettings(Variant):
     needs_target: ClassVar[bool] = False  # the target must be among the candidates
 
 
+class AllRows(Settings):
+    """Every training row."""
+
+    type: Literal["all"] = "all"
+
+
+class NewestRows(Settings):
+    """The training rows with the latest targets, those most like what comes."""
+
+    type: Literal["newest"] = "newest"
+    share: float = Field(default=0.2, gt=0, le=1, description="of the training rows; equally late ones come along")
+
+
+class RealHistories(Settings):
+    """Histories as they are."""
+
+    type: Literal["real"] = "real"
+
+
+class AlteredHistories(Settings):
+    """Histories changed by chance at each update, so that no prompt is one that fine-tuning learned by heart."""
+
+    type: Literal["altered"] = "altered"
+    share: float = Field(default=0.5, gt=0, le=1, description="of the prompts whose history is altered")
+    leave_out: float = Field(default=0.3, ge=0, lt=1, description="probability of each item to be left out")
+    crop: float = Field(
+        default=0.3, ge=0, le=1, description="probability that only the latest items stay, from one to all of them"
+    )
+
+
+RLRows = Annotated[AllRows | NewestRows, Field(discriminator="type")]
+Histories = Annotated[RealHistories | AlteredHistories, Field(discriminator="type")]
+
+
 class RLConfig(InProcesses, UpdateSettings):
     """ReRe's reinforcement learning; names are TRL's where TRL has one."""
 
@@ -52,6 +87,10 @@ class RLConfig(InProcesses, UpdateSettings):
         "reference_mixup": "ref_model_mixup_alpha",
     }
 
+    rows: RLRows = Field(default=AllRows(), description="training rows that are prompts: all, or the newest")
+    histories: Histories = Field(
+        default=RealHistories(), description="of the prompts: real, or altered (needs prefill: window)"
+    )
     num_generations: int = Field(default=16, ge=2, description="candidates per prompt, G")
     generation: Literal["constrained", "unconstrained"] = Field(
         default="constrained", description="unconstrained: whatever the model writes, items or not (needs code: title)"
@@ -105,6 +144,14 @@ class RLConfig(InProcesses, UpdateSettings):
     def _the_target_is_there(self) -> RLConfig:
         if self.loss.needs_target and self.ground_truth == "off":
             raise ValueError(f"loss: {self.loss.type} goes with ground_truth: add, since it scores the target")
+        return self
+
+    @model_validator(mode="after")
+    def _altered_histories_share_no_trunk(self) -> RLConfig:
+        if self.histories.type == "altered" and self.prefill.type != "window":
+            raise ValueError(
+                "histories: {type: altered} goes with prefill: {type: window}: altered ones share no items"
+            )
         return self
 
     @model_validator(mode="after")

@@ -77,8 +77,9 @@ class PolicyRun(ABC, Generic[Config]):
         self.start, self.windows, self.catalog = start, windows, catalog
         self.config: Config = config
         self.progress, self.log = progress, log
-        self.histories, self.targets = indexed(windows.of("train"), catalog, "training")
-        self.groups = PrefillGroups(windows, catalog, self.histories, self.targets.numpy(), config.prefill)
+        self.training = self.training_windows()
+        self.histories, self.targets = indexed(self.training.of("train"), catalog, "training")
+        self.groups = PrefillGroups(self.training, catalog, self.histories, self.targets.numpy(), config.prefill)
         valid = windows.of("valid")
         self.valid_rows = indexed(
             valid.sample(min(len(valid), config.validation_rows), random_state=0), catalog, "validation"
@@ -106,6 +107,10 @@ class PolicyRun(ABC, Generic[Config]):
         self._resume()
         if not distributed.is_main():  # dropout of its own; the first process's is in the checkpoint
             torch.manual_seed(config.seed + 1_000_003 * self.update + distributed.rank())
+
+    def training_windows(self) -> Windows:
+        """The windows whose training rows are prompts."""
+        return self.windows
 
     @abstractmethod
     def micro_step(self, rows: np.ndarray, count: int, tally: Tally) -> None:

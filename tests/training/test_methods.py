@@ -13,7 +13,7 @@ import torch
 from rere.catalog.index import CatalogIndex
 from rere.catalog.trie import build_trie
 from rere.config.decoding import Normalisation
-from rere.config.rl import RLConfig
+from rere.config.rl import AllRows, AlteredHistories, NewestRows, RLConfig
 from rere.data.dataset import Windows
 from rere.data.stretches import stretch_ends
 from rere.models.checkpoint import Checkpoint
@@ -21,12 +21,13 @@ from rere.models.tree_log_probs import group_tree
 from rere.training.rl.group import Group, ItemFacts
 from rere.training.rl.losses.anchored_grpo import AnchoredGRPO
 from rere.training.rl.losses.sibling_grpo import SiblingGRPO, sibling_advantages
+from rere.training.rl.prompts import altered_history, chosen_windows
 from rere.training.rl.rewards.next_items import NextItemsReward
 from rere.training.rl.rewards.partial_code import PartialCodeReward
 from rere.training.rl.train import train_rl
 from tests.decoding.test_beam import random_items, random_prompts
 from tests.training.test_rewards import group_of, inputs
-from tests.training.test_rl import QUICK, teacher_of
+from tests.training.test_rl import QUICK, SEEN, teacher_of
 
 
 def test_the_partial_code_reward_is_the_share_of_the_targets_code() -> None:
@@ -181,3 +182,68 @@ def test_each_trains_by_windows_and_by_sequence(
     assert len(records) == 2
     assert all(record["gradient_norm"] > 0 and record["reward"] > 0 for record in records)
     assert all(("admitted" in record) == (choice.get("loss") == "anchored_grpo") for record in records)
+
+
+def test_the_newest_rows_have_the_latest_targets(world_windows: Windows) -> None:
+    """Each user has seven training rows, at seconds 1,001 to 1,007."""
+    assert chosen_windows(world_windows, AllRows()) is world_windows
+    newest = chosen_windows(world_windows, NewestRows(share=2 / 7))
+    assert sorted(set(newest.of("train")["timestamp"])) == [1006, 1007]
+    assert len(newest.of("train")) == 2 * 60
+    for period in ("valid", "test"):
+        assert newest.of(period)["row_id"].tolist() == world_windows.of(period)["row_id"].tolist()  # type: ignore[arg-type]
+    one = chosen_windows(world_windows, NewestRows(share=1e-9))  # equally late ones come along
+    assert set(one.of("train")["timestamp"]) == {1007}
+
+
+def test_altered_histories_are_parts_of_the_real_ones() -> None:
+    history = list(range(10, 20))
+    config = AlteredHistories(share=1.0, leave_out=0.5, crop=0.0)
+    found = [altered_history(history, config, seed=(0, 0, row)) for row in range(200)]
+    assert all(own == sorted(set(own) & set(history)) and own for own in found)  # in order, each once, never empty
+    assert 4 < np.mean([len(own) for own in found]) < 6
+    assert altered_history(history, config, seed=(0, 0, 7)) == found[7]
+    assert altered_history(history, config, seed=(0, 1, 7)) != found[7]
+    cropped = [
+        altered_history(history, AlteredHistories(share=1.0, leave_out=0.0, crop=1.0), seed=(1, n)) for n in range(99)
+    ]
+    assert all(own == history[-len(own) :] for own in cropped)
+    assert {len(own) for own in cropped} == set(range(1, 11))
+    half = AlteredHistories(share=0.5, leave_out=0.9, crop=1.0)
+    untouched = sum(altered_history(history, half, seed=(2, n)) == history for n in range(200))
+    assert 70 < untouched < 130
+    alone = AlteredHistories(share=1.0, leave_out=0.99)
+    assert all(altered_history([5], alone, seed=(3, n)) == [5] for n in range(20))
+
+
+def test_altered_histories_share_no_trunk() -> None:
+    with pytest.raises(ValueError, match="goes with prefill"):
+        RLConfig.model_validate({"histories": {"type": "altered"}, "prefill": {"type": "sequence"}})
+
+
+@pytest.mark.parametrize(
+    ("choice", "fewer"),
+    [({"rows": {"type": "newest", "share": 0.1}}, False), ({"histories": {"type": "altered", "share": 1.0}}, True)],
+    ids=["newest", "altered"],
+)
+def test_rl_trains_on_the_chosen_rows_and_altered_histories(
+    start: Checkpoint,
+    world_windows: Windows,
+    world_catalog: CatalogIndex,
+    tmp_path: Path,
+    choice: dict[str, Any],
+    fewer: bool,
+) -> None:
+    SEEN.clear()
+    reward = {"type": "custom", "path": "tests.training.test_rl:looks_around"}
+    settings = QUICK.model_dump() | {"updates": 1, "rewards": [reward], "ground_truth": "add"} | choice
+    train_rl(start, world_windows, world_catalog, RLConfig.model_validate(settings), tmp_path, log=lambda *_: None)
+    rows = world_windows.of("train").set_index("row_id")
+    groups = [group for group in SEEN if group.row_ids != [0, 1]]  # not the trial
+    seen = [(row, own) for group in groups for row, own in zip(group.row_ids, group.history_ids, strict=True)]
+    real = [list(rows.loc[row, "history"]) for row, _ in seen]
+    assert len(seen) == QUICK.prompts
+    assert all(set(own) <= set(whole) for (_, own), whole in zip(seen, real, strict=True))
+    assert (sum(len(own) for _, own in seen) < sum(map(len, real))) == fewer
+    if not fewer:
+        assert set(rows.loc[[row for row, _ in seen], "timestamp"]) == {1007}

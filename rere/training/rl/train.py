@@ -21,7 +21,7 @@ import torch
 from rere.artifacts.manifest import is_sealed, verify
 from rere.catalog.embeddings import embed_titles
 from rere.catalog.index import CatalogIndex
-from rere.config.rl import RLConfig
+from rere.config.rl import AlteredHistories, RLConfig
 from rere.data.dataset import Windows
 from rere.data.stretches import stretch_ends
 from rere.decoding.unconstrained import item_end
@@ -37,6 +37,7 @@ from rere.training.rl.advantages.base import Advantage
 from rere.training.rl.group import Group, ItemFacts
 from rere.training.rl.losses.base import Counts, Loss, LossInputs
 from rere.training.rl.processes import received, rl_in_processes
+from rere.training.rl.prompts import altered_history, chosen_windows
 from rere.training.rl.rewards.total import check_rewards, score_ranks, total_reward, with_targets
 from rere.training.rl.rollout import Rollout, rollout
 
@@ -113,9 +114,10 @@ class _Run(PolicyRun[RLConfig]):
         super().__init__(start, windows, catalog, config, progress, log=log)
         self.normalisation, self.teacher = config.normalisation, teacher
         self.end = item_end(catalog) if config.generation == "unconstrained" else None
-        popularity = torch.bincount(self.targets, minlength=len(catalog.item_ids))
+        every_target = torch.tensor([catalog.index_of[item] for item in windows.of("train")["target"]])
+        popularity = torch.bincount(every_target, minlength=len(catalog.item_ids))
         self.item_facts = ItemFacts.of(catalog, popularity)
-        train = windows.of("train")
+        train = self.training.of("train")
         self.row_ids = train["row_id"].to_numpy()
         self.stretch_ends = stretch_ends(train, windows.history_items) if config.asks_following else None
         self.vectors: torch.Tensor | None = None
@@ -123,6 +125,9 @@ class _Run(PolicyRun[RLConfig]):
             if reward.item_vectors is not None:
                 vectors = embed_titles(catalog.titles, reward.item_vectors, config.seed)
                 self.vectors = torch.from_numpy(vectors).to(self.tree_model.device)
+
+    def training_windows(self) -> Windows:
+        return chosen_windows(self.windows, self.config.rows)
 
     def after_update(self) -> None:
         if self.update % self.config.ref_model_sync_steps == 0:
@@ -132,7 +137,9 @@ class _Run(PolicyRun[RLConfig]):
         if not len(rows):
             _over_processes(Counts(), frozenset(), tally)
             return
-        config, prompts = self.config, self.prompts(rows)
+        config, histories = self.config, self._histories(rows)
+        altered = isinstance(config.histories, AlteredHistories)
+        prompts = [self.catalog.prompt(own) for own in histories] if altered else self.prompts(rows)
         targets = self.targets[rows].to(self.tree_model.device)
         self.model.eval()  # candidates are sampled from the policy without dropout
         seed = int(np.random.SeedSequence((config.seed, self.update, int(rows[0]))).generate_state(1)[0])
@@ -140,7 +147,7 @@ class _Run(PolicyRun[RLConfig]):
             found = rollout(self.tree_model, self.trie, prompts, targets, config, seed=seed, end=self.end)
         candidates, items = found.candidates, found.items
         reached = (items == targets[:, None]).any(1)
-        teacher_log_probs = self._teacher_log_probs(rows) if config.asks_teacher else None
+        teacher_log_probs = self._teacher_log_probs(histories) if config.asks_teacher else None
         if config.ground_truth == "add":
             candidates = items = with_targets(items, targets)
         tree = group_tree(found.trie, prompts, candidates, config.normalisation, self.tree_model.dtype)
@@ -151,7 +158,10 @@ class _Run(PolicyRun[RLConfig]):
             policy = self.scorer(tree)
         counts = _over_processes(Counts.of(tree.mask), _generated(found), tally)
         valid = candidates >= 0
-        group = self._group(rows, items, valid, targets, policy.detach().sum(2), teacher_log_probs=teacher_log_probs)
+        scores = policy.detach().sum(2)
+        group = self._group(
+            rows, items, valid, targets, scores, histories=histories, teacher_log_probs=teacher_log_probs
+        )
         reward = total_reward(config.rewards, group)
         assert isinstance(config.advantage, Advantage)
         assert isinstance(config.loss, Loss)
@@ -204,6 +214,7 @@ class _Run(PolicyRun[RLConfig]):
         targets: Int[Tensor, " P"],
         scores: Float[Tensor, "P G"],
         *,
+        histories: list[list[int]],
         teacher_log_probs: Float[Tensor, "P I"] | None,
     ) -> Group:
         return Group(
@@ -218,7 +229,7 @@ class _Run(PolicyRun[RLConfig]):
             else teacher_log_probs.gather(1, items.clamp(min=0)).masked_fill(items < 0, -torch.inf),
             following=None if self.stretch_ends is None else [self._following(row) for row in rows.tolist()],
             catalog=self.item_facts,
-            histories=[self.histories[row] for row in rows],
+            histories=histories,
             row_ids=self.row_ids[rows].tolist(),
         )
 
@@ -227,10 +238,20 @@ class _Run(PolicyRun[RLConfig]):
         assert self.stretch_ends is not None
         return self.targets[row + 1 : self.stretch_ends[row]].tolist()
 
-    def _teacher_log_probs(self, rows: Int[np.ndarray, " P"]) -> Float[Tensor, "P I"]:
+    def _histories(self, rows: np.ndarray) -> list[list[int]]:
+        """Item indices of each prompt, altered where the settings say so: a row at an update always in the same way."""
+        config, found = self.config, [list(self.histories[row]) for row in rows]
+        if not isinstance(config.histories, AlteredHistories):
+            return found
+        return [
+            altered_history(own, config.histories, seed=(config.seed, self.update, row))
+            for own, row in zip(found, rows.tolist(), strict=True)
+        ]
+
+    def _teacher_log_probs(self, histories: list[list[int]]) -> Float[Tensor, "P I"]:
         """(P, I) the teacher's log-probabilities of all items (nats)."""
         assert self.teacher is not None
-        every = item_log_probs(self.teacher, [self.histories[row] for row in rows], self.trie.items)
+        every = item_log_probs(self.teacher, histories, self.trie.items)
         return every.to(self.tree_model.device, torch.float32)
 
 
