@@ -86,7 +86,7 @@ class Deployment(ABC):
     @property
     def answers_new_users(self) -> bool:
         """Whether users of whom nothing is known get an answer, by popularity."""
-        return self.prior is not None and self.prior.config.cold_start == "popularity"
+        return self.prior is not None and self.prior.config.cold_start != "refuse"
 
     @property
     def gives_probabilities(self) -> bool:
