@@ -12,7 +12,7 @@ from ops.retraining.base import Base
 from rere.artifacts.manifest import sha256
 from rere.config.ingest import IngestConfig
 from rere.config.retraining import RetrainConfig
-from rere.data.collected import collect, count_new
+from rere.data.collected import GONE, LATE, CollectionReport, collect
 from rere.data.dataset import FORGOTTEN
 from rere.data.flags import moment
 from rere.data.sources.base import as_source, load_source
@@ -52,15 +52,20 @@ def make_plan(
         return Plan(type="run", reason=f"settings changed since version {base.version}: {', '.join(changed)}")
     if sums is not None and sums == _values(theirs.get("data")):
         return Plan(type="skip", reason=f"the source's files are those of the champion, version {base.version}")
-    collected = base.collected.load() if base.collected else None
-    newest = collected.report.newest if collected else int(base.dataset.load().interactions["timestamp"].max())
     raw = load_source(data.source)
-    forgets = collected is not None and retrain.deleted == "forget"
-    if forgets and (gone := collect(raw, collected, "forget").report.dropped[FORGOTTEN]):
-        reason = f"{gone:,} interactions of version {base.version} were deleted at the source: they are to be forgotten"
-        return Plan(type="run", reason=reason)
-    new = count_new(raw, newest, collected)
-    said = f"{new:,} interactions are new since {moment(newest)}, the newest of version {base.version}"
+    if base.collected is None:
+        newest = int(base.dataset.load().interactions["timestamp"].max())
+        new, left_out = int((raw.interactions["timestamp"] > newest).sum()), ""
+    else:
+        collected = base.collected.load()
+        newest, report = collected.report.newest, collect(raw, collected, retrain.deleted).report
+        if gone := report.dropped.get(FORGOTTEN):
+            reason = (
+                f"{gone:,} interactions of version {base.version} were deleted at the source: they are to be forgotten"
+            )
+            return Plan(type="run", reason=reason)
+        new, left_out = report.new, _left_out(report)
+    said = f"{new:,} interactions are new since {moment(newest)}, the newest of version {base.version}{left_out}"
     if new < retrain.minimum_new_interactions:
         return Plan(type="skip", reason=f"{said}; at least {retrain.minimum_new_interactions:,} are asked")
     return Plan(type="run", reason=said)
@@ -81,6 +86,13 @@ def _changed(theirs: Any, ours: dict[str, Any]) -> list[str]:
     """Stages whose settings differ; those that an earlier model wasn't asked for don't count."""
     known = theirs if isinstance(theirs, dict) else {}
     return [stage for stage, chosen in ours.items() if stage in known and known[stage] != chosen]
+
+
+def _left_out(report: CollectionReport) -> str:
+    """What else a night brought, of which a retraining takes no notice."""
+    late, gone = report.dropped[LATE], report.noticed.get(GONE, 0)
+    said = f" ({late:,} came late, older than that: `retrain: {{base: none}}` takes them in)" if late else ""
+    return said + (f" ({gone:,} of its rows are gone at the source, and kept)" if gone else "")
 
 
 def _sums(data: IngestConfig) -> list[str] | None:

@@ -128,13 +128,6 @@ def collect(raw: RawData, base: Collected | None = None, deleted: Literal["keep"
     return Collected(rows, items, report)
 
 
-def count_new(raw: RawData, newest: int, base: Collected | None) -> int:
-    """Interactions that `collect` would add; without the base's rows, those after its newest second."""
-    if base is not None:
-        return collect(raw, base).report.new
-    return int((raw.interactions["timestamp"] > newest).sum())
-
-
 def _appended(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     both = pd.concat([frame.astype({"user_id": "str", "item_id": "str"})[KEYS] for frame in (old, new)])
     text = {name: category(both[name]).array for name in ("user_id", "item_id")}

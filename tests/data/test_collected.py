@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rere.config.ingest import IngestConfig
-from rere.data.collected import GONE, LATE, Collected, collect, count_new
+from rere.data.collected import GONE, LATE, Collected, collect
 from rere.data.dataset import FORGOTTEN
 from rere.data.ingest import ingest_raw
 from rere.data.raw import RawData, interactions_frame, items_frame
@@ -50,8 +50,6 @@ def test_the_base_stays_and_what_is_not_older_is_added(old: list[Row], now: list
     assert after.report.newest == max(time for _, _, time in old + new)
     assert after.report.dropped[LATE] == sum(row[2] < newest and row not in old for row in now)
     assert after.report.noticed[GONE] == sum(row not in now for row in old)
-    assert count_new(raw(now), newest, base) == len(new)
-    assert count_new(raw(now), newest, None) == sum(row[2] > newest for row in now)
 
 
 @settings(max_examples=80, deadline=None)

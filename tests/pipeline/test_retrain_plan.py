@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import pytest
@@ -21,6 +22,7 @@ from rere.artifacts.manifest import sha256
 from rere.config.ingest import IngestConfig
 from rere.config.retraining import RetrainConfig
 from rere.data.collected import collect
+from rere.data.dataset import Dataset
 from rere.data.sources.base import load_source
 from rere.data.sources.tables import Tables
 from rere.errors import RereError
@@ -106,8 +108,14 @@ NIGHT = [(100, "a"), (200, "b")]  # what the source had yesterday: times and ite
 @pytest.mark.parametrize(
     ("rows", "columns", "deleted", "kind", "reason"),
     [
-        ([(50, "a"), *NIGHT], {}, "keep", "skip", "0 interactions are new"),  # a late row
-        (NIGHT[1:], {}, "keep", "skip", "0 interactions are new"),  # a deleted row
+        (
+            [(50, "a"), *NIGHT],
+            {},
+            "keep",
+            "skip",
+            "(1 came late, older than that: `retrain: {base",
+        ),
+        (NIGHT[1:], {}, "keep", "skip", "(1 of its rows are gone at the source, and kept)"),
         (NIGHT[1:], {}, "forget", "run", "1 interactions of version 1 were deleted at the source"),
         (NIGHT, {}, "forget", "skip", "the source's files are those of the champion"),
         ([*NIGHT, (300, "c")], {}, "keep", "run", "1 interactions are new"),  # a new item
@@ -145,6 +153,15 @@ def test_what_a_night_may_bring_has_its_reason(
             planned()
         return
     assert (planned().type, reason in planned().reason) == (kind, True), planned()
+
+
+def test_of_a_champion_that_keeps_no_rows_the_newest_time_counts(
+    data: IngestConfig, base: Base, known: Any, world_dataset: Dataset
+) -> None:
+    newest = int(world_dataset.interactions["timestamp"].max())
+    write(data, [newest - 1, newest, newest + 1])
+    plain = dataclasses.replace(base, dataset=cast(Any, SimpleNamespace(load=lambda: world_dataset)), collected=None)
+    assert plan(data, plain).reason.startswith("1 interactions are new since")
 
 
 def test_changed_bytes_without_new_rows_are_nothing_new(data: IngestConfig, base: Base, known: Any) -> None:
