@@ -21,7 +21,7 @@ config_option = click.option(
 pipeline_option = click.option(
     "--pipeline",
     "name",
-    type=click.Choice(["rere", "retrain"]),
+    type=click.Choice(["rere", "retrain", "tune"]),
     default="rere",
     show_default=True,
     help="The pipeline that it is for.",

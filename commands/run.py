@@ -20,7 +20,7 @@ from .options import pipeline_named
 @click.option(
     "--pipeline",
     "name",
-    type=click.Choice(["rere", "retrain", "batch"]),
+    type=click.Choice(["rere", "retrain", "batch", "tune"]),
     default="rere",
     show_default=True,
     help="Which one; `rere retrain` asks first whether there is anything new.",

@@ -14,6 +14,7 @@ from zenml.pipelines.pipeline_definition import Pipeline
 UNKNOWN = (
     "How long depends on data, model and machine; the default on MovieLens-100K takes about 10 minutes on two cores"
 )
+TUNING = "How long depends on how many trials are missing; a study that was stopped goes on"
 
 
 def announce(pipeline: Pipeline, settings: Mapping[str, Any]) -> None:
@@ -38,6 +39,8 @@ def subject(settings: Mapping[str, Any]) -> str:
 
 def duration(name: str) -> str:
     """What the last completed run took."""
+    if name == "tune_pipeline":
+        return TUNING
     found = Client().list_pipeline_runs(pipeline=name, status="completed", sort_by="desc:created", size=1).items
     if not found or found[0].end_time is None or found[0].start_time is None:
         return UNKNOWN

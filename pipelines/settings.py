@@ -17,6 +17,7 @@ from rere.config.retraining import RetrainConfig
 from rere.config.rl import RLConfig
 from rere.config.served_model import ServedModelConfig
 from rere.config.sft import SFTConfig
+from rere.config.tuning import TuningConfig
 
 
 class RunSettings(BaseModel):
@@ -45,3 +46,13 @@ class RetrainSettings(RunSettings):
     """Those of `retrain_pipeline`."""
 
     retrain: RetrainConfig
+
+
+class TuneSettings(RunSettings):
+    """Those of `tune_pipeline`: a run's, and what is tried of them."""
+
+    tuning: TuningConfig
+
+    def run(self) -> RunSettings:
+        """Those that `rere_pipeline` takes."""
+        return RunSettings(**{name: getattr(self, name) for name in RunSettings.model_fields})

@@ -48,6 +48,7 @@ PACKAGES = (("commands", "infra"), ("pipelines",), ("steps",), ("materializers",
 ROOMS = (
     ("serving",),
     ("reporting",),
+    ("tuning",),
     ("training",),
     ("evaluation",),
     ("recommenders",),
@@ -150,8 +151,10 @@ def test_configs_load(config: Path) -> None:
     from pipelines.batch import batch_pipeline
     from pipelines.rere import rere_pipeline
     from pipelines.retrain import retrain_pipeline
+    from pipelines.tune import tune_pipeline
 
-    pipeline = {"batch": batch_pipeline, "retrain": retrain_pipeline}.get(config.stem, rere_pipeline)
+    others = {"batch": batch_pipeline, "retrain": retrain_pipeline, "tune": tune_pipeline}
+    pipeline = others.get(config.stem, rere_pipeline)
     parameters = yaml.safe_load(config.read_text(encoding="utf-8"))["parameters"]
     known = inspect.get_annotations(pipeline.entrypoint, eval_str=True)
     assert parameters.keys() <= known.keys()

@@ -22,7 +22,7 @@ from zenml.utils.time_utils import utc_now
 from rere.artifacts.manifest import writing
 from rere.runtime.lease import Held, Lease
 
-PIPELINES = ("rere_pipeline", "retrain_pipeline", "batch_pipeline")
+PIPELINES = ("rere_pipeline", "retrain_pipeline", "batch_pipeline", "tune_pipeline")
 FOLDER = "rere-runs"
 
 

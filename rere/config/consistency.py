@@ -8,7 +8,6 @@ from typing import Any
 
 from rere.config.catalog import IndexConfig
 from rere.config.evaluation import EvaluationConfig
-from rere.config.promotion import GateConfig
 from rere.config.rl import RLConfig
 from rere.errors import RereError
 
@@ -21,7 +20,10 @@ def require_consistent(settings: Mapping[str, Any]) -> None:
     """
     catalog, rl = settings["catalog"], settings["rl"]
     evaluation, gate = settings["evaluation"], settings["promotion"].gate
-    problems = [*_metrics(gate, evaluation), *_rewards(rl, catalog), *_packages(catalog, rl)]
+    named = {"promotion.gate.metric": gate.metric} | {f"promotion.gate.guards: {name}": name for name in gate.guards}
+    if "tuning" in settings:
+        named["tuning.metric"] = settings["tuning"].metric
+    problems = [*_metrics(named, evaluation), *_rewards(rl, catalog), *_packages(catalog, rl)]
     if catalog.code.one_token and settings["sft"].sharding == "fsdp":
         problems.append(
             f"catalog.code: {catalog.code.type} with sft.sharding: fsdp (shards can't share titles' gradients)"
@@ -34,8 +36,7 @@ def require_consistent(settings: Mapping[str, Any]) -> None:
         raise RereError("settings that go together", "; ".join(problems), "change one of each pair")
 
 
-def _metrics(gate: GateConfig, evaluation: EvaluationConfig) -> Iterator[str]:
-    named = {"promotion.gate.metric": gate.metric} | {f"promotion.gate.guards: {name}": name for name in gate.guards}
+def _metrics(named: Mapping[str, str], evaluation: EvaluationConfig) -> Iterator[str]:
     for setting, metric in named.items():
         if (k := int(metric.partition("@")[2])) > evaluation.beams:
             shown = setting if metric in setting else f"{setting}: {metric}"

@@ -29,6 +29,8 @@ def fit_item_models(data: FitData, config: ItemModelsConfig, work: Path | None =
     for kind, own in settings.items():
         if kind not in fitted:
             fitted[kind] = model_type(kind).fit(replace(data, fitted=fitted), own)
+            if kind not in networks:  # they tell each epoch as it comes
+                data.log(kind, fitted[kind].curves[-1])
     return ItemModels({one.type: fitted[one.type] for one in asked(config)})
 
 

@@ -6,7 +6,7 @@ import inspect
 import json
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -22,6 +22,11 @@ from rere.recommenders.base import Ranking, Recommender
 from rere.recommenders.rankings import ranking_log_probs
 
 SCORE = "valid_ndcg@10"
+FitLog = Callable[[str, dict[str, float]], None]  # a model's kind, and a record of its fit
+
+
+def _untold(kind: str, record: dict[str, float]) -> None:
+    """Nobody follows the fit."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class FitData:
     items: size of the catalogue, I
     valid_histories, valid_targets: the validation rows
     fitted: by kind, the models that were fitted before because this one's settings name them (see `ItemModel.needs`)
+    log: called with each record of `ItemModel.curves` as it comes, of fits in this process
     """
 
     sequences: Sequence[np.ndarray]
@@ -39,9 +45,10 @@ class FitData:
     valid_histories: Sequence[Sequence[int]]
     valid_targets: Sequence[int] | np.ndarray
     fitted: Mapping[str, ItemModel] = field(default_factory=dict)
+    log: FitLog = _untold
 
     def save(self, directory: Path) -> None:
-        """Write all but `fitted`, sealed: lists of rows as their items and where each row ends."""
+        """Write all but `fitted` and `log`, sealed: lists of rows as their items and where each row ends."""
         directory.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, Any] = {
             "items": np.array(self.items),

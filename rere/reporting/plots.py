@@ -62,7 +62,7 @@ def metric_plot(summary: pd.DataFrame, metric: str, ks: Sequence[int]) -> str:
     """
     models = list(summary["model"].unique())
     with rc_context(STYLE | {"svg.hashsalt": metric}):
-        figure, axes = _axes()
+        figure, axes = new_axes()
         positions = np.arange(len(ks))
         for n, model in enumerate(models):
             own = summary[summary["model"] == model].set_index("metric").loc[[f"{metric}@{k}" for k in ks]]
@@ -84,7 +84,7 @@ def metric_plot(summary: pd.DataFrame, metric: str, ks: Sequence[int]) -> str:
         axes.set_ylabel(f"{metric.upper()}@K")
         axes.set_ylim(bottom=0)
         axes.legend(loc="upper left", handletextpad=0.3, borderaxespad=0)
-        return _svg(figure)
+        return page_svg(figure)
 
 
 def curve_plot(records: Sequence[dict[str, float]], names: dict[str, str], label: str) -> str | None:
@@ -100,7 +100,7 @@ def curve_plot(records: Sequence[dict[str, float]], names: dict[str, str], label
     if not any(len(updates) for updates, _ in curves.values()):
         return None
     with rc_context(STYLE | {"svg.hashsalt": " ".join(names)}):
-        figure, axes = _axes()
+        figure, axes = new_axes()
         for n, (name, (updates, values)) in enumerate(curves.items()):
             colour, dash = SERIES[3 - n], DASHES[n % len(DASHES)]
             if len(values) > NOISY:
@@ -113,7 +113,7 @@ def curve_plot(records: Sequence[dict[str, float]], names: dict[str, str], label
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if len(names) > 1:
             axes.legend(loc="best")
-        return _svg(figure)
+        return page_svg(figure)
 
 
 def power_plot(power: Power) -> str:
@@ -121,7 +121,7 @@ def power_plot(power: Power) -> str:
     reach = max(3.5 * power.error, 1.5 * abs(power.threshold)) or 1.0
     differences = np.linspace(power.threshold - reach, power.threshold + 2 * reach, 121)
     with rc_context(STYLE | {"svg.hashsalt": "power"}):
-        figure, axes = _axes()
+        figure, axes = new_axes()
         axes.plot(differences, [power.passes(difference) for difference in differences], color=SERIES[0])
         for n, marked in enumerate(dict.fromkeys((power.threshold, 0.0))):
             label = "as good as the champion" if marked == 0 else f"worse by the margin, {-marked:g}"
@@ -131,7 +131,7 @@ def power_plot(power: Power) -> str:
         axes.set_ylabel("share that passes")
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.legend(loc="best")
-        return _svg(figure)
+        return page_svg(figure)
 
 
 def _points(records: Sequence[dict[str, float]], name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -141,14 +141,15 @@ def _points(records: Sequence[dict[str, float]], name: str) -> tuple[np.ndarray,
     return table[:, 0], table[:, 1]
 
 
-def _axes() -> tuple[Figure, Axes]:
+def new_axes() -> tuple[Figure, Axes]:
+    """An empty plot; use it within `rc_context(STYLE)`."""
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.add_subplot()
     axes.yaxis.set_major_locator(MaxNLocator(5))
     return figure, axes
 
 
-def _svg(figure: Figure) -> str:
+def page_svg(figure: Figure) -> str:
     """The figure as part of a page: without prolog, metadata, namespaces, ids of groups, font names and fixed size."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata=NO_METADATA)

@@ -15,6 +15,7 @@ from pipelines.batch import batch_pipeline
 from pipelines.checked import parameters_model, settings_of
 from pipelines.rere import rere_pipeline
 from pipelines.retrain import retrain_pipeline
+from pipelines.tune import tune_pipeline
 from rere.config.reading import validated
 from rere.data.sources.tables import Tables
 from rere.errors import RereError
@@ -85,7 +86,7 @@ def variants(text: str) -> list[str]:
 def check_settings(text: str, directory: Path) -> None:
     """As a run configuration, or as the part of one that its keys say it is."""
     content = yaml.safe_load(text)
-    pipelines = (rere_pipeline, retrain_pipeline, batch_pipeline)
+    pipelines = (rere_pipeline, retrain_pipeline, tune_pipeline, batch_pipeline)
     known = {pipeline: parameters_model(pipeline).model_fields for pipeline in pipelines}
     keys = content.get("parameters", content).keys()
     for pipeline in pipelines:

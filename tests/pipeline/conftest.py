@@ -24,7 +24,7 @@ from tests.home import as_a_stranger
 ROOT = Path(__file__).resolve().parents[2]
 CODE = (
     *("rere", "ops", "steps", "pipelines", "materializers", "commands", "infra", "configs"),
-    *("rere_pipeline.py", "batch_pipeline.py", "retrain_pipeline.py"),
+    *("rere_pipeline.py", "batch_pipeline.py", "retrain_pipeline.py", "tune_pipeline.py"),
 )
 
 

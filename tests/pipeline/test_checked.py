@@ -13,6 +13,7 @@ from pipelines.preflight import preflight
 from pipelines.rere import rere_pipeline
 from pipelines.retrain import retrain_pipeline
 from pipelines.step_names import step_names
+from pipelines.tune import tune_pipeline
 from rere.errors import RereError
 
 
@@ -73,6 +74,9 @@ def test_the_steps_of_each_pipeline_are_known() -> None:
     assert step_names(batch_pipeline) == {"recommend_batch", "recommend_on_ray"}
     assert step_names(retrain_pipeline) - step_names(rere_pipeline) == {"collect"}
     assert {"ingest", "check_backbone", "sft", "rl", "promote", "summarise"} <= step_names(rere_pipeline)
+    assert step_names(tune_pipeline) - step_names(rere_pipeline) == {"tune"}
+    judging = {"baselines", "evaluate", "gate", "report", "review", "promote"}  # of test rows
+    assert step_names(tune_pipeline) & judging == set()
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
@@ -115,7 +119,7 @@ def wrong_field(group: Any) -> Any:
 
 
 def test_the_configurations_that_come_along_are_sound() -> None:
-    others = {"batch": batch_pipeline, "retrain": retrain_pipeline}
+    others = {"batch": batch_pipeline, "retrain": retrain_pipeline, "tune": tune_pipeline}
     for file in sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")):
         settings = settings_of(others.get(file.stem, rere_pipeline), file)
         if file.stem != "batch":

@@ -21,12 +21,13 @@ from pipelines.checked import settings_of
 from pipelines.preflight import preflight
 from pipelines.rere import rere_pipeline
 from pipelines.retrain import retrain_pipeline
+from pipelines.tune import tune_pipeline
 from rere.config.reading import read_yaml, validated
 from rere.errors import RereError
 from rere.serving.config import ServingConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-PIPELINES = {"batch": batch_pipeline, "retrain": retrain_pipeline}
+PIPELINES = {"batch": batch_pipeline, "retrain": retrain_pipeline, "tune": tune_pipeline}
 MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates(),

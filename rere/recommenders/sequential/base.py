@@ -117,6 +117,7 @@ def fit_sequential(model_type: type[Model], data: FitData, config: SequentialCon
                 )
             score = data.score(model)
             model.curves.append({"epoch": epoch, "train_loss": loss, SCORE: score})
+            data.log(model.kind(), model.curves[-1])
             if score > best_score:
                 best, best_score, best_epoch = copy.deepcopy(network.state_dict()), score, epoch
             bar.set_postfix(loss=f"{loss:.3f}", best=f"{best_score:.4f}", refresh=False)

@@ -1,0 +1,103 @@
+"""The trials of a study as MLflow runs below the pipeline's: settings, validations as they come, outcomes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import mlflow
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from optuna.trial import FrozenTrial, TrialState
+
+from ops.runtime.tracking import PARAMS_AT_ONCE, metric_name
+from rere.config.tuning import TuningConfig
+from rere.tuning.result import OUTCOMES
+from rere.tuning.study import CONFIRMED, PROBLEM, interrupted
+from rere.tuning.worker import validations
+
+VALIDATIONS = {"sft": ("valid_loss", -1.0), "rl": ("valid_ndcg@10", 1.0), "item_models": ("valid_ndcg@10", 1.0)}
+STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "FINISHED", TrialState.FAIL: "FAILED"}
+
+
+class TrialRuns:
+    """Follows a study: called with its trials as they were before this pipeline run, then as often as you like.
+
+    Trials of earlier pipeline runs have their MLflow runs below those.
+
+    Args:
+        study: its name, which no other one has; a tag of all its runs.
+    """
+
+    def __init__(self, config: TuningConfig, study: str) -> None:
+        parent = mlflow.active_run()
+        assert parent is not None  # `require_tracker` was asked before
+        self.config, self.study = config, study
+        self.client, self.parent = mlflow.MlflowClient(), parent.info
+        self.over: set[int] | None = None  # numbers
+        self.runs: dict[int, str] = {}
+        self.logged: dict[int, int] = {}  # validations
+
+    def __call__(self, trials: Sequence[FrozenTrial]) -> None:
+        if self.over is None:
+            self.over = {trial.number for trial in trials if trial.state.is_finished()}
+            self._end_dead()
+        for trial in trials:
+            if trial.number in self.over or trial.state == TrialState.WAITING:
+                continue
+            if trial.state == TrialState.RUNNING and trial.params.keys() != self.config.space.keys():
+                continue  # it is being asked for
+            run = self.runs.get(trial.number) or self._opened(trial)
+            self._log_validations(trial, run)
+            if trial.state.is_finished():
+                self._close(trial, run)
+                self.over.add(trial.number)
+
+    def _end_dead(self) -> None:
+        """Runs of trials whose process was killed: MLflow would list them as running for ever."""
+        asked = f"tags.study = '{self.study}' and attributes.status = 'RUNNING'"
+        for run in self.client.search_runs([self.parent.experiment_id], asked):
+            self.client.set_terminated(run.info.run_id, "KILLED")
+
+    def _opened(self, trial: FrozenTrial) -> str:
+        name = f"{self.config.study} {trial.number}"
+        tags = {
+            MLFLOW_PARENT_RUN_ID: self.parent.run_id,
+            MLFLOW_RUN_NAME: name,
+            "study": self.study,
+            "trial": str(trial.number),
+        }
+        run = str(self.client.create_run(self.parent.experiment_id, tags=tags, run_name=name).info.run_id)
+        named = [Param(metric_name(setting), str(value)) for setting, value in trial.params.items()]
+        for start in range(0, len(named), PARAMS_AT_ONCE):
+            self.client.log_batch(run, params=named[start : start + PARAMS_AT_ONCE])
+        self.runs[trial.number] = run
+        return run
+
+    def _log_validations(self, trial: FrozenTrial, run: str) -> None:
+        told = validations(trial, self.config.stage)
+        fresh = told[self.logged.get(trial.number, 0) :]
+        now = round(time.time() * 1000)
+        points = []
+        for stage, step, value in fresh:
+            name, sign = VALIDATIONS[stage]
+            points.append(Metric(metric_name(stage, name), sign * value, now, step))
+        if points:
+            self.client.log_batch(run, metrics=points)
+        self.logged[trial.number] = len(told)
+
+    def _close(self, trial: FrozenTrial, run: str) -> None:
+        judged = trial.value if trial.state == TrialState.COMPLETE else None
+        values = {"validation": judged, CONFIRMED: trial.user_attrs.get(CONFIRMED)}
+        outcome = "interrupted" if interrupted(trial) else OUTCOMES[trial.state]
+        tags = [RunTag("outcome", outcome)]
+        if problem := trial.user_attrs.get(PROBLEM):
+            tags.append(RunTag(PROBLEM, problem))
+        now = round(time.time() * 1000)
+        named = [
+            Metric(metric_name(name, self.config.metric), float(value), now, 0)
+            for name, value in values.items()
+            if value is not None
+        ]
+        self.client.log_batch(run, metrics=named, tags=tags)
+        self.client.set_terminated(run, STATUS[trial.state])

@@ -1,0 +1,113 @@
+"""Tuning: the steps of `rere_pipeline` up to what the space changes, once; then trials of the rest.
+
+There is no evaluation, no gate and no promotion: test rows judge a model, and here none is made to stay.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ops.runtime.named import named_content
+from pipelines.checked import checked_pipeline
+from pipelines.preflight import first_trial, preflight
+from pipelines.rere import CHECKED
+from pipelines.settings import TuneSettings
+from rere.config.catalog import IndexConfig
+from rere.config.data import SplitConfig, ValidationConfig
+from rere.config.evaluation import EvaluationConfig
+from rere.config.ingest import IngestConfig
+from rere.config.promotion import PromotionConfig
+from rere.config.recommenders import ItemModelsConfig
+from rere.config.rl import RLConfig
+from rere.config.served_model import ServedModelConfig
+from rere.config.sft import SFTConfig
+from rere.config.tuning import TuningConfig
+from rere.data.sources.base import source_fingerprint, source_location
+from steps.check_backbone import check_backbone
+from steps.index_items import index_items
+from steps.ingest import ingest
+from steps.item_models import train_item_models
+from steps.sft import fine_tune
+from steps.split import split
+from steps.tune import tune
+from steps.validate import validate, validate_split
+
+
+@checked_pipeline
+def tune_pipeline(
+    *,
+    tuning: TuningConfig = TuningConfig(),
+    data: IngestConfig = IngestConfig(),
+    checks: ValidationConfig = ValidationConfig(),
+    windows: SplitConfig = SplitConfig(),
+    catalog: IndexConfig = IndexConfig(),
+    sft: SFTConfig = SFTConfig(),
+    rl: RLConfig = RLConfig(),
+    item_models: ItemModelsConfig = ItemModelsConfig(),
+    serving: ServedModelConfig = ServedModelConfig(),
+    evaluation: EvaluationConfig = EvaluationConfig(),
+    promotion: PromotionConfig = PromotionConfig(),
+) -> None:
+    """Try other settings, and write the best as a configuration."""
+    given = TuneSettings(
+        tuning=tuning,
+        data=data,
+        checks=checks,
+        windows=windows,
+        catalog=catalog,
+        sft=sft,
+        rl=rl,
+        item_models=item_models,
+        serving=serving,
+        evaluation=evaluation,
+        promotion=promotion,
+    )
+    preflight(dict(given))
+    try_settings(given)
+
+
+def try_settings(given: TuneSettings) -> None:
+    """All steps of a tuning."""
+    location, first = source_location(given.data.source), given.tuning.first_stage
+    check_backbone(
+        catalog=given.catalog, sft=given.sft, rl=given.rl, named_sha256=named_content(given.catalog, given.rl)
+    )
+    dataset = ingest(config=given.data, source_sha256=source_fingerprint(given.data.source))
+    data_validation, profile = validate(dataset=dataset, config=given.checks, location=location)
+    windows = split(dataset=dataset, data_validation=data_validation, config=given.windows)
+    split_validation = validate_split(
+        dataset=dataset, windows=windows, profile=profile, config=given.checks, location=location
+    )
+    catalog = index_items(
+        dataset=dataset,
+        split_validation=split_validation,
+        config=given.catalog,
+        named_sha256=named_content(given.catalog),
+        after=CHECKED,
+    )
+    item_models: Any = None
+    teacher: Any = None
+    sft_model: Any = None
+    if first in ("sft", "rl"):
+        item_models, teacher = train_item_models(
+            dataset=dataset, windows=windows, catalog=catalog, config=given.item_models
+        )
+    if first == "rl":
+        sft_model = fine_tune(
+            windows=windows,
+            catalog=catalog,
+            config=given.sft,
+            backbone_sha256=named_content(given.catalog.backbone),
+            teacher=teacher if given.sft.distillation else None,
+        )
+    tune(
+        dataset=dataset,
+        windows=windows,
+        catalog=catalog,
+        config=given.tuning,
+        settings=given.run().model_dump(mode="json"),
+        start=first_trial(given) or {},
+        named_sha256=named_content(given.catalog, given.rl),
+        item_models=item_models,
+        sft_model=sft_model,
+    )

@@ -1,0 +1,84 @@
+"""A study from its beginning, or from where it was killed, to its last trial."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from rere.errors import RereError
+from rere.runtime.launch import Exchange, ended
+from rere.runtime.lease import Held, Lease
+from rere.tuning.study import INPUTS, StudySpec, open_study, queue_interrupted
+from rere.tuning.trial import TrialInputs
+
+POLL_SECONDS = 1.0
+Watch = Callable[[Sequence[FrozenTrial]], None]
+
+
+def run_study(directory: Path, spec: StudySpec, inputs: TrialInputs, watch: Watch) -> Study:
+    """Let `spec.config.processes` processes do what trials are missing; trials that are over stay as they are.
+
+    Args:
+        directory: of this study alone: of its data, settings and space.
+        watch: called with all trials before any is run, now and then, and at the end.
+
+    Raises:
+        RereError: another process is at this study; the first trials all fail; a process that ended with an error.
+    """
+    with ExitStack() as held:
+        lease = Lease(directory.with_name(f"{directory.name}.lock"))
+        try:
+            lease.take()
+        except Held as other:
+            raise RereError(
+                f"no other run of the same study ({directory})",
+                f"one that is under way: {other.holder or 'another process'}",
+                "wait until it has ended, or name another `tuning.study`",
+            ) from None
+        held.callback(lease.release)
+        study = open_study(directory, spec)
+        queue_interrupted(study, spec)
+        spec.save(directory)
+        inputs.save(directory / INPUTS)
+        watch(study.get_trials(deepcopy=False))
+        _work_together(directory, spec.config.processes, lambda: watch(study.get_trials(deepcopy=False)))
+        watch(study.get_trials(deepcopy=False))
+        return study
+
+
+def _work_together(directory: Path, processes: int, look: Callable[[], None]) -> None:
+    exchange = Exchange(directory)
+    exchange.error.unlink(missing_ok=True)
+    threads = str(max(1, (os.cpu_count() or 1) // processes))
+    environment = {
+        "OMP_NUM_THREADS": threads,
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),  # a user's reward is found there too
+        "RERE_PARENT": str(os.getpid()),
+    }
+    command = [sys.executable, "-m", "rere.tuning.worker", str(directory)]
+    with exchange.printed.open("w", encoding="utf-8") as output:
+        workers = [
+            subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+            for _ in range(processes)
+        ]
+        try:
+            while any(worker.poll() is None for worker in workers) and not any(worker.poll() for worker in workers):
+                time.sleep(POLL_SECONDS)
+                look()
+        finally:
+            for worker in workers:
+                if worker.poll() is None:  # another one failed, or this process is to stop
+                    worker.terminate()
+            for worker in workers:
+                worker.wait()
+    if failed := [worker.returncode for worker in workers if worker.returncode]:
+        raise exchange.failure(f"{processes} processes that finish", f"one {ended(failed[0])}")

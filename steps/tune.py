@@ -1,0 +1,94 @@
+"""The trials of a study: other settings, trained and judged on validation rows, the best written as a configuration.
+
+Always runs: a study goes on from its own record, and one that has all its trials only writes its page again.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pandas as pd
+from rich.console import Console
+from zenml import ArtifactConfig, log_metadata, step
+from zenml.types import HTMLString
+
+from materializers.table import TableMaterializer
+from ops.runtime.reports import write_report
+from rere.catalog.index import CatalogIndex
+from rere.config.tuning import TuningConfig
+from rere.data.dataset import Dataset, Windows
+from rere.models.checkpoint import Checkpoint
+from rere.recommenders.item_models import ItemModels
+
+
+@step(enable_cache=False, experiment_tracker=True, output_materializers={"trials": TableMaterializer})
+def tune(
+    *,
+    dataset: Dataset,
+    windows: Windows,
+    catalog: CatalogIndex,
+    config: TuningConfig,
+    settings: dict[str, Any],
+    start: dict[str, Any],
+    named_sha256: str,
+    item_models: ItemModels | None = None,
+    sft_model: Checkpoint | None = None,
+) -> tuple[
+    Annotated[pd.DataFrame, ArtifactConfig(name="trials")],
+    Annotated[str, ArtifactConfig(name="best_configuration")],
+    Annotated[HTMLString, ArtifactConfig(name="tuning_report")],
+]:
+    """Run what is missing of the study; a killed one goes on.
+
+    Args:
+        settings: the run's, plain values by stage.
+        start: the settings as they stand, in Optuna's words; empty where the space leaves them out.
+        named_sha256: content of what the settings name, see `ops.runtime.named`.
+        item_models, sft_model: where the space changes nothing of them, those of all trials.
+    """
+    from ops.registry.mlflow_registry import require_tracker
+    from ops.runtime.studies import study_directory
+    from ops.runtime.trials import TrialRuns
+    from rere.reporting.tuning import render_tuning
+    from rere.tuning.result import result_of
+    from rere.tuning.run import run_study
+    from rere.tuning.study import StudySpec
+    from rere.tuning.trial import TrialInputs, without_test
+
+    require_tracker()
+    kept, rows = without_test(dataset, windows)
+    inputs = TrialInputs(kept, rows, catalog, item_models, sft_model)
+    spec = StudySpec(
+        config=config, settings=settings, sft_model=sft_model.path.resolve() if sft_model else None, start=start or None
+    )
+    directory = study_directory(spec, inputs, named_sha256)
+    study = run_study(directory, spec, inputs, TrialRuns(config, directory.name))
+    result = result_of(study, spec)
+    configuration = result.configuration()
+    page = HTMLString(render_tuning(result, f"Data: {dataset.report.source}.", configuration))
+    path = write_report(page, "tuning")
+    file = write_report(configuration, "tuned", suffix="yaml")
+    best = result.trials.iloc[result.best]
+    console = Console(width=120, highlight=False, soft_wrap=True)
+    console.print(
+        f"\nStudy {config.study}: {result.count('judged')} trials judged, {result.count('pruned')} pruned, "
+        f"{result.count('failed')} failed. Best: trial {best['number']}, {config.metric} {best['value']:.4f} on "
+        f"validation rows ({result.gain()}).",
+        markup=False,
+    )
+    for name, value in result.values(result.best).items():
+        console.print(f"  {name}: {value!r}", markup=False)
+    console.print(
+        f"Tuning:     {path}\nSettings:   {file}\n\nNext:\n"
+        f"  train    zenml pipeline run rere_pipeline -c {file}\n  trials   make mlflow",
+        markup=False,
+    )
+    log_metadata(
+        {
+            "study": str(directory),
+            "best_trial": int(best["number"]),
+            config.metric: float(best["value"]),
+            "trials": {outcome: result.count(outcome) for outcome in ("judged", "pruned", "failed")},
+        }
+    )
+    return result.trials, configuration, page

@@ -1,0 +1,220 @@
+"""A study on a small world: it goes on without repeating, prunes, skips what fails, and never looks at test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from optuna.trial import FrozenTrial, TrialState
+
+from pipelines.checked import settings_of
+from pipelines.rere import rere_pipeline
+from rere.catalog.index import CatalogIndex
+from rere.config.tuning import TuningConfig
+from rere.data.dataset import Dataset, Windows
+from rere.errors import RereError
+from rere.reporting.tuning import render_tuning
+from rere.tuning.result import result_of
+from rere.tuning.run import run_study
+from rere.tuning.space import distributions
+from rere.tuning.study import INPUTS, StudySpec, open_study, queue_interrupted
+from rere.tuning.trial import TrialInputs, without_test
+from rere.tuning.worker import comparable, validations, work
+from tests.conftest import TINY
+
+BASE = {
+    "catalog": {"backbone": TINY.model_dump(mode="json"), "code": "prefix"},
+    "item_models": {"rivals": [{"type": "sasrec", "epochs": 1, "layers": 1, "width": 16, "heads": 1}]},
+    "sft": {
+        "distillation": None,
+        "normalisation": "vocab",
+        "epochs": 1,
+        "learning_rate": 3e-3,
+        "batch_tokens": 64,
+        "sequence_items": 8,
+    },
+    "rl": {"updates": 2, "prompts": 4, "device_batch_prompts": 4, "num_generations": 4, "validate_every": 1},
+    "evaluation": {"beams": 10},
+}
+EPOCHS = {"type": "categorical", "choices": [1, 2, 3]}
+
+
+@pytest.fixture
+def inputs(world_dataset: Dataset, world_windows: Windows, world_catalog: CatalogIndex) -> TrialInputs:
+    return TrialInputs(*without_test(world_dataset, world_windows), world_catalog)
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, inputs: TrialInputs) -> Any:
+    """Writes a study's directory, as `run_study` does, for workers of this process."""
+
+    def prepare(start: dict[str, Any] | None = None, **tuning: Any) -> StudySpec:
+        config = TuningConfig.model_validate({"stage": "item_models", **tuning})
+        spec = StudySpec(config=config, settings=BASE, sft_model=None, start=start)
+        spec.save(tmp_path)
+        inputs.save(tmp_path / INPUTS)
+        return spec
+
+    return prepare
+
+
+def trials_of(directory: Path, spec: StudySpec) -> list[FrozenTrial]:
+    return open_study(directory, spec).get_trials(deepcopy=False)
+
+
+def test_it_goes_on_with_what_was_killed_and_repeats_nothing(tmp_path: Path, prepared: Any) -> None:
+    space = {"item_models.rivals.sasrec.epochs": EPOCHS}
+    spec = prepared(trials=1, space=space, start={"item_models.rivals.sasrec.epochs": "1"})
+    work(tmp_path)
+    [first] = trials_of(tmp_path, spec)
+    assert first.params == spec.start
+    assert first.value is not None
+
+    study = open_study(tmp_path, spec)
+    killed = study.ask(distributions(spec.config.space))  # its process is gone before it is over
+    assert queue_interrupted(study, spec) == 1
+    spec = prepared(trials=6, space=space, start=spec.start)
+    work(tmp_path)
+    found = trials_of(tmp_path, spec)
+    assert found[0] == first
+    assert found[1].state == TrialState.FAIL
+    assert found[2].params == killed.params
+    result = result_of(open_study(tmp_path, spec), spec)
+    assert (result.interrupted, len(result.trials), result.count("judged")) == (1, 6, 6)
+    # Three different trials are all that there are: the others took over an outcome, and trained nothing.
+    repeated = result.trials[result.trials["note"] != ""]
+    assert len(repeated) == 6 - result.trials["item_models.rivals.sasrec.epochs"].nunique()
+    by_value = result.trials.groupby("item_models.rivals.sasrec.epochs")["value"].nunique()
+    assert (by_value == 1).all()
+    assert not list((tmp_path / "trials").iterdir())
+
+    work(tmp_path)  # nothing is missing
+    assert trials_of(tmp_path, spec) == found
+
+
+def test_fine_tuning_and_rl_are_tuned_pruned_and_the_best_runs(tmp_path: Path, prepared: Any) -> None:
+    """The second trial learns nothing, and ends at its first validation of fine-tuning."""
+    space = {
+        "sft.learning_rate": {"type": "float", "low": 1e-9, "high": 0.01, "scale": "log"},
+        "rl.beta": {"type": "float", "low": 0.0, "high": 0.1},
+    }
+    start = {"sft.learning_rate": 3e-3, "rl.beta": 0.001}
+    more: dict[str, Any] = {"stage": "rl", "pruning": {"startup_trials": 1}, "space": space, "start": start}
+    spec = prepared(trials=1, **more)
+    work(tmp_path)
+    open_study(tmp_path, spec).enqueue_trial({"sft.learning_rate": 1e-9, "rl.beta": 0.0})
+    spec = prepared(trials=2, **more)
+    work(tmp_path)
+    judged, pruned = trials_of(tmp_path, spec)
+    told = [(stage, step) for stage, step, _ in validations(judged, "rl")]
+    assert told == [("item_models", 1), ("sft", 1), ("rl", 0), ("rl", 1), ("rl", 2)]
+    assert [stage for stage, _, _ in validations(pruned, "rl")] == ["item_models", "sft"]
+    result = result_of(open_study(tmp_path, spec), spec)
+    assert result.trials["outcome"].tolist() == ["judged", "pruned"]
+    assert (result.best, result.first) == (0, 0)
+    assert result.trials["confirmed"].notna().tolist() == [True, False]
+
+    best = tmp_path / "tuned.yaml"
+    best.write_text(result.configuration(), encoding="utf-8")
+    settings = settings_of(rere_pipeline, best)
+    assert settings["sft"].learning_rate == 3e-3
+    assert settings["catalog"].backbone.width == 32
+    page = render_tuning(result, "Data: world.", result.configuration())
+    assert "1 judged, 1 pruned, 0 failed" in page
+    assert "src=" not in page.replace("src=&#34;", "")
+    assert "http" not in page.split("</style>")[1].split("<h2>The best settings")[0]
+
+
+def test_no_test_row_is_looked_at(
+    tmp_path: Path, prepared: Any, inputs: TrialInputs, world_dataset: Dataset, world_windows: Windows
+) -> None:
+    """They are not among what workers read; with other test rows, a study is the same."""
+    prepared(space={"sft.epochs": EPOCHS}, stage="sft")
+    stored = TrialInputs.load(tmp_path / INPUTS, None)
+    assert set(stored.windows.table["period"]) == {"train", "valid"}
+    assert set(stored.dataset.interactions["period"]) == {"train", "valid"}
+    table = world_windows.table.copy()
+    table.loc[table["period"] == "test", "target"] = "no such item"
+    other = without_test(world_dataset, replace(world_windows, table=table))[1]
+    assert other.fingerprint == inputs.windows.fingerprint
+
+
+def test_settings_whose_process_dies_every_time_do_not_keep_it_from_going_on(tmp_path: Path, prepared: Any) -> None:
+    spec = prepared(space={"item_models.rivals.sasrec.epochs": EPOCHS})
+    study = open_study(tmp_path, spec)
+    killed = [study.ask(distributions(spec.config.space)).params]
+    for again in (1, 1, 0):
+        assert queue_interrupted(study, spec) == again
+        if again:
+            killed.append(study.ask(distributions(spec.config.space)).params)
+    assert killed == [killed[0]] * 3
+    assert [trial.state for trial in trials_of(tmp_path, spec)] == [TrialState.FAIL] * 3
+
+
+def lora(target: str) -> dict[str, Any]:
+    """Adaptation that can't be trained: no layer of the model is called so."""
+    return {"type": "lora", "targets": [target]}
+
+
+def test_settings_that_cannot_be_trained_are_counted_and_passed_over(tmp_path: Path, prepared: Any) -> None:
+    choices = {"type": "categorical", "choices": [lora("nothing"), {"type": "full"}]}
+    spec = prepared(trials=2, stage="sft", space={"sft.adaptation": choices})
+    study = open_study(tmp_path, spec)
+    for text in distributions(spec.config.space)["sft.adaptation"].choices:  # type: ignore[attr-defined]
+        study.enqueue_trial({"sft.adaptation": text})
+    work(tmp_path)
+    result = result_of(open_study(tmp_path, spec), spec)
+    assert result.trials["outcome"].tolist() == ["failed", "judged"]
+    assert "nothing" in result.trials["note"][0]
+    assert result.best == 1
+    assert result.best_settings()["sft"]["adaptation"] == {"type": "full"}
+
+
+def test_where_every_trial_fails_the_first_ones_end_it(tmp_path: Path, prepared: Any) -> None:
+    choices = {"type": "categorical", "choices": [lora("nothing"), lora("nowhere")]}
+    spec = prepared(trials=9, stage="sft", space={"sft.adaptation": choices})
+    with pytest.raises(RereError, match="as in all trials so far"):
+        work(tmp_path)
+    assert len(trials_of(tmp_path, spec)) == 3
+
+
+def test_processes_share_the_trials(tmp_path: Path, inputs: TrialInputs) -> None:
+    directory, seen = tmp_path / "study", []
+    space = {"item_models.rivals.sasrec.dropout": {"type": "float", "low": 0.0, "high": 0.5}}
+    config = TuningConfig.model_validate({"stage": "item_models", "trials": 3, "processes": 2, "space": space})
+    spec = StudySpec(config=config, settings=BASE, sft_model=None, start=None)
+
+    def watch(trials: Sequence[FrozenTrial]) -> None:
+        seen.append(sum(trial.state.is_finished() for trial in trials))
+
+    study = run_study(directory, spec, inputs, watch)
+    assert (seen[0], seen[-1]) == (0, 3)
+    result = result_of(study, spec)
+    assert result.count("judged") == 3
+    assert result.first is None
+
+
+def test_a_later_stage_counts_for_more_and_comes_later() -> None:
+    """A loss of 9 nats, then NDCG .1: the pruner sees the better of them, at a later step."""
+    loss, ndcg = comparable("sft", "rl", 4, -9.0), comparable("rl", "rl", 0, 0.1)
+    assert loss == (-1009.0, 20_000_004)
+    assert ndcg == (0.1, 30_000_000)
+
+
+def test_losses_prune_only_where_they_mean_the_same() -> None:
+    same = TuningConfig.model_validate({"space": {"sft.epochs": EPOCHS}})
+    code = {"type": "categorical", "choices": ["item", "title"]}
+    other = TuningConfig.model_validate({"space": {"catalog.code": code}})
+    assert (same.prunes("sft"), other.prunes("sft"), other.prunes("rl")) == (True, False, True)
+
+
+def test_configuration_is_yaml(tmp_path: Path, prepared: Any) -> None:
+    spec = prepared(trials=1, space={"item_models.rivals.sasrec.epochs": EPOCHS})
+    work(tmp_path)
+    text = result_of(open_study(tmp_path, spec), spec).configuration()
+    epochs = yaml.safe_load(text)["parameters"]["item_models"]["rivals"][0]["epochs"]
+    assert epochs in (1, 2, 3)
