@@ -16,12 +16,18 @@ from rere.config.decoding import Normalisation
 from rere.config.preference import PreferenceConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
+from rere.config.served_model import ServedModelConfig
 from rere.config.sft import SFTConfig
+from rere.data.sequences import training_counts
+from rere.evaluation.metrics import ndcg, target_ranks
 from rere.models.checkpoint import Checkpoint
+from rere.recommenders.alone import ItemModelAlone
 from rere.recommenders.base import Recommender
 from rere.recommenders.debiased import DebiasedRecommender
 from rere.recommenders.generative import GenerativeRecommender
+from rere.recommenders.new_items import fitted_boost
 from rere.recommenders.popularity import Popularity
+from rere.recommenders.prior import Prior
 from rere.recommenders.unconstrained import UnconstrainedRecommender
 
 # The default: a token per item, taught by the best item model.
@@ -37,6 +43,7 @@ TITLES = IndexConfig(backbone=SMALL, code=TitleCode())
 TITLES_SFT = SFT.model_copy(update={"epochs": 3})  # nine tokens per item: free generation needs them
 D3_WEIGHT = 0.3  # by validation, see docs/decisions.md
 TEACHER = ItemModelsConfig().teacher
+EXPOSURES = (0.1, 1.0, 3.0, 10.0, 20.0, 30.0, 50.0, 100.0, 300.0)  # of the others' average probability
 
 # All language models of a study are judged under one normalisation, whatever they were trained under: identical weights
 # must get identical numbers. What is written freely has no trie to normalise over: that study is judged under `vocab`.
@@ -97,6 +104,36 @@ def item_model(kind: str) -> Make:
     def make(lab: Runner, judged: Normalisation) -> TrainedModel:
         model = lab.item_model(kind)
         return TrainedModel(model, lab.item_model_seconds(kind))
+
+    return make
+
+
+def exposed(kind: str) -> Make:
+    """An item model with new items' exposure chosen as a language model's boost is: it knows no more of them."""
+
+    def make(lab: Runner, judged: Normalisation) -> TrainedModel:
+        counts, (histories, targets) = training_counts(lab.world.dataset), lab.world.selection_rows()
+        best, kept = -1.0, TrainedModel(Popularity.fit(lab.world.sequences, len(counts)))
+        for exposure in EXPOSURES:
+            config = ServedModelConfig(candidate=kind, new_item_exposure=exposure)
+            model = ItemModelAlone(kind, Prior(counts, config, lab.item_model(kind), share=1.0), len(counts))
+            score = float(ndcg(target_ranks(model.recommend(histories, 10).items, targets), 10).mean())
+            if score > best:
+                best, kept = score, TrainedModel(model, facts={"exposure": exposure})
+        return kept
+
+    return make
+
+
+def boosted(made: Make) -> Make:
+    """The same model as served with `serving.new_items`: new items by their titles, boosted as validation says."""
+
+    def make(lab: Runner, judged: Normalisation) -> TrainedModel:
+        recommender = made(lab, judged).recommender
+        assert isinstance(recommender, GenerativeRecommender)
+        prior = Prior(training_counts(lab.world.dataset), ServedModelConfig())
+        boost = fitted_boost(recommender, prior, *lab.world.selection_rows())
+        return TrainedModel(recommender.with_prior(replace(prior, boost=boost)), facts={"boost": boost or "none"})
 
     return make
 
@@ -175,6 +212,8 @@ MAIN = [
     Cell("SFT (default: the teacher's distribution)", tuned(TAUGHT_INDEX, TAUGHT_SFT)),
     Cell("control: cross-entropy in RL's place", continued(TAUGHT_INDEX, TAUGHT_SFT, CONTROL)),
     Cell("ReRe (default)", reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT)),
+    Cell("ReRe, new items boosted", boosted(reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT))),
+    Cell("ensemble, new items exposed", exposed("ensemble")),
 ]
 # Methods that start from fine-tuning on labels, as the paper's does.
 METHODS = [

@@ -17,6 +17,7 @@ from experiments.worlds import NAMES, available, load
 from rere.data.sequences import training_counts
 from rere.evaluation import metrics
 from rere.evaluation.bootstrap import Estimate, bootstrap_means
+from rere.evaluation.breakdown import breakdown
 from rere.evaluation.evaluator import row_values
 
 matplotlib.use("svg")
@@ -78,6 +79,20 @@ def table(root: Path, data: str, study: str, warm: bool = False) -> pd.DataFrame
         record |= _lists(rows, keep, counts) | _costs(facts)
         records.append(record)
     return pd.DataFrame(records)
+
+
+def parts_table(root: Path, data: str, study: str) -> pd.DataFrame:
+    """`breakdown` of a study's cells, by length of history and by how often the target was seen; means over seeds."""
+    world, tables = load(data), []
+    counts = dict(zip(world.item_index, training_counts(world.dataset).tolist(), strict=True))
+    for cell in STUDIES[study]:
+        seeds = seeds_of(root, data, cell)
+        if seeds:
+            # Rows of all seeds together: a user who is drawn brings those of every seed along.
+            rows = pd.concat(read(root, data, cell, seeds)[0], ignore_index=True).assign(model=cell.label)
+            own = breakdown(rows, world.windows.of("test"), counts, EVALUATION)
+            tables.append(own.assign(n=own["n"] // len(seeds)))
+    return pd.concat(tables, ignore_index=True)
 
 
 def against(study: str) -> list[str]:
@@ -153,6 +168,21 @@ def markdown(found: pd.DataFrame, study: str) -> str:
     return "\n".join(lines)
 
 
+def parts_markdown(parts: pd.DataFrame) -> str:
+    """A table for each way of parting the rows: NDCG@10 of each model, and HR@10 behind it."""
+    tables = []
+    for by, own in parts.groupby("by", sort=False):
+        rows = own.groupby("part", sort=False)["n"].first()
+        lines = ["| " + " | ".join([str(by), *(f"{part} ({n:,} rows)" for part, n in rows.items())]) + " |"]
+        lines.append("|" + "---|" * (len(rows) + 1))
+        for model, cells in own.groupby("model", sort=False):
+            found = cells.set_index("part").loc[list(rows.index)]
+            values = zip(found["ndcg@10"], found["hr@10"], strict=True)
+            lines.append("| " + " | ".join([str(model), *(f"{gain:.4f}, {hits:.3f}" for gain, hits in values)]) + " |")
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables)
+
+
 def plot(found: pd.DataFrame, title: str, path: Path) -> None:
     """NDCG@10 with its interval, one line per model."""
     from matplotlib import pyplot
@@ -184,13 +214,15 @@ def main() -> None:
 
 
 def write(root: Path, data: str, study: str, to: Path) -> None:
-    """One study's CSV files and plot, if its start and another row have results."""
+    """One study's CSV files, if its start and another row have results."""
     found = table(root, data, study)
     if len(found) < 2 or BASE[study] not in set(found["model"]):
         return
     found.to_csv(to / f"{data}-{study}.csv", index=False, float_format="%.6g")
     warm = table(root, data, study, warm=True)
     warm.to_csv(to / f"{data}-{study}-warm.csv", index=False, float_format="%.6g")
+    parts = parts_table(root, data, study)
+    parts.to_csv(to / f"{data}-{study}-breakdown.csv", index=False, float_format="%.6g")
     print(f"{data}, {study}\n{markdown(found, study)}\n")
 
 
@@ -205,6 +237,9 @@ def page(to: Path) -> None:
                 title = f"{data}, {study}: {found['rows'].iloc[0]} rows, {found['seeds'].max()} seeds"
                 plot(found, title, to / f"{stem}.svg")
                 parts.append(f"## {data}, {study}\n\n{markdown(found, study)}\n\n![NDCG@10]({stem}.svg)\n")
+            if (to / f"{stem}-breakdown.csv").exists():
+                known = pd.read_csv(to / f"{stem}-breakdown.csv")
+                parts.append(f"NDCG@10 and HR@10 on parts of the rows:\n\n{parts_markdown(known)}\n")
     (to / "tables.md").write_text("\n".join(parts), encoding="utf-8")
 
 

@@ -158,7 +158,7 @@ def judge(
         config=given.serving,
         evaluation=given.evaluation,
         item_models=item_models if beside else None,
-        rl_model=rl_model if given.serving.blend is not None else None,
+        rl_model=rl_model if given.serving.fits_searches else None,
     )
     results, metrics = evaluate(
         dataset=dataset,
@@ -168,7 +168,7 @@ def judge(
         sft_model=sft_model,
         rl_model=rl_model,
         config=given.evaluation,
-        prior=prior if beside else None,
+        prior=prior if given.serving.changes_lists else None,
     )
     judged, champion_results = gate(
         rl_model=rl_model,

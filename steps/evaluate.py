@@ -39,7 +39,8 @@ def evaluate(
     """Per-row results of all models, and their metrics with intervals.
 
     Args:
-        prior: of a blend, or of an item model that is served alone; else None.
+        prior: where what is served ranks otherwise than the model by itself (`ServedModelConfig.changes_lists`); else
+            None.
     """
     from rere.data.sequences import training_counts
     from rere.evaluation.breakdown import sparse_rows
@@ -57,8 +58,8 @@ def evaluate(
     if prior is not None and prior.alone:
         recommender = ItemModelAlone(Label.ALONE, prior, len(catalog.item_ids))
         tables.append(evaluate_rows(recommender, windows.of("test"), catalog.index_of, config))
-    elif prior is not None and prior.share:
-        blended: dict[str, Checkpoint] = {Label.BLEND: rl_model}
+    elif prior is not None and prior.changes_searches:
+        blended: dict[str, Checkpoint] = {Label.BLEND if prior.share else Label.BOOSTED: rl_model}
         with work_directory("blend", config.as_one(), *inputs, prior.content(), code_fingerprint(__name__)) as work:
             tables.append(evaluate_checkpoints(blended, windows, catalog, config, work, prior=prior))
     results = pd.concat(tables, ignore_index=True)

@@ -125,7 +125,7 @@ def judge_anew(
         results = evaluate(foreign, rows, catalog.index_of, evaluation)
         served = _served(Label.CHAMPION, None, theirs, found.settings, prior)
     else:
-        blend = prior if prior is not None and prior.share else None
+        blend = prior if prior is not None and prior.changes_searches else None
         alike = evaluation.model_copy(update={"launcher": _launcher(evaluation)})
         with work_directory("gate", alike.as_one(), name, version, windows.fingerprint) as work:
             champion: dict[str, Checkpoint] = {Label.CHAMPION: checkpoint}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from rere.config.base import Settings
 
@@ -24,6 +24,17 @@ class BlendConfig(Settings):
     validation_rows: int = Field(default=500, ge=1, description="rows of that half that are searched for each share")
 
 
+class NewItemsConfig(Settings):
+    """Items without training interactions are ranked by their titles alone, and their probabilities multiplied."""
+
+    boost: Literal["fitted"] | PositiveFloat = Field(
+        default="fitted",
+        description="an item's probability by the language model counts this many times; fitted: the factor with the "
+        "best NDCG@10 on half of the validation users, the model as it is where none is better",
+    )
+    validation_rows: int = Field(default=500, ge=1, description="rows of that half that are searched for each factor")
+
+
 class ServedModelConfig(Settings):
     candidate: str = Field(
         default=LANGUAGE_MODEL,
@@ -41,9 +52,24 @@ class ServedModelConfig(Settings):
         description="wherever popularity or an item model counts, an item without training interactions has this much "
         "of the average probability of the others; also one that is added while serving",
     )
+    new_items: NewItemsConfig | None = Field(
+        default=None,
+        description="how items without training interactions rank in the language model's searches, those added while "
+        "serving among them; null: as the training left them, which takes them for wrong answers",
+    )
     blend: BlendConfig | None = Field(
         default=None, description="an item model's part in what is judged and served; null: none"
     )
+
+    @property
+    def changes_lists(self) -> bool:
+        """Whether what is served ranks otherwise than the language model by itself."""
+        return self.item_model is not None or self.new_items is not None
+
+    @property
+    def fits_searches(self) -> bool:
+        """Whether `prior` searches with the language model, to choose what changes its lists."""
+        return self.blend is not None or self.new_items is not None
 
     @property
     def item_model(self) -> str | None:
@@ -56,4 +82,6 @@ class ServedModelConfig(Settings):
     def _one_or_the_other(self) -> Self:
         if self.candidate != LANGUAGE_MODEL and self.blend is not None:
             raise ValueError(f"a blend is of the language model: `candidate: {self.candidate}` needs `blend: null`")
+        if self.candidate != LANGUAGE_MODEL and self.new_items is not None:
+            raise ValueError(f"`new_items` reads titles, which `candidate: {self.candidate}` doesn't: set it to null")
         return self

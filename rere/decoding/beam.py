@@ -17,6 +17,7 @@ import torch
 
 from rere.catalog.trie import TokenTrie
 from rere.config.decoding import SearchSettings
+from rere.decoding.boost import Boost
 from rere.decoding.exclusion import Exclusions
 from rere.decoding.item_prior import ItemPrior
 from rere.errors import RereError
@@ -50,6 +51,7 @@ def beam_search(
     settings: SearchSettings,
     *,
     item_prior: ItemPrior | None = None,
+    boost: Boost | None = None,
     exclusions: Exclusions | None = None,
     prefixes: PrefixCache | None = None,
 ) -> BeamResult:
@@ -58,13 +60,23 @@ def beam_search(
     Args:
         prompts: P token sequences, of any lengths, each at least one long; or branches of trunks.
         item_prior: another model's probabilities of the items, mixed into every step's score.
+        boost: multiplies the model's own probabilities of some items, before the other model's are mixed in.
         exclusions: items that must not be returned.
         prefixes: see `TreeDecoder`.
 
     Raises:
         RereError: the model's scores are not numbers, or a prompt is too long for its context.
     """
-    search = BeamSearch(model, trie, prompts, settings, item_prior=item_prior, exclusions=exclusions, prefixes=prefixes)
+    search = BeamSearch(
+        model,
+        trie,
+        prompts,
+        settings,
+        item_prior=item_prior,
+        boost=boost,
+        exclusions=exclusions,
+        prefixes=prefixes,
+    )
     while search.step():
         pass
     return search.result()
@@ -81,10 +93,11 @@ class BeamSearch:
         settings: SearchSettings,
         *,
         item_prior: ItemPrior | None = None,
+        boost: Boost | None = None,
         exclusions: Exclusions | None = None,
         prefixes: PrefixCache | None = None,
     ) -> None:
-        self.item_prior, self.exclusions, self.width = item_prior, exclusions, settings.beams
+        self.item_prior, self.boost, self.exclusions, self.width = item_prior, boost, exclusions, settings.beams
         self.tree = TreeDecoder(model, trie, prompts, settings, prefixes)
         self.found_score = torch.full((len(prompts), self.width), NEG_INF, device=model.device)
         self.found_item = torch.full((len(prompts), self.width), -1, device=model.device)
@@ -99,8 +112,10 @@ class BeamSearch:
             return False
         edges, (prompts, beams) = tree.edges(), tree.live.node.shape
         score = edges.log_prob
-        if self.item_prior is not None or self.exclusions is not None:
+        if self.item_prior is not None or self.boost is not None or self.exclusions is not None:
             node, row = edges.nodes(), edges.source // beams
+        if self.boost is not None:
+            score = score + self.boost.along(node, trie.parent[node])
         if self.item_prior is not None:
             score = self.item_prior.mixed(score, row, node, trie.parent[node])
         score = score + tree.live.score.view(-1)[edges.source]
@@ -135,9 +150,11 @@ class BeamSearch:
         tree, trie, (prompts, items) = self.tree, self.tree.trie, (len(self.found_item), self.tree.trie.items)
         score = tree.edge_scores[1:]
         node = torch.arange(1, trie.nodes, device=score.device)  # the root's children, in the order of its edges
-        if self.item_prior is not None or self.exclusions is not None:
+        if self.item_prior is not None or self.boost is not None or self.exclusions is not None:
             row = torch.arange(prompts, device=score.device).repeat_interleave(items)
             every = node.repeat(prompts)
+        if self.boost is not None:
+            score = score + self.boost.along(every, torch.zeros_like(every))
         if self.item_prior is not None:
             score = self.item_prior.mixed(score, row, every, torch.zeros_like(every))
         if self.exclusions is not None:
@@ -156,7 +173,11 @@ class BeamSearch:
                 "no number at all for some prompt",
                 "the weights have diverged: lower the learning rate",
             )
-        return BeamResult(self.found_item, self.found_score, self.tree.forwarded, self.tree.required)
+        score = self.found_score
+        if self.boost is not None:
+            share = 1.0 if self.item_prior is None else 1 - self.item_prior.weight
+            score = score + share * self.boost.start
+        return BeamResult(self.found_item, score, self.tree.forwarded, self.tree.required)
 
     def _settle(self) -> bool:
         """Finish the prompts whose live branches all have one item below: these can no longer displace one another.
@@ -169,7 +190,7 @@ class BeamSearch:
         over = (~alive | (trie.leaves_below(live.node) == 1)).all(1, keepdim=True)
         if not over.any():
             return False
-        rest = self.tree.rest()
+        rest = self.tree.rest()  # to which a boost adds nothing: it is the same all the way down to a single item
         if self.item_prior is not None:  # the prior's log-share of a single-item subtree is 0
             rest = rest * (1 - self.item_prior.weight)
         score = (live.score + rest).masked_fill(~over, NEG_INF)

@@ -38,7 +38,7 @@ def evaluate_checkpoints(
     Args:
         work: directory for what several processes exchange.
         own: the catalogue that the models were trained on, where it is another (see `CrossCatalogRecommender`).
-        prior: with an item model's part in the searches of all of them.
+        prior: as all of them are served with.
     """
     if config.launcher.starts_workers and not distributed.is_worker():
         return _in_processes(models, windows, catalog, config, work, own=own, prior=prior)

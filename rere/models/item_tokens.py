@@ -11,6 +11,7 @@ In training an item's gradient reaches its title's tokens too, and through them 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,10 +38,9 @@ class TitleMeans:
     shares: Float[Tensor, "R V"]
 
     @classmethod
-    def of(cls, catalog: CatalogIndex, first: int, device: torch.device | str) -> TitleMeans:
-        """The means for the items whose token is `first` or later."""
+    def of(cls, catalog: CatalogIndex, chosen: Sequence[int], device: torch.device | str) -> TitleMeans:
+        """The means for the items of these indices."""
         tokens = catalog.trie.item_tokens
-        chosen = (tokens >= first).nonzero()[:, 0].tolist()
         item, piece, weight = [], [], []
         for low in range(0, len(chosen), BATCH_TITLES):
             part = chosen[low : low + BATCH_TITLES]
@@ -53,7 +53,7 @@ class TitleMeans:
         indices = torch.stack([torch.cat([none.long(), *item]), torch.cat([none.long(), *piece])])
         size = (len(chosen), len(catalog.tokenizer))
         shares = torch.sparse_coo_tensor(indices, torch.cat([none, *weight]), size, check_invariants=False).coalesce()
-        return cls(tokens[chosen].to(device), shares.to(device))
+        return cls(tokens[list(chosen)].to(device), shares.to(device))
 
     def means(self, weight: Float[Tensor, "V width"]) -> Float[Tensor, "R width"]:
         """(R, width) mean of each title's rows of an embedding (V or more, width)."""
@@ -69,7 +69,23 @@ def embed_items(model: PreTrainedModel, catalog: CatalogIndex, first: int) -> No
     """
     if not catalog.config.code.one_token:
         return
-    means = TitleMeans.of(catalog, first, next(cast(nn.Module, model).parameters()).device)
+    later = (catalog.trie.item_tokens >= first).nonzero()[:, 0].tolist()
+    _set_to_titles(model, catalog, later)
+
+
+@torch.no_grad()
+def embed_by_titles(model: PreTrainedModel, catalog: CatalogIndex, items: Sequence[int]) -> None:
+    """Set the rows of these items to their titles' means, without vectors of their own, as those of items that the
+    model wasn't trained on. Does nothing if items have no tokens of their own.
+
+    In training an item that nobody takes is only ever a wrong answer, and its own vector learns nothing but that.
+    """
+    if catalog.config.code.one_token:
+        _set_to_titles(model, catalog, items)
+
+
+def _set_to_titles(model: PreTrainedModel, catalog: CatalogIndex, items: Sequence[int]) -> None:
+    means = TitleMeans.of(catalog, items, next(cast(nn.Module, model).parameters()).device)
     for old in embedding_weights(model):
         kept = min(catalog.vocabulary, len(old))
         weight = torch.cat([old[:kept], old.new_zeros((catalog.vocabulary - kept, old.shape[1]))])
@@ -102,7 +118,7 @@ def train_by_titles(
     weights = [weight for weight in embedding_weights(base) if weight.requires_grad]
     if not weights:
         return
-    means = TitleMeans.of(catalog, 0, weights[0].device)
+    means = TitleMeans.of(catalog, range(len(catalog.items)), weights[0].device)
     back = means.shares.T.coalesce()
     pieces = means.shares.shape[1]
 

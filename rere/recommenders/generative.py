@@ -13,6 +13,7 @@ import torch
 from rere.catalog.index import CatalogIndex
 from rere.config.decoding import Normalisation, SearchSettings
 from rere.decoding.beam import beam_search
+from rere.decoding.boost import Boost
 from rere.models.checkpoint import Checkpoint
 from rere.models.shared_prefill import SharedPrefill, by_length
 from rere.models.tree_attention import TreeModel
@@ -55,13 +56,21 @@ class GenerativeRecommender:
         self.model = model if isinstance(model, TreeModel) else TreeModel(Checkpoint(model).load_model())
         self.trie = catalog.trie.to(self.model.device)
         self.prior: Prior | None = None
+        self.boost: Boost | None = None
 
     def with_prior(self, prior: Prior) -> GenerativeRecommender:
-        """The same, with an item model's part in every search, as it is served; RereError where it doesn't fit."""
+        """The same as it is served: with an item model's part in every search, and with new items boosted.
+
+        A prior with a boost changes the model's embedding (`Prior.read_titles`), also for this one.
+
+        Raises:
+            RereError: a prior of another catalogue.
+        """
         prior.require_fits(len(self.catalog.items))
-        blended = copy.copy(self)
-        blended.prior = prior
-        return blended
+        prior.read_titles(self.model.base, self.catalog)
+        served = copy.copy(self)
+        served.prior, served.boost = prior, prior.boost_in(self.trie)
+        return served
 
     def search_settings(self, k: int) -> SearchSettings:
         """The settings of a search for the k best items."""
@@ -78,7 +87,9 @@ class GenerativeRecommender:
             if self.prior is not None:
                 own = [histories[batch[position]] for position in shared.order.tolist()]
                 item_prior = self.prior.in_search(self.trie, own)
-            found = beam_search(self.model, self.trie, shared.prompts, settings, item_prior=item_prior)
+            found = beam_search(
+                self.model, self.trie, shared.prompts, settings, item_prior=item_prior, boost=self.boost
+            )
             return shared.restored(found.items), shared.restored(found.scores)
 
         return rank_in_batches(f"{self.name}: beam search", prompts, k, self.batch_prompts, search, work=self.work)

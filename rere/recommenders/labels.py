@@ -13,6 +13,7 @@ class Label(StrEnum):
     SFT = "SFT"
     RL = "ReRe"
     BLEND = "blend"  # ReRe with an item model's part in every search
+    BOOSTED = "ReRe, new items boosted"
     ALONE = "served item model"  # in ReRe's stead
     CHAMPION = "champion"
     CHALLENGER = "challenger"
@@ -21,4 +22,4 @@ class Label(StrEnum):
 def to_serve(models: Iterable[str]) -> Label:
     """Which of a run's models is judged and registered: ReRe, unless another stands in its place."""
     known = set(models)
-    return next((label for label in (Label.ALONE, Label.BLEND) if label in known), Label.RL)
+    return next((label for label in (Label.ALONE, Label.BLEND, Label.BOOSTED) if label in known), Label.RL)

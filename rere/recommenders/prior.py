@@ -2,7 +2,8 @@
 
 Popularity answers users of whom nothing is known; an item model, where there is one, takes part in every search, or
 ranks alone. Items without training interactions, those that are added while serving among them, have a share of their
-own: as much of the others' average probability as `new_item_exposure` says.
+own: as much of the others' average probability as `new_item_exposure` says. By its `boost` a language model's opinion
+of them counts more, or less.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 
 from rere.artifacts.manifest import fingerprint, seal, verify
+from rere.catalog.index import CatalogIndex
 from rere.catalog.trie import TokenTrie
 from rere.config.served_model import LANGUAGE_MODEL, ServedModelConfig
+from rere.decoding.boost import Boost
 from rere.decoding.item_prior import ItemPrior, node_log_mass
 from rere.errors import RereError
+from rere.models.item_tokens import embed_by_titles
 from rere.recommenders.item_model import ItemModel, item_log_probs
 from rere.recommenders.registry import model_type
 
@@ -35,17 +40,25 @@ class Prior:
 
     item_model: of the same catalogue; None where none takes part
     share: its part in a score, from 0 to 1; 1: it ranks alone, and no language model is served
+    boost: the language model's probability of a new item counts this many times, and is read from its title alone;
+        None: it is what training left
     """
 
     counts: np.ndarray
     config: ServedModelConfig
     item_model: ItemModel | None = None
     share: float = 0.0
+    boost: float | None = None
 
     @property
     def alone(self) -> bool:
         """Whether the item model ranks without a language model."""
         return self.share == 1
+
+    @property
+    def changes_searches(self) -> bool:
+        """Whether a language model's lists are other ones than its own."""
+        return bool(self.share) or self.boost is not None
 
     @property
     def serves(self) -> str:
@@ -84,10 +97,24 @@ class Prior:
         log_probs = self.log_probs(histories, trie.items).clamp(min=LEAST).to(trie.token.device)
         return ItemPrior(node_log_mass(trie, log_probs), self.share)
 
+    def new_items(self, items: int) -> torch.Tensor:
+        """(items,) bool: which of a catalogue that may have grown since have no training interactions."""
+        new = torch.ones(items, dtype=torch.bool)
+        new[: len(self.counts)] = torch.from_numpy(self.counts == 0)
+        return new
+
+    def boost_in(self, trie: TokenTrie) -> Boost | None:
+        """What new items' probabilities are multiplied by in a search along the trie; None where by nothing."""
+        return None if self.boost is None else Boost.of(trie, self.new_items(trie.items), self.boost)
+
+    def read_titles(self, model: PreTrainedModel, catalog: CatalogIndex) -> None:
+        """Have the language model know new items by their titles alone, where they are to be boosted."""
+        if self.boost is not None:
+            embed_by_titles(model, catalog, self.new_items(len(catalog.items)).nonzero()[:, 0].tolist())
+
     def _exposed(self, log_probs: torch.Tensor, items: int) -> torch.Tensor:
         """(P, I) -> (P, items) normalised log-probabilities, in which new items have their exposure."""
-        known = torch.zeros(items, dtype=torch.bool)
-        known[: len(self.counts)] = torch.from_numpy(self.counts > 0)
+        known = ~self.new_items(items)
         if not known.any():
             return torch.full((len(log_probs), items), -np.log(items), dtype=torch.float64)
         found = log_probs.new_empty((len(log_probs), items))
@@ -115,6 +142,7 @@ class Prior:
         save_file({"counts": torch.from_numpy(self.counts.astype(np.int64))}, directory / COUNTS)
         kind = None if self.item_model is None else self.item_model.kind()
         record = {"config": self.config.model_dump(mode="json"), "item_model": kind, "share": self.share}
+        record |= {"boost": self.boost}
         (directory / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         if self.item_model is not None:
             self.item_model.write(directory)
@@ -128,4 +156,5 @@ class Prior:
         counts = load_file(directory / COUNTS)["counts"].numpy()
         kind = record.get("item_model")
         item_model = None if kind is None else model_type(kind).read(directory)
-        return cls(counts, ServedModelConfig.model_validate(record["config"]), item_model, record.get("share", 0.0))
+        config = ServedModelConfig.model_validate(record["config"])
+        return cls(counts, config, item_model, record.get("share", 0.0), record.get("boost"))

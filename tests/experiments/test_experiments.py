@@ -19,6 +19,7 @@ from rere.config.decoding import Normalisation
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Dataset, IngestReport, Windows
+from rere.evaluation.breakdown import HISTORY
 from rere.recommenders.base import Ranking
 from rere.recommenders.popularity import Popularity
 from tests.conftest import TINY
@@ -103,8 +104,16 @@ def test_the_table_averages_seeds_and_compares_row_by_row(
     assert "| other |" in text
     monkeypatch.setattr(report, "NAMES", ("small", "never run"))
     report.write(tmp_path, "small", "methods", tmp_path)
+    parts = pd.read_csv(tmp_path / "small-methods-breakdown.csv").set_index(["model", "by", "part"])
+    by_part = parts.loc[("other", HISTORY)]
+    assert by_part["n"].sum() == len(targets)  # each row once, however many the seeds
+    short = np.array([3 <= len(history) <= 4 for history in world.rows("test")[0]])
+    hits = [(targets[short] == item).mean() for item in (2, 3)]
+    assert by_part.loc["3-4", "hr@10"] == pytest.approx(np.mean(hits))
     report.page(tmp_path)
-    assert "| other |" in (tmp_path / "tables.md").read_text(encoding="utf-8")
+    written = (tmp_path / "tables.md").read_text(encoding="utf-8")
+    assert "| other |" in written
+    assert f"| {HISTORY} | 3-4 ({short.sum()} rows) |" in written
     plot = (tmp_path / "small-methods.svg").read_bytes()
     report.page(tmp_path)  # from the CSV files: what wasn't run again keeps its table, and the same plot
     assert (tmp_path / "small-methods.svg").read_bytes() == plot

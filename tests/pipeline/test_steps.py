@@ -31,7 +31,7 @@ from rere.config.catalog import IndexConfig
 from rere.config.evaluation import EvaluationConfig
 from rere.config.promotion import GateConfig, NonInferiority, PromotionConfig
 from rere.config.retraining import FromChampion
-from rere.config.served_model import BlendConfig, ServedModelConfig
+from rere.config.served_model import BlendConfig, NewItemsConfig, ServedModelConfig
 from rere.config.sft import SFTConfig
 from rere.data.dataset import FORGOTTEN, Dataset, Windows
 from rere.data.sequences import indexed_rows, training_counts, training_sequences
@@ -260,6 +260,32 @@ def test_a_blend_is_fitted_judged_and_judged_by_the_gate_in_the_models_stead(
     assert value[Label.BLEND] > value[Label.RL] == value[Label.SFT]
     decision, _ = gate.entrypoint(**world | {"results": results, "prior": prior})
     assert decision.value == pytest.approx(value[Label.BLEND])
+
+
+def test_new_items_boosted_are_judged_by_the_gate_as_they_would_be_served(
+    world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
+    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
+    monkeypatch.setattr(registry, "champion_version", lambda name: None)
+    facts: dict[str, Any] = {}
+    monkeypatch.setattr("steps.prior.log_metadata", facts.update)
+    monkeypatch.setattr("steps.evaluate.log_metadata", lambda facts: None)
+    data = {name: world[name] for name in ("dataset", "windows", "catalog")}
+    config = ServedModelConfig(new_items=NewItemsConfig(boost=2.0))
+    prior = make_prior.entrypoint(**data, config=config, evaluation=JUDGED, rl_model=world["rl_model"])
+    assert (prior.boost, prior.serves, facts) == (2.0, "rl", {"new_item_boost": 2.0})
+    results, metrics = evaluate.entrypoint(
+        **data,
+        baselines=world["results"][world["results"]["model"] == Label.POPULARITY],
+        sft_model=world["rl_model"],
+        rl_model=world["rl_model"],
+        config=JUDGED,
+        prior=prior,
+    )
+    value = metrics.query("rows == 'all' and metric == 'ndcg@10'").set_index("model")["mean"]
+    decision, _ = gate.entrypoint(**world | {"results": results, "prior": prior})
+    assert decision.value == pytest.approx(value[Label.BOOSTED])
 
 
 def test_an_item_model_is_judged_logged_and_judged_anew_as_champion_without_the_language_model(

@@ -91,7 +91,7 @@ class Deployment(ABC):
     @property
     def gives_probabilities(self) -> bool:
         """Whether a score is the logarithm of an item's probability among all items; else a weight that compares."""
-        return self.prior is None or not self.prior.share or self.prior.alone
+        return self.prior is None or self.prior.alone or not self.prior.changes_searches
 
     def require_answerable(self, read: Resolved) -> None:
         """RereError for a history of which nothing is known, where such users are refused."""

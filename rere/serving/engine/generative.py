@@ -9,6 +9,7 @@ import torch
 from rere.catalog.index import CatalogIndex
 from rere.config.decoding import SearchSettings
 from rere.decoding.beam import BeamSearch
+from rere.decoding.boost import Boost
 from rere.decoding.exclusion import Exclusions
 from rere.models.context import REMEDY, longest_possible, require_room
 from rere.models.item_tokens import embed_items
@@ -35,6 +36,9 @@ class GenerativeDeployment(Deployment):
         super().__init__(version, catalog, history_items, prior=prior, device=model.device)
         self.model, self.search = model, search
         self.vocabulary = catalog.vocabulary  # of what the model was trained on
+        self._boost: tuple[Snapshot, Boost | None] | None = None  # of a snapshot
+        if prior is not None:
+            prior.read_titles(model.base, catalog)
         self.prefixes = PrefixCache(search.prefix_tokens) if search.prefix_tokens else None
 
     def width(self, query: Query) -> int:
@@ -58,6 +62,7 @@ class GenerativeDeployment(Deployment):
             prompts,
             self.search.model_copy(update={"beams": self.width(queries[0])}),
             item_prior=item_prior,
+            boost=self._boost_in(snapshot),
             exclusions=exclusions,
             prefixes=self.prefixes,
         )
@@ -70,6 +75,13 @@ class GenerativeDeployment(Deployment):
             count = sum(item >= 0 for item in items[: query.k])
             lists.append(Ranked(items[:count], scores[:count], snapshot))
         return lists
+
+    def _boost_in(self, snapshot: Snapshot) -> Boost | None:
+        if self.prior is None:
+            return None
+        if self._boost is None or self._boost[0].trie is not snapshot.trie:
+            self._boost = snapshot, self.prior.boost_in(snapshot.trie)
+        return self._boost[1]
 
     def edited(self, edits: CatalogEdits) -> Snapshot:
         """The catalogue with these changes. Added items that the model can't take are `skipped`, with the reason: their

@@ -1,0 +1,113 @@
+"""Items that nobody took yet in plain searches: read by their titles, boosted as asked, judged as they are served."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from rere.catalog.index import build_index
+from rere.config.catalog import IndexConfig
+from rere.config.decoding import SearchSettings
+from rere.config.served_model import NewItemsConfig, ServedModelConfig
+from rere.models.backbone import load_model
+from rere.models.item_tokens import embed_items
+from rere.models.tree_attention import TreeModel
+from rere.recommenders.generative import GenerativeRecommender
+from rere.recommenders.new_items import fitted_boost
+from rere.recommenders.prior import Prior
+from rere.serving.engine.generative import GenerativeDeployment
+from rere.serving.live_catalog import CatalogEdits
+from tests.conftest import TINY
+from tests.serving.helpers import running, tiny_catalog, tiny_deployment
+
+ITEMS = 40
+COUNTS = np.array([0 if item in (3, 17) else 2 for item in range(ITEMS)])
+HISTORIES = [[4], [1, 2, 3], [9, 8]]
+
+
+def boosted(boost: float | None) -> Prior:
+    return Prior(COUNTS, ServedModelConfig(new_items=NewItemsConfig()), boost=boost)
+
+
+def served(deployment: GenerativeDeployment, history: list[int], k: int) -> dict[int, float]:
+    [ranked] = deployment.rank([deployment.query(history, k)]) or []
+    return dict(zip(ranked.items, ranked.scores, strict=True))
+
+
+@pytest.mark.parametrize("boost", [0.1, 25.0])
+def test_untouched_and_added_items_count_as_asked_and_others_as_before(boost: float) -> None:
+    plain, raised = tiny_deployment(), tiny_deployment(prior=boosted(boost))
+    for deployment in (plain, raised):
+        deployment.snapshot = deployment.edited(CatalogEdits({"new": "A Title of its own"}))
+    for history in HISTORIES:
+        before, after = (served(deployment, history, ITEMS + 1) for deployment in (plain, raised))
+        for item, score in before.items():
+            extra = math.log(boost) if item in (3, 17, ITEMS) else 0.0
+            assert after[item] == pytest.approx(score + extra, abs=1e-4)
+        assert list(after.values()) == sorted(after.values(), reverse=True)
+
+
+def test_what_is_judged_is_what_is_served() -> None:
+    deployment = tiny_deployment(prior=boosted(30.0))
+    judged = GenerativeRecommender("boosted", tiny_deployment().model, tiny_catalog(), beams=6)
+    ranking = judged.with_prior(boosted(30.0)).recommend(HISTORIES, 5)
+    for row, history in enumerate(HISTORIES):
+        found = served(deployment, history, 5)
+        assert ranking.items[row].tolist() == list(found)
+        assert ranking.scores[row].tolist() == pytest.approx(list(found.values()), abs=1e-4)
+
+
+def test_a_boost_survives_its_files_and_makes_another_model(tmp_path: Path) -> None:
+    boosted(3.0).save(tmp_path / "prior")
+    assert Prior.load(tmp_path / "prior").boost == 3.0
+    assert len({boosted(boost).content() for boost in (None, 1.0, 3.0)}) == 3
+    assert [boosted(boost).changes_searches for boost in (None, 1.0, 3.0)] == [False, True, True]
+
+
+def test_an_item_with_a_token_of_its_own_is_known_by_its_title_alone() -> None:
+    """Two items of one title that nobody took: training has taught one of them that it is a wrong answer."""
+    titles = ["Robot Car", "Doll House", "Robot Doll", "Robot Doll"]
+    items = pd.DataFrame({"item_id": list("abcd"), "title": titles})
+    catalog = build_index(items, IndexConfig.model_validate({"code": "item", "backbone": TINY}))
+    base = load_model(TINY, len(catalog.tokenizer), 0).eval()
+    embed_items(base, catalog, first=0)
+    own = int(catalog.trie.item_tokens[2])
+    with torch.no_grad():
+        weight = base.get_input_embeddings().weight
+        weight[own] -= 1.0
+        weight[int(catalog.trie.item_tokens[0])] += 0.5  # a vector that was learned from those who took it: it stays
+        taken = weight[int(catalog.trie.item_tokens[0])].clone()
+    prior = Prior(np.array([5, 5, 0, 0]), ServedModelConfig(), boost=2.0)
+    deployment = GenerativeDeployment("1", TreeModel(base), catalog, 3, SearchSettings(beams=4), prior=prior)
+    found = served(deployment, [0, 1], 4)
+    assert found[2] == pytest.approx(found[3], abs=1e-5)
+    weight = base.get_input_embeddings().weight
+    torch.testing.assert_close(weight[own], weight[own + 1])
+    torch.testing.assert_close(weight[int(catalog.trie.item_tokens[0])], taken)
+
+
+def test_a_boost_is_fitted_where_new_items_follow_and_none_where_it_would_cost_more() -> None:
+    recommender = GenerativeRecommender("plain", tiny_deployment().model, tiny_catalog(), beams=10)
+    histories = [[item] for item in range(20, 30)]
+    first = recommender.recommend(histories, 1).items[:, 0]
+    assert not {3, 17} & set(first.tolist())
+    assert fitted_boost(recommender, boosted(None), histories, first) is None  # no target is new
+    first[0] = 3
+    assert fitted_boost(recommender, boosted(None), histories, first) is None  # it would cost nine others their place
+    assert (fitted_boost(recommender, boosted(None), histories, np.array([3, 17] * 5)) or 0) > 1
+
+
+def test_over_http_a_boosted_item_comes_first_and_the_page_shows_no_shares() -> None:
+    with running(deployment=tiny_deployment(prior=boosted(1e6))) as (client, _):
+        answer = client.post("/recommend", json={"history": ["i4"], "k": 2}).json()
+        assert {item["item_id"] for item in answer["items"]} == {"i3", "i17"}
+        assert answer["based_on"] == "history"
+        assert 'data-scores="weights"' in client.get("/").text
+    with running(deployment=tiny_deployment(prior=replace(boosted(None)))) as (client, _):
+        assert 'data-scores="probabilities"' in client.get("/").text
