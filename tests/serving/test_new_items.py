@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,7 +26,7 @@ from rere.recommenders.prior import Prior
 from rere.serving.engine.generative import GenerativeDeployment
 from rere.serving.live_catalog import CatalogEdits
 from tests.conftest import TINY
-from tests.serving.helpers import running, tiny_catalog, tiny_deployment
+from tests.serving.helpers import ADMIN, running, tiny_catalog, tiny_deployment
 
 ITEMS = 40
 COUNTS = np.array([0 if item in (3, 17) else 2 for item in range(ITEMS)])
@@ -111,3 +113,51 @@ def test_over_http_a_boosted_item_comes_first_and_the_page_shows_no_shares() -> 
         assert 'data-scores="weights"' in client.get("/").text
     with running(deployment=tiny_deployment(prior=replace(boosted(None)))) as (client, _):
         assert 'data-scores="probabilities"' in client.get("/").text
+
+
+def of_code(code: object) -> GenerativeDeployment:
+    """Eight items of which nobody took the last, whose probability counts a million times."""
+    titles = [f"{'Robot Car' if n % 2 else 'Doll House'} {n}" for n in range(8)]
+    items = pd.DataFrame({"item_id": [f"i{n}" for n in range(8)], "title": titles})
+    catalog = build_index(items, IndexConfig.model_validate({"code": code, "backbone": TINY}))
+    base = load_model(TINY, len(catalog.tokenizer), 0).eval()
+    embed_items(base, catalog, first=0)
+    prior = Prior(np.array([*[3] * 7, 0]), ServedModelConfig(), boost=1e6)
+    return GenerativeDeployment("1", TreeModel(base), catalog, 3, SearchSettings(beams=4), prior=prior)
+
+
+def first_ids(client: httpx.Client, k: int) -> set[str]:
+    answer = client.post("/recommend", json={"history": ["i0"], "k": k, "seen": "exclude"}).json()
+    return {item["item_id"] for item in answer["items"]}
+
+
+@pytest.mark.parametrize("code", ["title", "prefix", "item"])
+def test_an_item_is_added_removed_and_added_again_under_every_code_that_takes_new_ones(code: str) -> None:
+    with running(deployment=of_code(code)) as (client, _):
+
+        def change(what: str, body: dict[str, Any]) -> int:
+            return client.post(f"/catalog/{what}", json=body, headers=ADMIN).status_code
+
+        new = {"items": [{"item_id": "new", "title": "Robot House 53"}]}
+        assert change("add", {"items": [{"item_id": "new"}]}) == 422  # a title is all that is known of it
+        assert change("add", {"items": [{"item_id": "new", "title": " "}]}) == 422
+        assert first_ids(client, 1) == {"i7"}
+        assert change("add", new) == 200
+        assert first_ids(client, 2) == {"i7", "new"}
+        assert change("remove", {"item_ids": ["new"]}) == 200
+        assert first_ids(client, 1) == {"i7"}
+        assert "new" not in first_ids(client, 9)
+        assert change("add", {"items": [{"item_id": "new", "title": "Another Name"}]}) == 409
+        assert change("add", new) == 200
+        assert first_ids(client, 2) == {"i7", "new"}
+        assert client.post("/recommend", json={"history": ["new"], "k": 3}).json()["based_on"] == "history"
+
+
+def test_an_item_that_the_code_cannot_take_is_refused_with_the_reason_and_changes_nothing() -> None:
+    code = {"type": "semantic", "codewords": 4, "embedding": {"type": "tfidf", "dimensions": 2}}
+    with running(deployment=of_code(code)) as (client, _):
+        new = {"items": [{"item_id": "new", "title": "Robot House 53"}]}
+        answer = client.post("/catalog/add", json=new, headers=ADMIN)
+        assert (answer.status_code, "retrain" in answer.json()["detail"]) == (409, True)
+        assert first_ids(client, 1) == {"i7"}
+        assert "new" not in first_ids(client, 9)
