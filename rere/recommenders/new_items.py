@@ -29,7 +29,8 @@ def fitted_boost(
     """
     if not prior.new_items(len(prior.counts)).numpy()[targets].any():
         return None
-    best, kept = _score(recommender, histories, targets), None
+    kept: float | None = None
+    best = _score(recommender, histories, targets)
     for boost in BOOSTS:
         score = _score(recommender.with_prior(replace(prior, boost=boost)), histories, targets)
         if score > best:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +104,18 @@ def test_a_boost_is_fitted_where_new_items_follow_and_none_where_it_would_cost_m
     assert (fitted_boost(recommender, boosted(None), histories, np.array([3, 17] * 5)) or 0) > 1
 
 
+def test_an_item_model_reads_no_titles() -> None:
+    with pytest.raises(ValueError, match="`new_items` reads titles"):
+        ServedModelConfig(candidate="ease", new_items=NewItemsConfig())
+
+
 def test_over_http_a_boosted_item_comes_first_and_the_page_shows_no_shares() -> None:
     with running(deployment=tiny_deployment(prior=boosted(1e6))) as (client, _):
         answer = client.post("/recommend", json={"history": ["i4"], "k": 2}).json()
         assert {item["item_id"] for item in answer["items"]} == {"i3", "i17"}
         assert answer["based_on"] == "history"
         assert 'data-scores="weights"' in client.get("/").text
-    with running(deployment=tiny_deployment(prior=replace(boosted(None)))) as (client, _):
+    with running(deployment=tiny_deployment(prior=boosted(None))) as (client, _):
         assert 'data-scores="probabilities"' in client.get("/").text
 
 
