@@ -84,6 +84,7 @@ def gate(
     content = servable.content_of(model, catalog, prior, servable.serving_settings(windows, evaluation))
     candidate, champion = registry.find_version(name, content), registry.champion_version(name)
     notes = _kept_start(rl_model) if model is not None else [_item_model(prior)]
+    notes += [] if prior.boost is None else [_boost(prior.boost)]
     problem, present = None, None
     if champion is not None and champion == candidate:
         notes.append(f"This very model is the champion already, as version {champion}.")
@@ -227,6 +228,13 @@ def _item_model(prior: Prior) -> str:
     return (
         f"What is judged, and would be served, is the item model {prior.serves} alone, as `serving.candidate` asks: it "
         "reads no titles, so items that are added while serving have only their exposure."
+    )
+
+
+def _boost(factor: float) -> str:
+    return (
+        "What is judged, and would be served, ranks items without training interactions by their titles, and their "
+        f"probability counts {factor:g} times."
     )
 
 

@@ -286,6 +286,7 @@ def test_new_items_boosted_are_judged_by_the_gate_as_they_would_be_served(
     value = metrics.query("rows == 'all' and metric == 'ndcg@10'").set_index("model")["mean"]
     decision, _ = gate.entrypoint(**world | {"results": results, "prior": prior})
     assert decision.value == pytest.approx(value[Label.BOOSTED])
+    assert any("counts 2 times" in note for note in decision.notes)
 
 
 def test_an_item_model_is_judged_logged_and_judged_anew_as_champion_without_the_language_model(
