@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
 from zenml.client import Client
 from zenml.pipelines.pipeline_definition import Pipeline
+
+from rere.config.variants import Variant
 
 UNKNOWN = (
     "How long depends on data, model and machine; the default on MovieLens-100K takes about 10 minutes on two cores"
@@ -31,10 +32,10 @@ def announce(pipeline: Pipeline, settings: Mapping[str, Any]) -> None:
 def subject(settings: Mapping[str, Any]) -> str:
     """`Data: tables (interactions.csv). `, where the pipeline reads a source."""
     source = getattr(settings.get("data"), "source", None)
-    if not isinstance(source, BaseModel):
+    if not isinstance(source, Variant):
         return ""
     files = [str(value) for _, value in source if isinstance(value, Path) or "://" in str(value)]
-    return f"Data: {source.type}{f' ({files[0]})' if files else ''}. "  # type: ignore[attr-defined]
+    return f"Data: {source.type}{f' ({files[0]})' if files else ''}. "
 
 
 def duration(name: str) -> str:

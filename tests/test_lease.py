@@ -46,8 +46,9 @@ def test_the_second_is_told_who_holds_it_and_gets_it_afterwards(tmp_path: Path) 
     process.wait()
     lease = Lease(tmp_path / "lock", seconds=2)
     lease.take()
-    assert lease.holder() is not None
-    assert lease.holder().process == os.getpid()  # type: ignore[union-attr]
+    now = lease.holder()
+    assert now is not None
+    assert now.process == os.getpid()
     lease.release()
     assert list(tmp_path.iterdir()) == []
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers.utils.logging import set_tqdm_hook
 
 from rere.models.backbone import load_model
 from rere.models.checkpoint import Checkpoint, save_checkpoint
@@ -81,18 +82,21 @@ def test_a_terminal_has_a_live_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert terminal.getvalue().count("\r") > 20
 
 
-def test_loading_and_saving_weights_leaves_nothing_in_a_log(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made, stock = [], module._made
+def test_loading_and_saving_weights_leaves_nothing_in_a_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made: list[str] = []
+    tamed = set_tqdm_hook(None)
+    assert tamed is not None
 
     def shown(bar: Any, arguments: Any, options: dict[str, Any]) -> Any:
         made.append(options["desc"])
-        return stock(bar, arguments, options | SHOWN)
+        return tamed(bar, arguments, options | SHOWN)
 
-    monkeypatch.setattr(module, "_made", shown)
-    directory = tmp_path / "model"
-    save_checkpoint(load_model(TINY, 300, seed=0), directory, [], {})
-    Checkpoint(directory).load_model()
+    set_tqdm_hook(shown)
+    try:
+        directory = tmp_path / "model"
+        save_checkpoint(load_model(TINY, 300, seed=0), directory, [], {})
+        Checkpoint(directory).load_model()
+    finally:
+        set_tqdm_hook(tamed)
     assert made == ["Writing model shards", "Loading weights", "Loading weights"]  # saving reads it back once
     assert made[1] not in capsys.readouterr().err

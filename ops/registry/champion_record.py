@@ -9,14 +9,9 @@ from __future__ import annotations
 
 import logging
 
-from zenml.client import Client
-from zenml.enums import ModelStages
-from zenml.utils.metadata_utils import log_metadata
-
-from ops.registry import event_log
+from ops.registry import event_log, zenml_registry
 from ops.registry import mlflow_registry as registry
 from ops.registry.event_log import Event, read_log
-from ops.registry.zenml_registry import metadata_of
 
 
 def append(name: str, action: str, version: str, previous: str | None, who: str, *, reason: str) -> Event:
@@ -30,7 +25,7 @@ def follow(name: str, event: Event) -> None:
     """Do a move in both registries."""
     registry.set_alias(name, registry.CHAMPION, event.version)
     if in_zenml(name, event.version):
-        _set_stage(name, event.version)
+        zenml_registry.set_production(name, event.version)
     else:  # nobody may be kept from rolling back by a version that somebody deleted
         logging.getLogger(__name__).warning("%s %s is gone from ZenML, so its stage isn't set.", name, event.version)
 
@@ -68,7 +63,7 @@ def lost_champion(name: str) -> str | None:
 
 def in_zenml(name: str, version: str) -> bool:
     """Whether ZenML knows the version."""
-    return bool(metadata_of(name, version))
+    return bool(zenml_registry.metadata_of(name, version))
 
 
 def named(version: str) -> str:
@@ -102,29 +97,16 @@ def _differences(name: str) -> list[str]:
         said = f"The alias `champion` of {name} names {named(held or '')}, but the log says version {version}"
         remedy = f"; if version {held} should be champion: `rere promote {held}`" if held else ""
         found.append(f"{said}{counts}{remedy}.")
-    if in_zenml(name, version) and (staged := _stage_version(name)) != version:
+    if in_zenml(name, version) and (staged := zenml_registry.production_version(name)) != version:
         said = f"ZenML's stage `production` of {name} is {named(staged or '')}'s"
         found.append(f"{said}, but the log says version {version}{counts}.")
     return found
 
 
 def _copy(name: str, key: str, event: Event) -> None:
-    log_metadata(metadata={key: event.model_dump_json()}, model_name=name, model_version=f"v{event.version}")
+    zenml_registry.add_metadata(name, event.version, {key: event.model_dump_json()})
 
 
 def _copied(name: str, key: str, event: Event) -> bool:
-    found = metadata_of(name, event.version)
+    found = zenml_registry.metadata_of(name, event.version)
     return not found or key in found  # a version deleted in ZenML takes no copy
-
-
-def _set_stage(name: str, version: str) -> None:
-    Client().update_model_version(name, f"v{version}", stage=ModelStages.PRODUCTION, force=True)
-
-
-def _stage_version(name: str) -> str | None:
-    """The version in ZenML's stage `production`, if any."""
-    try:
-        found = Client().get_model_version(name, ModelStages.PRODUCTION)
-    except KeyError:
-        return None
-    return str(found.name).removeprefix("v")

@@ -26,7 +26,7 @@ def record_version(
         card: its description, Markdown.
     """
     client = Client()
-    found = _version(client, name, f"v{version}")
+    found = find_or_make(client, name, version)
     link_run(name, version)
     log_metadata(metadata=metadata, model_version_id=found.id)
     if card and found.description != card:
@@ -59,14 +59,34 @@ def running() -> str:
 
 
 def metadata_of(name: str, version: str) -> dict[str, MetadataType]:
-    """What `record_version` wrote, newest value of each; empty where ZenML doesn't know the version."""
+    """What was written of a version, newest value of each; empty where ZenML doesn't know the version."""
     try:
         return dict(Client().get_model_version(name, f"v{version}").run_metadata)
     except KeyError:
         return {}
 
 
-def _version(client: Client, name: str, version: str) -> ModelVersionResponse:
+def add_metadata(name: str, version: str, metadata: dict[str, MetadataType]) -> None:
+    """Write more of a version that ZenML knows."""
+    log_metadata(metadata=metadata, model_name=name, model_version=f"v{version}")
+
+
+def set_production(name: str, version: str) -> None:
+    """Move the stage `production` to a version, from whichever has it."""
+    Client().update_model_version(name, f"v{version}", stage=ModelStages.PRODUCTION, force=True)
+
+
+def production_version(name: str) -> str | None:
+    """The version in the stage `production`, if any."""
+    try:
+        found = Client().get_model_version(name, ModelStages.PRODUCTION)
+    except KeyError:
+        return None
+    return str(found.name).removeprefix("v")
+
+
+def find_or_make(client: Client, name: str, version: str) -> ModelVersionResponse:
+    """The Model version, made where there is none, its Model too."""
     try:
         model = client.get_model(name)
     except KeyError:
@@ -74,6 +94,6 @@ def _version(client: Client, name: str, version: str) -> ModelVersionResponse:
             name, description=DESCRIPTION, use_cases=USE, limitations=LIMITS, save_models_to_registry=False
         )
     try:
-        return client.get_model_version(model.id, version)
+        return client.get_model_version(model.id, f"v{version}")
     except KeyError:
-        return client.create_model_version(model.id, name=version)
+        return client.create_model_version(model.id, name=f"v{version}")

@@ -50,7 +50,7 @@ def find_base(name: str, version: str | None = None) -> Base | None:
     version = version or registry.champion_version(name)
     if version is None:
         return None
-    found = _linked(name, version)
+    found = artifacts_of(name, version)
     lost = [part for part in FOLDERS if part not in found or not _whole(found[part], FOLDERS[part])]
     if lost:
         logging.getLogger(__name__).warning(
@@ -63,8 +63,8 @@ def find_base(name: str, version: str | None = None) -> Base | None:
 
 
 # Only `list_…` methods: inside a pipeline's body the client's `get_…` methods hand out promises, not things.
-def _linked(name: str, version: str) -> dict[str, ArtifactVersionResponse]:
-    """The artifacts of a ZenML Model version by name, newest of each."""
+def artifacts_of(name: str, version: str) -> dict[str, ArtifactVersionResponse]:
+    """The artifacts of a ZenML Model version that a retraining goes on from, by name, newest of each."""
     client = Client()
     models = [model for model in client.list_models(name=f"equals:{name}").items if model.name == name]
     versions = client.list_model_versions(models[0].id, name=f"v{version}").items if models else []

@@ -102,7 +102,7 @@ def _parts(suite: Suite) -> Iterator[tuple[pd.DataFrame, list[Expectation]]]:
 
 def _repeated_rows(table: pd.DataFrame, columns: list[str]) -> Iterator[pd.DataFrame]:
     """All rows whose values in the columns occur again, none of them in two parts; any row where there is none."""
-    positions = np.flatnonzero(repeated(table, columns, keep=False))
+    positions = np.flatnonzero(repeated(table, columns))
     if not len(positions):
         yield table.head(1)
         return

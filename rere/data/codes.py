@@ -137,8 +137,8 @@ def key_batches(*keys: np.ndarray, rows: int | None = None) -> Iterator[list[np.
         yield list(batch_rows)
 
 
-def repeated(frame: pd.DataFrame, columns: list[str], keep: str | bool = "first") -> np.ndarray:
-    """(rows,) bool: `frame.duplicated(columns, keep)`, batch by batch of the first column's values."""
+def repeated(frame: pd.DataFrame, columns: list[str]) -> np.ndarray:
+    """(rows,) bool: `frame.duplicated(columns, keep=False)`, batch by batch of the first column's values."""
     if pd.api.types.is_integer_dtype(frame[columns[0]]) and (np.diff(frame[columns[0]].to_numpy()) > 0).all():
         return np.zeros(len(frame), dtype=bool)  # row numbers: nothing to hash
     key = coded(frame[columns[0]])[0]
@@ -146,7 +146,7 @@ def repeated(frame: pd.DataFrame, columns: list[str], keep: str | bool = "first"
     found = np.zeros(len(frame), dtype=bool)
     for (rows,) in key_batches(key):
         batch = pd.DataFrame({name: column[rows] for name, column in coded_columns.items()})
-        found[rows] = batch.duplicated(keep=keep).to_numpy()  # type: ignore[arg-type]
+        found[rows] = batch.duplicated(keep=False).to_numpy()
     return found
 
 

@@ -122,7 +122,7 @@ def test_it_is_a_recommender(recommender: Recommender) -> None:
 def test_a_list_holds_k_distinct_items_of_the_catalogue(recommender: Recommender, world_catalog: CatalogIndex) -> None:
     ranking = recommender.recommend(HISTORIES, 5)
     assert ranking.items.shape == ranking.scores.shape == (4, 5)
-    assert (ranking.items.dtype, ranking.scores.dtype) == (np.int64, np.float32)  # type: ignore[comparison-overlap]
+    assert (ranking.items.dtype, ranking.scores.dtype) == (np.dtype(np.int64), np.dtype(np.float32))
     assert ((ranking.items >= 0) & (ranking.items < len(world_catalog.item_ids))).all()
     assert all(len(set(row)) == 5 for row in ranking.items.tolist())
 

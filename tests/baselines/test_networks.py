@@ -49,7 +49,9 @@ def caser_by_hand(model: CaserNetwork, history: list[int]) -> torch.Tensor:
         image[4 - len(history) + position] = model.item.weight[item]
     found = []
     for height, filters in enumerate(model.horizontal, 1):
-        for kernel, bias in zip(filters.weight, filters.bias, strict=True):  # type: ignore[arg-type]  # kernel: (D, height)
+        assert isinstance(filters, torch.nn.Conv1d)
+        assert filters.bias is not None
+        for kernel, bias in zip(filters.weight, filters.bias, strict=True):  # kernel: (D, height)
             positions = [(image[top : top + height] * kernel.T).sum() + bias for top in range(4 - height + 1)]
             found.append(max(max(positions), torch.tensor(0.0)))
     for column in range(8):
@@ -106,5 +108,7 @@ def test_padding_says_nothing_and_learns_nothing() -> None:
     states, _ = model.examples([np.array([1, 2])])
     model.scores(states).sum().backward()
     assert (model.item.weight[ITEMS] == 0).all()
-    assert (model.item.weight.grad[ITEMS] == 0).all()  # type: ignore[index]
-    assert model.item.weight.grad[1].abs().sum() > 0  # type: ignore[index]
+    gradient = model.item.weight.grad
+    assert gradient is not None
+    assert (gradient[ITEMS] == 0).all()
+    assert gradient[1].abs().sum() > 0

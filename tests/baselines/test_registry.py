@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from rere.config.reading import validated
@@ -39,7 +41,7 @@ def test_a_teacher_that_is_no_rival_is_fitted_too() -> None:
         ({"sasrec": {"epochs": 1}}, "sasrec: is called `rivals: [{type: sasrec, ...}]` now"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(given: dict, said: str) -> None:  # type: ignore[type-arg]
+def test_a_mistake_is_told_in_one_line(given: dict[str, Any], said: str) -> None:
     with pytest.raises(RereError) as told:
         validated(ItemModelsConfig, given)
     assert said in str(told.value)

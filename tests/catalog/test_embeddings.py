@@ -95,7 +95,7 @@ def fake_package(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_sentence_model_gives_its_own_vectors_at_unit_length() -> None:
     vectors = embed_titles(["a", "", "ccc"], SentenceEmbedding(model="here"))
     assert vectors.dtype == np.float32
-    np.testing.assert_allclose(vectors, [[0.6, 0.8], [1, 0], [0.6, 0.8]], rtol=1e-6)  # type: ignore[arg-type]
+    np.testing.assert_allclose(vectors, [[0.6, 0.8], [1.0, 0.0], [0.6, 0.8]], rtol=1e-6)
 
 
 @pytest.mark.usefixtures("fake_package")

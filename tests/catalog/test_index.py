@@ -117,9 +117,9 @@ def test_impossible_catalogues_are_refused(items: dict[str, list[Any]], message:
     "backbone",
     [
         HubModel(id="nobody/no-such-model"),
-        LocalModel(path="no/such/directory"),  # type: ignore[arg-type]
+        LocalModel(path=Path("no/such/directory")),
         GGUFModel(package="no-such-package"),
-        GGUFModel(package=None, path="no/such.gguf"),  # type: ignore[arg-type]
+        GGUFModel(package=None, path=Path("no/such.gguf")),
     ],
 )
 def test_a_backbone_that_cannot_be_found_is_one_clear_error(world_items: pd.DataFrame, backbone: Backbone) -> None:

@@ -167,8 +167,10 @@ def test_gaps_of_window_files_refuse_above_a_share(spoiled: int, status: str) ->
     table = dataset.windows
     assert table is not None
     assert 80 < len(table) < 190  # 8 rows are under a tenth, 20 above
+    histories = table["history"].tolist()
     for row in range(spoiled):
-        table.at[row, "history"] = ["i0", *table.at[row, "history"], "i1"]  # type: ignore[assignment, misc]
+        histories[row] = ["i0", *histories[row], "i1"]
+    table["history"] = pd.Series(histories, index=table.index, dtype=object)
     report = validate_windows(make_windows(dataset, SplitConfig(history_items=9)), dataset, SMALL)
     assert report.status == status
     found = next(check for check in report.checks if check.name == "histories come before targets")

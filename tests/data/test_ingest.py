@@ -68,7 +68,8 @@ def test_shares_are_of_whole_windows() -> None:
 
 def slow_k_core(rows: list[tuple[int, int]], k: int) -> tuple[set[int], set[int]]:
     """Users and items that go: remove any one that has too few rows, until none has."""
-    alive, gone_users, gone_items = list(rows), set(), set()  # type: ignore[var-annotated]
+    alive = list(rows)
+    gone_users, gone_items = set[int](), set[int]()
     while True:
         users = {u for u, _ in rows if u not in gone_users and sum(u == other for other, _ in alive) < k}
         items = {i for _, i in rows if i not in gone_items and sum(i == other for _, other in alive) < k}

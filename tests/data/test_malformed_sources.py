@@ -112,7 +112,7 @@ def test_text_as_a_csv_writer_writes_it(rows: list[tuple[str, str, str]], quotes
     table = [(user, item, str(START + n), title) for n, (user, item, title) in enumerate(rows)]
     written = io.StringIO()
     csv.writer(written, lineterminator="\r\n").writerows([NAMES, *table])
-    raw = read("t.csv", written.getvalue().encode(), TableFormat(quotes=quotes))  # type: ignore[arg-type]
+    raw = read("t.csv", written.getvalue().encode(), TableFormat.model_validate({"quotes": quotes}))
     if raw is not None and quotes != "characters":
         assert raw.interactions["user_id"].tolist() == [user.strip() for user, *_ in table]
         assert rows_of(raw) == (len(rows), len(rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from random import Random
 
 import numpy as np
 from hypothesis import given, settings
@@ -13,9 +14,9 @@ from rere.data.row_order import Rows, continues, row_order
 
 @settings(max_examples=300, deadline=None)
 @given(items=st.text("abc", min_size=2, max_size=14), most=st.integers(1, 14), random=st.randoms())
-def test_any_order_is_mended(items: str, most: int, random: object) -> None:
+def test_any_order_is_mended(items: str, most: int, random: Random) -> None:
     rows = [(items[max(n - most, 0) : n], items[n]) for n in range(1, len(items))]
-    random.shuffle(rows)  # type: ignore[attr-defined]
+    random.shuffle(rows)
     zeros = np.zeros(len(rows), dtype=np.int64)
     given_rows = Rows(zeros, zeros, zeros, [tuple(history) for history, _ in rows], [target for _, target in rows])
     order = row_order(given_rows).tolist()

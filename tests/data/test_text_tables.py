@@ -25,7 +25,8 @@ EVENTS = "user_id\titem_id\tnote\ttimestamp\n" + "".join(f"u{n}\ti{n % 3}\tfine\
 
 def read(path: Path, columns: tuple[str, ...] = ("id", "title"), **format: Any) -> dict[str, list[str]]:
     wanted = Wanted("items", list(columns), "", format=TableFormat(**format), setting="items_format")
-    return pd.concat([part.frame for part in read_parts(path, wanted)]).to_dict("list")  # type: ignore[return-value]
+    frame = pd.concat([part.frame for part in read_parts(path, wanted)])
+    return {str(name): values.tolist() for name, values in frame.items()}
 
 
 def write(folder: Path, text: str, name: str = "t.csv", encoding: str = "utf-8") -> Path:

@@ -50,7 +50,7 @@ def write(folder: Path, layout: str, rows: dict[str, list[tuple[str, str, str, i
             writer = csv.DictWriter(file, list(lines[0]))
             writer.writeheader()
             writer.writerows(lines)
-    return WindowFiles(**{str(period): folder / f"{period}.csv" for period in rows})  # type: ignore[arg-type]
+    return WindowFiles.model_validate({str(period): folder / f"{period}.csv" for period in rows})
 
 
 def read(source: WindowFiles) -> Dataset:

@@ -78,7 +78,7 @@ class Place:
         pair = []
         for dtype in (self.dtype, torch.float32):
             model = tiny(*ARCHITECTURES[kind])
-            model.to(dtype).to(self.device)  # type: ignore[arg-type]
+            torch.nn.Module.to(model, self.device, dtype)
             pair.append(TreeModel(model))
         return pair[0], pair[1]
 

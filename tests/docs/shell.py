@@ -80,12 +80,8 @@ def _click(command: click.Command, path: list[str], words: list[str]) -> list[st
 
 @cache
 def _group(program: str) -> click.Command:
-    if program == "rere":
-        from commands.main import cli
-    elif program == "zenml":
-        from zenml.cli.cli import cli  # type: ignore[assignment]
-    else:
-        from mlflow.cli import cli  # type: ignore[assignment]
+    module = {"rere": "commands.main", "zenml": "zenml.cli.cli"}.get(program, "mlflow.cli")
+    cli = importlib.import_module(module).cli
     assert isinstance(cli, click.Command)
     return cli
 

@@ -38,5 +38,10 @@ def kill_once_there(process: BaseProcess, directory: Path, pattern: str) -> None
 
 def ended_by(process: BaseProcess) -> int | None:
     """Exit status; minus the signal's number for a process that a signal ended."""
-    until(lambda: process.join(1) or process.exitcode is not None, "the end of the process")  # type: ignore[func-returns-value]
+
+    def ended() -> bool:
+        process.join(1)
+        return process.exitcode is not None
+
+    until(ended, "the end of the process")
     return process.exitcode

@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from zenml.io import fileio
 
-from materializers import directory as materializing
 from materializers.dataset import DatasetMaterializer
 from rere.catalog.index import CatalogIndex
 from rere.config.decoding import SearchSettings
@@ -65,8 +66,9 @@ def fine_tune(folder: Path, work: Path) -> None:
 
 def fine_tune_until_sealing(folder: Path, work: Path) -> None:
     """Killed when the weights are written and their manifest isn't."""
-    stored.seal = die  # type: ignore[assignment, attr-defined]
-    train_sft(*world(folder), TINY, SFT, work, log=lambda *_: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stored, "seal", die)
+        train_sft(*world(folder), TINY, SFT, work, log=lambda *_: None)
 
 
 def reinforce(folder: Path, work: Path) -> None:
@@ -79,7 +81,7 @@ def teacher(folder: Path) -> Any:
 
 def store_dataset(folder: Path, uri: str, copies: int) -> None:
     """Killed after so many files have reached the artifact store."""
-    copy, done = materializing.fileio.copy, []  # type: ignore[attr-defined, var-annotated]
+    copy, done = fileio.copy, list[None]()
 
     def copy_or_die(*arguments: Any, **options: Any) -> None:
         if len(done) == copies:
@@ -87,8 +89,9 @@ def store_dataset(folder: Path, uri: str, copies: int) -> None:
         copy(*arguments, **options)
         done.append(None)
 
-    materializing.fileio.copy = copy_or_die  # type: ignore[attr-defined]
-    DatasetMaterializer(uri, local_store(Path(uri).parent)).save(Dataset.load(folder / "dataset"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fileio, "copy", copy_or_die)
+        DatasetMaterializer(uri, local_store(Path(uri).parent)).save(Dataset.load(folder / "dataset"))
 
 
 def watch_loading(folder: Path, work: Path, report: Path) -> None:

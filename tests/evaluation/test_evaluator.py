@@ -94,7 +94,8 @@ def test_differences_are_paired_by_row() -> None:
     table = compare(shuffled, [("good", "bad")], CONFIG).set_index(["rows", "metric"])
     assert table.loc[("all", "hr@1"), "difference"] == pytest.approx(0)  # 1, 0, -1
     assert table.loc[("all", "hr@3"), "difference"] == pytest.approx(1 / 3)  # 1, 1, -1
-    assert table.loc[("warm", "hr@3"), ["difference", "low", "high"]].tolist() == [1, 1, 1]  # type: ignore[operator]
+    difference, low, high = table.loc[("warm", "hr@3"), ["difference", "low", "high"]]
+    assert (difference, low, high) == (1, 1, 1)
 
 
 def test_other_rows_are_refused() -> None:

@@ -26,7 +26,7 @@ USERS, ITEMS = {"a": 1, "b": 2, "c": 9}, {"x": 3, "y": 1}
 def test_a_row_is_where_its_user_and_its_target_put_it() -> None:
     marked = segments(ROWS, USERS, ITEMS, CONFIG)
     assert marked.index.tolist() == [5, 6, 7, 8]
-    assert [name.split(" (")[0] for name in marked] == [FEW, "new users", "heavy users", "cold items"]  # type: ignore[attr-defined]
+    assert [str(name).split(" (")[0] for name in marked] == [FEW, "new users", "heavy users", "cold items"]
     assert marked.to_numpy().tolist() == [  # user d has no training interaction, item "new" neither
         [True, True, False, False],
         [True, True, False, False],

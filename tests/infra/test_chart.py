@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -53,15 +54,16 @@ def test_every_pod_is_restricted_and_limited(name: str) -> None:
 def test_the_check_of_pods_can_fail() -> None:
     good = dict(pods(rendered("as given")))["rere-mlflow"]
     assert pod_problems(good) == []
-    for change, problem in (
+    changes: tuple[tuple[Callable[[Any], object], str], ...] = (
         (lambda spec: spec["securityContext"].update(runAsNonRoot=False), "may run as root"),
         (lambda spec: spec.update(hostNetwork=True), "hostNetwork is shared"),
         (lambda spec: spec["containers"][0]["resources"].pop("limits"), "no limits of cpu"),
         (lambda spec: spec["containers"][0]["securityContext"].pop("capabilities"), "keeps capabilities"),
         (lambda spec: spec["containers"][0]["securityContext"].update(privileged=True), "may gain privileges"),
-    ):
+    )
+    for change, problem in changes:
         bad: Any = copy.deepcopy(good)
-        change(bad["spec"])  # type: ignore[no-untyped-call]
+        change(bad["spec"])
         assert problem in pod_problems(bad)
 
 

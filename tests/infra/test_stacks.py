@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from zenml.utils.secret_utils import is_secret_field, is_secret_reference
 
 from infra.stack import DEFINITIONS, read
@@ -58,7 +59,7 @@ def test_what_zenml_holds_secret_is_a_reference(drill: dict[str, Any]) -> None:
     from zenml.integrations.mlflow.flavors.mlflow_experiment_tracker_flavor import MLFlowExperimentTrackerConfig
     from zenml.integrations.s3.flavors.s3_artifact_store_flavor import S3ArtifactStoreConfig
 
-    kinds = {
+    kinds: dict[str, type[BaseModel]] = {
         "kubernetes": KubernetesOrchestratorConfig,
         "s3": S3ArtifactStoreConfig,
         "mlflow": MLFlowExperimentTrackerConfig,
@@ -68,7 +69,7 @@ def test_what_zenml_holds_secret_is_a_reference(drill: dict[str, Any]) -> None:
         if flavor not in kinds or kind == "model_registry":
             continue
         for field, value in configuration.items():
-            if is_secret_field(kinds[flavor].model_fields[field]) and value is not None:  # type: ignore[attr-defined]
+            if is_secret_field(kinds[flavor].model_fields[field]) and value is not None:
                 assert is_secret_reference(value), f"{kind}.{field}"
                 seen.add(field)
     assert seen == {"key", "secret", "tracking_token"}

@@ -80,11 +80,9 @@ def run(platform: Platform, roles: dict[str, Any]) -> tuple[subprocess.Completed
     config |= {"run_name": "tiny_of_ada", "parameters": {"by": 1}, "steps": {}}
     accounts = {"service_account_name": "rere-orchestrator", "step_pod_service_account_name": "rere-step"}
     config["settings"]["orchestrator"] |= accounts | {"job_monitoring_interval": 0.5}
-    access.check = written_down  # type: ignore[assignment, method-assign]
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(access, "check", written_down)
         done = ada.run("zenml", "pipeline", "run", "tiny.tiny", "-c", ada.config("tiny_of_ada", yaml.safe_dump(config)))
-    finally:
-        access.check = check  # type: ignore[method-assign]
     return done, asked
 
 

@@ -75,8 +75,9 @@ def damage() -> list[object]:
             rere_pipeline()
         except RereError as error:
             told.append(str(error))
-            command = shlex.split(re.search("`(rere mend [^`]+)`", str(error))[1])  # type: ignore[index]
-            done = CliRunner().invoke(cli, command[1:])
+            command = re.search("`rere (mend [^`]+)`", str(error))
+            assert command is not None
+            done = CliRunner().invoke(cli, shlex.split(command[1]))
             told.append([done.exit_code, done.output])
         else:
             told.append("whole")

@@ -15,9 +15,8 @@ import mlflow.models.utils  # noqa: F401  with what follows: all that the childr
 import zenml.client  # noqa: F401
 from zenml import pipeline
 
-from ops.registry import champion_record
+from ops.registry import champion_record, zenml_registry
 from ops.registry import mlflow_registry as registry
-from ops.registry import zenml_registry as model_version
 from ops.registry.anchor import ANCHOR
 from rere.config.evaluation import EvaluationConfig
 from rere.evaluation.verdict import Verdict
@@ -45,12 +44,12 @@ set_alias = registry.set_alias
 BOUNDARIES: dict[str, Callable[[], None]] = {
     "register in MLflow": lambda: setattr(registry, "register", die),
     "tag the version": lambda: setattr(registry, "tag", die),
-    "make the ZenML version": lambda: setattr(model_version, "_version", die),
-    "describe the ZenML version": lambda: setattr(model_version, "log_metadata", die),
+    "make the ZenML version": lambda: setattr(zenml_registry, "find_or_make", die),
+    "describe the ZenML version": lambda: setattr(zenml_registry, "log_metadata", die),
     "write the log": lambda: setattr(champion_record, "append", die),
-    "copy the log": lambda: setattr(champion_record, "_copy", die),
+    "copy the log": lambda: setattr(zenml_registry, "add_metadata", die),
     "name the champion": lambda: setattr(registry, "set_alias", dies_naming(registry.CHAMPION)),
-    "set the stage": lambda: setattr(champion_record, "_set_stage", die),
+    "set the stage": lambda: setattr(zenml_registry, "set_production", die),
     "name the anchor": lambda: setattr(registry, "set_alias", dies_naming(ANCHOR)),
 }
 
@@ -64,13 +63,13 @@ def run() -> None:
     verdict = Verdict(passed=True, checks=())
     is_champion = present is not None and present == known
     names = ("dataset", "sft_model", "rl_model", "catalog", "prior", "windows", "metrics", "report", "review")
-    artifacts = {name: Client().get_artifact_version(name) for name in names}
-    known = {"model": NAME, "content": CONTENT, "champion": present, "is_champion": is_champion, "verdict": verdict}  # type: ignore[assignment]
-    artifacts["review"] = artifacts["review"].load().model_copy(update=known)
+    artifacts: dict[str, Any] = {name: Client().get_artifact_version(name) for name in names}
+    judged = {"model": NAME, "content": CONTENT, "champion": present, "is_champion": is_champion, "verdict": verdict}
+    artifacts["review"] = artifacts["review"].load().model_copy(update=judged)
 
     @pipeline(enable_cache=False)
     def promotion() -> None:
-        promote.promote(**artifacts, evaluation=EvaluationConfig(), decided_by="gate")  # type: ignore[arg-type]
+        promote.promote(**artifacts, evaluation=EvaluationConfig(), decided_by="gate")
 
     promotion()
 

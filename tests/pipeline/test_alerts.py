@@ -29,12 +29,12 @@ from tests.pipeline.conftest import Project
 
 
 @contextmanager
-def listening(server: socketserver.BaseServer) -> Iterator[int]:
+def listening(server: socketserver.TCPServer) -> Iterator[int]:
     """The server's port, while it answers in a thread."""
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield int(server.server_address[1])  # type: ignore[index]
+        yield int(server.server_address[1])
     finally:
         server.shutdown()
         thread.join()
@@ -59,6 +59,12 @@ def web_hook(*answers: int) -> Iterator[tuple[str, list[Any]]]:
         yield f"http://127.0.0.1:{port}/hook", taken
 
 
+class MailServer(socketserver.ThreadingTCPServer):
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Mailbox)
+        self.mails: list[bytes] = []
+
+
 class Mailbox(socketserver.StreamRequestHandler):
     """Enough of SMTP to take a mail; refuses the recipient nobody@example.com."""
 
@@ -73,7 +79,8 @@ class Mailbox(socketserver.StreamRequestHandler):
                 lines = []
                 while (part := self.rfile.readline()) != b".\r\n":
                     lines.append(part)
-                self.server.mails.append(b"".join(lines))  # type: ignore[attr-defined]
+                assert isinstance(self.server, MailServer)
+                self.server.mails.append(b"".join(lines))
                 say("250 taken")
             elif line.upper().startswith("QUIT"):
                 say("221 bye")
@@ -124,8 +131,7 @@ def test_a_busy_web_hook_is_asked_again_and_one_that_refuses_is_not(caplog: pyte
 
 
 def test_a_mail_has_a_subject_and_reaches_all_or_says_whom_not(caplog: pytest.LogCaptureFixture) -> None:
-    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Mailbox)
-    server.mails = []  # type: ignore[attr-defined]
+    server = MailServer()
     with listening(server) as port:
 
         def to(recipients: str) -> Any:
@@ -136,7 +142,7 @@ def test_a_mail_has_a_subject_and_reaches_all_or_says_whom_not(caplog: pytest.Lo
 
         assert to("ada@example.com, bob@example.com").post("rere_pipeline failed at `sft`.\nExpected one; got none.")
         assert not to("ada@example.com, nobody@example.com").post("ended")
-    first, second = (email.message_from_bytes(mail, policy=email.policy.default) for mail in server.mails)  # type: ignore[attr-defined]
+    first, second = (email.message_from_bytes(mail, policy=email.policy.default) for mail in server.mails)
     assert (first["Subject"], first["To"]) == ("rere_pipeline failed at `sft`.", "ada@example.com, bob@example.com")
     assert "Expected one; got none." in first.get_content()
     assert second["Subject"] == "ended"

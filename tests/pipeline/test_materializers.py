@@ -66,7 +66,7 @@ def keep(kind: type[DirectoryMaterializer], data: Any, tmp_path: Path, store: An
     saving = kind(uri, store)
     saving.save(data)
     saving.save_visualizations(data)
-    assert saving.extract_metadata(data)["files"] >= 1  # type: ignore[operator]
+    assert saving.extract_metadata(data)["files"]  # one or more
     if kind is not CheckpointMaterializer:  # whose records say what the clock said
         assert saving.compute_content_hash(data) == saving.extract_metadata(data)["sha256"]
     return kind(uri, store).load(data_type=type(data)), saving
@@ -181,7 +181,8 @@ def test_a_remote_store_is_asked_for_folders_by_its_whole_address(monkeypatch: p
 
     copied: list[str] = []
     monkeypatch.setattr("materializers.directory.fileio.copy", lambda source, target, overwrite: copied.append(target))
-    materializer = TableMaterializer("s3://bucket/artifact", Remote())  # type: ignore[arg-type]
+    remote: Any = Remote()
+    materializer = TableMaterializer("s3://bucket/artifact", remote)
     materializer.save(pd.DataFrame({"a": [1]}))
     assert set(Remote.asked) == {"s3://bucket/artifact/data"}
     assert all(target.startswith("s3://bucket/artifact/data/") for target in copied)
@@ -195,7 +196,13 @@ def test_a_model_is_summed_up_once_where_it_enters_however_many_steps_take_it(
     weights = tmp_path / "store" / "model" / "checkpoint" / "model.safetensors"
     os.utime(weights, (1, 1))  # a file that was written just now is read again, for it may still change
     read: list[Path] = []
-    monkeypatch.setattr(manifest, "sha256", lambda path, real=manifest.sha256: read.append(path) or real(path))  # type: ignore[func-returns-value]
+    sum_of = manifest.sha256
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return sum_of(path)
+
+    monkeypatch.setattr(manifest, "sha256", counted)
     for _ in range(4):  # steps
         model = CheckpointMaterializer(uri, store).load(data_type=Checkpoint)
         model.verify()

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from ops.registry import mlflow_registry
 from ops.registry import recipe as recipes
 from ops.registry.mlflow_registry import Listed
 from ops.registry.recipe import Recipe, recipe_of, run_configuration
@@ -46,7 +47,7 @@ def record(data: Tables, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     }
     tags = VersionTags(fingerprint="f0", metric="ndcg@10", value=0.0512)
     monkeypatch.setattr(recipes, "metadata_of", lambda name, version: known)
-    monkeypatch.setattr(recipes.registry, "get", lambda name, version: Listed(version, 0, (), tags))  # type: ignore[attr-defined]
+    monkeypatch.setattr(mlflow_registry, "get", lambda name, version: Listed(version, 0, (), tags))
     return known
 
 

@@ -18,7 +18,7 @@ from ops.retraining import base as bases
 from ops.retraining import plan as plans
 from ops.retraining.base import Base
 from ops.retraining.plan import make_plan
-from rere.artifacts.manifest import sha256
+from rere.artifacts.manifest import MANIFEST, sha256
 from rere.config.ingest import IngestConfig
 from rere.config.retraining import RetrainConfig
 from rere.data.collected import collect
@@ -220,15 +220,19 @@ def test_a_retraining_runs_where_another_configuration_says(tmp_path: Path, monk
 
 @pytest.mark.parametrize("lost", ["rl_model", "catalog", "dataset"])
 def test_a_champion_whose_files_are_gone_is_no_base(
-    lost: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    lost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = {name: SimpleNamespace(uri=name, run_metadata={}) for name in bases.FOLDERS}
+    found = {name: SimpleNamespace(uri=str(tmp_path / name), run_metadata={}) for name in bases.FOLDERS}
+    whole = {name: tmp_path / name / folder / MANIFEST for name, folder in bases.FOLDERS.items()}
+    for name, manifest in whole.items():
+        manifest.parent.mkdir(parents=True)
+        if name != lost:
+            manifest.touch()
     monkeypatch.setattr(mlflow_registry, "champion_version", lambda name: "3")
-    monkeypatch.setattr(bases, "_linked", lambda name, version: found)
-    monkeypatch.setattr(bases, "_whole", lambda artifact, folder: artifact.uri != lost)
+    monkeypatch.setattr(bases, "artifacts_of", lambda name, version: found)
     assert bases.find_base("rere") is None
     assert f"Version 3, the base, lacks its {lost}" in caplog.text
-    monkeypatch.setattr(bases, "_whole", lambda artifact, folder: True)
+    whole[lost].touch()
     base = bases.find_base("rere")
     assert base is not None
     assert (base.version, base.collected) == ("3", None)  # made by the plain pipeline, which keeps no rows

@@ -6,6 +6,7 @@ import logging
 import re
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -45,9 +46,10 @@ def service(served: str, project: Project) -> Iterator[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    said = ""
+    said, output = "", process.stdout
+    assert output is not None
     try:
-        for line in process.stdout:  # type: ignore[union-attr]
+        for line in output:
             said += line
             if found := re.search(r"running on (http://\S+)", line):
                 yield found[1]
@@ -56,7 +58,7 @@ def service(served: str, project: Project) -> Iterator[str]:
             pytest.fail(said)
     finally:
         process.terminate()
-        rest = process.stdout.read()  # type: ignore[union-attr]
+        rest = output.read()
         process.wait()
         assert "Application shutdown complete" in rest
 
@@ -69,11 +71,14 @@ def test_rere_serve_follows_the_alias(service: str, project: Project) -> None:
         assert len({item["item_id"] for item in answer.json()["items"]}) == 20
         return answer.json()["model_version"]
 
-    assert version() == "1"
+    def serves(expected: str) -> bool:
+        return version() == expected
+
+    assert serves("1")
     for other in ("2", "1"):  # a promotion, then a rollback
         code = "import mlflow; mlflow.MlflowClient().set_registered_model_alias('served', 'champion', '{}'); print(1)"
         project.ask(code.format(other))
-        until(lambda other=other: version() == other)  # type: ignore[misc]
+        until(partial(serves, other))
 
 
 @pytest.mark.pipeline

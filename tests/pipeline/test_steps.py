@@ -22,7 +22,6 @@ from ops.registry import mlflow_registry as registry
 from ops.registry.event_log import Event
 from ops.registry.stages import VERSION, Promoted, Reviewed, StageMaterializer
 from ops.registry.tags import VersionTags
-from ops.runtime import run_dirs as work
 from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.index import CatalogIndex
 from rere.catalog.warm_start import StartRecord
@@ -112,7 +111,7 @@ def test_fine_tuning_works_in_its_own_directory(
 
     monkeypatch.setattr("rere.training.sft.train.train_sft", train)
     monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
-    monkeypatch.setattr(work.atexit, "register", lambda *planned, **options: None)  # type: ignore[attr-defined]
+    monkeypatch.setattr("ops.runtime.run_dirs.atexit.register", lambda *planned, **options: None)
     fine_tune.entrypoint(
         world_windows,
         world_catalog,
@@ -671,7 +670,7 @@ def test_a_champion_that_changes_between_gate_and_promotion_leaves_a_challenger_
     monkeypatch.setattr(registry, "describe", lambda name, version, card: None)
     monkeypatch.setattr(registry, "champion_version", lambda name: moved_to)
     monkeypatch.setattr("ops.registry.zenml_registry.record_version", lambda *arguments: None)
-    monkeypatch.setattr("ops.registry.champion_record.metadata_of", lambda name, version: {"known": 1})
+    monkeypatch.setattr("ops.registry.zenml_registry.metadata_of", lambda name, version: {"known": 1})
     monkeypatch.setattr(policy, "policy_of", lambda name: GateConfig())
     found = promoted(world, reviewed().model_copy(update={"champion": "4"}))
     assert found.aliases == ("challenger",)

@@ -58,13 +58,14 @@ def mistake(spec: dict[str, Any], log: Log) -> None:
         raise RereError("finite rewards", "values that are not finite", "mend the function")
 
 
+UPDATES: list[Group] = []  # what this process was shown in updates
+
+
 def in_third_update(group: Group) -> bool:
     """Whether the reward is asked for the third time by this process, which forwards an update at once."""
-    in_third_update.calls += group.row_ids != [0, 1]  # type: ignore[attr-defined]  # the trial before training is none
-    return in_third_update.calls == 3  # type: ignore[attr-defined]
-
-
-in_third_update.calls = 0  # type: ignore[attr-defined]
+    if group.row_ids != [0, 1]:  # the trial before training is none
+        UPDATES.append(group)
+    return len(UPDATES) == 3
 
 
 def first(name: str) -> bool:

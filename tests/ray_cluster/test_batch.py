@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import pandas as pd
 import pytest
@@ -170,7 +171,7 @@ def test_users_and_answers_on_s3(address: str, tmp_path: Path) -> None:
     require_as_in_one_process(answers("s3://batches/answers"), counts, UserTable(path=path))
 
 
-def broken() -> None:
+def broken() -> NoReturn:
     raise RereError("a model", "none", "train one")
 
 
@@ -179,7 +180,7 @@ def test_what_an_actor_refuses_is_said(address: str, tmp_path: Path) -> None:
     users().to_parquet(path)
     config = BatchConfig(users=UserTable(path=path), engine=engine(address), output=tmp_path / "answers")
     with pytest.raises(RereError, match=r"Expected a model; got none\. Fix: train one"):
-        recommend_on_ray(broken, config, version="7", edits=EDITS)  # type: ignore[arg-type]
+        recommend_on_ray(broken, config, version="7", edits=EDITS)
     large = config.model_copy(update={"engine": engine(address).model_copy(update={"cpus_per_actor": 64})})
     with pytest.raises(RereError, match=r"room for 1 actors with 64 CPU and 0 GPU each; got room for 0"):
         recommend_on_ray(LOAD, large, version="7", edits=EDITS)

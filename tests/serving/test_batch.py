@@ -30,7 +30,8 @@ def test_the_table_is_that_of_one_request_a_user(seen: str, tmp_path: Path) -> N
     deployment.snapshot = deployment.edited(CatalogEdits({}, frozenset({"i9"})))
     histories = [["i1"], ["i2", TITLES[3], "gone"], ["nothing"], ["i5", "i4", "i3", "i2", "i1"]]
     users = read_users(stored(tmp_path, ["c", "a", "x", "b"], histories))
-    result = recommend_users(deployment, users, BatchConfig(k=4, seen=seen, batch_users=2))  # type: ignore[arg-type]
+    config = BatchConfig.model_validate({"k": 4, "seen": seen, "batch_users": 2})
+    result = recommend_users(deployment, users, config)
     table = result.recommendations
     assert result.reasons == {"no known item": 1}
     assert result.unknown_entries == 2
@@ -40,7 +41,7 @@ def test_the_table_is_that_of_one_request_a_user(seen: str, tmp_path: Path) -> N
     assert set(table["model_version"]) == {"7"}
     for user, history in {"c": [1], "a": [2, 3], "b": [5, 4, 3, 2, 1]}.items():
         barred = frozenset(history) if seen == "exclude" else frozenset()
-        [alone] = deployment.rank([deployment.query(history, 4, barred)])  # type: ignore[misc]
+        [alone] = deployment.rank([deployment.query(history, 4, barred)]) or []
         rows = table[table["user_id"] == user]
         assert rows["item_id"].tolist() == [f"i{item}" for item in alone.items]
         assert rows["title"].tolist() == [TITLES[item] for item in alone.items]

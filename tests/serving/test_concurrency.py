@@ -76,6 +76,10 @@ def load(
             each.result()
 
 
+def until_more(answers: list[Any], count: int) -> None:
+    until(lambda: len(answers) > count)
+
+
 def any_history() -> dict[str, object]:
     return {"history": random.choices([f"i{n}" for n in range(40)], k=3), "k": 20}
 
@@ -92,12 +96,12 @@ def test_a_removed_item_never_comes_again_under_load() -> None:
             before = len(answers)
             for _ in range(3):  # each begins after the removal was confirmed
                 assert not set(order[:count]) & set(ids(client.post("/recommend", json=any_history())))
-            until(lambda before=before: len(answers) > before + 12)  # type: ignore[misc]
+            until_more(answers, before + 12)
             assert all(item not in ids(answer) for answer in answers[before + 6 :])  # six may have been on their way
     assert {answer.status_code for answer in answers} == {200}
 
 
-def test_an_item_removed_while_its_search_runs_is_not_in_the_answer() -> None:
+def test_an_item_removed_while_its_search_runs_is_not_in_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     with running() as (client, service):
         best = ids(client.post("/recommend", json={"history": ["i1"], "k": 1}))[0]
         rank, started, go = service.live.deployment.rank, threading.Event(), threading.Event()
@@ -108,7 +112,7 @@ def test_an_item_removed_while_its_search_runs_is_not_in_the_answer() -> None:
             assert go.wait(PATIENCE)
             return found
 
-        service.live.deployment.rank = held  # type: ignore[assignment, method-assign]
+        monkeypatch.setattr(service.live.deployment, "rank", held)
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(client.post, "/recommend", json={"history": ["i1"], "k": 5})
             assert started.wait(PATIENCE)
@@ -129,7 +133,7 @@ def test_promotion_and_rollback_drop_no_request_and_mix_no_versions() -> None:
             registry.version = version
             until(lambda: service.live.deployment.version == registry.version)
             before = len(answers)
-            until(lambda before=before: len(answers) > before + 12)  # type: ignore[misc]
+            until_more(answers, before + 12)
             assert "i5" not in ids(client.post("/recommend", json={"history": ["i1"], "k": 50}))
         registry.version = "3"  # can't be loaded: the old one goes on
         until(lambda: 'rere_model_swaps_total{outcome="failed"} 0' not in client.get("/metrics").text)
@@ -144,7 +148,9 @@ def test_promotion_and_rollback_drop_no_request_and_mix_no_versions() -> None:
         assert all(titles[item["item_id"]] == item["title"] for item in content["items"])
 
 
-def test_a_request_that_comes_again_is_searched_once_until_the_catalogue_changes() -> None:
+def test_a_request_that_comes_again_is_searched_once_until_the_catalogue_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with running(ServingConfig(cached_answers=2)) as (client, service):
         searched: list[int] = []
         rank = service.live.deployment.rank
@@ -153,7 +159,7 @@ def test_a_request_that_comes_again_is_searched_once_until_the_catalogue_changes
             searched.extend(query.history[0] for query in queries)
             return rank(queries, *arguments)
 
-        service.live.deployment.rank = counted  # type: ignore[assignment, method-assign]
+        monkeypatch.setattr(service.live.deployment, "rank", counted)
         first = [client.post("/recommend", json={"history": [item]}).json() for item in ("i1", "i2", "i1")]
         assert first[0] == first[2]
         assert searched == [1, 2]
@@ -169,45 +175,51 @@ def test_a_request_that_comes_again_is_searched_once_until_the_catalogue_changes
 
 
 class Held:
-    """A deployment's search that waits, and remembers whom it searched for."""
+    """A service's search, made to wait, which remembers whom it searched for."""
 
-    def __init__(self, service: RecommendationService) -> None:
+    def __init__(self, service: RecommendationService, monkeypatch: pytest.MonkeyPatch) -> None:
         self.go, self.rank = threading.Event(), service.live.deployment.rank
-        self.searched: list[int] = []
-        service.live.deployment.rank = self  # type: ignore[assignment, method-assign]
+        self.searched: list[list[int]] = []
+        monkeypatch.setattr(service.live.deployment, "rank", self)
 
     def __call__(self, queries: list[Query], unwanted: Callable[[], bool]) -> list[Ranked] | None:
-        self.searched.append([query.history[0] for query in queries])  # type: ignore[arg-type]
+        self.searched.append([query.history[0] for query in queries])
         assert self.go.wait(PATIENCE)
         return self.rank(queries, unwanted)
 
 
-def test_a_client_that_leaves_is_not_searched_for() -> None:
+def gauge(client: httpx.Client, name: str) -> float:
+    """What the service says of itself at the moment."""
+    lines = client.get("/metrics").text.splitlines()
+    return float(next(line for line in lines if line.startswith(f"{name} ")).split()[1])
+
+
+def test_a_client_that_leaves_is_not_searched_for(monkeypatch: pytest.MonkeyPatch) -> None:
     with running() as (client, service), ThreadPoolExecutor(1) as pool:
-        held = Held(service)
+        held = Held(service, monkeypatch)
         first = pool.submit(client.post, "/recommend", json={"history": ["i1"]})
-        until(lambda: held.searched == [[1]])  # type: ignore[comparison-overlap]
+        until(lambda: held.searched == [[1]])
         body = b'{"history": ["i2"]}'
         with socket.create_connection((client.base_url.host, client.base_url.port)) as leaving:
             leaving.sendall(b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
             leaving.sendall(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
-            until(lambda: len(service.engine._queue) == 1)
-        until(lambda: service.engine._queue[0].dead)
+            until(lambda: gauge(client, "rere_queue_requests") == 1)
+        until(lambda: gauge(client, "rere_http_open_requests") == 2)  # the first, and this question
         held.go.set()
         assert first.result().status_code == 200
         client.post("/recommend", json={"history": ["i3"]})
-        assert held.searched == [[1], [3]]  # type: ignore[comparison-overlap]
+        assert held.searched == [[1], [3]]
 
 
-def test_a_full_queue_is_429_and_a_shutdown_finishes_what_is_open() -> None:
+def test_a_full_queue_is_429_and_a_shutdown_finishes_what_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
     with ThreadPoolExecutor(2) as pool:
         with running(ServingConfig(queue_requests=1, cached_answers=0)) as (client, service):
-            held = Held(service)
+            held = Held(service, monkeypatch)
             url = f"{client.base_url}/recommend"
             first = pool.submit(httpx.post, url, json={"history": ["i1"]}, timeout=PATIENCE)
             until(lambda: len(held.searched) == 1)
             second = pool.submit(httpx.post, url, json={"history": ["i2"]}, timeout=PATIENCE)
-            until(lambda: len(service.engine._queue) == 1)
+            until(lambda: gauge(client, "rere_queue_requests") == 1)
             full = client.post("/recommend", json={"history": ["i3"]})
             assert full.status_code == 429
             assert full.headers["retry-after"] == "1"

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -20,10 +21,11 @@ class Held:
     """Ranks as soon as it may; remembers its batches. Item 13 breaks it."""
 
     beams, prefixes = 4, None
-    snapshot = SimpleNamespace(catalog=SimpleNamespace(trie=SimpleNamespace(max_length=2)))
+    snapshot: Any = SimpleNamespace(catalog=SimpleNamespace(trie=SimpleNamespace(max_length=2)))
 
     def __init__(self) -> None:
-        self.may, self.batches, self.given_up = threading.Semaphore(0), [], 0  # type: ignore[var-annotated]
+        self.may, self.given_up = threading.Semaphore(0), 0
+        self.batches: list[list[int]] = []
 
     def width(self, query: Query) -> int:
         return max(query.k, self.beams)
@@ -36,7 +38,7 @@ class Held:
         self.batches.append([query.history[0] for query in queries])
         if any(query.history[0] == 13 for query in queries):
             raise ValueError("unlucky")
-        return [Ranked([query.history[0]], [0.0], self.snapshot) for query in queries]  # type: ignore[arg-type]
+        return [Ranked([query.history[0]], [0.0], self.snapshot) for query in queries]
 
 
 @pytest.fixture
@@ -53,8 +55,9 @@ def engine(model: Held) -> Iterator[Engine]:
     engine.stop()
 
 
-def ask(engine: Engine, model: Held, item: int, k: int = 2, seconds: float = 600, length: int = 1) -> Job:
-    job = Job(model, Query((item,) * length, k), time.monotonic() + seconds)  # type: ignore[arg-type]
+def ask(engine: Engine, model: Any, item: int, k: int = 2, seconds: float = 600, length: int = 1) -> Job:
+    """Submit a query to a `Held`, which stands for a deployment."""
+    job = Job(model, Query((item,) * length, k), time.monotonic() + seconds)
     engine.submit(job)
     return job
 
@@ -146,12 +149,13 @@ def test_stopping_finishes_what_waits_and_takes_no_more(engine: Engine, model: H
 
 
 def test_the_answers_of_a_batch_wake_the_loop_once() -> None:
-    calls, waker, answers = [], Waker(), [asyncio.Event() for _ in range(4)]  # type: ignore[var-annotated]
-    loop = SimpleNamespace(call_soon_threadsafe=calls.append)
+    calls: list[Callable[[], None]] = []
+    waker, answers = Waker(), [asyncio.Event() for _ in range(4)]
+    loop: Any = SimpleNamespace(call_soon_threadsafe=calls.append)
     for answered in answers[:3]:
-        waker.wake(answered, loop)  # type: ignore[arg-type]
+        waker.wake(answered, loop)
     assert len(calls) == 1
     calls[0]()
     assert [answered.is_set() for answered in answers] == [True, True, True, False]
-    waker.wake(answers[3], loop)  # type: ignore[arg-type]  # the next batch calls again
+    waker.wake(answers[3], loop)  # the next batch calls again
     assert len(calls) == 2

@@ -146,7 +146,9 @@ def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     client.setLevel(logging.NOTSET)
 
 
-def test_logs_are_json_with_the_requests_id(capsys: pytest.CaptureFixture[str], logs: None) -> None:
+def test_logs_are_json_with_the_requests_id(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, logs: None
+) -> None:
     with running(tokens=Tokens(use="secret")) as (client, service):
         set_up_logging("json")
         headers = {"x-request-id": "abc-1", "authorization": "Bearer secret"}
@@ -158,7 +160,7 @@ def test_logs_are_json_with_the_requests_id(capsys: pytest.CaptureFixture[str], 
         def broken(*_: object) -> None:
             raise IndexError("inside")
 
-        service.live.deployment.rank = broken  # type: ignore[assignment]
+        monkeypatch.setattr(service.live.deployment, "rank", broken)
         assert client.post("/recommend", json={"history": ["i2"]}, headers=headers).status_code == 500
     text = capsys.readouterr().err
     lines = [json.loads(line) for line in text.splitlines()]

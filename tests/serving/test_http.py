@@ -122,7 +122,7 @@ def test_a_body_without_a_length_is_stopped_at_the_limit(client: httpx.Client) -
     assert client.post("/recommend", content=endless()).status_code == 413
 
 
-def test_a_deadline_that_passes(client: httpx.Client, server: Running) -> None:
+def test_a_deadline_that_passes(client: httpx.Client, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     service = server[1]
     rank = service.live.deployment.rank
 
@@ -130,11 +130,9 @@ def test_a_deadline_that_passes(client: httpx.Client, server: Running) -> None:
         time.sleep(0.2)
         return rank(*arguments)
 
-    service.live.deployment.rank = slow  # type: ignore[assignment, method-assign]
-    try:
+    with monkeypatch.context() as patch:
+        patch.setattr(service.live.deployment, "rank", slow)
         answer = client.post("/recommend", json={"history": ["i1"], "deadline_ms": 50})
-    finally:
-        service.live.deployment.rank = rank  # type: ignore[method-assign]
     assert answer.status_code == 408
     assert recommended(client, history=["i1"], deadline_ms=5_000)
 
@@ -261,7 +259,7 @@ def test_tokens() -> None:
         refused = client.post(
             "/recommend",
             json={"history": ["i1"]},
-            headers={"authorization": "Bearer s\xe9cret".encode("latin-1")},  # type: ignore[arg-type]
+            headers={b"authorization": "Bearer s\xe9cret".encode("latin-1")},
         )
         assert refused.status_code == 401
         assert refused.headers["www-authenticate"] == "Bearer"
@@ -291,17 +289,15 @@ def test_no_request_reaches_the_file_system(client: httpx.Client) -> None:
     assert [entry["entry"] for entry in answer.json()["unknown"]] == ["../../etc/passwd", "file:///etc/passwd"]
 
 
-def test_a_failure_inside_is_a_plain_500_and_the_next_request_is_served(client: httpx.Client, server: Running) -> None:
-    service, rank = server[1], server[1].live.deployment.rank
-
+def test_a_failure_inside_is_a_plain_500_and_the_next_request_is_served(
+    client: httpx.Client, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: Any) -> NoReturn:
         raise IndexError("secret detail")
 
-    service.live.deployment.rank = broken  # type: ignore[assignment, method-assign]
-    try:
+    with monkeypatch.context() as patch:
+        patch.setattr(server[1].live.deployment, "rank", broken)
         answer = client.post("/recommend", json={"history": ["i1"]})
-    finally:
-        service.live.deployment.rank = rank  # type: ignore[method-assign]
     assert answer.status_code == 500
     assert answer.json()["detail"] == "the service failed; its log says why"
     assert recommended(client, history=["i1"])

@@ -91,7 +91,7 @@ def test_its_lists_are_rankings(trained: Checkpoint, catalog: CatalogIndex) -> N
     histories = [[0, 1, 2], [3], [2, 2, 5, 1, 0, 4, 3], [1, 4]]
     ranking = recommender.recommend(histories, 5)
     assert ranking.items.shape == ranking.scores.shape == (4, 5)
-    assert (ranking.items.dtype, ranking.scores.dtype) == (np.int64, np.float32)  # type: ignore[comparison-overlap]
+    assert (ranking.items.dtype, ranking.scores.dtype) == (np.dtype(np.int64), np.dtype(np.float32))
     assert (np.diff(ranking.scores, axis=1) <= 0).all()
     for row, history in enumerate(histories):
         alone = recommender.recommend([history], 5)

@@ -161,7 +161,13 @@ def test_rl_has_the_curve_and_weights_of_one_process(
     same(type(one)(place / loss / "model"), one, RL_NAMES)
 
 
-def test_rl_by_sequence_has_the_curve_and_weights_of_one_process(two, teacher, world_windows, world_catalog, tmp_path):  # type: ignore[no-untyped-def]
+def test_rl_by_sequence_has_the_curve_and_weights_of_one_process(
+    two: tuple[Path, Checkpoint, list[dict[str, Any]]],
+    teacher: SequentialRecommender,
+    world_windows: Windows,
+    world_catalog: CatalogIndex,
+    tmp_path: Path,
+) -> None:
     place, start, _ = two
     one = train_rl(start, world_windows, world_catalog, pair.BY_SEQUENCE, tmp_path, log=pair.nothing, teacher=teacher)
     same(type(one)(place / "by-sequence" / "model"), one, RL_NAMES)
@@ -203,7 +209,7 @@ def test_evaluation_gives_the_rows_of_one_process(
     plain = [name for name in one if name not in ("items", "scores")]
     pd.testing.assert_frame_equal(found[plain], one[plain])
     assert [items.tolist() for items in found["items"]] == one["items"].tolist()
-    np.testing.assert_allclose(np.stack(found["scores"]), np.stack(one["scores"]), rtol=1e-6)  # type: ignore[call-overload]
+    np.testing.assert_allclose(np.stack(found["scores"].tolist()), np.stack(one["scores"].tolist()), rtol=1e-6)
 
 
 def test_the_setting_starts_the_processes(
@@ -249,7 +255,9 @@ def test_a_killed_process_ends_the_run_and_one_process_takes_over(
         RereError, match=r"(?s)worker 1 killed by SIGKILL \(out of memory\?\).*goes on from its last checkpoint"
     ):
         train_rl(start, world_windows, world_catalog, config, tmp_path, log=pair.nothing, teacher=teacher)
-    assert load_progress(tmp_path / "progress", torch.device("cpu"))[1]["update"] == 2  # type: ignore[index]
+    saved = load_progress(tmp_path / "progress", torch.device("cpu"))
+    assert saved is not None
+    assert saved[1]["update"] == 2
     updates = []
     train_rl(
         start,

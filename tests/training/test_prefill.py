@@ -75,10 +75,12 @@ def token_lists(prompts: Trunks) -> list[list[int]]:
     return [prompts.tokens[source[:length]].tolist() for source, length in own]
 
 
-def assert_same_weights(found: Checkpoint, expected: Checkpoint, **tolerances: float) -> None:
+def assert_same_weights(
+    found: Checkpoint, expected: Checkpoint, rtol: float | None = None, atol: float | None = None
+) -> None:
     weights = expected.load_model().state_dict()
     for name, weight in found.load_model().state_dict().items():
-        torch.testing.assert_close(weight, weights[name], **tolerances)  # type: ignore[arg-type]
+        torch.testing.assert_close(weight, weights[name], rtol=rtol, atol=atol)
 
 
 def test_an_epoch_by_windows_is_a_permutation_of_the_rows(world_windows: Windows, world_catalog: CatalogIndex) -> None:

@@ -316,12 +316,15 @@ def test_an_optimiser_comes_back_from_plain_files(tmp_path: Path) -> None:
     model(torch.ones(1, 2)).sum().backward()
     optimiser.step()
     schedule.step()
-    state = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "random": torch.get_rng_state()}
+    random = torch.get_rng_state()
+    state = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "random": random}
     save_progress(tmp_path / "progress", {"policy": snapshot(model)}, {"update": 1}, state)
     assert {path.suffix for path in (tmp_path / "progress").iterdir()} == {".safetensors", ".json"}
-    weights, _, back = load_progress(tmp_path / "progress", torch.device("cpu"))  # type: ignore[misc]
+    saved = load_progress(tmp_path / "progress", torch.device("cpu"))
+    assert saved is not None
+    weights, _, back = saved
     assert weights.keys() == {"policy"}
-    assert torch.equal(back["random"], state["random"])  # type: ignore[arg-type]
+    assert torch.equal(back["random"], random)
     again = torch.optim.AdamW(model.parameters(), lr=9.0)
     again.load_state_dict(back["optimiser"])
     assert again.param_groups[0]["lr"] == 0.05
@@ -339,12 +342,14 @@ def test_progress_survives_a_kill_between_the_renames(tmp_path: Path) -> None:
     for update in (1, 2):
         save_progress(directory, {"policy": {"w": torch.full((2,), float(update))}}, {"update": update}, {})
     directory.rename(tmp_path / "progress.old")  # the kill came after the old one was moved away
-    weights, facts, _ = load_progress(directory, torch.device("cpu"))  # type: ignore[misc]
+    saved = load_progress(directory, torch.device("cpu"))
+    assert saved is not None
+    weights, facts, _ = saved
     assert facts["update"] == 2
     assert weights["policy"]["w"].tolist() == [2.0, 2.0]
 
 
-SEEN = []  # type: ignore[var-annotated]
+SEEN: list[Group] = []
 
 
 def looks_around(group: Group) -> torch.Tensor:
