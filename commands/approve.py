@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import click
 
+from .options import model_option, reason_option, reviewer_option, warn
+
 
 @click.command()
 @click.argument("version")
-@click.option("--model", default="rere", show_default=True, help="Registered model.")
-@click.option("--by", "--reviewer", "who", default=None, help="Who decides [default: the user of this machine].")
-@click.option("--reason", required=True, help="Why; kept in the log.")
+@model_option
+@reviewer_option
+@reason_option
 def command(version: str, model: str, who: str | None, reason: str) -> None:
     """Approve VERSION and make it the champion.
 
@@ -40,5 +42,5 @@ def command(version: str, model: str, who: str | None, reason: str) -> None:
     event = champion.move(model, version, reviewer, reason, expected=present)
     said = follow_champion(model, version, surely_better=tags.beats_anchor == "yes")
     if said:
-        click.echo(f"Warning: {said}", err=True)
+        warn([said])
     click.echo(f"{model} {version} is approved" + (" and champion now." if event else "; it was champion already."))

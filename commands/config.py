@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import click
 
+from .options import model_option, warn
+
 
 @click.command()
 @click.argument("version")
-@click.option("--model", default="rere", show_default=True, help="Registered model.")
+@model_option
 def command(version: str, model: str) -> None:
     """Print the settings that made VERSION as a run configuration: `rere config 7 > run.yaml`.
 
@@ -17,6 +19,5 @@ def command(version: str, model: str) -> None:
     from pipelines.reproduce import not_reproducible
 
     recipe = recipe_of(model, version)
-    for said in not_reproducible(recipe):
-        click.echo(f"Warning: {said}", err=True)
+    warn(not_reproducible(recipe))
     click.echo(run_configuration(recipe), nl=False)

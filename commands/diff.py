@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import click
 
+from .options import json_option, model_option, warn
+
 
 @click.command()
 @click.argument("before")
 @click.argument("after")
-@click.option("--model", default="rere", show_default=True, help="Registered model.")
+@model_option
 @click.option("--all", "everything", is_flag=True, help="Also what is the same.")
-@click.option("--json", "as_json", is_flag=True, help="For scripts; warnings are part of it.")
+@json_option
 def command(before: str, after: str, *, model: str, everything: bool, as_json: bool) -> None:
     """Compare the versions BEFORE and AFTER: metrics, gate, settings, data, code, packages, size."""
     import json
@@ -29,8 +31,7 @@ def command(before: str, after: str, *, model: str, everything: bool, as_json: b
         said = {"model": model, "before": before, "after": after, "facts": listed, "warnings": warnings}
         click.echo(json.dumps(said, indent=1))
         return
-    for warning in warnings:
-        click.echo(f"Warning: {warning}", err=True)
+    warn(warnings)
     table = Table("", f"version {before}", f"version {after}")
     for row in shown:
         table.add_row(*row)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from .options import model_option, who_option
+
 
 @click.command()
-@click.option("--model", default="rere", show_default=True, help="Registered model.")
+@model_option
 @click.option(
     "--set",
     "config",
@@ -16,7 +18,7 @@ import click
     default=None,
     help="Run configuration whose `promotion.gate` becomes the policy.",
 )
-@click.option("--by", "who", default=None, help="Who decides [default: the user of this machine].")
+@who_option
 @click.option("--reason", default=None, help="Why; kept with the policy. Needed with --set.")
 @click.option("--json", "as_json", is_flag=True, help="For scripts: all that were ever set, oldest first.")
 def command(model: str, *, config: Path | None, who: str | None, reason: str | None, as_json: bool) -> None:

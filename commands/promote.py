@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import click
 
+from .options import model_option, reason_option, warn, who_option
+
 
 @click.command()
 @click.argument("version")
-@click.option("--model", default="rere", show_default=True, help="Registered model.")
-@click.option("--by", "who", default=None, help="Who decides [default: the user of this machine].")
-@click.option("--reason", required=True, help="Why; kept in the log.")
+@model_option
+@who_option
+@reason_option
 @click.option("--expected", default=None, help="Refuse unless this version is the champion now.")
 @click.option(
     "--as-anchor", is_flag=True, help="Count later losses from this version on, as when a loss against it is accepted."
@@ -23,7 +25,7 @@ def command(version: str, *, model: str, who: str | None, reason: str, expected:
     event = champion.move(model, version, who or user(), reason, expected)
     said = follow_champion(model, version, surely_better=as_anchor)
     if said:
-        click.echo(f"Warning: {said}", err=True)
+        warn([said])
     if event is None:
         click.echo(f"{model} {version} is the champion already.")
     else:

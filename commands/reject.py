@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import click
 
+from .options import model_option, reason_option, reviewer_option
+
 
 @click.command()
 @click.argument("version")
-@click.option("--model", default="rere", show_default=True, help="Registered model.")
-@click.option("--by", "--reviewer", "who", default=None, help="Who decides [default: the user of this machine].")
-@click.option("--reason", required=True, help="Why; kept in the log.")
+@model_option
+@reviewer_option
+@reason_option
 def command(version: str, model: str, who: str | None, reason: str) -> None:
     """Reject VERSION: it loses the alias challenger, and no run makes it champion by itself."""
     from ops.registry import champion

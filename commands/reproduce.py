@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import click
 
+from .options import json_option, model_option, warn
+
 
 @click.command()
 @click.argument("version")
-@click.option("--model", default="rere", show_default=True, help="Registered model.")
+@model_option
 @click.option("--timeout", default=6 * 3600, show_default=True, help="Seconds to wait for a remote run.")
-@click.option("--json", "as_json", is_flag=True, help="For scripts; warnings are part of it.")
+@json_option
 def command(version: str, *, model: str, timeout: int, as_json: bool) -> None:
     """Run what made VERSION again, from its record alone and without the cache, and compare the two.
 
@@ -31,8 +33,7 @@ def command(version: str, *, model: str, timeout: int, as_json: bool) -> None:
     if as_json:
         click.echo(found.model_dump_json(indent=1))
     else:
-        for said in found.warnings:
-            click.echo(f"Warning: {said}", err=True)
+        warn(found.warnings)
         click.echo(f"{model} {version} again, as version {found.again} of {found.registered_as}: {found.sentence}")
     if found.result == "different":
         sys.exit(1)

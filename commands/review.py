@@ -7,13 +7,15 @@ from pathlib import Path
 
 import click
 
+from .options import json_option, model_option, warn
+
 
 @click.command()
 @click.argument("version", required=False)
-@click.option("--model", default="rere", show_default=True, help="Registered model.")
+@model_option
 @click.option("--to", type=click.Path(file_okay=False, path_type=Path), default=Path("reports"), show_default=True)
 @click.option("--open", "show", is_flag=True, help="Open it in a browser.")
-@click.option("--json", "as_json", is_flag=True, help="For scripts; warnings are part of it.")
+@json_option
 def command(version: str | None, *, model: str, to: Path, show: bool, as_json: bool) -> None:
     """Write VERSION's promotion review to a file (without VERSION: the challenger's) and say what was decided."""
     import json
@@ -25,8 +27,7 @@ def command(version: str | None, *, model: str, to: Path, show: bool, as_json: b
     from rere.errors import RereError
 
     warnings = champion_record.disagreements(model)
-    for said in () if as_json else warnings:
-        click.echo(f"Warning: {said}", err=True)
+    warn(() if as_json else warnings)
     listed = registry.versions(model)
     if version is None:
         found = [one for one in listed if registry.CHALLENGER in one.aliases]

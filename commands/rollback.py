@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
+from .options import model_option, reason_option, who_option
+
 
 @click.command()
-@click.option("--model", default="rere", show_default=True, help="Registered model.")
-@click.option("--by", "who", default=None, help="Who decides [default: the user of this machine].")
-@click.option("--reason", required=True, help="Why; kept in the log.")
+@model_option
+@who_option
+@reason_option
 def command(model: str, who: str | None, reason: str) -> None:
     """Make the champion before the present one champion again, in MLflow and in ZenML."""
     from ops.registry import champion

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from .options import model_option
+
 
 @click.command()
-@click.option("--model", default="rere", show_default=True, help="Registered model.")
+@model_option
 @click.option("--alias", default="champion", show_default=True, help="Its alias; the service follows it.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--port", default=5001, show_default=True, type=click.IntRange(0, 65535))
@@ -39,13 +41,6 @@ def command(
     RERE_SERVE_TOKEN, where set, is the bearer token that clients need. RERE_ADMIN_TOKEN is the one for changes of
     the catalogue; without it they are off.
     """
-    serve(model, alias, host, port, threads, edits=edits, settings=settings)
-
-
-def serve(
-    model: str, alias: str, host: str, port: int, threads: int | None, *, edits: Path | None, settings: Path | None
-) -> None:
-    """Load the alias's version and answer until told to stop."""
     import torch
 
     from ops.registry.alias import AliasSource
@@ -70,7 +65,3 @@ def serve(
     tokens = Tokens.from_environment(os.environ)
     app = create_app(service, config, tokens, Follower(source, config.poll_seconds))
     make_server(app, config, host, port).run()
-
-
-if __name__ == "__main__":
-    command()

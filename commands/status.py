@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
+from .options import json_option, model_option, warn
+
 
 @click.command()
-@click.option("--model", default="rere", show_default=True, help="Registered model.")
+@model_option
 @click.option("--service", default=None, metavar="URL", help="Also ask this `rere serve`, as http://localhost:5001.")
-@click.option("--json", "as_json", is_flag=True, help="For scripts; warnings are part of it.")
+@json_option
 def command(model: str, service: str | None, as_json: bool) -> None:
     """Show the champion and its age, the last decision, the gate's policy, the anchor, and what a service serves.
 
@@ -20,8 +22,7 @@ def command(model: str, service: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(now.model_dump_json(indent=1))
         return
-    for said in now.warnings:
-        click.echo(f"Warning: {said}", err=True)
+    warn(now.warnings)
     value = "" if now.value is None else f", {now.metric} {now.value:.4f}, gate {now.gate or 'not asked'}"
     since = "" if now.days is None else f", for {now.days:.1f} days"
     event, asked = now.last, now.service

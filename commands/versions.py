@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 
 import click
 
+from .options import json_option, model_option, warn
+
 
 @click.command()
-@click.option("--model", default="rere", show_default=True, help="Registered model.")
-@click.option("--json", "as_json", is_flag=True, help="For scripts; warnings are part of it.")
+@model_option
+@json_option
 def command(model: str, as_json: bool) -> None:
     """List the registered versions with their aliases and metrics, then the champion's log."""
     import json
@@ -34,8 +36,7 @@ def command(model: str, as_json: bool) -> None:
         events = [event.model_dump() for event in champion.events(model)]
         click.echo(json.dumps({"model": model, "versions": listed, "log": events, "warnings": warnings}, indent=1))
         return
-    for said in warnings:
-        click.echo(f"Warning: {said}", err=True)
+    warn(warnings)
     names = ("version", "registered", "aliases", "serves", "metric", "gate", "content")
     table = Table(*(Column(name, overflow="fold") for name in names))  # nothing is cut on a narrow screen
     for version in found:

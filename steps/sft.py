@@ -77,12 +77,11 @@ def _train(
     from rere.training.sft.train import train_sft
 
     backbone = catalog.config.backbone
-    parent = start.identity() if start else "none"
-    lessons = "none"
+    parent, teacher_content = "none" if start is None else start.identity(), "none"
     if teacher is not None:
-        [mentor] = teacher.models.values()
-        lessons = mentor.content()
-    inputs = (windows.fingerprint, catalogue_fingerprint(catalog), backbone_sha256, parent, lessons)
+        [item_model] = teacher.models.values()
+        teacher_content = item_model.content()
+    inputs = (windows.fingerprint, catalogue_fingerprint(catalog), backbone_sha256, parent, teacher_content)
     with work_directory("sft", config.as_one(), backbone, *inputs, code_fingerprint(__name__)) as work:
         return train_sft(
             windows, catalog, backbone, config, work, log=mlflow_log("sft", config), start=start, teacher=teacher

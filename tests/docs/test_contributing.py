@@ -25,6 +25,8 @@ def extensions() -> dict[Path, tuple[str, list[str]]]:
             assert following.language == "diff", f"{block}: no registration follows"
             lines = following.text.splitlines()
             assert all(line.startswith("+") for line in lines), following
+            entries = [line for line in lines if not line.startswith("+from ")]
+            assert len(entries) == 1, f"{following}: one entry, beside its import"
             found[Path(path[1])] = (block.text, [line[1:] for line in lines])
     return found
 
