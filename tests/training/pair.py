@@ -33,6 +33,7 @@ from rere.training.rl.rewards.custom import CustomReward
 from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
+from tests.training.killed import Killed, killed_after_epoch, killed_in_update
 
 # Five rows an update and two a forward, 60 prompts in updates of 16 with forwards of 5: nothing divides evenly.
 SFT = SFTConfig(
@@ -55,20 +56,6 @@ RL = RLConfig(
 )
 BY_SEQUENCE = RL.model_copy(update={"prefill": SequencePrefill(prompts=3)})
 EVALUATION = EvaluationConfig(beams=10, batch_prompts=9)
-
-
-class Killed(Exception):
-    pass
-
-
-def killed_after_epoch_two(metrics: dict[str, float], update: int) -> None:
-    if "valid_loss" in metrics and metrics["epoch"] >= 2:
-        raise Killed
-
-
-def killed_in_update_five(metrics: dict[str, float], update: int) -> None:
-    if update == 5:
-        raise Killed
 
 
 def nothing(metrics: dict[str, float], update: int) -> None:
@@ -100,7 +87,7 @@ def work(spec: dict[str, Any], log: Log) -> None:
     train_sft(windows, catalog, TINY, SFT, place / "sft", log=log)
     train_sft(windows, catalog, TINY, SFT, place / "sft-one-two", log=nothing)  # goes on from one process's checkpoint
     with contextlib.suppress(Killed):
-        train_sft(windows, catalog, TINY, SFT, place / "sft-two-one", log=killed_after_epoch_two)
+        train_sft(windows, catalog, TINY, SFT, place / "sft-two-one", log=killed_after_epoch(2))
     distributed.barrier()
     for loss in LOSSES:
         config = RL.model_copy(update={"loss": loss.model_validate({})})
@@ -108,7 +95,7 @@ def work(spec: dict[str, Any], log: Log) -> None:
     train_rl(start, windows, catalog, BY_SEQUENCE, place / "by-sequence", log=nothing, teacher=teacher)
     train_rl(start, windows, catalog, RL, place / "rl-one-two", log=nothing, teacher=teacher)
     with contextlib.suppress(Killed):
-        train_rl(start, windows, catalog, RL, place / "rl-two-one", log=killed_in_update_five, teacher=teacher)
+        train_rl(start, windows, catalog, RL, place / "rl-two-one", log=killed_in_update(5), teacher=teacher)
     distributed.barrier()
     table = evaluate_checkpoints({"start": start}, windows, catalog, EVALUATION, place)
     if distributed.is_main():
@@ -135,7 +122,7 @@ def shards(spec: dict[str, Any], log: Log) -> None:
     if distributed.world() == 2:
         train_sft(windows, catalog, TINY, config, place / "shards", log=log)
         with contextlib.suppress(Killed):
-            train_sft(windows, catalog, TINY, config, place / "shards-two-one", log=killed_after_epoch_two)
+            train_sft(windows, catalog, TINY, config, place / "shards-two-one", log=killed_after_epoch(2))
         distributed.barrier()
     else:
         train_sft(windows, catalog, TINY, config, place / "shards-two-one", log=log)

@@ -38,6 +38,7 @@ from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY, WORLD_ITEMS
 from tests.training import pair
+from tests.training.killed import Killed, killed_after_epoch, killed_in_update
 
 TWO = LocalLauncher(processes=2)
 CURVE: dict[str, Any] = {"rtol": 2e-4, "atol": 2e-5}
@@ -71,17 +72,17 @@ def two(
     )
     start = train_sft(world_windows, world_catalog, TINY, config, place / "first", log=pair.nothing)
     start.path.rename(place / "start")
-    with pytest.raises(pair.Killed):
-        train_sft(world_windows, world_catalog, TINY, pair.SFT, place / "sft-one-two", log=pair.killed_after_epoch_two)
+    with pytest.raises(Killed):
+        train_sft(world_windows, world_catalog, TINY, pair.SFT, place / "sft-one-two", log=killed_after_epoch(2))
     start = type(start)(place / "start")
-    with pytest.raises(pair.Killed):
+    with pytest.raises(Killed):
         train_rl(
             start,
             world_windows,
             world_catalog,
             pair.RL,
             place / "rl-one-two",
-            log=pair.killed_in_update_five,
+            log=killed_in_update(5),
             teacher=teacher,
         )
     records = []

@@ -34,6 +34,7 @@ from rere.training.rl.rewards.rule import RuleReward
 from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
+from tests.training.killed import Killed, killed_after_epoch
 from tests.training.test_check import saved
 
 CONFIG = IndexConfig(backbone=TINY, code=ItemTokenCode())
@@ -152,16 +153,9 @@ def test_from_sft_through_rl_a_checkpoint_is_a_plain_one(
 def test_a_killed_training_ends_where_it_would_have(
     world_windows: Windows, catalog: CatalogIndex, tmp_path: Path
 ) -> None:
-    class Killed(Exception):
-        pass
-
-    def kill(metrics: dict[str, float], update: int) -> None:
-        if "valid_loss" in metrics and metrics["epoch"] >= 2:
-            raise Killed
-
     whole = train_sft(world_windows, catalog, TINY, QUICK, tmp_path / "whole", log=lambda *_: None)
     with pytest.raises(Killed):
-        train_sft(world_windows, catalog, TINY, QUICK, tmp_path / "killed", log=kill)
+        train_sft(world_windows, catalog, TINY, QUICK, tmp_path / "killed", log=killed_after_epoch(2))
     again = train_sft(world_windows, catalog, TINY, QUICK, tmp_path / "killed", log=lambda *_: None)
     for name, weight in whole.load_model().state_dict().items():
         torch.testing.assert_close(again.load_model().state_dict()[name], weight)

@@ -34,6 +34,7 @@ from rere.training.rl.samplers.dynamic import DynamicSampler
 from rere.training.rl.train import train_rl
 from rere.training.rows import Collator, sequence_rows
 from tests.conftest import TINY
+from tests.training.killed import Killed, killed_in_update
 
 BY_SEQUENCE = SequencePrefill(prompts=5)
 RL = RLConfig(
@@ -248,16 +249,9 @@ def test_the_size_of_a_forward_changes_nothing(
 def test_a_killed_run_resumes_and_ends_where_it_would_have(
     start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
 ) -> None:
-    class Killed(Exception):
-        pass
-
-    def kill(metrics: dict[str, float], update: int) -> None:
-        if update == 3:
-            raise Killed
-
     whole = train_by_rl(start, world_windows, world_catalog, tmp_path / "whole", {})
     with pytest.raises(Killed):
-        train_rl(start, world_windows, world_catalog, RL, tmp_path / "killed", log=kill)
+        train_rl(start, world_windows, world_catalog, RL, tmp_path / "killed", log=killed_in_update(3))
     updates: list[int] = []
     again = train_rl(
         start, world_windows, world_catalog, RL, tmp_path / "killed", log=lambda metrics, update: updates.append(update)

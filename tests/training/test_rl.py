@@ -46,6 +46,7 @@ from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 from tests.oracles import embedding_of, head_of
+from tests.training.killed import Killed, killed_in_update
 
 QUICK = RLConfig(  # the paper's choices, small
     num_generations=4,
@@ -111,16 +112,9 @@ def test_divergence_is_a_clear_error(
 def test_a_killed_run_resumes_and_ends_where_it_would_have(
     start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
 ) -> None:
-    class Killed(Exception):
-        pass
-
-    def kill(metrics: dict[str, float], update: int) -> None:
-        if update == 5:
-            raise Killed
-
     whole = train_rl(start, world_windows, world_catalog, QUICK, tmp_path / "whole", log=lambda *_: None)
     with pytest.raises(Killed):
-        train_rl(start, world_windows, world_catalog, QUICK, tmp_path / "killed", log=kill)
+        train_rl(start, world_windows, world_catalog, QUICK, tmp_path / "killed", log=killed_in_update(5))
     updates = []
     again = train_rl(
         start,

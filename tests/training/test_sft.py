@@ -34,6 +34,7 @@ from rere.training.rows import IGNORED, Collator, sequence_rows, window_rows
 from rere.training.sft import callbacks
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
+from tests.training.killed import Killed, killed_after_epoch
 from tests.training.test_check import saved
 
 QUICK = SFTConfig(
@@ -100,16 +101,9 @@ def test_training_learns_the_next_item(
 def test_a_killed_run_resumes_and_ends_where_it_would_have(
     world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
 ) -> None:
-    class Killed(Exception):
-        pass
-
-    def kill(metrics: dict[str, float], update: int) -> None:
-        if "valid_loss" in metrics and metrics["epoch"] >= 2:
-            raise Killed
-
     whole = train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path / "whole", log=lambda *_: None)
     with pytest.raises(Killed):
-        train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path / "killed", log=kill)
+        train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path / "killed", log=killed_after_epoch(2))
     cut = max((tmp_path / "killed" / "checkpoints").glob("checkpoint-*"))
     resumed_from = []
     again = train_sft(
@@ -130,16 +124,9 @@ def test_a_killed_run_resumes_and_ends_where_it_would_have(
 def test_seconds_are_those_of_all_processes(
     world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, kept: float | None
 ) -> None:
-    class Killed(Exception):
-        pass
-
-    def kill(metrics: dict[str, float], update: int) -> None:
-        if "valid_loss" in metrics and metrics["epoch"] >= 2:
-            raise Killed
-
     began = time.perf_counter()
     with pytest.raises(Killed):
-        train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path, log=kill)
+        train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path, log=killed_after_epoch(2))
     [place] = (tmp_path / "checkpoints").glob("checkpoint-*/trainer_state.json")
     left = json.loads(place.read_text())
     clock = left["stateful_callbacks"].pop("Clock")

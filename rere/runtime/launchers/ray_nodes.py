@@ -127,21 +127,26 @@ def look_at(nodes: list[dict[str, Any]], exchange: Exchange | None) -> list[dict
             ) from None
         except RayError:  # it was lost meanwhile
             continue
-        if said["versions"] != wanted:
-            differ = [what for what in wanted if said["versions"][what] != wanted[what]]
-            raise RereError(
-                "the versions of this machine on each Ray node: " + _listed(wanted, differ),
-                f"{_listed(said['versions'], differ)} on {name}",
-                "use one image, or install constraints.txt everywhere",
-            )
-        if said["lacks"]:
-            raise RereError(
-                f"{said['lacks'][0]} on each Ray node, under this path",
-                f"none on {name}",
-                "mount the directory of the runs ($RERE_WORK_DIR) at the same path everywhere (docs/scaling.md)",
-            )
+        _require_fit(name, said, wanted)
         answers.append(said)
     return answers
+
+
+def _require_fit(name: str, said: dict[str, Any], wanted: dict[str, str]) -> None:
+    """RereError where a node has other versions, or lacks a directory."""
+    if said["versions"] != wanted:
+        differ = [what for what in wanted if said["versions"][what] != wanted[what]]
+        raise RereError(
+            "the versions of this machine on each Ray node: " + _listed(wanted, differ),
+            f"{_listed(said['versions'], differ)} on {name}",
+            "use one image, or install constraints.txt everywhere",
+        )
+    if said["lacks"]:
+        raise RereError(
+            f"{said['lacks'][0]} on each Ray node, under this path",
+            f"none on {name}",
+            "mount the directory of the runs ($RERE_WORK_DIR) at the same path everywhere (docs/scaling.md)",
+        )
 
 
 def _listed(versions: dict[str, str], names: list[str]) -> str:

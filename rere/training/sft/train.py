@@ -82,12 +82,7 @@ def train_sft(
     clock = Clock()
     train, valid = datasets_of(windows, catalog, config)
     longest_row = max(map(len, train["input_ids"]))
-    context = max(longest_row, longest_possible(catalog, windows.history_items))
-    model = start.load_model() if start else load_model(backbone, len(catalog.tokenizer), config.seed, context)
-    embed_items(model, catalog, first=0 if start is None else embedding_rows(model))
-    require_room(context_of(model.config), longest_prompt(windows, catalog))
-    require_room(context_of(model.config), longest_row, f"fewer `sft.sequence_items`, {REMEDY}")
-    check_engine(model)
+    model = _untrained(windows, catalog, backbone, start, longest_row=longest_row, seed=config.seed)
     if not config.epochs:
         base = {"stage": "base", "backbone": backbone.model_dump(mode="json"), "windows": windows.fingerprint}
         return _saved(model, result, [], base)
@@ -126,6 +121,29 @@ def train_sft(
     if distributed.is_main():
         shutil.rmtree(work / "checkpoints", ignore_errors=True)
     return checkpoint
+
+
+def _untrained(
+    windows: Windows,
+    catalog: CatalogIndex,
+    backbone: Backbone,
+    start: Checkpoint | None,
+    *,
+    longest_row: int,
+    seed: int,
+) -> PreTrainedModel:
+    """What training starts from, with the items' embeddings.
+
+    Raises:
+        RereError: its context is too short, or the search can't score it.
+    """
+    context = max(longest_row, longest_possible(catalog, windows.history_items))
+    model = start.load_model() if start else load_model(backbone, len(catalog.tokenizer), seed, context)
+    embed_items(model, catalog, first=0 if start is None else embedding_rows(model))
+    require_room(context_of(model.config), longest_prompt(windows, catalog))
+    require_room(context_of(model.config), longest_row, f"fewer `sft.sequence_items`, {REMEDY}")
+    check_engine(model)
+    return model
 
 
 def worker(spec: dict[str, Any], log: Log) -> None:
