@@ -33,10 +33,11 @@ def follow(name: str, event: Event) -> None:
 def repair(name: str) -> bool:
     """Bring both registries up to the log, with a warning of what differed; True when something was behind.
 
-    Where the log's last move was altered or can't be read, nothing is moved.
+    Where the log's last move was altered or can't be read, nothing is moved. An entry that isn't sound isn't copied.
     """
     log = read_log(name)
-    missing = {key: event for key, event in log.entries.items() if not _copied(name, key, event)}
+    sound = {key: event for key, event in log.entries.items() if key not in log.faults}
+    missing = {key: event for key, event in sound.items() if not _copied(name, key, event)}
     for key, event in missing.items():
         _copy(name, key, event)
     found = _differences(name)
