@@ -183,7 +183,8 @@ def test_where_every_trial_fails_the_first_ones_end_it(tmp_path: Path, prepared:
 
 
 def test_processes_share_the_trials(tmp_path: Path, inputs: TrialInputs) -> None:
-    directory, seen = tmp_path / "study", []
+    directory = tmp_path / "study"
+    seen: list[int] = []
     space = {"item_models.rivals.sasrec.dropout": {"type": "float", "low": 0.0, "high": 0.5}}
     config = TuningConfig.model_validate({"stage": "item_models", "trials": 3, "processes": 2, "space": space})
     spec = StudySpec(config=config, settings=BASE, sft_model=None, start=None)
