@@ -16,13 +16,14 @@ from rere.config.decoding import Normalisation
 from rere.config.preference import PreferenceConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
-from rere.config.served_model import ServedModelConfig
+from rere.config.served_model import BlendConfig, ServedModelConfig
 from rere.config.sft import SFTConfig
 from rere.data.sequences import training_counts
 from rere.evaluation.metrics import ndcg, target_ranks
 from rere.models.checkpoint import Checkpoint
 from rere.recommenders.alone import ItemModelAlone
 from rere.recommenders.base import Recommender
+from rere.recommenders.blend import fitted_share
 from rere.recommenders.debiased import DebiasedRecommender
 from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.new_items import fitted_boost
@@ -192,6 +193,21 @@ def preference(**settings: Any) -> PreferenceConfig:
     return PreferenceConfig.model_validate({"updates": 300, **settings})
 
 
+def blended(index: IndexConfig, sft: SFTConfig, config: RLConfig) -> Make:
+    """RL's model with the teacher's part in every search: `serving.blend`, its share fitted on validation rows."""
+
+    def make(lab: Runner, judged: Normalisation) -> TrainedModel:
+        made = reinforced(config, index, sft)(lab, judged)
+        assert isinstance(made.recommender, GenerativeRecommender)
+        settings = ServedModelConfig(blend=BlendConfig())
+        prior = Prior(training_counts(lab.world.dataset), settings, lab.item_model(lab.teacher(TEACHER)))
+        share = fitted_share(made.recommender, prior, *lab.world.selection_rows())
+        served = made.recommender.with_prior(replace(prior, share=share))
+        return replace(made, recommender=served, facts={**(made.facts or {}), "share": share})
+
+    return make
+
+
 def rewards(*parts: dict[str, Any] | str) -> list[dict[str, Any]]:
     return [{"type": part} if isinstance(part, str) else part for part in parts]
 
@@ -205,6 +221,7 @@ MAIN = [
     Cell("item-kNN", item_model("item_knn")),
     Cell("EASE", item_model("ease")),
     Cell("co-occurrence", item_model("co_occurrence")),
+    Cell("title-kNN", item_model("title_knn")),
     Cell("SASRec", item_model("sasrec")),
     Cell("GRU4Rec", item_model("gru4rec")),
     Cell("Caser", item_model("caser")),
@@ -212,6 +229,7 @@ MAIN = [
     Cell("SFT (default: the teacher's distribution)", tuned(TAUGHT_INDEX, TAUGHT_SFT)),
     Cell("control: cross-entropy in RL's place", continued(TAUGHT_INDEX, TAUGHT_SFT, CONTROL)),
     Cell("ReRe (default)", reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT)),
+    Cell("ReRe, blended with its teacher", blended(TAUGHT_INDEX, TAUGHT_SFT, TAUGHT_RL)),
     Cell("ReRe, new items boosted", boosted(reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT))),
     Cell("ensemble, new items exposed", exposed("ensemble")),
 ]

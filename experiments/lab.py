@@ -104,7 +104,8 @@ class Runner:
             fitted = {needed: self.item_model(needed) for needed in self._needed(kind)}
             histories, targets = self.world.selection_rows()
             started = time.perf_counter()
-            data = FitData(self.world.sequences, len(self.world.item_index), histories, targets, fitted)
+            titles = self.world.dataset.items["title"].tolist()
+            data = FitData(self.world.sequences, len(titles), histories, targets, fitted, titles)
             model = model_type(kind).fit(data, self._item_model_config(kind))
             model.save(work)
             (work.parent / f"{work.name}.seconds").write_text(f"{time.perf_counter() - started:.1f}")

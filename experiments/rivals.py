@@ -48,6 +48,11 @@ SPACES: dict[str, dict[str, tuple[Any, ...]]] = {
         "recency": (0.4, 0.5, 0.6, 0.7, 0.8),
         "row_power": (0.3, 0.5, 0.7, 1.0),
     },
+    "title_knn": {
+        "sharpness": (1.0, 2.0, 3.0, 4.0),
+        "recency": (0.4, 0.6, 0.8, 1.0),
+        "neighbours": (50, 200, 1000),
+    },
     "sasrec": NETWORK | {"layers": (1, 2)},
     "gru4rec": NETWORK,
     "caser": NETWORK | {"batch_rows": (256, 512)},
@@ -80,8 +85,8 @@ class Rivals:
         contents = (model.content() for model in fitted.values())
         work, model = self.root / name_of(config.type, config, *contents), model_type(config.type)
         if not is_sealed(work):
-            rows = self.world.selection_rows()
-            model.fit(FitData(self.world.sequences, len(self.world.item_index), *rows, fitted), config).save(work)
+            rows, titles = self.world.selection_rows(), self.world.dataset.items["title"].tolist()
+            model.fit(FitData(self.world.sequences, len(titles), *rows, fitted, titles), config).save(work)
         return model.load(work)
 
     def tuned(self, kind: str) -> Variant:
@@ -102,7 +107,8 @@ class Rivals:
         single = {kind: self.fit(config) for kind, config in configs.items()}
         pools = {}
         for name, weights in POOLS.items():
-            pools[name] = self.fit(EnsembleConfig(members=tuple(single), weights=weights), single)
+            members = tuple(kind for kind in single if kind not in EnsembleConfig().mixed)
+            pools[name] = self.fit(EnsembleConfig(members=members, weights=weights), single)
         return {model.name: model for model in single.values()} | pools
 
     def report_score(self, model: ItemModel) -> float:
@@ -169,7 +175,9 @@ def _counts(world: ExperimentData) -> np.ndarray:
 
 def _described(model: ItemModel) -> str:
     if isinstance(model, Ensemble):
-        return " ".join(f"{kind} {weight:.2f}" for kind, weight in zip(model.members, model.weights, strict=True))
+        return " ".join(
+            f"{kind} {weight:.2f}" for kind, weight in zip(model.models, [*model.weights, *model.shares], strict=True)
+        )
     return _changes(model.config)
 
 

@@ -39,7 +39,8 @@ def train_item_models(
     valid = windows.of("valid")
     half = valid[selection_rows(valid["user_id"].tolist())]
     histories, targets = indexed_rows(half, catalog.index_of)
-    data = FitData(training_sequences(dataset), len(catalog.item_ids), histories, targets)
+    titles = catalog.items["title"].tolist()
+    data = FitData(training_sequences(dataset), len(titles), histories, targets, titles=titles)
     code = (code_fingerprint(module) for module in (__name__, *modules()))
     inputs = (windows.fingerprint, catalogue_fingerprint(catalog), *code)
     with work_directory("item_models", config.as_one(), *inputs) as work:

@@ -42,7 +42,7 @@ class ItemModelsConfig(InProcesses):
     }
 
     rivals: tuple[ItemModelSettings, ...] = Field(
-        default=("sasrec", "gru4rec", "caser", "ease", "item_knn", "co_occurrence", "ensemble"),
+        default=("sasrec", "gru4rec", "caser", "ease", "item_knn", "co_occurrence", "title_knn", "ensemble"),
         validate_default=True,
         min_length=1,
         description="each by its name, or as {type: name, ...} with settings of its own",

@@ -7,7 +7,6 @@ others' scores: with 1 every item of a history has the same weight, with 0 an it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ from pydantic import Field
 from scipy.sparse import coo_array, csr_array
 
 from rere.recommenders.item_item import NonNegativeModel, RelationConfig
+from rere.recommenders.item_model import FitData
 
 
 class CoOccurrenceConfig(RelationConfig):
@@ -41,16 +41,16 @@ class CoOccurrence(NonNegativeModel):
     config_type = CoOccurrenceConfig
 
     @classmethod
-    def fit_weights(cls, sequences: Sequence[np.ndarray], items: int, config: CoOccurrenceConfig) -> csr_array:
+    def fit_weights(cls, data: FitData, config: CoOccurrenceConfig) -> csr_array:
         """Scaled counts of ordered pairs of items."""
-        flat = np.concatenate([np.empty(0, dtype=np.int64), *sequences]).astype(np.int64)
-        sequence_of = np.repeat(np.arange(len(sequences)), [len(sequence) for sequence in sequences])
-        counts = csr_array((items, items), dtype=np.float64)
+        flat = np.concatenate([np.empty(0, dtype=np.int64), *data.sequences]).astype(np.int64)
+        sequence_of = np.repeat(np.arange(len(data.sequences)), [len(sequence) for sequence in data.sequences])
+        counts = csr_array((data.items, data.items), dtype=np.float64)
         for distance in range(1, min(config.window, len(flat) - 1) + 1):
             together = sequence_of[:-distance] == sequence_of[distance:]
             first, second = flat[:-distance][together], flat[distance:][together]
             value = np.full(len(first), config.decay ** (distance - 1))
-            counts = counts + coo_array((value, (first, second)), shape=(items, items)).tocsr()
+            counts = counts + coo_array((value, (first, second)), shape=(data.items, data.items)).tocsr()
         sums = np.repeat(counts.sum(1), np.diff(counts.indptr))  # of its row, for each count
         counts.data /= sums**config.row_power
         return counts

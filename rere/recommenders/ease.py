@@ -11,7 +11,6 @@ scores makes them so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -20,6 +19,7 @@ from pydantic import Field
 from scipy.linalg import cho_factor, cho_solve
 
 from rere.recommenders.item_item import ItemItemConfig, ItemItemModel, interactions
+from rere.recommenders.item_model import FitData
 
 
 class EASEConfig(ItemItemConfig):
@@ -40,13 +40,13 @@ class EASE(ItemItemModel):
     config_type = EASEConfig
 
     @classmethod
-    def fit_weights(cls, sequences: Sequence[np.ndarray], items: int, config: EASEConfig) -> np.ndarray:
+    def fit_weights(cls, data: FitData, config: EASEConfig) -> np.ndarray:
         """B. Takes time ~ I³ and about 24·I² bytes: 2.4 GB for 10,000 items."""
-        table = interactions(sequences, items)
+        table = interactions(data.sequences, data.items)
         gram = (table.T @ table).toarray(order="F")  # LAPACK's order: solved in place
-        gram[np.diag_indices(items)] += config.l2
+        gram[np.diag_indices(data.items)] += config.l2
         factor = cho_factor(gram, lower=True, overwrite_a=True)
-        weights = cho_solve(factor, np.eye(items, order="F"), overwrite_b=True)
+        weights = cho_solve(factor, np.eye(data.items, order="F"), overwrite_b=True)
         weights /= -np.diag(weights)
         np.fill_diagonal(weights, 0.0)
         return np.ascontiguousarray(weights)  # by rows, as `scores` reads it

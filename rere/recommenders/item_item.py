@@ -58,8 +58,8 @@ class ItemItemModel(ItemModel):
 
     @classmethod
     @abstractmethod
-    def fit_weights(cls, sequences: Sequence[np.ndarray], items: int, config: Any) -> np.ndarray | csr_array:
-        """(I, I) float64 weights from sequences of item indices, oldest first. Deterministic."""
+    def fit_weights(cls, data: FitData, config: Any) -> np.ndarray | csr_array:
+        """(I, I) float64 weights from the training period. Deterministic."""
 
     @abstractmethod
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
@@ -74,7 +74,7 @@ class ItemItemModel(ItemModel):
         """Weights, popularity and returns of the training period."""
         counts = np.bincount(np.concatenate([np.empty(0, dtype=np.int64), *data.sequences]), minlength=data.items)
         returns = returning_share(data.sequences, config.history_items)
-        model = cls(cls.fit_weights(data.sequences, data.items, config), counts, returns, config)
+        model = cls(cls.fit_weights(data, config), counts, returns, config)
         model.curves = [{SCORE: data.score(model)}]
         return model
 

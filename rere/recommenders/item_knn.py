@@ -10,7 +10,6 @@ and each item keeps its `neighbours` most similar ones (equal ones by item index
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -18,6 +17,7 @@ from pydantic import Field
 from scipy.sparse import csr_array
 
 from rere.recommenders.item_item import NonNegativeModel, RelationConfig, interactions
+from rere.recommenders.item_model import FitData
 
 
 class ItemKNNConfig(RelationConfig):
@@ -35,13 +35,13 @@ class ItemKNN(NonNegativeModel):
     config_type = ItemKNNConfig
 
     @classmethod
-    def fit_weights(cls, sequences: Sequence[np.ndarray], items: int, config: ItemKNNConfig) -> csr_array:
+    def fit_weights(cls, data: FitData, config: ItemKNNConfig) -> csr_array:
         """At most `neighbours` similarities per row, none with the item itself."""
-        table = interactions(sequences, items)
+        table = interactions(data.sequences, data.items)
         together = csr_array(table.T @ table)
         users = together.diagonal()
         columns, values, starts = [], [], [0]
-        for item in range(items):
+        for item in range(data.items):
             part = slice(together.indptr[item], together.indptr[item + 1])
             others = np.sort(together.indices[part])
             shared = together.data[part][np.argsort(together.indices[part])]
@@ -53,5 +53,5 @@ class ItemKNN(NonNegativeModel):
             starts.append(starts[-1] + len(nearest))
         return csr_array(
             (np.concatenate([np.empty(0), *values]), np.concatenate([np.empty(0, dtype=np.int64), *columns]), starts),
-            shape=(items, items),
+            shape=(data.items, data.items),
         )

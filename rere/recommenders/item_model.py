@@ -38,6 +38,7 @@ class FitData:
     valid_histories, valid_targets: the validation rows
     fitted: by kind, the models that were fitted before because this one's settings name them (see `ItemModel.needs`)
     log: called with each record of `ItemModel.curves` as it comes, of fits in this process
+    titles: each item's, for models that read them
     """
 
     sequences: Sequence[np.ndarray]
@@ -46,6 +47,7 @@ class FitData:
     valid_targets: Sequence[int] | np.ndarray
     fitted: Mapping[str, ItemModel] = field(default_factory=dict)
     log: FitLog = _untold
+    titles: Sequence[str] = ()
 
     def save(self, directory: Path) -> None:
         """Write all but `fitted` and `log`, sealed: lists of rows as their items and where each row ends."""
@@ -53,6 +55,7 @@ class FitData:
         arrays: dict[str, Any] = {
             "items": np.array(self.items),
             "valid_targets": np.asarray(self.valid_targets, dtype=np.int64),
+            "titles": np.array(self.titles, dtype=np.str_),
         }
         for name, rows in (("sequences", self.sequences), ("valid_histories", self.valid_histories)):
             arrays[name] = np.concatenate([np.empty(0, dtype=np.int64), *(np.asarray(r, dtype=np.int64) for r in rows)])
@@ -69,7 +72,8 @@ class FitData:
             histories = [
                 row.tolist() for row in np.split(arrays["valid_histories"], arrays["valid_histories_ends"])[:-1]
             ]
-            return cls(sequences, int(arrays["items"]), histories, arrays["valid_targets"])
+            titles = arrays["titles"].tolist()
+            return cls(sequences, int(arrays["items"]), histories, arrays["valid_targets"], titles=titles)
 
     def score(self, recommender: Recommender) -> float:
         """Mean NDCG@10 on the validation rows."""
@@ -88,6 +92,7 @@ class ItemModel(ABC):
 
     title: ClassVar[str]
     config_type: ClassVar[type[Variant]]
+    reads_titles: bool = False  # so it has an opinion on items that nobody took in the training period
 
     def __init__(
         self, items: int, config: Any, curves: Sequence[dict[str, float]] = (), name: str | None = None

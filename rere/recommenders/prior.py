@@ -77,7 +77,7 @@ class Prior:
 
     def popularity(self, items: int) -> torch.Tensor:
         """(items,) float64 log-probabilities (nats) of a catalogue that may have grown since."""
-        return self._exposed(torch.from_numpy(self.counts).double().log()[None], items)[0]
+        return self._exposed(torch.from_numpy(self.counts).double().log()[None], items, self.counts > 0)[0]
 
     def log_probs(self, histories: Sequence[Sequence[int]], items: int) -> torch.Tensor:
         """(P, items) float64 log-probabilities (nats) by the item model; by popularity after unknown items alone."""
@@ -85,10 +85,13 @@ class Prior:
         size = len(self.counts)
         known = [[item for item in history if item < size] for history in histories]
         rows = [row for row, history in enumerate(known) if history]
-        found = torch.from_numpy(self.counts).double().log().repeat(len(known), 1)
+        found = self.popularity(items).repeat(len(known), 1)
         if rows:
-            found[rows] = item_log_probs(self.item_model, [known[row] for row in rows], size)
-        return self._exposed(found, items)
+            told = (self.counts > 0) | self.item_model.reads_titles
+            found[rows] = self._exposed(
+                item_log_probs(self.item_model, [known[row] for row in rows], size), items, told
+            )
+        return found
 
     def in_search(self, trie: TokenTrie, histories: Sequence[Sequence[int]]) -> ItemPrior | None:
         """The item model's part in a search along the trie; None where it has none."""
@@ -112,13 +115,18 @@ class Prior:
         if self.boost is not None:
             embed_by_titles(model, catalog, self.new_items(len(catalog.items)).nonzero()[:, 0].tolist())
 
-    def _exposed(self, log_probs: torch.Tensor, items: int) -> torch.Tensor:
-        """(P, I) -> (P, items) normalised log-probabilities, in which new items have their exposure."""
-        known = ~self.new_items(items)
+    def _exposed(self, log_probs: torch.Tensor, items: int, told: np.ndarray) -> torch.Tensor:
+        """(P, I) -> (P, items) normalised log-probabilities, in which new items have their exposure.
+
+        Args:
+            told: (I,) whether an item's log-probability rests on something: training interactions, or its title.
+        """
+        known = torch.zeros(items, dtype=torch.bool)
+        known[: len(told)] = torch.from_numpy(told)
         if not known.any():
             return torch.full((len(log_probs), items), -np.log(items), dtype=torch.float64)
         found = log_probs.new_empty((len(log_probs), items))
-        old = log_probs[:, known[: len(self.counts)]].double()
+        old = log_probs[:, known[: len(told)]].double()
         found[:, known] = old
         average = old.logsumexp(1, keepdim=True) - np.log(int(known.sum()))
         found[:, ~known] = average + np.log(self.config.new_item_exposure)

@@ -19,6 +19,7 @@ ITEM_MODELS = {
     "caser": "rere.recommenders.sequential.caser:Caser",
     "ease": "rere.recommenders.ease:EASE",
     "item_knn": "rere.recommenders.item_knn:ItemKNN",
+    "title_knn": "rere.recommenders.title_knn:TitleKNN",
     "co_occurrence": "rere.recommenders.co_occurrence:CoOccurrence",
     "ensemble": "rere.recommenders.ensemble:Ensemble",
 }

@@ -33,7 +33,7 @@ SEQUENCES = [np.array([0, 1, 2, 3]), np.array([1, 2, 3, 4]), np.array([2, 0])]
 
 
 def data(catalog: CatalogIndex) -> FitData:
-    return FitData(SEQUENCES, len(catalog.item_ids), [[0]], [1])
+    return FitData(SEQUENCES, len(catalog.item_ids), [[0]], [1], titles=catalog.items["title"].tolist())
 
 
 def popularity(catalog: CatalogIndex) -> Recommender:

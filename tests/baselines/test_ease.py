@@ -31,20 +31,23 @@ def ridge_by_column(sequences: list[np.ndarray], items: int, l2: float) -> np.nd
 
 @pytest.mark.parametrize("l2", [0.1, 2.5, 300.0])
 def test_the_closed_form_is_a_ridge_regression_a_column(l2: float) -> None:
-    weights = EASE.fit_weights(SEQUENCES, ITEMS, EASEConfig(l2=l2))
+    weights = EASE.fit_weights(FitData(SEQUENCES, ITEMS, [], []), EASEConfig(l2=l2))
     assert weights.dtype == np.float64
     np.testing.assert_allclose(weights, ridge_by_column(SEQUENCES, ITEMS, l2), atol=1e-12)
     assert (np.diag(weights) == 0).all()
 
 
 def test_fitting_again_gives_the_same_bits() -> None:
-    first, second = (EASE.fit_weights(SEQUENCES, ITEMS, CONFIG) for _ in range(2))
+    first, second = (EASE.fit_weights(FitData(SEQUENCES, ITEMS, [], []), CONFIG) for _ in range(2))
     assert np.array_equal(first, second)
 
 
 def test_a_repeat_within_a_sequence_counts_once() -> None:
     repeated = [np.concatenate([sequence, sequence]) for sequence in SEQUENCES]
-    assert np.array_equal(EASE.fit_weights(repeated, ITEMS, CONFIG), EASE.fit_weights(SEQUENCES, ITEMS, CONFIG))
+    assert np.array_equal(
+        EASE.fit_weights(FitData(repeated, ITEMS, [], []), CONFIG),
+        EASE.fit_weights(FitData(SEQUENCES, ITEMS, [], []), CONFIG),
+    )
 
 
 def test_its_probabilities_are_a_softmax_of_the_scores() -> None:
@@ -70,7 +73,7 @@ def test_without_recency_the_order_does_not_matter() -> None:
 
 
 def test_what_nobody_took_has_no_weight() -> None:
-    weights = EASE.fit_weights(SEQUENCES, ITEMS, CONFIG)
+    weights = EASE.fit_weights(FitData(SEQUENCES, ITEMS, [], []), CONFIG)
     assert (weights[UNSEEN] == 0).all()
     assert (weights[:, UNSEEN] == 0).all()
-    assert (EASE.fit_weights([], 4, CONFIG) == 0).all()
+    assert (EASE.fit_weights(FitData([], 4, [], []), CONFIG) == 0).all()

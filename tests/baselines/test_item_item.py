@@ -22,35 +22,40 @@ def co_occurrence(weights: Sequence[Sequence[float]], returns: float = 0.0, **se
 
 def test_what_came_next_counts_and_fades_with_distance() -> None:
     sequences = [np.array([0, 1, 2]), np.array([0, 2])]
-    counts = CoOccurrence.fit_weights(sequences, 4, CoOccurrenceConfig(window=2, decay=0.5, row_power=0))
+    counts = CoOccurrence.fit_weights(
+        FitData(sequences, 4, [], []), CoOccurrenceConfig(window=2, decay=0.5, row_power=0)
+    )
     # 0 -> 1 once; 0 -> 2 once at once and once after another item: 1 + 0.5; 1 -> 2 once; nothing backwards
     expected = np.array([[0, 1, 1.5, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_allclose(counts.toarray(), expected)
-    shares = CoOccurrence.fit_weights(sequences, 4, CoOccurrenceConfig(window=2, decay=0.5, row_power=1))
+    shares = CoOccurrence.fit_weights(
+        FitData(sequences, 4, [], []), CoOccurrenceConfig(window=2, decay=0.5, row_power=1)
+    )
     np.testing.assert_allclose(shares.toarray()[0], [0, 1 / 2.5, 1.5 / 2.5, 0])
-    halfway = CoOccurrence.fit_weights(sequences, 4, CoOccurrenceConfig(window=2, decay=0.5, row_power=0.5))
+    halfway = CoOccurrence.fit_weights(
+        FitData(sequences, 4, [], []), CoOccurrenceConfig(window=2, decay=0.5, row_power=0.5)
+    )
     np.testing.assert_allclose(halfway.toarray()[0], [0, 1 / 2.5**0.5, 1.5 / 2.5**0.5, 0])
 
 
 def test_the_window_ends_and_no_pair_spans_two_users() -> None:
-    near = CoOccurrence.fit_weights(
-        [np.array([0, 1, 2]), np.array([3])], 4, CoOccurrenceConfig(window=1, decay=1, row_power=0)
-    )
+    data = FitData([np.array([0, 1, 2]), np.array([3])], 4, [], [])
+    near = CoOccurrence.fit_weights(data, CoOccurrenceConfig(window=1, decay=1, row_power=0))
     assert near.toarray().nonzero()[0].tolist() == [0, 1]
     assert near.toarray().nonzero()[1].tolist() == [1, 2]
-    assert CoOccurrence.fit_weights([], 4, CoOccurrenceConfig()).nnz == 0
+    assert CoOccurrence.fit_weights(FitData([], 4, [], []), CoOccurrenceConfig()).nnz == 0
 
 
 def test_similarities_are_shrunk_cosines_and_only_the_nearest_stay() -> None:
     sequences = [np.array([0, 1, 2, 0]), np.array([2, 0]), np.array([0])]  # users: 3, 1 and 2; a repeat counts once
-    every = ItemKNN.fit_weights(sequences, 4, ItemKNNConfig(shrinkage=1))
+    every = ItemKNN.fit_weights(FitData(sequences, 4, [], []), ItemKNNConfig(shrinkage=1))
     n01, n02, n12 = 1 / (3**0.5 + 1), 2 / (6**0.5 + 1), 1 / (2**0.5 + 1)
     expected = np.array([[0, n01, n02, 0], [n01, 0, n12, 0], [n02, n12, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_allclose(every.toarray(), expected)
-    nearest = ItemKNN.fit_weights(sequences, 4, ItemKNNConfig(shrinkage=1, neighbours=1))
+    nearest = ItemKNN.fit_weights(FitData(sequences, 4, [], []), ItemKNNConfig(shrinkage=1, neighbours=1))
     kept = np.array([[0, 0, n02, 0], [0, 0, n12, 0], [n02, 0, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_allclose(nearest.toarray(), kept)
-    assert ItemKNN.fit_weights([], 4, ItemKNNConfig()).nnz == 0
+    assert ItemKNN.fit_weights(FitData([], 4, [], []), ItemKNNConfig()).nnz == 0
 
 
 def test_older_items_count_less_and_a_repeat_by_its_latest_position() -> None:

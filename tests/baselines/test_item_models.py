@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from rere.recommenders.item_models import ItemModels
 from rere.recommenders.registry import ITEM_MODELS, model_type
 
 SEQUENCES = [np.arange(first, first + 6) % 12 for first in range(12)]
-DATA = FitData(SEQUENCES, 12, [[0, 1], [4], [7, 8]], [2, 5, 9])
+TITLES = [f"part {n // 2} of {n % 3}" for n in range(12)]
+DATA = FitData(SEQUENCES, 12, [[0, 1], [4], [7, 8]], [2, 5, 9], titles=TITLES)
 HISTORIES = [[0, 1, 2], [3], [2, 2, 5, 1, 0, 4, 3], [1, 4]]
 NETWORK: dict[str, Any] = {"width": 8, "epochs": 2, "history_items": 4}
 SMALL: dict[str, dict[str, Any]] = {
@@ -70,6 +72,6 @@ def test_its_validation_score_is_on_record(model: ItemModel) -> None:
 
 def test_other_data_are_other_content(model: ItemModel) -> None:
     config = model.config
-    other = FitData([sequence[:4] for sequence in SEQUENCES], 12, DATA.valid_histories, DATA.valid_targets)
+    other = replace(DATA, sequences=[sequence[:4] for sequence in SEQUENCES], titles=TITLES[::-1])
     again = fit_item_models(other, ItemModelsConfig(rivals=(config,))).models[model.kind()]
     assert again.content() != model.content()

@@ -16,6 +16,7 @@ import pytest
 from infra.patience import run
 from rere.evaluation.metrics import coverage, row_metric, target_ranks
 from rere.recommenders.ease import EASE, EASEConfig
+from rere.recommenders.item_model import FitData
 from rere.recommenders.popularity import Popularity
 
 REQUIREMENT = "rectools==0.19.0"
@@ -76,7 +77,7 @@ def test_popularity_ease_and_the_metrics_of_their_lists_are_those_of_rectools(tm
     answer = json.loads((tmp_path / "answer.json").read_text())
 
     # RecTools ranks with its matrix transposed (the paper: x B), so EASE's weights are compared, not its lists.
-    weights = EASE.fit_weights(sequences, ITEMS, EASEConfig(l2=L2))
+    weights = EASE.fit_weights(FitData(sequences, ITEMS, [], []), EASEConfig(l2=L2))
     np.testing.assert_allclose(weights, answer["ease"]["weights"], atol=1e-5)  # float32 there
 
     popularity = Popularity.fit(sequences, ITEMS)

@@ -14,7 +14,7 @@ from rere.recommenders.side_by_side import worker
 from rere.runtime import in_processes
 
 SEQUENCES = [np.arange(first, first + 6) % 12 for first in range(12)]
-DATA = FitData(SEQUENCES, 12, [[0, 1], [], [7, 8]], [2, 5, 9])
+DATA = FitData(SEQUENCES, 12, [[0, 1], [], [7, 8]], [2, 5, 9], titles=[f"the {n}th" for n in range(12)])
 NETWORK = {"width": 8, "epochs": 2, "history_items": 4}
 RIVALS = [{"type": "gru4rec", **NETWORK}, {"type": "caser", **NETWORK, "vertical": 1, "horizontal": 2}, "co_occurrence"]
 ENSEMBLE = {"type": "ensemble", "members": ["gru4rec", "co_occurrence"]}
