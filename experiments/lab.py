@@ -105,7 +105,7 @@ class Runner:
             histories, targets = self.world.selection_rows()
             started = time.perf_counter()
             titles = self.world.dataset.items["title"].tolist()
-            data = FitData(self.world.sequences, len(titles), histories, targets, fitted, titles)
+            data = FitData(self.world.sequences, len(titles), histories, targets, fitted=fitted, titles=titles)
             model = model_type(kind).fit(data, self._item_model_config(kind))
             model.save(work)
             (work.parent / f"{work.name}.seconds").write_text(f"{time.perf_counter() - started:.1f}")

@@ -25,8 +25,8 @@ class Distillation(Settings):
     altered_rows: float = Field(
         default=3.0,
         ge=0,
-        description="rows of altered histories per real one: items left out, their order disturbed, two users mixed; "
-        "what comes next nobody knows, so only the teacher is asked",
+        description="rows of altered histories per real one: items left out, replaced by new ones, in another order, "
+        "two users mixed; what comes next nobody knows, so only the teacher is asked",
     )
 
 

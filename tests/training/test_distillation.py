@@ -28,7 +28,7 @@ from rere.recommenders.item_models import ItemModels
 from rere.recommenders.sequential.gru4rec import GRU4Rec, GRU4RecConfig
 from rere.runtime.launchers.local import LocalLauncher
 from rere.training.rows import IGNORED, sequence_row
-from rere.training.sft.altered import altered_rows, disturbed, left_out, mixed
+from rere.training.sft.altered import NewItems, altered_rows, disturbed, left_out, mixed
 from rere.training.sft.catalogue_loss import NOWHERE, CatalogueCollator, CatalogueLoss
 from rere.training.sft.teacher import Teacher
 from rere.training.sft.train import train_sft
@@ -142,14 +142,31 @@ def test_what_follows_the_most_probable_items_shares_their_rest_evenly() -> None
 
 def test_altered_rows_are_made_of_what_there_is() -> None:
     sequences = [list(range(10, 30)), [1, 2], list(range(40, 44))]
-    made = altered_rows(sequences, 200, 8, seed=0)
+    sizes = {"rows": 200, "items": 8}
+    none = NewItems(np.array([5]), share=0.0)
+    made = altered_rows(sequences, **sizes, new=none, seed=0)
     assert len(made) == 200
-    assert made == altered_rows(sequences, 200, 8, seed=0) != altered_rows(sequences, 200, 8, seed=1)
+    assert (
+        made == altered_rows(sequences, **sizes, new=none, seed=0) != altered_rows(sequences, **sizes, new=none, seed=1)
+    )
     assert {item for row in made for item in row} == {*range(10, 30), *range(40, 44)}  # of two items nothing is made
     lengths = {len(row) for row in made}
     assert (min(lengths), max(lengths)) == (3, 8)
     assert sum(row != list(range(row[0], row[0] + len(row))) for row in made) > 150
-    assert altered_rows([[1, 2]], 5, 8, seed=0) == []
+    assert altered_rows([[1, 2]], **sizes, new=none, seed=0) == []
+
+
+def test_new_items_take_the_place_of_others_as_often_as_validation_rows_want_them() -> None:
+    sequences = [[0, 1, 2, 3], [3, 2, 1, 0]]
+    new = NewItems.of(sequences, [0, 5, 1, 2], 6)
+    assert new.items.tolist() == [4, 5]
+    assert new.share == 0.25
+    rows = altered_rows(sequences, rows=500, items=4, new=new, seed=0)
+    found = [item for row in rows for item in row]
+    assert 0.2 < sum(item in {4, 5} for item in found) / len(found) < 0.3
+    assert {4, 5} <= set(found)
+    none = NewItems.of([*sequences, [4, 5]], [0, 5], 6)
+    assert (none.items.tolist(), none.share) == ([], 0.0)
 
 
 def test_each_way_alters_as_it_says() -> None:

@@ -1,23 +1,46 @@
 """Synthetic histories for a teacher to label: real ones with items left out, in another order, or two mixed.
 
 A model can memorise the label of a real history, and a teacher fitted on the same rows already has. Synthetic histories
-prevent both.
+prevent both. Some of their items are replaced by new ones, those that nobody took in the training period: users will
+name them, and no real history shows the model what follows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 LEAST = 3  # items of a row: fewer teach almost nothing
 
 
-def altered_rows(sequences: Sequence[Sequence[int]], rows: int, items: int, seed: int) -> list[list[int]]:
+@dataclass(frozen=True)
+class NewItems:
+    """Items of the catalogue that nobody took in the training period, and how often they are wanted afterwards.
+
+    items: (N,) item indices
+    share: of the validation rows' targets
+    """
+
+    items: np.ndarray
+    share: float
+
+    @classmethod
+    def of(cls, sequences: Sequence[Sequence[int]], targets: Sequence[int], catalogue: int) -> NewItems:
+        """From the training period's sequences and the validation rows' targets, over `catalogue` items."""
+        new = np.setdiff1d(np.arange(catalogue), np.concatenate([np.empty(0, dtype=np.int64), *sequences]))
+        return cls(new, float(np.isin(targets, new).mean()) if len(targets) else 0.0)
+
+
+def altered_rows(
+    sequences: Sequence[Sequence[int]], *, rows: int, items: int, new: NewItems, seed: int
+) -> list[list[int]]:
     """Rows of 3 to `items` items; none if no sequence has that many.
 
     Args:
         sequences: users' item indices, oldest first.
+        new: each item of a row is replaced by one of these with the probability that validation rows want one.
         seed: of the random draws.
     """
     usable = [np.asarray(sequence) for sequence in sequences if len(sequence) >= LEAST]
@@ -31,7 +54,14 @@ def altered_rows(sequences: Sequence[Sequence[int]], rows: int, items: int, seed
         if len(row) >= LEAST:
             begin = int(random.integers(max(1, len(row) - items + 1)))
             made.append(row[begin : begin + items].tolist())
-    return made
+    return [replaced(row, new, random) for row in made] if len(new.items) and new.share else made
+
+
+def replaced(row: Sequence[int], new: NewItems, random: np.random.Generator) -> list[int]:
+    """The row, with some of its items replaced by new ones."""
+    others = random.choice(new.items, size=len(row))
+    found: list[int] = np.where(random.random(len(row)) < new.share, others, row).tolist()
+    return found
 
 
 def left_out(first: np.ndarray, second: np.ndarray, random: np.random.Generator) -> np.ndarray:

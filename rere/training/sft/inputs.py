@@ -16,7 +16,7 @@ from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.recommenders.item_models import ItemModels
 from rere.training.rows import Collator, sequence_row, sequence_rows, stretches, window_rows
-from rere.training.sft.altered import altered_rows
+from rere.training.sft.altered import NewItems, altered_rows
 from rere.training.sft.catalogue_loss import CatalogueCollator, CatalogueLoss
 from rere.training.sft.teacher import Teacher
 from rere.training.sft.trainer import FSDP
@@ -40,7 +40,8 @@ def datasets_of(
     if (taught := config.distillation) is not None:
         sequences = [context + targets for context, targets in stretches(train, catalog, windows.history_items)]
         count = round(taught.altered_rows * len(train_rows))
-        altered = altered_rows(sequences, count, config.sequence_items, config.seed)
+        new = NewItems.of(sequences, valid["target"].map(catalog.index_of).tolist(), len(catalog.items))
+        altered = altered_rows(sequences, rows=count, items=config.sequence_items, new=new, seed=config.seed)
         train_rows = [{**row, "taught": taught.weight} for row in train_rows]
         train_rows += [{**sequence_row(items, 1, catalog), "taught": 1.0} for items in altered]
     return datasets.Dataset.from_list(train_rows), datasets.Dataset.from_list(list(window_rows(valid, catalog)))
