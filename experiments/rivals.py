@@ -86,7 +86,9 @@ class Rivals:
         work, model = self.root / name_of(config.type, config, *contents), model_type(config.type)
         if not is_sealed(work):
             rows, titles = self.world.selection_rows(), self.world.dataset.items["title"].tolist()
-            model.fit(FitData(self.world.sequences, len(titles), *rows, fitted, titles), config).save(work)
+            model.fit(FitData(self.world.sequences, len(titles), *rows, fitted=fitted, titles=titles), config).save(
+                work
+            )
         return model.load(work)
 
     def tuned(self, kind: str) -> Variant:

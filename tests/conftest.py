@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +19,9 @@ from rere.config.catalog import IndexConfig
 from rere.data.dataset import Dataset, IngestReport, Windows
 from tests.home import home, project_kept
 
+# The same examples for everybody: a change is refused for what it does. HYPOTHESIS_PROFILE=default draws others.
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 torch.set_num_threads(1)  # the models are tiny; threads would only wait for one another
 TINY = ScratchModel(layers=1, width=32, heads=2, vocabulary=300)
 WORLD_ITEMS = 24

@@ -43,7 +43,7 @@ def importance_plot(importance: Mapping[str, float]) -> str | None:
     """A bar per setting, the most important on top; None where nothing is known."""
     if not importance:
         return None
-    names = list(reversed(importance))
+    names = list(importance)[::-1]
     with rc_context(STYLE | {"svg.hashsalt": "importance", "axes.grid.axis": "x"}):
         figure, axes = new_axes()
         axes.barh(range(len(names)), [importance[name] for name in names], height=BAR, color=SERIES[3])

@@ -191,7 +191,7 @@ def test_the_newest_rows_have_the_latest_targets(world_windows: Windows) -> None
     assert sorted(set(newest.of("train")["timestamp"])) == [1006, 1007]
     assert len(newest.of("train")) == 2 * 60
     for period in ("valid", "test"):
-        assert newest.of(period)["row_id"].tolist() == world_windows.of(period)["row_id"].tolist()  # type: ignore[arg-type]
+        assert newest.of(period)["row_id"].tolist() == world_windows.of(period)["row_id"].tolist()
     one = chosen_windows(world_windows, NewestRows(share=1e-9))  # equally late ones come along
     assert set(one.of("train")["timestamp"]) == {1007}
 
@@ -239,9 +239,10 @@ def test_rl_trains_on_the_chosen_rows_and_altered_histories(
     settings = QUICK.model_dump() | {"updates": 1, "rewards": [reward], "ground_truth": "add"} | choice
     train_rl(start, world_windows, world_catalog, RLConfig.model_validate(settings), tmp_path, log=lambda *_: None)
     rows = world_windows.of("train").set_index("row_id")
+    histories = rows["history"].to_dict()
     groups = [group for group in SEEN if group.row_ids != [0, 1]]  # not the trial
     seen = [(row, own) for group in groups for row, own in zip(group.row_ids, group.history_ids, strict=True)]
-    real = [list(rows.loc[row, "history"]) for row, _ in seen]
+    real = [list(histories[row]) for row, _ in seen]
     assert len(seen) == QUICK.prompts
     assert all(set(own) <= set(whole) for (_, own), whole in zip(seen, real, strict=True))
     assert (sum(len(own) for _, own in seen) < sum(map(len, real))) == fewer

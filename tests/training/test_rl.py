@@ -365,7 +365,7 @@ def test_a_custom_reward_is_shown_the_rows_as_they_are(
     groups = [group for group in SEEN if group.row_ids != [0, 1]]  # not the trial
     assert sum(len(group.row_ids) for group in groups) == QUICK.prompts
     for group in groups:
-        rows = by_row.loc[group.row_ids]
+        rows = by_row.loc[list(group.row_ids)]
         assert group.target_ids == rows["target"].tolist()
         assert group.history_ids == [list(history) for history in rows["history"]]
         for prompt, target in enumerate(group.target_ids):

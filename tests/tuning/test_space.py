@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 def given(tmp_path: Path, space: dict[str, Any], **more: Any) -> TuneSettings:
     """As the command reads a configuration, checked."""
     stages = {name: more.pop(name) for name in ("sft", "catalog", "item_models", "rl") if name in more}
-    content = {"parameters": {"tuning": {"space": space, **more}, **stages}}
+    content: dict[str, Any] = {"parameters": {"tuning": {"space": space, **more}, **stages}}
     (tmp_path / "tune.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     settings = settings_of(tune_pipeline, tmp_path / "tune.yaml")
     preflight(settings)
