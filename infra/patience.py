@@ -125,7 +125,7 @@ def wait(
 def end(process: subprocess.Popen[Any]) -> None:
     """SIGABRT to the process and its descendants, SIGKILL to what is left of them after ten seconds."""
     tree = _tree(psutil.Process(process.pid))
-    for one in reversed(tree):  # children first: a parent may pass on what they print
+    for one in tree:  # parents first: one whose child has ended goes on, and its stack no longer says where it hung
         _signal(one, signal.SIGABRT)
     _, left = psutil.wait_procs(tree, timeout=10)
     for one in left:
