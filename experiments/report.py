@@ -32,7 +32,7 @@ BASE = {
 }
 # What a study's rows are compared with besides its start.
 RIVALS = {
-    "main": ("EASE", "co-occurrence", "ensemble of item models"),
+    "main": ("EASE", "co-occurrence", "title-kNN", "ensemble of item models"),
     "methods": ("SASRec",),
     "pretrained": ("SASRec",),
 }
