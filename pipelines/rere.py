@@ -6,6 +6,7 @@ step waits for is what it takes: order never comes from anything else. Artifacts
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from ops.runtime.named import named_content
@@ -74,8 +75,19 @@ def rere_pipeline(
     train(given)
 
 
-def train(given: RunSettings) -> None:
-    """All steps of a first run."""
+@dataclass(frozen=True)
+class Prepared:
+    """Artifacts of the steps that come before anything is trained."""
+
+    dataset: Any
+    data_validation: Any
+    split_validation: Any
+    windows: Any
+    catalog: Any
+
+
+def prepare(given: RunSettings) -> Prepared:
+    """Read, check, split and index the data: what every first training, and a tuning, begins with."""
     location = source_location(given.data.source)
     check_backbone(
         catalog=given.catalog, sft=given.sft, rl=given.rl, named_sha256=named_content(given.catalog, given.rl)
@@ -93,22 +105,28 @@ def train(given: RunSettings) -> None:
         named_sha256=named_content(given.catalog),
         after=CHECKED,
     )
+    return Prepared(dataset, data_validation, split_validation, windows, catalog)
+
+
+def train(given: RunSettings) -> None:
+    """All steps of a first run."""
+    data = prepare(given)
     item_models, teacher = train_item_models(
-        dataset=dataset, windows=windows, catalog=catalog, config=given.item_models
+        dataset=data.dataset, windows=data.windows, catalog=data.catalog, config=given.item_models
     )
     sft_model = fine_tune(
-        windows=windows,
-        catalog=catalog,
+        windows=data.windows,
+        catalog=data.catalog,
         config=given.sft,
         backbone_sha256=named_content(given.catalog.backbone),
         teacher=teacher if given.sft.distillation else None,
     )
     judge(
-        dataset=dataset,
-        data_validation=data_validation,
-        split_validation=split_validation,
-        windows=windows,
-        catalog=catalog,
+        dataset=data.dataset,
+        data_validation=data.data_validation,
+        split_validation=data.split_validation,
+        windows=data.windows,
+        catalog=data.catalog,
         item_models=item_models,
         teacher=teacher,
         sft_model=sft_model,

@@ -10,7 +10,7 @@ from typing import Any
 from ops.runtime.named import named_content
 from pipelines.checked import checked_pipeline
 from pipelines.preflight import first_trial, preflight
-from pipelines.rere import CHECKED
+from pipelines.rere import prepare
 from pipelines.settings import TuneSettings
 from rere.config.catalog import IndexConfig
 from rere.config.data import SplitConfig, ValidationConfig
@@ -22,15 +22,9 @@ from rere.config.rl import RLConfig
 from rere.config.served_model import ServedModelConfig
 from rere.config.sft import SFTConfig
 from rere.config.tuning import TuningConfig
-from rere.data.sources.base import source_fingerprint, source_location
-from steps.check_backbone import check_backbone
-from steps.index_items import index_items
-from steps.ingest import ingest
 from steps.item_models import train_item_models
 from steps.sft import fine_tune
-from steps.split import split
 from steps.tune import tune
-from steps.validate import validate, validate_split
 
 
 @checked_pipeline
@@ -68,42 +62,26 @@ def tune_pipeline(
 
 def try_settings(given: TuneSettings) -> None:
     """All steps of a tuning."""
-    location, first = source_location(given.data.source), given.tuning.first_stage
-    check_backbone(
-        catalog=given.catalog, sft=given.sft, rl=given.rl, named_sha256=named_content(given.catalog, given.rl)
-    )
-    dataset = ingest(config=given.data, source_sha256=source_fingerprint(given.data.source))
-    data_validation, profile = validate(dataset=dataset, config=given.checks, location=location)
-    windows = split(dataset=dataset, data_validation=data_validation, config=given.windows)
-    split_validation = validate_split(
-        dataset=dataset, windows=windows, profile=profile, config=given.checks, location=location
-    )
-    catalog = index_items(
-        dataset=dataset,
-        split_validation=split_validation,
-        config=given.catalog,
-        named_sha256=named_content(given.catalog),
-        after=CHECKED,
-    )
+    data, first = prepare(given), given.tuning.first_stage
     item_models: Any = None
     teacher: Any = None
     sft_model: Any = None
     if first in ("sft", "rl"):
         item_models, teacher = train_item_models(
-            dataset=dataset, windows=windows, catalog=catalog, config=given.item_models
+            dataset=data.dataset, windows=data.windows, catalog=data.catalog, config=given.item_models
         )
     if first == "rl":
         sft_model = fine_tune(
-            windows=windows,
-            catalog=catalog,
+            windows=data.windows,
+            catalog=data.catalog,
             config=given.sft,
             backbone_sha256=named_content(given.catalog.backbone),
             teacher=teacher if given.sft.distillation else None,
         )
     tune(
-        dataset=dataset,
-        windows=windows,
-        catalog=catalog,
+        dataset=data.dataset,
+        windows=data.windows,
+        catalog=data.catalog,
         config=given.tuning,
         settings=given.run().model_dump(mode="json"),
         start=first_trial(given) or {},
