@@ -19,7 +19,6 @@ from rere.config.rl import RLConfig
 from rere.config.served_model import BlendConfig, ServedModelConfig
 from rere.config.sft import SFTConfig
 from rere.data.sequences import training_counts
-from rere.evaluation.metrics import ndcg, target_ranks
 from rere.models.checkpoint import Checkpoint
 from rere.recommenders.alone import ItemModelAlone
 from rere.recommenders.base import Recommender
@@ -29,6 +28,7 @@ from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.new_items import fitted_boost
 from rere.recommenders.popularity import Popularity
 from rere.recommenders.prior import Prior
+from rere.recommenders.rankings import mean_ndcg
 from rere.recommenders.unconstrained import UnconstrainedRecommender
 
 # The default: a token per item, taught by the best item model.
@@ -118,7 +118,7 @@ def exposed(kind: str) -> Make:
         for exposure in EXPOSURES:
             config = ServedModelConfig(candidate=kind, new_item_exposure=exposure)
             model = ItemModelAlone(kind, Prior(counts, config, lab.item_model(kind), share=1.0), len(counts))
-            score = float(ndcg(target_ranks(model.recommend(histories, 10).items, targets), 10).mean())
+            score = mean_ndcg(model, histories, targets)
             if score > best:
                 best, kept = score, TrainedModel(model, facts={"exposure": exposure})
         return kept

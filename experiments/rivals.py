@@ -24,9 +24,10 @@ from rere.config.variants import Variant
 from rere.evaluation.bootstrap import bootstrap_means
 from rere.evaluation.breakdown import breakdown
 from rere.evaluation.evaluator import evaluate
-from rere.evaluation.metrics import hit_rate, ndcg, target_ranks
+from rere.evaluation.metrics import hit_rate, ndcg
 from rere.recommenders.ensemble import Ensemble, EnsembleConfig
 from rere.recommenders.item_model import FitData, ItemModel
+from rere.recommenders.rankings import mean_ndcg
 from rere.recommenders.registry import ITEM_MODELS, model_type
 
 NETWORK = {
@@ -115,8 +116,7 @@ class Rivals:
 
     def report_score(self, model: ItemModel) -> float:
         """NDCG@10 on the half of the validation users that nothing was chosen on."""
-        histories, targets = self.world.report_rows()
-        return float(ndcg(target_ranks(model.recommend(histories, 10).items, np.asarray(targets)), 10).mean())
+        return mean_ndcg(model, *self.world.report_rows())
 
 
 def run(world: ExperimentData, root: Path, trials: Mapping[str, int], seeds: int, to: Path) -> None:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from rere.evaluation.metrics import ndcg, target_ranks
 from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.prior import Prior
+from rere.recommenders.rankings import mean_ndcg
 
 SHARES = tuple(tenth / 10 for tenth in range(10))
 
@@ -22,9 +22,5 @@ def fitted_share(
     Args:
         targets: (R,) the item that follows each history.
     """
-    found = []
-    for share in SHARES:
-        blended = recommender.with_prior(replace(prior, share=share))
-        ranks = target_ranks(blended.recommend(histories, 10).items, targets)
-        found.append(float(ndcg(ranks, 10).mean()))
+    found = [mean_ndcg(recommender.with_prior(replace(prior, share=share)), histories, targets) for share in SHARES]
     return SHARES[int(np.argmax(found))]

@@ -9,7 +9,7 @@ learn it: where nobody takes an item twice, a list's first positions would be wa
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -166,6 +166,26 @@ def interactions(sequences: Sequence[np.ndarray], items: int) -> csr_array:
     columns = np.concatenate([np.empty(0, dtype=np.int64), *found])
     starts = np.cumsum([0, *map(len, found)])
     return csr_array((np.ones(len(columns)), columns, starts), shape=(len(found), items))
+
+
+def nearest(parts: Iterable[csr_array], neighbours: int) -> csr_array:
+    """(I, I) float64: per row its `neighbours` highest similarities, equal ones by index, without the item itself.
+
+    Args:
+        parts: similarities of the first so many items to all, then of the next ones, and so on.
+    """
+    columns, values, starts = [np.empty(0, dtype=np.int64)], [np.empty(0)], [0]
+    for part in parts:
+        for begin, end in zip(part.indptr, part.indptr[1:], strict=False):
+            others, similarity = part.indices[begin:end], part.data[begin:end]
+            found = np.lexsort((others, -similarity))
+            found = found[others[found] != len(starts) - 1][:neighbours]
+            found = found[np.argsort(others[found])]
+            columns.append(others[found])
+            values.append(similarity[found])
+            starts.append(starts[-1] + len(found))
+    items = len(starts) - 1
+    return csr_array((np.concatenate(values), np.concatenate(columns), starts), shape=(items, items))
 
 
 def _factors(share: float, mass: np.ndarray) -> np.ndarray:

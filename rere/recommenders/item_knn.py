@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 from scipy.sparse import csr_array
 
-from rere.recommenders.item_item import NonNegativeModel, RelationConfig, interactions
+from rere.recommenders.item_item import NonNegativeModel, RelationConfig, interactions, nearest
 from rere.recommenders.item_model import FitData
 
 
@@ -40,18 +40,6 @@ class ItemKNN(NonNegativeModel):
         table = interactions(data.sequences, data.items)
         together = csr_array(table.T @ table)
         users = together.diagonal()
-        columns, values, starts = [], [], [0]
-        for item in range(data.items):
-            part = slice(together.indptr[item], together.indptr[item + 1])
-            others = np.sort(together.indices[part])
-            shared = together.data[part][np.argsort(together.indices[part])]
-            others, shared = others[others != item], shared[others != item]
-            similarity = shared / (np.sqrt(users[item] * users[others]) + config.shrinkage)
-            nearest = np.sort(np.argsort(-similarity, kind="stable")[: config.neighbours])
-            columns.append(others[nearest])
-            values.append(similarity[nearest])
-            starts.append(starts[-1] + len(nearest))
-        return csr_array(
-            (np.concatenate([np.empty(0), *values]), np.concatenate([np.empty(0, dtype=np.int64), *columns]), starts),
-            shape=(data.items, data.items),
-        )
+        first = np.repeat(np.arange(data.items), np.diff(together.indptr))
+        together.data /= np.sqrt(users[first] * users[together.indices]) + config.shrinkage
+        return nearest([together], config.neighbours)

@@ -17,9 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from rere.artifacts.manifest import fingerprint, seal, sha256, verify
 from rere.config.variants import Variant
-from rere.evaluation.metrics import ndcg, target_ranks
 from rere.recommenders.base import Ranking, Recommender
-from rere.recommenders.rankings import ranking_log_probs
+from rere.recommenders.rankings import mean_ndcg, ranking_log_probs
 
 SCORE = "valid_ndcg@10"
 FitLog = Callable[[str, dict[str, float]], None]  # a model's kind, and a record of its fit
@@ -77,8 +76,7 @@ class FitData:
 
     def score(self, recommender: Recommender) -> float:
         """Mean NDCG@10 on the validation rows."""
-        ranking = recommender.recommend(self.valid_histories, 10)
-        return float(ndcg(target_ranks(ranking.items, np.asarray(self.valid_targets)), 10).mean())
+        return mean_ndcg(recommender, self.valid_histories, self.valid_targets)
 
 
 class ItemModel(ABC):

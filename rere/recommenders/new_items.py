@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from rere.evaluation.metrics import ndcg, target_ranks
 from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.prior import Prior
+from rere.recommenders.rankings import mean_ndcg
 
 BOOSTS = (1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0)
 
@@ -30,13 +30,9 @@ def fitted_boost(
     if not prior.new_items(len(prior.counts)).numpy()[targets].any():
         return None
     kept: float | None = None
-    best = _score(recommender, histories, targets)
+    best = mean_ndcg(recommender, histories, targets)
     for boost in BOOSTS:
-        score = _score(recommender.with_prior(replace(prior, boost=boost)), histories, targets)
+        score = mean_ndcg(recommender.with_prior(replace(prior, boost=boost)), histories, targets)
         if score > best:
             best, kept = score, boost
     return kept
-
-
-def _score(recommender: GenerativeRecommender, histories: Sequence[Sequence[int]], targets: np.ndarray) -> float:
-    return float(ndcg(target_ranks(recommender.recommend(histories, 10).items, targets), 10).mean())

@@ -8,9 +8,17 @@ import numpy as np
 from scipy.special import log_softmax
 
 from rere.errors import RereError
-from rere.recommenders.base import Ranking
+from rere.evaluation.metrics import ndcg, target_ranks
+from rere.recommenders.base import Ranking, Recommender
 
 ROWS_AT_ONCE = 256  # histories at once: bounds the (P, I) log-probabilities
+
+
+def mean_ndcg(
+    recommender: Recommender, histories: Sequence[Sequence[int]], targets: Sequence[int] | np.ndarray
+) -> float:
+    """Mean NDCG@10 of lists of ten; `targets` (R,) holds the item that follows each history."""
+    return float(ndcg(target_ranks(recommender.recommend(histories, 10).items, np.asarray(targets)), 10).mean())
 
 
 def ranking_log_probs(ranking: Ranking, items: int, name: str) -> np.ndarray:

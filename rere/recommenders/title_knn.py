@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from rere.errors import RereError
-from rere.recommenders.item_item import NonNegativeModel, RelationConfig
+from rere.recommenders.item_item import NonNegativeModel, RelationConfig, nearest
 from rere.recommenders.item_model import FitData
 
 ROWS_AT_ONCE = 1024  # items whose similarities to all others are held at once
@@ -52,20 +52,7 @@ def title_similarities(titles: Sequence[str], neighbours: int, sharpness: float)
         vectors = csr_array(TfidfVectorizer(sublinear_tf=True).fit_transform(titles))
     except ValueError:  # no title has a word
         return csr_array((len(titles), len(titles)), dtype=np.float64)
-    columns, values, sizes = [], [], []
-    for start in range(0, len(titles), ROWS_AT_ONCE):
-        part = csr_array(vectors[start : start + ROWS_AT_ONCE] @ vectors.T)
-        for row in range(part.shape[0]):
-            of_row = slice(part.indptr[row], part.indptr[row + 1])
-            others, cosine = part.indices[of_row], part.data[of_row]
-            keep = others != start + row
-            others, cosine = others[keep], cosine[keep]
-            nearest = np.lexsort((others, -cosine))[:neighbours]
-            nearest = nearest[np.argsort(others[nearest])]
-            columns.append(others[nearest])
-            values.append(cosine[nearest] ** sharpness)
-            sizes.append(len(nearest))
-    return csr_array(
-        (np.concatenate(values), np.concatenate(columns).astype(np.int64), np.cumsum([0, *sizes])),
-        shape=(len(titles), len(titles)),
-    )
+    starts = range(0, len(titles), ROWS_AT_ONCE)
+    found = nearest((csr_array(vectors[start : start + ROWS_AT_ONCE] @ vectors.T) for start in starts), neighbours)
+    found.data **= sharpness
+    return found

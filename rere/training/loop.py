@@ -28,7 +28,6 @@ from rere.config.training import UpdateSettings
 from rere.data.dataset import Windows
 from rere.data.sequences import indexed_rows
 from rere.errors import RereError
-from rere.evaluation.metrics import ndcg, target_ranks
 from rere.models.checkpoint import Checkpoint, save_checkpoint
 from rere.models.context import REMEDY, longest_prompt, require_room
 from rere.models.item_tokens import train_by_titles
@@ -37,6 +36,7 @@ from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs
 from rere.models.trunks import Prompts
 from rere.recommenders.generative import GenerativeRecommender
+from rere.recommenders.rankings import mean_ndcg
 from rere.runtime import distributed
 from rere.runtime.launch import Log
 from rere.runtime.progress import progress
@@ -227,8 +227,7 @@ class PolicyRun(ABC, Generic[Config]):
         recommender = GenerativeRecommender(
             "validation", self.tree_model, self.catalog, normalisation=self.normalisation, work="shared"
         )
-        ranks = target_ranks(recommender.recommend(histories, 10).items, targets.numpy())
-        score = float(ndcg(ranks, 10).mean())
+        score = mean_ndcg(recommender, histories, targets.numpy())
         if score > self.best_score:
             self.best, self.best_score, self.best_update = snapshot(self.model), score, self.update
         return score
