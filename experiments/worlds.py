@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rere.catalog.index import CatalogIndex, build_index
+from rere.catalog.index import CatalogIndex, index_dataset
 from rere.config.catalog import IndexConfig
 from rere.config.data import Chronological, LeaveOneOut, SplitConfig
 from rere.config.ingest import IngestConfig
@@ -35,7 +35,7 @@ class ExperimentData:
     windows: Windows
 
     def index(self, config: IndexConfig) -> CatalogIndex:
-        return build_index(self.dataset.items, config)
+        return index_dataset(self.dataset, config)
 
     @cached_property
     def item_index(self) -> dict[str, int]:

@@ -28,6 +28,7 @@ EDITS = {
     "rere/data/windows.py": "how prediction rows are cut",
     "rere/config/catalog.py": "settings of the item codes",
     "rere/config/backbone.py": "settings of the backbones",
+    "rere/catalog/item_vectors.py": "item vectors of semantic IDs and of RL's semantic reward",
     "rere/catalog/warm_start.py": "how a retraining goes on from the champion's catalogue",
     "rere/config/sft.py": "settings of fine-tuning",
     "rere/training/sft/train.py": "fine-tuning",

@@ -9,7 +9,7 @@ from zenml import ArtifactConfig, step
 from materializers.catalog import CatalogIndexMaterializer
 from materializers.start import StartMaterializer
 from ops.runtime.cache_keys import cache_policy
-from rere.catalog.index import CatalogIndex, build_index
+from rere.catalog.index import CatalogIndex, asked_sequences, index_dataset
 from rere.catalog.warm_start import StartRecord, continued_or_new
 from rere.config.catalog import IndexConfig
 from rere.config.retraining import FromChampion
@@ -26,7 +26,7 @@ def index_items(
     `named_sha256` is the content of what `config` names (see `ops.runtime.named`): a changed model misses the cache.
     """
     split_validation.raise_if_failed()
-    return build_index(dataset.items, config)
+    return index_dataset(dataset, config)
 
 
 @step(
@@ -50,5 +50,6 @@ def continue_items(
     if forgotten := dataset.report.dropped.get(FORGOTTEN, 0):
         reason = f"the champion learned from {forgotten:,} interactions that are to be forgotten"
         counts = {"known_items": 0, "new_items": len(dataset.items)}
-        return build_index(dataset.items, config), StartRecord(type="backbone", reason=reason, **counts)
-    return continued_or_new(champion_catalog, dataset.items, config, warm_start.maximum_new_items)
+        return index_dataset(dataset, config), StartRecord(type="backbone", reason=reason, **counts)
+    sequences = asked_sequences(dataset, config)
+    return continued_or_new(champion_catalog, dataset.items, config, warm_start.maximum_new_items, sequences)

@@ -11,7 +11,7 @@ from ops.runtime.named import code_sums, named_content, named_sums
 from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.codes.semantic import SemanticCode
 from rere.config.backbone import GGUFModel, HubModel, LocalModel, ScratchModel
-from rere.config.catalog import IndexConfig, SentenceEmbedding
+from rere.config.catalog import BothEmbedding, IndexConfig, SentenceEmbedding
 from rere.config.ingest import IngestConfig
 from rere.config.rl import RLConfig
 from rere.data.sources.tables import Tables
@@ -85,6 +85,10 @@ def test_models_files_and_directories_count_by_content(tmp_path: Path) -> None:
             weights[:2],
         ),
         "item vectors": (IndexConfig(code=SemanticCode(embedding=embedding)), weights[:2]),
+        "the titles' part of item vectors": (
+            IndexConfig(code=SemanticCode(embedding=BothEmbedding(title=embedding))),
+            weights[:2],
+        ),
         "source": (IngestConfig(source=Tables(interactions=weights[0], items=weights[1])), weights[:2]),
     }
     for kind, (settings, files) in named.items():

@@ -1,6 +1,6 @@
 """Item vectors from titles: latent semantic analysis, or a sentence-transformers model.
 
-What is near in these vectors has a similar title. Semantic IDs cluster them (rere/catalog/semantic_ids.py).
+What is near in these vectors has a similar title.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from rere.config.catalog import Embedding, SentenceEmbedding, TitleEmbedding
+from rere.config.catalog import SentenceEmbedding, TitleEmbedding, TitleVectors
 from rere.errors import RereError
 from rere.models.files import reading
 from rere.runtime.hub import from_hub
@@ -21,7 +21,7 @@ from rere.runtime.hub import from_hub
 FEATURES = 1 << 16  # words, and as many character n-grams: the most frequent ones, so memory stays bounded
 
 
-def embed_titles(titles: Sequence[str], config: Embedding, seed: int = 0) -> np.ndarray:
+def embed_titles(titles: Sequence[str], config: TitleVectors, seed: int = 0) -> np.ndarray:
     """A unit vector a title; equal titles have equal vectors. Deterministic for a seed.
 
     Args:
@@ -39,8 +39,8 @@ def embed_titles(titles: Sequence[str], config: Embedding, seed: int = 0) -> np.
     if not len(titles):
         raise RereError("at least one title to embed", "none", "check the items file and the filters")
     if isinstance(config, SentenceEmbedding):
-        return _unit(_sentence_vectors(titles, config))
-    return _unit(_latent_vectors(titles, config, seed))
+        return unit(_sentence_vectors(titles, config))
+    return unit(_latent_vectors(titles, config, seed))
 
 
 def _latent_vectors(titles: Sequence[str], config: TitleEmbedding, seed: int) -> np.ndarray:
@@ -80,7 +80,7 @@ def _sentence_vectors(titles: Sequence[str], config: SentenceEmbedding) -> np.nd
     return np.asarray(model.encode(list(titles), show_progress_bar=False), dtype=np.float32)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit(vectors: np.ndarray) -> np.ndarray:
     """(I, D) float32 rows of length 1; a row of zeros becomes the first axis."""
     vectors = vectors.astype(np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -25,7 +26,9 @@ from rere.catalog.codes.base import CodeInputs, as_code
 from rere.catalog.trie import TokenTrie
 from rere.config.base import ColumnKind
 from rere.config.catalog import IndexConfig
+from rere.data.dataset import Dataset
 from rere.data.files import read_arrow, write_arrow
+from rere.data.sequences import training_sequences
 from rere.errors import RereError
 from rere.models.backbone import load_tokenizer
 from rere.models.loading import SAFE
@@ -136,8 +139,24 @@ class CatalogIndex:
         )
 
 
-def build_index(items: pd.DataFrame, config: IndexConfig) -> CatalogIndex:
+def index_dataset(dataset: Dataset, config: IndexConfig) -> CatalogIndex:
+    """Index a data set's catalogue; raises RereError as `build_index`."""
+    return build_index(dataset.items, config, asked_sequences(dataset, config))
+
+
+def asked_sequences(dataset: Dataset, config: IndexConfig) -> list[np.ndarray] | None:
+    """Users' sequences of the training period where the item codes are made of them; validation and test never are."""
+    vectors = config.code.item_vectors
+    return training_sequences(dataset) if vectors is not None and vectors.from_users else None
+
+
+def build_index(
+    items: pd.DataFrame, config: IndexConfig, sequences: Sequence[np.ndarray] | None = None
+) -> CatalogIndex:
     """Index a catalogue (item_id, title, and whatever columns are kept) for a backbone.
+
+    Args:
+        sequences: each user's items of the training period, as row numbers, for codes that are made of them.
 
     Raises:
         RereError: an empty catalogue, duplicate ids, blank titles, or a backbone that can't be found.
@@ -160,7 +179,7 @@ def build_index(items: pd.DataFrame, config: IndexConfig) -> CatalogIndex:
     tokenizer = load_tokenizer(config.backbone, code.tokenizer_texts(rows, config.instruction))
     return CatalogIndex(
         items=rows,
-        trie=code.build(CodeInputs(rows, tokenizer, config.seed)),
+        trie=code.build(CodeInputs(rows, tokenizer, config.seed, sequences=sequences)),
         tokenizer=tokenizer,
         prompt_head=_prompt_head(tokenizer, config.instruction),
         config=config,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -28,12 +29,17 @@ class StartRecord(BaseModel):
 
 
 def continued_or_new(
-    champion: CatalogIndex, items: pd.DataFrame, config: IndexConfig, maximum_new_items: float
+    champion: CatalogIndex,
+    items: pd.DataFrame,
+    config: IndexConfig,
+    maximum_new_items: float,
+    sequences: Sequence[np.ndarray] | None = None,
 ) -> tuple[CatalogIndex, StartRecord]:
     """Index `items` (item_id, title) on from the champion's catalogue; afresh where that can't be.
 
     Args:
         maximum_new_items: share of the catalogue that the champion may not know.
+        sequences: as `build_index`.
     """
     new = int((~_known(champion, items)).sum())
     counts = {"known_items": len(items) - new, "new_items": new}
@@ -50,7 +56,7 @@ def continued_or_new(
     elif new > maximum_new_items * len(items):
         reason = f"{new:,} of {len(items):,} items are new to the champion, more than {maximum_new_items:.0%}"
     if reason is not None:
-        return build_index(items, config), StartRecord(type="backbone", reason=reason, **counts)
+        return build_index(items, config, sequences), StartRecord(type="backbone", reason=reason, **counts)
     said = f"{counts['known_items']:,} items keep their codes, {new:,} are new"
     return continue_index(champion, items), StartRecord(type="champion", reason=said, **counts)
 

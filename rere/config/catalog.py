@@ -14,6 +14,8 @@ from rere.config.variants import OneOf, Variant
 class TitleEmbedding(Settings):
     """Item vectors from titles: TF-IDF over words and character n-grams, reduced by truncated SVD."""
 
+    from_users: ClassVar[bool] = False
+
     type: Literal["tfidf"] = "tfidf"
     dimensions: int = Field(default=64, ge=2)
 
@@ -21,12 +23,50 @@ class TitleEmbedding(Settings):
 class SentenceEmbedding(Settings):
     """Item vectors from titles by a sentence-transformers model (hub id or directory; an optional package)."""
 
+    from_users: ClassVar[bool] = False
+
     type: Literal["sentence_transformer"] = "sentence_transformer"
     model: str
     revision: str = Field(default="main", description="of a hub model: a branch, a tag or, to stay the same, a commit")
 
 
-Embedding = Annotated[TitleEmbedding | SentenceEmbedding, Field(discriminator="type")]
+TitleVectors = Annotated[TitleEmbedding | SentenceEmbedding, Field(discriminator="type")]
+
+
+class FromUsers(Settings):
+    """What item vectors from users' sequences have in common."""
+
+    from_users: ClassVar[bool] = True  # they need the training period's sequences
+
+    dimensions: int = Field(default=64, ge=2, description="of the part that is made of users' sequences")
+    window: int = Field(default=10, ge=1, description="positions apart, at most, of items that count as taken together")
+    title: TitleVectors = Field(default=TitleEmbedding(), description="item vectors from titles")
+
+
+class CollaborativeEmbedding(FromUsers):
+    """Item vectors from what users took together in the training period (PPMI, reduced by truncated SVD).
+
+    An item that nobody took with another has the mean of the vectors of the items with the nearest titles.
+    """
+
+    type: Literal["collaborative"] = "collaborative"
+
+
+class BothEmbedding(FromUsers):
+    """Item vectors from titles and collaborative ones, each of unit length, side by side."""
+
+    type: Literal["both"] = "both"
+    weight: float = Field(default=0.5, gt=0, lt=1, description="of the collaborative part in the cosine of two items")
+
+
+Embedding = Annotated[
+    TitleEmbedding | SentenceEmbedding | CollaborativeEmbedding | BothEmbedding, Field(discriminator="type")
+]
+
+
+def title_vectors(embedding: Embedding) -> TitleVectors:
+    """The vectors from titles that these item vectors are, or are made with."""
+    return embedding.title if isinstance(embedding, FromUsers) else embedding
 
 
 class CodeSettings(Variant):

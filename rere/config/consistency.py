@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rere.config.catalog import IndexConfig
+from rere.config.catalog import IndexConfig, title_vectors
 from rere.config.evaluation import EvaluationConfig
 from rere.config.rl import RLConfig
 from rere.errors import RereError
@@ -50,7 +50,7 @@ def _rewards(rl: RLConfig, catalog: IndexConfig) -> Iterator[str]:
 
 def _packages(catalog: IndexConfig, rl: RLConfig) -> Iterator[str]:
     vectors = [catalog.code.item_vectors, *(reward.item_vectors for reward in rl.rewards)]
-    named = any(one is not None and one.type == "sentence_transformer" for one in vectors)
+    named = any(one is not None and title_vectors(one).type == "sentence_transformer" for one in vectors)
     if named and not _installed("sentence_transformers"):
         yield "an embedding of type sentence_transformer without its package (pip install -e '.[embeddings]')"
 

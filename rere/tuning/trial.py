@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from rere.artifacts.manifest import is_sealed
-from rere.catalog.index import CatalogIndex, build_index
+from rere.catalog.index import CatalogIndex, index_dataset
 from rere.config.catalog import IndexConfig
 from rere.config.evaluation import EvaluationConfig
 from rere.config.recommenders import ItemModelsConfig
@@ -111,7 +111,7 @@ def run_trial(settings: TrialSettings, inputs: TrialInputs, config: TuningConfig
     """
     catalog = inputs.catalog
     if settings.catalog != catalog.config:
-        catalog = build_index(inputs.dataset.items, settings.catalog)
+        catalog = index_dataset(inputs.dataset, settings.catalog)
     stage, evaluation = config.stage, settings.evaluation
     asks = stage == "item_models" or settings.sft.distillation is not None
     models = inputs.item_models

@@ -13,7 +13,7 @@ import torch
 
 from rere.catalog.codes.title import TitleCode
 from rere.catalog.index import CatalogIndex, build_index
-from rere.config.catalog import IndexConfig
+from rere.config.catalog import CollaborativeEmbedding, IndexConfig
 from rere.config.decoding import Normalisation
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
@@ -154,6 +154,7 @@ def teacher_of(windows: Windows, catalog: CatalogIndex) -> Popularity:
     [
         {"rewards": (RankingReward(),)},
         {"rewards": (RuleReward(), SemanticReward(weight=0.5))},
+        {"rewards": (SemanticReward(embedding=CollaborativeEmbedding(dimensions=8)),)},
         {"rewards": (CollaborativeReward(),)},
         {"rewards": (RuleReward(), CollaborativeReward(scale="log")), "loss": MPO()},
         {"loss": DAPO()},

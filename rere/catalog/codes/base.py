@@ -24,12 +24,14 @@ class CodeInputs:
     tokenizer: the backbone's. A code may add tokens to it (`new_tokens`)
     seed: of random choices
     item_tokens_made: by a code with `one_token`, the tokens given out before
+    sequences: each user's items of the training period, as row numbers, oldest first; None where they aren't known
     """
 
     items: pd.DataFrame
     tokenizer: PreTrainedTokenizerFast
     seed: int = 0
     item_tokens_made: int = 0
+    sequences: Sequence[np.ndarray] | None = None
 
     @property
     def texts(self) -> list[str]:

@@ -35,10 +35,11 @@ class SemanticCode(ItemCode):
     def build(self, given: CodeInputs) -> TokenTrie:
         """See `ItemCode`; every codeword in use becomes a token."""
         # Only this code needs scikit-learn: a served model goes without.
-        from rere.catalog.embeddings import embed_titles
+        from rere.catalog.item_vectors import item_vectors
         from rere.catalog.semantic_ids import semantic_codes
 
-        vectors = embed_titles(given.items["title"].tolist(), self.embedding, given.seed)
+        titles: list[str] = given.items["title"].tolist()
+        vectors = item_vectors(titles, self.embedding, given.sequences, given.seed)
         codes = semantic_codes(vectors, self.levels, self.codewords, given.seed)
         used = sorted({pair for code in codes for pair in enumerate(code)})
         tokens = new_tokens(given.tokenizer, [_name(level, codeword) for level, codeword in used])

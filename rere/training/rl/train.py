@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from rere.artifacts.manifest import is_sealed, verify
-from rere.catalog.embeddings import embed_titles
 from rere.catalog.index import CatalogIndex
+from rere.catalog.item_vectors import item_vectors
 from rere.config.rl import AlteredHistories, RLConfig
 from rere.data.dataset import Windows
 from rere.data.stretches import stretch_ends
@@ -40,6 +40,7 @@ from rere.training.rl.processes import received, rl_in_processes
 from rere.training.rl.prompts import altered_history, chosen_windows
 from rere.training.rl.rewards.total import check_rewards, score_ranks, total_reward, with_targets
 from rere.training.rl.rollout import Rollout, rollout
+from rere.training.rows import stretches
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -123,7 +124,9 @@ class _Run(PolicyRun[RLConfig]):
         self.vectors: torch.Tensor | None = None
         for reward in config.rewards:
             if reward.item_vectors is not None:
-                vectors = embed_titles(catalog.titles, reward.item_vectors, config.seed)
+                every = stretches(windows.of("train"), catalog, windows.history_items)
+                sequences = [np.array(context + targets) for context, targets in every]
+                vectors = item_vectors(catalog.titles, reward.item_vectors, sequences, config.seed)
                 self.vectors = torch.from_numpy(vectors).to(self.tree_model.device)
 
     def training_windows(self) -> Windows:

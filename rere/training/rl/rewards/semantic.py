@@ -1,4 +1,4 @@
-"""The semantic reward: how near the candidate's title is to the target's."""
+"""The semantic reward: how near the candidate's vector is to the target's, by default those of their titles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SemanticReward(Reward):
-    """Cosine of the candidate's and the target's title vectors, negative ones as 0 (ReRe's semantic reward)."""
+    """Cosine of the candidate's and the target's item vectors, negative ones as 0 (ReRe's semantic reward)."""
 
     type: Literal["semantic"] = "semantic"
     embedding: Embedding = TitleEmbedding()
