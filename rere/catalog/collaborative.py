@@ -1,8 +1,8 @@
 """Item vectors from what users took together: positive pointwise mutual information, reduced by truncated SVD.
 
-Items that are taken together are near, and so are those that are taken with the same others. As Levy, Goldberg and Dagan
-do with words ("Improving Distributional Similarity with Lessons Learned from Word Embeddings", 2015), an item's vector
-is the sum of what it is beside others and what others are beside it.
+Items that are taken together are near, and so are those that are taken with the same others. As Levy, Goldberg and
+Dagan do with words ("Improving Distributional Similarity with Lessons Learned from Word Embeddings", 2015), an item's
+vector is the sum of what it is beside others and what others are beside it.
 """
 
 from __future__ import annotations
