@@ -3,7 +3,7 @@
 import sys
 
 from pipelines.batch import batch_pipeline
-from pipelines.checked import explain_errors
+from pipelines.explain import explain_errors
 
 explain_errors()
 sys.modules[__name__] = batch_pipeline  # type: ignore[assignment]

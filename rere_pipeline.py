@@ -6,7 +6,7 @@ its own place. Sources still resolve to `pipelines.rere` and `steps.*`.
 
 import sys
 
-from pipelines.checked import explain_errors
+from pipelines.explain import explain_errors
 from pipelines.rere import rere_pipeline
 
 explain_errors()

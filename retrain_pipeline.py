@@ -5,7 +5,7 @@
 
 import sys
 
-from pipelines.checked import explain_errors
+from pipelines.explain import explain_errors
 from pipelines.retrain import retrain_pipeline
 
 explain_errors()

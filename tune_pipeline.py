@@ -2,7 +2,7 @@
 
 import sys
 
-from pipelines.checked import explain_errors
+from pipelines.explain import explain_errors
 from pipelines.tune import tune_pipeline
 
 explain_errors()

@@ -21,7 +21,7 @@ def command(version: str, *, model: str, timeout: int, as_json: bool) -> None:
     import contextlib
     import sys
 
-    from pipelines.checked import explain_errors
+    from pipelines.explain import explain_errors
     from pipelines.reproduce import reproduce
 
     explain_errors()

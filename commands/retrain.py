@@ -34,7 +34,7 @@ import click
 @click.option("--timeout", default=6 * 3600, show_default=True, help="Seconds to wait for a remote run.")
 def command(config: Path, *, platform: Path | None, when: str, to: Path | None, dry_run: bool, timeout: int) -> None:
     """Retrain with what the source has gained since the champion; exit 1 when the run fails."""
-    from pipelines.checked import explain_errors
+    from pipelines.explain import explain_errors
     from pipelines.retraining import planned, retrain
 
     explain_errors()

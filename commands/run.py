@@ -27,7 +27,7 @@ from .options import pipeline_named
 )
 def command(config: Path | None, name: str) -> None:
     """Run a pipeline: train, judge and register by default. The same as `zenml pipeline run rere_pipeline`."""
-    from pipelines.checked import explain_errors
+    from pipelines.explain import explain_errors
 
     explain_errors()
     pipeline_named(name).with_options(config_path=None if config is None else str(config))()

@@ -130,12 +130,11 @@ def boosted(made: Make) -> Make:
     """The same model as served with `serving.new_items`: new items by their titles, boosted as validation says."""
 
     def make(lab: Runner, judged: Normalisation) -> TrainedModel:
-        tried, served = (made(lab, judged).recommender for _ in range(2))  # trying changes a model's embedding
-        assert isinstance(tried, GenerativeRecommender)
-        assert isinstance(served, GenerativeRecommender)
+        plain = made(lab, judged).recommender
+        assert isinstance(plain, GenerativeRecommender)
         prior = Prior(training_counts(lab.world.dataset), ServedModelConfig())
-        boost = fitted_boost(tried, prior, *lab.world.selection_rows())
-        return TrainedModel(served.with_prior(replace(prior, boost=boost)), facts={"boost": boost or "none"})
+        boost = fitted_boost(plain, prior, *lab.world.selection_rows())
+        return TrainedModel(plain.with_prior(replace(prior, boost=boost)), facts={"boost": boost or "none"})
 
     return make
 

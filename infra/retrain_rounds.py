@@ -23,7 +23,7 @@ import yaml
 from rere.project import use_stack
 
 if TYPE_CHECKING:
-    from pipelines.retraining import Outcome
+    from ops.retraining.outcome import Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPORT = ("interactions.csv", "items.csv")
@@ -99,7 +99,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     use_stack()
-    from pipelines.checked import explain_errors, settings_of
+    from pipelines.checked import settings_of
+    from pipelines.explain import explain_errors
     from pipelines.retrain import retrain_pipeline
     from pipelines.retraining import retrain
 

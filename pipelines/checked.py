@@ -1,24 +1,19 @@
-"""A ZenML pipeline whose mistakes in settings, and whose users' errors, come out as one clear message.
+"""A ZenML pipeline whose mistakes in settings come out as one clear message.
 
-ZenML 0.98 ignores unknown top-level keys of a run configuration, hides pydantic's message behind a generic
-one, and prints two stack traces for a failed step.
+ZenML 0.98 ignores unknown top-level keys of a run configuration, and hides pydantic's message behind a generic one.
 """
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import logging
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-from rich.console import Console
 from zenml.client import Client
 from zenml.config.global_config import GlobalConfiguration
 from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
@@ -27,13 +22,13 @@ from zenml.models import PipelineRunResponse
 from zenml.pipelines.pipeline_definition import Pipeline
 
 from ops.alerts.hooks import tell_failure
+from ops.runtime.stopping import stoppable
 from ops.runtime.unfinished import close_dead, running
 from pipelines.announce import announce
 from pipelines.devices import require_devices, stays_here
-from pipelines.quiet import quieten
 from pipelines.step_names import require_steps
 from pipelines.zenml_settings import require_zenml_settings
-from rere.artifacts.manifest import disk_problem, writing
+from rere.artifacts.manifest import writing
 from rere.config.reading import DOCUMENTATION, meant, read_yaml, settings_error, validated
 from rere.errors import RereError
 from rere.project import in_project, project_root
@@ -42,7 +37,6 @@ STOPPED = (
     "\nStopped. To go on, run the same command again: finished steps come from the cache, and a training goes on from "
     "its last checkpoint. `rere clean` removes what it left instead."
 )
-STOPPING = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C, and how machines ask: kill, timeout, systemd, a container's end
 
 
 class CheckedPipeline(Pipeline):
@@ -82,28 +76,6 @@ class CheckedPipeline(Pipeline):
             if isinstance(error.__cause__, ValidationError):
                 raise settings_error(error.__cause__, parameters_model(self), "parameters") from None
             raise
-
-
-@contextlib.contextmanager
-def stoppable() -> Iterator[None]:
-    """Within it every signal that asks this process to end is a KeyboardInterrupt with the signal's number.
-
-    ZenML calls the handler that was there before its own: without one its exception comes out, with two traces. A shell
-    starts what runs in its background without one for Ctrl-C, too. Signals belong to the main thread.
-    """
-
-    def stop(number: int, _: FrameType | None) -> None:
-        raise KeyboardInterrupt(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, stop) for number in STOPPING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def settings_of(pipeline: Pipeline, config: Path) -> dict[str, Any]:
@@ -166,44 +138,3 @@ def checked_pipeline(entrypoint: Callable[..., Any]) -> CheckedPipeline:
     )
     built.__doc__ = entrypoint.__doc__
     return built
-
-
-def explain_errors() -> None:
-    """Let a RereError end the process with its message alone (exit status 1); other errors keep their traces."""
-    quieten()
-    logging.getLogger("zenml.orchestrators.local.local_orchestrator").addFilter(_without_trace)
-    logging.getLogger("zenml.pipelines.pipeline_definition").addFilter(_without_advice)
-    logging.getLogger("zenml.orchestrators.step_launcher").addFilter(_once)
-    default = sys.excepthook
-
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not isinstance(error, RereError):
-            error = disk_problem(error, project_root() / ".rere") or error
-        if isinstance(error, RereError):
-            console = Console(stderr=True, soft_wrap=True, highlight=False)
-            console.print("\nError.", style="bold red", end=" ")
-            console.print(str(error), markup=False)
-        else:
-            default(kind, error, trace)
-
-    sys.excepthook = hook
-
-
-def _without_advice(record: logging.LogRecord) -> bool:
-    """ZenML's advice after each run is a command for which this environment lacks packages: ours are in the summary."""
-    return "zenml login --local" not in record.getMessage()
-
-
-def _without_trace(record: logging.LogRecord) -> bool:
-    error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, RereError) or (error is not None and disk_problem(error, project_root() / ".rere")):
-        record.exc_info = None
-    return True
-
-
-def _once(record: logging.LogRecord) -> bool:
-    """A step's RereError is what the process ends with: here only the step is named."""
-    said = record.getMessage()
-    if said.startswith("Failed to run step") and ". Fix: " in said:
-        record.msg, record.args = said.partition(": ")[0] + ".", ()
-    return True

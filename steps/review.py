@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pandas as pd
 from zenml import ArtifactConfig, step
 
-from ops.registry.stages import VERSION, Judged, Reviewed, StageMaterializer
+from ops.registry.stages import Judged, Reviewed, StageMaterializer
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
-from rere.config.promotion import GateConfig, PromotionConfig
+from rere.config.promotion import GateConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.validation_report import ValidationReport
-from rere.evaluation.verdict import LATENCY, SIZE
 from rere.models.checkpoint import Checkpoint
-
-if TYPE_CHECKING:
-    from rere.reporting.in_words import Standing
-
-DEFAULT_MODEL = PromotionConfig().model_name  # that the commands take without being told
-SHOWN = ("mlflow_model", "content", "data", "windows", "provenance")  # of the champion's record
 
 
 @step(enable_cache=False, output_materializers=StageMaterializer)
@@ -41,120 +33,21 @@ def review(
     config: GateConfig,
     decided_by: Literal["gate", "review"],
 ) -> Annotated[Reviewed, ArtifactConfig(name="review")]:
-    """Render it; beside the champion, or beside SFT where no champion was judged."""
-    from rere.data.sequences import indexed_rows, training_counts
-    from rere.evaluation.evaluator import results_of
-    from rere.evaluation.segments import segments_of
-    from rere.recommenders.labels import Label, to_serve
-    from rere.reporting.review import ReviewInputs, render_review
+    """Render it."""
+    from ops.gate.review import review_inputs
+    from rere.reporting.review import render_review
 
-    rows = windows.of("test")
-    alone = champion_results.empty
-    page = render_review(
-        ReviewInputs(
-            model=judged.model,
-            version=VERSION,
-            content=judged.content,
-            standing=_standing(judged, alone),
-            commands=decisions(judged, VERSION, decided_by),
-            concerns=_concerns(judged),
-            verdict=judged.verdict,
-            notes=judged.notes,
-            challenger=results_of(results, to_serve(results["model"])),
-            rival=results_of(results, Label.SFT) if alone else champion_results,
-            rival_name=_without_champion(judged) if alone else f"champion, version {judged.champion}",
-            popularity=results_of(results, Label.POPULARITY),
-            segments=segments_of(dataset, rows, config),
-            training_counts=training_counts(dataset),
-            titles=catalog.titles,
-            histories=indexed_rows(rows, catalog.index_of)[0],
-            validation=data_validation.having("warning") + split_validation.having("warning"),
-            drift=data_validation.drift,
-            curves={"sft": sft_model.curves(), "rl": rl_model.curves()},
-            cost=_cost(judged, {"SFT": sft_model, "RL": rl_model}),
-            lineage=_lineage(judged, {"SFT": sft_model, "RL": rl_model}),
-            gate=config,
-            config=evaluation,
-        )
+    inputs = review_inputs(
+        judged,
+        results,
+        champion_results,
+        dataset=dataset,
+        windows=windows,
+        catalog=catalog,
+        validation=(data_validation, split_validation),
+        trained={"SFT": sft_model, "RL": rl_model},
+        evaluation=evaluation,
+        gate=config,
+        decided_by=decided_by,
     )
-    return Reviewed(**dict(judged), page=page)
-
-
-def _without_champion(judged: Judged) -> str:
-    return f"SFT ({'it is the champion itself' if judged.is_champion else 'no champion to compare with'})"
-
-
-def decisions(judged: Judged, version: str, decided_by: Literal["gate", "review"]) -> list[tuple[str, str]]:
-    """(purpose, command) of what a person may decide; each command works as it stands, from the project's root."""
-    model = "" if judged.model == DEFAULT_MODEL else f" --model {shlex.quote(judged.model)}"
-    reason = f"{model} --by YOU --reason WHY"
-    rollback = f"rere rollback{reason}"
-    reject = f"rere reject {version}{reason}"
-    if judged.is_champion:
-        return [("Nothing is to be decided: it is champion. To take it back:", rollback)]
-    if not judged.verdict.passed:
-        override = f"rere promote {version}{reason}"
-        return [
-            ("Leave it; then no later run promotes it by itself:", reject),
-            ("Take it in spite of the gate; that stays on record:", override),
-        ]
-    if decided_by == "gate" and judged.promotes:
-        return [
-            (
-                "The gate decides by itself, so it is champion now, unless a person turned it down. To take it back:",
-                rollback,
-            ),
-            ("Then, so that no later run promotes it again:", reject),
-        ]
-    return [
-        ("Let users have it (refused if the champion has changed meanwhile):", f"rere approve {version}{reason}"),
-        ("Keep the champion; no later run promotes this one:", reject),
-    ]
-
-
-def _standing(judged: Judged, alone: bool) -> Standing:
-    if judged.is_champion:
-        return "champion"
-    return ("first" if judged.champion is None else "unjudged") if alone else "challenger"
-
-
-def _concerns(judged: Judged) -> tuple[str, ...]:
-    """Why the gate doesn't decide alone, beside what the notes say."""
-    laxer = "; ".join(judged.laxer_than_policy)
-    return (f"This run's gate asks less than the policy of {judged.model}: {laxer}.",) if laxer else ()
-
-
-def _cost(judged: Judged, trained: dict[str, Checkpoint]) -> list[tuple[str, str]]:
-    """Time on the machine of the run (what an hour of it costs, its owner knows), and what serving takes."""
-    seconds = {stage: float(model.facts().get("seconds", 0)) for stage, model in trained.items()}
-    total = sum(seconds.values())
-    measured = {check.name: check.value for check in judged.verdict.checks if check.value is not None}
-    served = {name: measured[name] for name in (LATENCY, SIZE) if name in measured}
-    units = {LATENCY: ("A request alone", "{:,.1f} ms"), SIZE: ("Model files", "{:,.1f} MiB")}
-    return [
-        *((f"{stage} training", f"{spent:,.0f} s") for stage, spent in seconds.items()),
-        ("All training", f"{total:,.0f} s, {total / 3600:.2f} machine hours"),
-        *((units[name][0], units[name][1].format(value)) for name, value in served.items()),
-    ]
-
-
-def _parent(facts: dict[str, Any]) -> Any:
-    """What a training started from: an earlier model's identity, or the backbone."""
-    return facts.get("parent") or facts.get("start") or facts.get("backbone")
-
-
-def _lineage(judged: Judged, trained: dict[str, Checkpoint]) -> dict[str, Any]:
-    """Of the challenger and, as far as they are on record, of the champion."""
-    from ops.registry.zenml_registry import metadata_of
-    from rere.artifacts.provenance import provenance
-
-    challenger = {
-        "data": judged.data,
-        "windows": judged.windows,
-        "content": judged.content,
-        "parents": {stage: _parent(model.facts()) for stage, model in trained.items()},
-        **provenance(judged.seeds, judged.submitted),
-    }
-    theirs = metadata_of(judged.model, judged.champion) if judged.champion else {}
-    champion = {key: theirs[key] for key in SHOWN if key in theirs}
-    return {"challenger": challenger, "settings": judged.settings, "champion": champion}
+    return Reviewed(**dict(judged), page=render_review(inputs))

@@ -40,8 +40,8 @@ def reinforce(
     """
     from rere.training.rl.train import train_rl
 
-    [mentor] = teacher.models.values()
-    lessons = mentor.content()
-    inputs = (sft_model.identity(), windows.fingerprint, catalogue_fingerprint(catalog), lessons, named_sha256)
+    [item_model] = teacher.models.values()
+    teacher_hash = item_model.content()
+    inputs = (sft_model.identity(), windows.fingerprint, catalogue_fingerprint(catalog), teacher_hash, named_sha256)
     with work_directory("rl", config.as_one(), *inputs, code_fingerprint(__name__)) as work:
-        return train_rl(sft_model, windows, catalog, config, work, log=mlflow_log("rl", config), teacher=mentor)
+        return train_rl(sft_model, windows, catalog, config, work, log=mlflow_log("rl", config), teacher=item_model)

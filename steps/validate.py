@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from zenml import ArtifactConfig, get_step_context, log_metadata, save_artifact, step
-from zenml.client import Client
-from zenml.enums import SorterOps
+from zenml import ArtifactConfig, get_step_context, log_metadata, step
 
 from materializers.records import RecordMaterializer, ValidationReportMaterializer
 from ops.runtime.cache_keys import cache_policy
-from ops.runtime.reports import write_report
-from rere.artifacts.manifest import fingerprint
+from ops.validation.accepted import PROFILE, accept, acceptance, content_of, previous_profile
 from rere.config.data import ValidationConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.profile import Profile, make_profile
 from rere.data.validation_report import ValidationReport
-
-PROFILE = "profile"
-ACCEPTED = "accepted"  # metadata of a profile: where its data set came from, once all checks had passed
-PAGE = 50  # profiles asked for at a time
 
 
 @step(
@@ -39,7 +32,7 @@ def validate(
     from ops.validation.expectations import validate_dataset
 
     profile = make_profile(dataset)
-    report = validate_dataset(dataset, config, previous_profile(location, _content(dataset)), profile)
+    report = validate_dataset(dataset, config, previous_profile(location, content_of(dataset)), profile)
     accept(report, "data_validation")
     return report, profile
 
@@ -57,42 +50,5 @@ def validate_split(
     report = validate_windows(windows, dataset, config)
     accept(report, "split_validation")
     [kept] = get_step_context().inputs["profile"]
-    came = {"location": location, "content": _content(dataset)}
-    log_metadata(metadata={ACCEPTED: came}, artifact_version_id=kept.id)
+    log_metadata(metadata=acceptance(dataset, location), artifact_version_id=kept.id)
     return report
-
-
-def accept(report: ValidationReport, name: str) -> None:
-    """Write the page to the reports directory; on an error also keep it as an artifact, then raise."""
-    write_report(report.html, name)
-    if report.status == "failed":
-        save_artifact(report, f"{name}_failed", materializer=ValidationReportMaterializer)
-    report.raise_if_failed()
-
-
-def previous_profile(location: str, content: str) -> Profile | None:
-    """The profile of the last accepted data set of this location; else of this very content, which was moved here.
-
-    Data that failed a check, also one of the split, leave none.
-    """
-    moved, number = None, 1
-    while True:
-        page = Client().list_artifact_versions(
-            artifact=PROFILE, sort_by=f"{SorterOps.DESCENDING}:created", page=number, size=PAGE, hydrate=True
-        )
-        for version in page.items:
-            accepted = version.run_metadata.get(ACCEPTED)
-            if not isinstance(accepted, dict):
-                continue
-            if accepted["location"] == location:
-                return version.load()
-            if accepted["content"] == content and moved is None:
-                moved = version
-        if number >= page.total_pages:
-            return None if moved is None else moved.load()
-        number += 1
-
-
-def _content(dataset: Dataset) -> str:
-    """One sum over the source's files, whatever they are called."""
-    return fingerprint({str(n): one for n, one in enumerate(sorted(dataset.report.source_sha256.values()))})

@@ -9,12 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from ops.gate.candidate import Candidate
 from ops.registry import mlflow_registry as registry
-from ops.registry import servable
 from ops.runtime.run_dirs import work_directory
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
-from rere.data.dataset import Windows
 from rere.data.sequences import indexed_rows
 from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.evaluation.evaluator import evaluate
@@ -47,25 +46,17 @@ class Present:
     items: int
 
 
-def timed(
-    model: Checkpoint | None,
-    catalog: CatalogIndex,
-    prior: Prior,
-    windows: Windows,
-    *,
-    evaluation: EvaluationConfig,
-    present: Present | None,
-) -> dict[str, float]:
+def timed(candidate: Candidate, present: Present | None) -> dict[str, float]:
     """Milliseconds of a request to the challenger, and to the champion where there is one that knows an item of it.
 
     Asked is what the service runs: its search with lookahead and cached prefixes, both models on the same histories.
-
-    Args:
-        model: None for an item model, which `prior` holds.
     """
-    settings = servable.serving_settings(windows, evaluation)
-    served: dict[str, Deployment] = {Label.CHALLENGER: _served(Label.CHALLENGER, model, catalog, settings, prior)}
-    rows = windows.of("test")
+    served: dict[str, Deployment] = {
+        Label.CHALLENGER: _served(
+            Label.CHALLENGER, candidate.model, candidate.catalog, candidate.serving, candidate.prior
+        )
+    }
+    rows = candidate.windows.of("test")
     histories = list(rows["history"].iloc[:: max(1, len(rows) // SAMPLE)])
     if present is not None:
         lookup = present.served.snapshot.lookup
@@ -106,14 +97,13 @@ def _generative(
     )
 
 
-def judge_anew(
-    name: str, version: str, catalog: CatalogIndex, windows: Windows, evaluation: EvaluationConfig
-) -> tuple[Present, list[str]]:
-    """A registered version on these test rows, and what to know about it.
+def judge_anew(name: str, version: str, candidate: Candidate) -> tuple[Present, list[str]]:
+    """A registered version on the candidate's test rows, and what to know about it.
 
     Its weights are judged under today's normalisation and beams, as the challenger's are: identical weights must get
     identical numbers. It is timed as it is served.
     """
+    catalog, windows, evaluation = candidate.catalog, candidate.windows, candidate.evaluation
     found = registry.fetch(name, version)
     checkpoint, theirs = registry.read(found)
     prior = None if found.prior is None else Prior.load(found.prior)
@@ -139,7 +129,7 @@ def judge_anew(
             f"Its catalogue lacks {foreign.lacking:,} of today's items, which count as misses for it; "
             f"{foreign.unanswerable(indexed_rows(rows, catalog.index_of)[0]):,} histories hold nothing that it knows."
         )
-    today = servable.serving_settings(windows, evaluation)
+    today = candidate.serving
     changed = [f"{key}: {value}" for key, value in found.settings.items() if value != today.get(key)]
     if changed:
         notes.append(

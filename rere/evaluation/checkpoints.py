@@ -16,8 +16,8 @@ from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Windows
 from rere.evaluation.evaluator import evaluate
 from rere.models.checkpoint import Checkpoint
+from rere.recommenders.as_evaluated import as_evaluated
 from rere.recommenders.cross_catalog import CrossCatalogRecommender
-from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.prior import Prior
 from rere.runtime import distributed, in_processes
 from rere.runtime.launch import Log
@@ -44,25 +44,12 @@ def evaluate_checkpoints(
         return _in_processes(models, windows, catalog, config, work, own=own, prior=prior)
     tables = []
     for name, model in models.items():
-        recommender = _recommender(name, model, own or catalog, config, prior)
+        recommender = as_evaluated(name, model, own or catalog, config, work="shared")
+        if prior is not None:
+            recommender = recommender.with_prior(prior)
         asked = recommender if own is None else CrossCatalogRecommender(recommender, own.item_ids, catalog.item_ids)
         tables.append(evaluate(asked, windows.of("test"), catalog.index_of, config))
     return pd.concat(tables, ignore_index=True)
-
-
-def _recommender(
-    name: str, model: Checkpoint, catalog: CatalogIndex, config: EvaluationConfig, prior: Prior | None
-) -> GenerativeRecommender:
-    recommender = GenerativeRecommender(
-        name,
-        model.path,
-        catalog,
-        config.beams,
-        config.normalisation,
-        batch_prompts=config.batch_prompts,
-        work="shared",
-    )
-    return recommender if prior is None else recommender.with_prior(prior)
 
 
 def _in_processes(

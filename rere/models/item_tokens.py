@@ -11,6 +11,7 @@ In training an item's gradient reaches its title's tokens too, and through them 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -82,6 +83,12 @@ def embed_by_titles(model: PreTrainedModel, catalog: CatalogIndex, items: Sequen
     """
     if catalog.config.code.one_token:
         _set_to_titles(model, catalog, items)
+
+
+def sharing_weights(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy whose tensors are the model's own: `embed_by_titles` gives the copy another embedding, and it alone."""
+    tensors = (*model.parameters(), *model.buffers())
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
 
 def _set_to_titles(model: PreTrainedModel, catalog: CatalogIndex, items: Sequence[int]) -> None:

@@ -15,6 +15,7 @@ from rere.config.decoding import Normalisation, SearchSettings
 from rere.decoding.beam import beam_search
 from rere.decoding.boost import Boost
 from rere.models.checkpoint import Checkpoint
+from rere.models.item_tokens import sharing_weights
 from rere.models.shared_prefill import SharedPrefill, by_length
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.base import Ranking
@@ -61,14 +62,17 @@ class GenerativeRecommender:
     def with_prior(self, prior: Prior) -> GenerativeRecommender:
         """The same as it is served: with an item model's part in every search, and with new items boosted.
 
-        A prior with a boost changes the model's embedding (`Prior.read_titles`), also for this one.
+        Where new items are boosted and have tokens of their own, it has an embedding of its own (`Prior.read_titles`);
+        all other weights are shared with this one, which stays as it is.
 
         Raises:
             RereError: a prior of another catalogue.
         """
         prior.require_fits(len(self.catalog.items))
-        prior.read_titles(self.model.base, self.catalog)
         served = copy.copy(self)
+        if prior.boost is not None and self.catalog.config.code.one_token:
+            served.model = TreeModel(sharing_weights(self.model.base))
+            prior.read_titles(served.model.base, self.catalog)
         served.prior, served.boost = prior, prior.boost_in(self.trie)
         return served
 

@@ -19,8 +19,6 @@ def fitted_boost(
 ) -> float | None:
     """The factor of `BOOSTS` with the best NDCG@10 on these rows, of equal ones the smallest.
 
-    `recommender`'s model is changed, see `GenerativeRecommender.with_prior`.
-
     Args:
         targets: (R,) the item that follows each history.
 

@@ -111,7 +111,7 @@ class Prior:
         return None if self.boost is None else Boost.of(trie, self.new_items(trie.items), self.boost)
 
     def read_titles(self, model: PreTrainedModel, catalog: CatalogIndex) -> None:
-        """Have the language model know new items by their titles alone, where they are to be boosted."""
+        """Have the language model know new items by their titles alone, where they are to be boosted; it is changed."""
         if self.boost is not None:
             embed_by_titles(model, catalog, self.new_items(len(catalog.items)).nonzero()[:, 0].tolist())
 

@@ -25,9 +25,9 @@ from rere.errors import RereError
 from rere.evaluation.evaluator import evaluate
 from rere.evaluation.metrics import row_metric
 from rere.models.checkpoint import Checkpoint
+from rere.recommenders.as_evaluated import as_evaluated
 from rere.recommenders.base import Recommender
 from rere.recommenders.fitting import fit_item_models
-from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.item_model import SCORE, FitData
 from rere.recommenders.item_models import ItemModels
 from rere.runtime.launch import Log
@@ -141,15 +141,7 @@ def run_trial(settings: TrialSettings, inputs: TrialInputs, config: TuningConfig
             log=_rl_log(report),
             teacher=models.models[teacher] if models and teacher else None,
         )
-    ranker = GenerativeRecommender(
-        stage,
-        model.path,
-        catalog,
-        evaluation.beams,
-        evaluation.normalisation,
-        batch_prompts=evaluation.batch_prompts,
-        work="shared",
-    )
+    ranker = as_evaluated(stage, model, catalog, evaluation, work="shared")
     return judge(ranker, inputs.windows, catalog, evaluation, config)
 
 

@@ -21,7 +21,8 @@ from zenml.client import Client
 
 from commands.main import cli
 from ops.registry.stages import Judged, StageMaterializer
-from pipelines.checked import checked_pipeline, explain_errors
+from pipelines.checked import checked_pipeline
+from pipelines.explain import explain_errors
 from rere.errors import RereError
 from rere.evaluation.verdict import Verdict
 

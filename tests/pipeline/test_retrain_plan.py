@@ -201,9 +201,9 @@ def test_settings_are_read_with_their_defaults_and_mistakes_are_named(tmp_path: 
 
 
 def test_a_retraining_runs_where_another_configuration_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ops.retraining.platform import placed
     from pipelines.checked import settings_of
     from pipelines.retrain import retrain_pipeline
-    from pipelines.retraining import placed
 
     (tmp_path / ".rere").mkdir()
     monkeypatch.setenv("RERE_PROJECT", str(tmp_path))

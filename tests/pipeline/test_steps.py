@@ -17,6 +17,8 @@ import torch
 from zenml.types import HTMLString
 
 import steps.summarise
+from ops.gate.decisions import decisions
+from ops.gate.summary import next_commands
 from ops.registry import anchor, champion, champion_record, policy, run_record, servable, zenml_registry
 from ops.registry import mlflow_registry as registry
 from ops.registry.event_log import Event
@@ -54,9 +56,8 @@ from steps.index_items import continue_items, index_items
 from steps.prior import make_prior
 from steps.promote import promote
 from steps.report import report
-from steps.review import decisions
 from steps.sft import fine_tune, fine_tune_on
-from steps.summarise import next_commands, summarise
+from steps.summarise import summarise
 
 JUDGED = EvaluationConfig(ks=(1, 10), beams=10, bootstrap_samples=100)
 EASY = PromotionConfig(
@@ -482,7 +483,7 @@ def test_the_champion_is_judged_in_a_process_a_gpu(
     monkeypatch.setattr(registry, "champion_version", lambda name: "4")
     monkeypatch.setattr(registry, "fetch", lambda name, version: champion)
     monkeypatch.setattr(registry, "read", lambda registered: (model, catalog))
-    monkeypatch.setattr("ops.registry.judged_champion.evaluate_checkpoints", alone)
+    monkeypatch.setattr("ops.gate.judged_champion.evaluate_checkpoints", alone)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     evaluation = JUDGED.model_copy(update={"launcher": LocalLauncher(processes=8)})
     _, rival = gate.entrypoint(**world | {"evaluation": evaluation})

@@ -21,7 +21,10 @@ from rere.serving.live_catalog import CatalogEdits, Snapshot
 
 
 class GenerativeDeployment(Deployment):
-    """See `Deployment`; `search.beams` is the least width of a search."""
+    """See `Deployment`; `search.beams` is the least width of a search.
+
+    The model is the deployment's own: a boost and items that are added change its embedding.
+    """
 
     def __init__(
         self,
