@@ -217,8 +217,10 @@ def world(
 
 @pytest.fixture
 def in_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow without a server, and no pipeline run."""
+    """An empty registry of MLflow without a server, and no pipeline run."""
     monkeypatch.setattr(registry, "require_tracker", lambda: None)
+    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
+    monkeypatch.setattr(registry, "champion_version", lambda name: None)
     monkeypatch.setattr(champion_record, "repair", lambda name: False)
     monkeypatch.setattr(run_record, "log_results", lambda results: None)
     monkeypatch.setattr(run_record, "describe_run", lambda tags, card: None)
@@ -227,15 +229,32 @@ def in_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps.summarise, "link_run", lambda name, version: None)
 
 
-def test_a_blend_is_fitted_judged_and_judged_by_the_gate_in_the_models_stead(
-    world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def first_run(in_mlflow: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """Work directories of the test's own; what `prior` logs is returned."""
     monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
-    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
-    monkeypatch.setattr(registry, "champion_version", lambda name: None)
-    facts: dict[str, Any] = {}
-    monkeypatch.setattr("steps.prior.log_metadata", facts.update)
+    logged: dict[str, Any] = {}
+    monkeypatch.setattr("steps.prior.log_metadata", logged.update)
     monkeypatch.setattr("steps.evaluate.log_metadata", lambda facts: None)
+    return logged
+
+
+def evaluated(world: dict[str, Any], prior: Prior) -> tuple[pd.DataFrame, pd.Series]:
+    """All models' results as the step has them, and their NDCG@10 by model."""
+    results, metrics = evaluate.entrypoint(
+        **{name: world[name] for name in ("dataset", "windows", "catalog")},
+        baselines=world["results"][world["results"]["model"] == Label.POPULARITY],
+        sft_model=world["rl_model"],
+        rl_model=world["rl_model"],
+        config=JUDGED,
+        prior=prior,
+    )
+    return results, metrics.query("rows == 'all' and metric == 'ndcg@10'").set_index("model")["mean"]
+
+
+def test_a_blend_is_fitted_judged_and_judged_by_the_gate_in_the_models_stead(
+    world: dict[str, Any], first_run: dict[str, Any]
+) -> None:
     data = {name: world[name] for name in ("dataset", "windows", "catalog")}
     valid = indexed_rows(data["windows"].of("valid"), data["catalog"].index_of)
     known = FitData(training_sequences(data["dataset"]), len(data["catalog"].item_ids), *valid)
@@ -243,60 +262,32 @@ def test_a_blend_is_fitted_judged_and_judged_by_the_gate_in_the_models_stead(
     config = ServedModelConfig(blend=BlendConfig(validation_rows=20))
     trained = {"item_models": models, "rl_model": world["rl_model"]}
     prior = make_prior.entrypoint(**data, config=config, evaluation=JUDGED, **trained)
-    assert facts == {"item_model": "co_occurrence", "share": prior.share}
+    assert first_run == {"item_model": "co_occurrence", "share": prior.share}
     assert prior.share > 0  # the language model is untrained, and in this world the next item follows from the last
     assert make_prior.entrypoint(**data, config=ServedModelConfig(), evaluation=JUDGED).item_model is None
-    baselines = world["results"][world["results"]["model"] == Label.POPULARITY]
-    results, metrics = evaluate.entrypoint(
-        **data,
-        baselines=baselines,
-        sft_model=world["rl_model"],
-        rl_model=world["rl_model"],
-        config=JUDGED,
-        prior=prior,
-    )
+    results, value = evaluated(world, prior)
     assert results["model"].unique().tolist() == [Label.POPULARITY, Label.SFT, Label.RL, Label.BLEND]
-    value = metrics.query("rows == 'all' and metric == 'ndcg@10'").set_index("model")["mean"]
     assert value[Label.BLEND] > value[Label.RL] == value[Label.SFT]
     decision, _ = gate.entrypoint(**world | {"results": results, "prior": prior})
     assert decision.value == pytest.approx(value[Label.BLEND])
 
 
 def test_new_items_boosted_are_judged_by_the_gate_as_they_would_be_served(
-    world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    world: dict[str, Any], first_run: dict[str, Any]
 ) -> None:
-    monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
-    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
-    monkeypatch.setattr(registry, "champion_version", lambda name: None)
-    facts: dict[str, Any] = {}
-    monkeypatch.setattr("steps.prior.log_metadata", facts.update)
-    monkeypatch.setattr("steps.evaluate.log_metadata", lambda facts: None)
     data = {name: world[name] for name in ("dataset", "windows", "catalog")}
     config = ServedModelConfig(new_items=NewItemsConfig(boost=2.0))
     prior = make_prior.entrypoint(**data, config=config, evaluation=JUDGED, rl_model=world["rl_model"])
-    assert (prior.boost, prior.serves, facts) == (2.0, "rl", {"new_item_boost": 2.0})
-    results, metrics = evaluate.entrypoint(
-        **data,
-        baselines=world["results"][world["results"]["model"] == Label.POPULARITY],
-        sft_model=world["rl_model"],
-        rl_model=world["rl_model"],
-        config=JUDGED,
-        prior=prior,
-    )
-    value = metrics.query("rows == 'all' and metric == 'ndcg@10'").set_index("model")["mean"]
+    assert (prior.boost, prior.serves, first_run) == (2.0, "rl", {"new_item_boost": 2.0})
+    results, value = evaluated(world, prior)
     decision, _ = gate.entrypoint(**world | {"results": results, "prior": prior})
     assert decision.value == pytest.approx(value[Label.BOOSTED])
     assert any("counts 2 times" in note for note in decision.notes)
 
 
 def test_an_item_model_is_judged_logged_and_judged_anew_as_champion_without_the_language_model(
-    world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    world: dict[str, Any], first_run: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
-    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
-    monkeypatch.setattr(registry, "champion_version", lambda name: None)
-    monkeypatch.setattr("steps.prior.log_metadata", lambda facts: None)
-    monkeypatch.setattr("steps.evaluate.log_metadata", lambda facts: None)
     data = {name: world[name] for name in ("dataset", "windows", "catalog")}
     valid = indexed_rows(data["windows"].of("valid"), data["catalog"].index_of)
     known = FitData(training_sequences(data["dataset"]), len(data["catalog"].item_ids), *valid)
@@ -304,15 +295,7 @@ def test_an_item_model_is_judged_logged_and_judged_anew_as_champion_without_the_
     config = ServedModelConfig(candidate="best")
     prior = make_prior.entrypoint(**data, config=config, evaluation=JUDGED, item_models=models)
     assert (prior.serves, prior.alone) == ("co_occurrence", True)
-    results, metrics = evaluate.entrypoint(
-        **data,
-        baselines=world["results"][world["results"]["model"] == Label.POPULARITY],
-        sft_model=world["rl_model"],
-        rl_model=world["rl_model"],
-        config=JUDGED,
-        prior=prior,
-    )
-    value = metrics.query("rows == 'all' and metric == 'ndcg@10'").set_index("model")["mean"]
+    results, value = evaluated(world, prior)
     inputs = world | {"results": results, "prior": prior}
     decision, _ = gate.entrypoint(**inputs)
     assert decision.value == pytest.approx(value[Label.ALONE])
@@ -349,11 +332,7 @@ def test_a_stack_without_a_tracker_is_refused(world: dict[str, Any]) -> None:
         gate.entrypoint(**world)
 
 
-def test_the_first_model_that_passes_is_promoted(
-    world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
-    monkeypatch.setattr(registry, "champion_version", lambda name: None)
+def test_the_first_model_that_passes_is_promoted(world: dict[str, Any], in_mlflow: None) -> None:
     decision, rival = gate.entrypoint(**world)
     assert decision.promotes
     assert decision.champion is None
@@ -362,11 +341,9 @@ def test_the_first_model_that_passes_is_promoted(
 
 
 def test_a_model_whose_prediction_rows_failed_their_checks_is_not_promoted(
-    world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch
+    world: dict[str, Any], in_mlflow: None
 ) -> None:
     """They may only have warned, as those of window files do."""
-    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
-    monkeypatch.setattr(registry, "champion_version", lambda name: None)
     rows = len(world["windows"].table)
     gaps = (
         failed_report()
@@ -393,8 +370,6 @@ def test_a_better_item_model_is_named_wherever_the_decision_is_read(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Before, the review alone had it."""
-    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
-    monkeypatch.setattr(registry, "champion_version", lambda name: None)
     monkeypatch.setenv("RERE_REPORTS_DIR", str(tmp_path))
     first = world["results"]
     ours = first["model"] == Label.RL
@@ -448,7 +423,6 @@ def test_another_champion_is_judged_anew_on_the_same_rows(
     items = world_catalog.items.copy()
     items.loc[0, "item_id"] = "gone"  # their item 0 is none of ours
     fewer = dataclasses.replace(world_catalog, items=items)
-    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
     monkeypatch.setattr(registry, "champion_version", lambda name: "4")
     monkeypatch.setattr(registry, "fetch", lambda name, version: found)
     monkeypatch.setattr(registry, "read", lambda registered: (model, fewer))
@@ -479,7 +453,6 @@ def test_the_champion_is_judged_in_a_process_a_gpu(
         return evaluate_checkpoints(models, windows, catalog, config.as_one(), place, **more)
 
     monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
-    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
     monkeypatch.setattr(registry, "champion_version", lambda name: "4")
     monkeypatch.setattr(registry, "fetch", lambda name, version: champion)
     monkeypatch.setattr(registry, "read", lambda registered: (model, catalog))
@@ -498,8 +471,6 @@ def test_the_champion_is_judged_in_a_process_a_gpu(
 def test_where_the_champion_on_record_is_gone_a_person_decides(
     world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
-    monkeypatch.setattr(registry, "champion_version", lambda name: None)
     monkeypatch.setattr(champion_record, "lost_champion", lambda name: "3")
     decision, _ = gate.entrypoint(**world)
     assert decision.verdict.passed
@@ -514,7 +485,6 @@ def test_a_champion_whose_files_are_gone_stops_the_gate(
     def fail(name: str, version: str) -> None:
         raise error
 
-    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
     monkeypatch.setattr(registry, "champion_version", lambda name: "4")
     monkeypatch.setattr(registry, "fetch", fail)
     decision, rival = gate.entrypoint(**world)
@@ -567,7 +537,6 @@ def test_a_model_that_fails_its_proof_is_never_registered(
     def never(*arguments: Any) -> str:
         pytest.fail("registered without a proof")
 
-    monkeypatch.setattr(registry, "find_version", lambda name, content: None)
     monkeypatch.setattr(servable, "log_model", fail)
     monkeypatch.setattr(registry, "register", never)
     monkeypatch.setattr(registry, "set_alias", never)
