@@ -46,9 +46,7 @@ def graphed(work: Callable[[], Any]) -> Callable[[], Any]:
 
 @torch.no_grad()
 def forwards(sizes: Sizes, device: str) -> Iterator[dict[str, Any]]:
-    from benchmarks.gpu.parts import main_model
-
-    name = main_model(sizes)
+    name = sizes.main_model
     for dtype in reversed(sizes.dtypes):
         model, catalog = subject(name, dtype)
         body = model.base.get_decoder()

