@@ -1,4 +1,4 @@
-"""What libraries say during a run that nobody can act on stays unsaid; a log file gets no colour codes."""
+"""Silences what libraries print during a run and nobody can act on; a log file gets no colour codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rivals, popularity first, asked for every test row."""
+"""Rank the catalogue for every test row by the baselines: popularity, then the item models."""
 
 from __future__ import annotations
 

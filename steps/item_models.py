@@ -31,18 +31,10 @@ def train_item_models(
 
     Returns all models, and the teacher alone: a change of another model leaves the teacher's pupil cached.
     """
-    from rere.data.halves import selection_rows
-    from rere.data.sequences import indexed_rows, training_sequences
-    from rere.recommenders.fitting import fit_item_models
-    from rere.recommenders.item_model import FitData
+    from rere.recommenders.fitting import fit_data, fit_item_models
 
-    valid = windows.of("valid")
-    half = valid[selection_rows(valid["user_id"].tolist())]
-    histories, targets = indexed_rows(half, catalog.index_of)
-    titles = catalog.items["title"].tolist()
-    data = FitData(training_sequences(dataset), len(titles), histories, targets, titles=titles)
     code = (code_fingerprint(module) for module in (__name__, *modules()))
     inputs = (windows.fingerprint, catalogue_fingerprint(catalog), *code)
     with work_directory("item_models", config.as_one(), *inputs) as work:
-        fitted = fit_item_models(data, config, work)
+        fitted = fit_item_models(fit_data(dataset, windows, catalog), config, work)
     return fitted, fitted.only(fitted.teacher(config.teacher))

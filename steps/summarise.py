@@ -1,4 +1,4 @@
-"""The last word: the table, the decision with its reasons, the registered version, and what to do next."""
+"""Print the run's result: the table, the decision with its reasons, the registered version, and what to do next."""
 
 from __future__ import annotations
 

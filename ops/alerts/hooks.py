@@ -1,4 +1,4 @@
-"""What a run says to people when it fails or ends: through the alerter of the active stack, where it has one.
+"""Messages to people when a run fails or ends, through the alerter of the active stack, where it has one.
 
 ZenML calls these as hooks, in the process of the step. An alerter that fails ends no run: ZenML logs what it said.
 """

@@ -21,8 +21,7 @@ from rere.evaluation.footprint import latencies_ms
 from rere.models.checkpoint import Checkpoint
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.alone import ItemModelAlone
-from rere.recommenders.cross_catalog import CrossCatalogRecommender
-from rere.recommenders.generative import GenerativeRecommender
+from rere.recommenders.cross_catalog import CrossCatalogRecommender, Translation
 from rere.recommenders.labels import Label
 from rere.recommenders.prior import Prior
 from rere.runtime.launchers.base import Launcher
@@ -80,21 +79,9 @@ def _served(
     if model is None:
         assert prior is not None  # a version without either is refused where it is read
         return ItemModelDeployment(version, catalog, int(settings["history_items"]), prior=prior)
-    return _generative(version, model, catalog, settings, prior)
-
-
-def _generative(
-    version: str, model: Checkpoint, catalog: CatalogIndex, settings: dict[str, Any], prior: Prior | None
-) -> GenerativeDeployment:
     search = ServingConfig().search(int(settings["beams"]), settings["normalisation"])
-    return GenerativeDeployment(
-        version,
-        TreeModel(model.load_model()),
-        catalog,
-        int(settings["history_items"]),
-        search,
-        prior=prior,
-    )
+    tree_model = TreeModel(model.load_model())
+    return GenerativeDeployment(version, tree_model, catalog, int(settings["history_items"]), search, prior=prior)
 
 
 def judge_anew(name: str, version: str, candidate: Candidate) -> tuple[Present, list[str]]:
@@ -111,23 +98,22 @@ def judge_anew(name: str, version: str, candidate: Candidate) -> tuple[Present, 
     if checkpoint is None:
         assert prior is not None  # `read` refuses a version without either
         alone = ItemModelAlone(Label.CHAMPION, prior, len(theirs.item_ids))
-        foreign = CrossCatalogRecommender(alone, theirs.item_ids, catalog.item_ids)
-        results = evaluate(foreign, rows, catalog.index_of, evaluation)
-        served = _served(Label.CHAMPION, None, theirs, found.settings, prior)
+        translated = CrossCatalogRecommender(alone, theirs.item_ids, catalog.item_ids)
+        results = evaluate(translated, rows, catalog.index_of, evaluation)
     else:
         blend = prior if prior is not None and prior.changes_searches else None
         alike = evaluation.model_copy(update={"launcher": _launcher(evaluation)})
         with work_directory("gate", alike.as_one(), name, version, windows.fingerprint) as work:
             champion: dict[str, Checkpoint] = {Label.CHAMPION: checkpoint}
             results = evaluate_checkpoints(champion, windows, catalog, alike, work, own=theirs, prior=blend)
-        served = generative = _generative(Label.CHAMPION, checkpoint, theirs, found.settings, prior)
-        recommender = GenerativeRecommender(Label.CHAMPION, generative.model, theirs)
-        foreign = CrossCatalogRecommender(recommender, theirs.item_ids, catalog.item_ids)
+    served = _served(Label.CHAMPION, checkpoint, theirs, found.settings, prior)
+    translation = Translation(theirs.item_ids, catalog.item_ids)
     notes = [f"The champion, version {version}, was judged anew on the same {len(results):,} rows."]
-    if foreign.lacking:
+    if translation.lacking:
+        lost = translation.unanswerable(indexed_rows(rows, catalog.index_of)[0])
         notes.append(
-            f"Its catalogue lacks {foreign.lacking:,} of today's items, which count as misses for it; "
-            f"{foreign.unanswerable(indexed_rows(rows, catalog.index_of)[0]):,} histories hold nothing that it knows."
+            f"Its catalogue lacks {translation.lacking:,} of today's items, which count as misses for it; "
+            f"{lost:,} histories hold nothing that it knows."
         )
     today = candidate.serving
     changed = [f"{key}: {value}" for key, value in found.settings.items() if value != today.get(key)]

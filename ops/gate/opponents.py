@@ -1,6 +1,6 @@
-"""Which versions a new model is held against: the champion, and the best champion on record, judged on the same rows.
+"""The versions that a new model is compared with: the champion and the best champion on record, on the same rows.
 
-One whose files can't be read is a failed check, never left out without a word.
+If the files of one can't be read, that is a failed check.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A run's last words in the terminal: its table, the gate's decision with its reasons, and what to do next."""
+"""A run's result in the terminal: its table, the gate's decision with its reasons, and what to do next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is champion: what people and gates decide, moves of the champion among it.
+"""Decisions about the champion, by people and by the gate, and its moves.
 
 Every run and every command that decides something first repairs the record (`champion_record`), and says so. Commands
 that only show something change nothing: they say what `disagreements` finds.

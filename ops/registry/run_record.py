@@ -1,4 +1,4 @@
-"""What an MLflow run says of itself, also where its steps came from the cache: curves, metrics, data, tags.
+"""What is logged to a run in MLflow, also where its steps came from the cache: curves, metrics, data, tags.
 
 Logging again what a run has already changes nothing, so a step may be repeated.
 """

@@ -1,4 +1,4 @@
-"""Where a registered model stands: champion, last decision, policy, anchor, and what a service gives out of it."""
+"""Where a registered model stands: champion, last decision, policy, anchor, and what a service answers with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What settings name and don't hold: files, directories, code. Their content decides a result as the settings do.
+"""Files, directories and code that settings name: their content decides a result as much as the settings do.
 
 A pipeline hands these sums to the steps that read what is named, so that a change of it misses the cache. A name on a
 hub counts by itself (id and revision): what lies there isn't fetched for this. Files that a reward's code opens by

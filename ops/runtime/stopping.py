@@ -1,4 +1,4 @@
-"""A process that is asked to end ends in words."""
+"""Signals that ask a process to end become an exception, so that it ends with a message and not with a trace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that ended without a word: killed, or stopped by Ctrl-C. ZenML would list them as running for ever.
+"""Runs that were killed, or stopped by Ctrl-C: ZenML would list them as running for ever.
 
 A process that runs a pipeline holds a lease beside ZenML's local database. A run of ours that is unfinished, and older
 than every process that still lives, has lost its own. A remote server is left alone: who runs there isn't known here.

@@ -1,4 +1,4 @@
-"""Directories that travel: a manifest of SHA-256 sums, written last, checked before anything is read.
+"""Sealed directories: a manifest of SHA-256 sums, written last and checked before anything is read.
 
 A directory without its manifest was never finished; one whose sums differ was altered. Both are refused. A directory
 that can't be written to (full or read-only disk) is an error that says so.

@@ -1,4 +1,4 @@
-"""What one stage's settings ask of another's, told without any data."""
+"""Checks of the stages' settings against each other, without any data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of a user's window rows, told by their histories where no time tells it.
+"""The order of each user's window rows, inferred from their histories where they have no times.
 
 A row says: after this history came this target. Its successor's history is that history with that target at its end
 (or the last items of it, where histories are cut). So rows are edges between histories, and a user's true order is a

@@ -63,7 +63,7 @@ def _in_processes(
     prior: Prior | None,
 ) -> pd.DataFrame:
     directories = {name: str(model.path.resolve()) for name, model in models.items()}
-    spec: dict[str, Any] = {"models": directories, "foreign": own is not None, "blended": prior is not None}
+    spec: dict[str, Any] = {"models": directories, "other_catalog": own is not None, "with_prior": prior is not None}
     inputs: dict[str, in_processes.Saveable] = {"windows": windows, "catalog": catalog}
     if own is not None:
         inputs["own"] = own
@@ -80,8 +80,8 @@ def worker(spec: dict[str, Any], log: Log) -> None:
     work, config = Path(spec["work"]), EvaluationConfig.model_validate(spec["config"])
     inputs = in_processes.inputs_of(spec)
     windows, catalog = Windows.load(inputs / "windows"), CatalogIndex.load(inputs / "catalog")
-    own = CatalogIndex.load(inputs / "own") if spec["foreign"] else None
-    prior = Prior.load(inputs / "prior") if spec["blended"] else None
+    own = CatalogIndex.load(inputs / "own") if spec["other_catalog"] else None
+    prior = Prior.load(inputs / "prior") if spec["with_prior"] else None
     table = evaluate_checkpoints(models, windows, catalog, config, work, own=own, prior=prior)
     if distributed.is_main():
         table.to_parquet(work / "results.parquet", index=False)

@@ -1,4 +1,4 @@
-"""Judge recommenders on the same rows: a row of results for each row judged, then tables with intervals."""
+"""Judge recommenders on the same rows: one row of results per judged row, then tables with intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a gate can see: how likely a challenger is to pass, by how much better or worse it truly is.
+"""The gate's power: how likely a challenger passes, given how much better or worse it truly is.
 
 A challenger passes when the lower end of the interval of challenger - champion reaches the threshold. With a normal
 mean of standard error e that is P(pass | d) = Phi((d - threshold) / e - z), z the normal quantile of the interval

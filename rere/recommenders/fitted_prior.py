@@ -12,7 +12,7 @@ from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.config.served_model import ServedModelConfig
 from rere.data.dataset import Windows
-from rere.data.halves import selection_rows
+from rere.data.halves import selection_half
 from rere.data.sequences import indexed_rows
 from rere.models.checkpoint import Checkpoint
 from rere.recommenders.as_evaluated import as_evaluated
@@ -37,8 +37,7 @@ class ValidationRanker:
 
     def rows(self, at_most: int) -> tuple[list[list[int]], np.ndarray]:
         """Histories and targets of about so many evenly spaced rows of the selection half of the users."""
-        rows = self.windows.of("valid")
-        half = rows[selection_rows(rows["user_id"].tolist())]
+        half = selection_half(self.windows)
         return indexed_rows(half.iloc[:: max(1, len(half) // at_most)], self.catalog.index_of)
 
 

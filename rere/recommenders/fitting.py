@@ -6,12 +6,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from rere.catalog.index import CatalogIndex
 from rere.config.recommenders import ItemModelsConfig, SequentialConfig
 from rere.config.variants import Variant
+from rere.data.dataset import Dataset, Windows
+from rere.data.halves import selection_half
+from rere.data.sequences import indexed_rows, training_sequences
 from rere.recommenders.item_model import FitData, ItemModel
 from rere.recommenders.item_models import ItemModels
 from rere.recommenders.registry import model_type
 from rere.recommenders.side_by_side import fit_side_by_side
+
+
+def fit_data(dataset: Dataset, windows: Windows, catalog: CatalogIndex) -> FitData:
+    """The training period; epochs and weights are chosen on half of the validation users."""
+    histories, targets = indexed_rows(selection_half(windows), catalog.index_of)
+    return FitData(training_sequences(dataset), len(catalog.titles), histories, targets, titles=catalog.titles)
 
 
 def fit_item_models(data: FitData, config: ItemModelsConfig, work: Path | None = None) -> ItemModels:

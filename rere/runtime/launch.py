@@ -1,4 +1,4 @@
-"""What a launcher and the workers that it starts tell each other.
+"""The files by which a launcher and its workers talk to each other: settings, records, the first error.
 
 They meet in files only, in a work directory that all of them see: the specification (JSON), artifact directories, a
 line of JSON per training record, lines of progress, and the first error. `rere/runtime/launchers` has the launchers.

@@ -1,4 +1,4 @@
-"""Another try where a network or a server failed for a moment; none where the answer won't change."""
+"""Try again where a network or a server failed for a moment; never where the answer won't change."""
 
 from __future__ import annotations
 

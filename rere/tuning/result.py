@@ -1,4 +1,4 @@
-"""What a study came to: a row per trial, the best one, how much each setting mattered, and the best as settings."""
+"""The result of a study: a row per trial, the best trial and its settings, and how much each setting mattered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One trial: the stages that the space changes, trained and judged on validation rows. Test rows aren't there."""
+"""One trial: the stages that the space changes, trained and judged on validation rows. It gets no test rows."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from rere.config.sft import SFTConfig
 from rere.config.tuning import Stage, TuningConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.halves import selection_rows
-from rere.data.sequences import indexed_rows, training_sequences
 from rere.errors import RereError
 from rere.evaluation.evaluator import evaluate
 from rere.evaluation.metrics import row_metric
 from rere.models.checkpoint import Checkpoint
 from rere.recommenders.as_evaluated import as_evaluated
 from rere.recommenders.base import Recommender
-from rere.recommenders.fitting import fit_item_models
-from rere.recommenders.item_model import SCORE, FitData
+from rere.recommenders.fitting import fit_data, fit_item_models
+from rere.recommenders.item_model import SCORE
 from rere.recommenders.item_models import ItemModels
 from rere.runtime.launch import Log
 from rere.training.rl.train import train_rl
@@ -170,9 +169,6 @@ def judge(
 
 def _item_models(settings: TrialSettings, inputs: TrialInputs, catalog: CatalogIndex, report: Report) -> ItemModels:
     """Fitted one after the other in this process: trials run side by side already."""
-    valid = inputs.windows.of("valid")
-    half = valid[selection_rows(valid["user_id"].tolist())]
-    histories, targets = indexed_rows(half, catalog.index_of)
     best, order = -1.0, dict[str, int]()  # of fitting
 
     def log(kind: str, record: dict[str, float]) -> None:
@@ -181,8 +177,8 @@ def _item_models(settings: TrialSettings, inputs: TrialInputs, catalog: CatalogI
         step = MOST_EPOCHS * order.setdefault(kind, len(order)) + int(record.get("epoch", 1))
         report("item_models", step, best)
 
-    data = FitData(training_sequences(inputs.dataset), len(catalog.item_ids), histories, targets, log=log)
-    return fit_item_models(data, settings.item_models)
+    data = fit_data(inputs.dataset, inputs.windows, catalog)
+    return fit_item_models(replace(data, log=log), settings.item_models)
 
 
 def _sft_log(report: Report) -> Log:

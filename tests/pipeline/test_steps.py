@@ -438,7 +438,7 @@ def test_another_champion_is_judged_anew_on_the_same_rows(
 
 
 @pytest.mark.parametrize(("gpus", "processes"), [(0, 1), (1, 1), (2, 2), (16, 8)])
-def test_the_champion_is_judged_in_a_process_a_gpu(
+def test_the_champion_is_judged_in_one_process_per_gpu(
     gpus: int, processes: int, world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     model, catalog, windows = (world[name] for name in ("rl_model", "catalog", "windows"))

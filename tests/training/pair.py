@@ -35,7 +35,7 @@ from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 from tests.training.killed import Killed, killed_after_epoch, killed_in_update
 
-# Five rows an update and two a forward, 60 prompts in updates of 16 with forwards of 5: nothing divides evenly.
+# Five rows per update and two per forward; 60 prompts in updates of 16 with forwards of 5: nothing divides evenly.
 SFT = SFTConfig(
     distillation=None,
     normalisation="vocab",

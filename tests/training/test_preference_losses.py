@@ -134,7 +134,7 @@ def test_each_trains_by_windows_and_by_sequence(
 def test_two_processes_share_the_negatives_of_one(
     start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
 ) -> None:
-    """Five prompts a forward: three in one process and two in the other; of one, the other has none."""
+    """Of five prompts per forward, one process has three and the other two; of a single one, the other has none."""
     sharing = {"in_batch": {"type": "similar_users"}, "loss": "napo", "device_batch_prompts": 5}
     one, two = (
         train_preference(

@@ -22,7 +22,7 @@ from rere.tuning.result import result_of
 from rere.tuning.run import run_study
 from rere.tuning.space import distributions
 from rere.tuning.study import INPUTS, StudySpec, open_study, queue_interrupted
-from rere.tuning.trial import TrialInputs, without_test
+from rere.tuning.trial import TrialInputs, TrialSettings, run_trial, without_test
 from rere.tuning.worker import comparable, validations, work
 from tests.conftest import TINY
 
@@ -94,6 +94,14 @@ def test_it_goes_on_with_what_was_killed_and_repeats_nothing(tmp_path: Path, pre
 
     work(tmp_path)  # nothing is missing
     assert trials_of(tmp_path, spec) == found
+
+
+def test_a_trial_fits_models_that_read_titles(inputs: TrialInputs, tmp_path: Path) -> None:
+    space = {"item_models.rivals.title_knn.neighbours": {"type": "int", "low": 2, "high": 9}}
+    config = TuningConfig.model_validate({"stage": "item_models", "space": space})
+    settings = TrialSettings.model_validate(BASE | {"item_models": {"rivals": [{"type": "title_knn"}]}})
+    judged = run_trial(settings, inputs, config, tmp_path, lambda *validation: None)
+    assert 0 <= judged.chosen_by <= 1
 
 
 def test_fine_tuning_and_rl_are_tuned_pruned_and_the_best_runs(tmp_path: Path, prepared: Any) -> None:

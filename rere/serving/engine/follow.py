@@ -1,4 +1,4 @@
-"""Following a registry's alias: a promotion or rollback there becomes the model here, without a restart.
+"""Follow a registry's alias: after a promotion or rollback the service loads that version, without a restart.
 
 Where versions come from is behind `Source`, so this package knows no registry.
 """

@@ -1,4 +1,4 @@
-"""GRPO's advantage: every group with a signal weighs the same."""
+"""GRPO's advantage: every group with a signal has the same weight."""
 
 from __future__ import annotations
 

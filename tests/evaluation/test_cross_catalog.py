@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rere.recommenders.base import Ranking
-from rere.recommenders.cross_catalog import CrossCatalogRecommender
+from rere.recommenders.cross_catalog import CrossCatalogRecommender, Translation
 
 
 class Echo:
@@ -27,12 +27,13 @@ class Echo:
 def test_indices_are_translated_both_ways() -> None:
     theirs, ours = ["c", "gone", "a"], ["a", "b", "c"]  # they lack b, we lost `gone`
     echo = Echo()
-    foreign = CrossCatalogRecommender(echo, theirs, ours)
-    ranking = foreign.recommend([[0, 1, 2], [1]], k=3)
+    translated = CrossCatalogRecommender(echo, theirs, ours)
+    ranking = translated.recommend([[0, 1, 2], [1]], k=3)
     assert echo.asked == [[2, 0]]  # a, c in their indices; b left the history; the history [b] has nothing left
     assert ranking.items.tolist() == [[2, 0, -1], [-1, -1, -1]]  # c, a
     assert ranking.scores[0].tolist() == [0.0, -2.0, -np.inf]
-    assert (foreign.lacking, foreign.unanswerable([[0, 1, 2], [1]])) == (1, 1)
+    translation = Translation(theirs, ours)
+    assert (translation.lacking, translation.unanswerable([[0, 1, 2], [1]])) == (1, 1)
 
 
 def test_nothing_known_asks_nothing() -> None:
