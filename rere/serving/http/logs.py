@@ -1,4 +1,4 @@
-"""The service's logs on standard error, for people or as one JSON object per line; each line of a request has its id."""
+"""The service's logs on standard error, for people or as one JSON object per line; requests have an id."""
 
 from __future__ import annotations
 
