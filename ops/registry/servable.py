@@ -103,13 +103,14 @@ def log_model(
     """
     rows = pd.DataFrame({"history": example})
     given = {"checkpoint": checkpoint, "catalog": catalog, "prior": prior}
-    places = {part: place for part, place in given.items() if place is not None}
-    assert len({place.name for place in places.values()}) == len(places)  # MLflow keeps only the last part of each path
+    directories = {part: path for part, path in given.items() if path is not None}
+    names = {path.name for path in directories.values()}
+    assert len(names) == len(directories)  # MLflow keeps only the last part of each path
     with writing(mlflow.get_artifact_uri()):
         logged = mlflow.pyfunc.log_model(
             name="recommender",
             python_model=str(Path(__file__).with_name("logged_model.py")),
-            artifacts={part: str(place) for part, place in places.items()},
+            artifacts={part: str(path) for part, path in directories.items()},
             model_config=settings,
             code_paths=[str(CODE / "rere")],
             pip_requirements=requirements(),

@@ -26,8 +26,8 @@ def placed(config: Path, platform: Path | None) -> Path:
         raise RereError(
             f"one of {config} and {platform} to say each thing", f"{', '.join(both)} in both", "leave one out"
         )
-    place = project_root() / ".rere" / "retrain" / f"{file_name(f'{config.stem} on {platform.stem}')}.yaml"
-    with writing(place.parent):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(yaml.safe_dump(ours | theirs, sort_keys=False), encoding="utf-8")
-    return place
+    path = project_root() / ".rere" / "retrain" / f"{file_name(f'{config.stem} on {platform.stem}')}.yaml"
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(ours | theirs, sort_keys=False), encoding="utf-8")
+    return path

@@ -32,14 +32,14 @@ def at_home(path: Path) -> Path:
 SourcePath = Annotated[Path, AfterValidator(at_home)]
 
 
-def _url_or_path(place: object) -> str | Path:
-    if isinstance(place, str) and "://" in place:
-        if "@" in place.partition("://")[2].partition("/")[0]:
+def _url_or_path(given: object) -> str | Path:
+    if isinstance(given, str) and "://" in given:
+        if "@" in given.partition("://")[2].partition("/")[0]:
             raise ValueError("a URL here holds no name and password, since settings are on record")
-        return place
-    if not isinstance(place, (str, Path)):
+        return given
+    if not isinstance(given, (str, Path)):
         raise ValueError("a path or a URL")
-    return at_home(Path(place))
+    return at_home(Path(given))
 
 
 Place = Annotated[str | Path, BeforeValidator(_url_or_path)]  # a path, or a URL such as s3://bucket/folder

@@ -44,7 +44,7 @@ def evaluate_checkpoints(
         return _in_processes(models, windows, catalog, config, work, own=own, prior=prior)
     tables = []
     for name, model in models.items():
-        recommender = as_evaluated(name, model, own or catalog, config, work="shared")
+        recommender = as_evaluated(name, model, own or catalog, config, sharding="shared")
         if prior is not None:
             recommender = recommender.with_prior(prior)
         asked = recommender if own is None else CrossCatalogRecommender(recommender, own.item_ids, catalog.item_ids)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.models.checkpoint import Checkpoint
-from rere.recommenders.generative import GenerativeRecommender, Work
+from rere.recommenders.generative import GenerativeRecommender, Sharding
 
 
 def as_evaluated(
-    name: str, model: Checkpoint, catalog: CatalogIndex, config: EvaluationConfig, *, work: Work = "alone"
+    name: str, model: Checkpoint, catalog: CatalogIndex, config: EvaluationConfig, *, sharding: Sharding = "alone"
 ) -> GenerativeRecommender:
     """Load the model; see `GenerativeRecommender`."""
     return GenerativeRecommender(
@@ -22,5 +22,5 @@ def as_evaluated(
         config.beams,
         config.normalisation,
         batch_prompts=config.batch_prompts,
-        work=work,
+        sharding=sharding,
     )

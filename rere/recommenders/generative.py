@@ -25,7 +25,7 @@ from rere.runtime.progress import progress
 if TYPE_CHECKING:
     from rere.recommenders.prior import Prior
 
-Work = Literal["alone", "shared"]
+Sharding = Literal["alone", "shared"]
 
 
 class GenerativeRecommender:
@@ -36,7 +36,7 @@ class GenerativeRecommender:
         model: a checkpoint directory, or a loaded model.
         beams: width of the search; at least the length of the requested list is always used.
         batch_prompts: prompts per forward.
-        work: `shared` among all processes, which then call with the same histories and get the whole result; or
+        sharding: `shared` among all processes, which then call with the same histories and get the whole result; or
             `alone`.
     """
 
@@ -49,9 +49,9 @@ class GenerativeRecommender:
         normalisation: Normalisation = "vocab",
         *,
         batch_prompts: int = 64,
-        work: Work = "alone",
+        sharding: Sharding = "alone",
     ) -> None:
-        self.work = work
+        self.sharding = sharding
         self.name, self.catalog, self.beams = name, catalog, beams
         self.normalisation, self.batch_prompts = normalisation, batch_prompts
         self.model = model if isinstance(model, TreeModel) else TreeModel(Checkpoint(model).load_model())
@@ -96,7 +96,9 @@ class GenerativeRecommender:
             )
             return shared.restored(found.items), shared.restored(found.scores)
 
-        return rank_in_batches(f"{self.name}: beam search", prompts, k, self.batch_prompts, search, work=self.work)
+        return rank_in_batches(
+            f"{self.name}: beam search", prompts, k, self.batch_prompts, search, sharding=self.sharding
+        )
 
 
 def rank_in_batches(
@@ -106,7 +108,7 @@ def rank_in_batches(
     batch_prompts: int,
     search: Callable[[list[int]], tuple[torch.Tensor, torch.Tensor]],
     *,
-    work: Work = "alone",
+    sharding: Sharding = "alone",
 ) -> Ranking:
     """Rank prompts in batches of similar length; the result is in the order of `prompts`.
 
@@ -115,20 +117,20 @@ def rank_in_batches(
     Args:
         name: of the progress bar.
         search: rows of `prompts` -> their items and scores (P, K), best first, K at least k.
-        work: `shared`: each process searches some of the batches, which are those of a single process.
+        sharding: `shared`: each process searches some of the batches, which are those of a single process.
     """
     items = np.full((len(prompts), k), -1, dtype=np.int64)
     scores = np.full((len(prompts), k), -np.inf, dtype=np.float32)
     order = by_length(prompts)
     batches = range(0, len(order), batch_prompts)
-    if work == "shared":
+    if sharding == "shared":
         batches = batches[distributed.rank() :: distributed.world()]  # in turn: long prompts cost more
     for start in progress(batches, desc=name, unit="batch", leave=False, disable=len(batches) < 4):
         batch = order[start : start + batch_prompts]
         found, score = search(batch)
         items[batch] = found[:, :k].cpu().numpy()
         scores[batch] = score[:, :k].to(torch.float32).cpu().numpy()
-    if work == "shared":
+    if sharding == "shared":
         every = distributed.gathered(Ranking(items, scores))
         # Rows that another process searched are empty here: no items, and scores of -inf.
         items = np.maximum.reduce([own.items for own in every])

@@ -21,18 +21,18 @@ def sent_code() -> list[str]:
     root: Path | None = None
     with suppress(RereError):  # none, so nothing lies there
         root = project_root().resolve()
-    found = {name: _place(module) for name, module in list(sys.modules.items()) if "." not in name}
+    found = {name: _path_of(module) for name, module in list(sys.modules.items()) if "." not in name}
     return [
-        str(place)
-        for name, place in sorted(found.items())
-        if place is not None and name != "__main__" and (name in DISTRIBUTION or place.parent == root)
+        str(path)
+        for name, path in sorted(found.items())
+        if path is not None and name != "__main__" and (name in DISTRIBUTION or path.parent == root)
     ]
 
 
-def _place(module: ModuleType) -> Path | None:
-    """A package's directory, a module's file; None for what is neither (built in, compiled, in several places)."""
-    places = [*getattr(module, "__path__", ())] or [getattr(module, "__file__", None)]
-    if len(places) != 1 or places[0] is None:
+def _path_of(module: ModuleType) -> Path | None:
+    """A package's directory, a module's file; None for what is neither (built in, compiled, in several directories)."""
+    paths = [*getattr(module, "__path__", ())] or [getattr(module, "__file__", None)]
+    if len(paths) != 1 or paths[0] is None:
         return None
-    place = Path(places[0]).resolve()
-    return place if place.is_dir() or place.suffix == ".py" else None
+    path = Path(paths[0]).resolve()
+    return path if path.is_dir() or path.suffix == ".py" else None

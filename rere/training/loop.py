@@ -225,7 +225,7 @@ class PolicyRun(ABC, Generic[Config]):
         self.model.eval()
         histories, targets = self.valid_rows
         recommender = GenerativeRecommender(
-            "validation", self.tree_model, self.catalog, normalisation=self.normalisation, work="shared"
+            "validation", self.tree_model, self.catalog, normalisation=self.normalisation, sharding="shared"
         )
         score = mean_ndcg(recommender, histories, targets.numpy())
         if score > self.best_score:

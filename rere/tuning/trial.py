@@ -140,7 +140,7 @@ def run_trial(settings: TrialSettings, inputs: TrialInputs, config: TuningConfig
             log=_rl_log(report),
             teacher=models.models[teacher] if models and teacher else None,
         )
-    ranker = as_evaluated(stage, model, catalog, evaluation, work="shared")
+    ranker = as_evaluated(stage, model, catalog, evaluation, sharding="shared")
     return judge(ranker, inputs.windows, catalog, evaluation, config)
 
 

@@ -50,7 +50,7 @@ def work(directory: Path) -> None:
         _run(study, trial, spec, inputs, directory / "trials" / parameters_key(trial.params))
 
 
-def _run(study: Study, trial: Trial, spec: StudySpec, inputs: TrialInputs, place: Path) -> None:
+def _run(study: Study, trial: Trial, spec: StudySpec, inputs: TrialInputs, directory: Path) -> None:
     """One trial from its settings to what became of it."""
     before = same_before(study.get_trials(deepcopy=False), trial)
     if before is not None:
@@ -66,9 +66,9 @@ def _run(study: Study, trial: Trial, spec: StudySpec, inputs: TrialInputs, place
             raise Pruned
 
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         settings = TrialSettings.model_validate(changed(spec.settings, values))
-        judged = run_trial(settings, inputs, spec.config, place, report)
+        judged = run_trial(settings, inputs, spec.config, directory, report)
     except Pruned:
         study.tell(trial, state=TrialState.PRUNED)
     except (RereError, torch.OutOfMemoryError) as error:
@@ -78,7 +78,7 @@ def _run(study: Study, trial: Trial, spec: StudySpec, inputs: TrialInputs, place
     else:
         trial.set_user_attr(CONFIRMED, judged.confirmed)
         study.tell(trial, judged.chosen_by)
-    shutil.rmtree(place, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def comparable(stage: Stage, last: Stage, step: int, value: float) -> tuple[float, int]:

@@ -111,7 +111,7 @@ class RLRun(PolicyRun[RLConfig]):
         tally["loss"] += float(loss.detach())
         tally["reward"] += float((reward * valid).sum())
         tally["hits"] += float(reached.sum())
-        tally["silent"] += float((advantages.abs() < 1e-6).all(1).sum())
+        tally["zero_std"] += float((advantages.abs() < 1e-6).all(1).sum())
         tally["kl"] += float(scored.divergence.detach().sum())
         tally["scored"] += float(tree.mask.sum())
         tally["tokens"] += float(found.forwarded + 2 * len(tree.tokens))
@@ -124,7 +124,7 @@ class RLRun(PolicyRun[RLConfig]):
             "loss": tally["loss"],
             "reward": tally["reward"] / made,
             "groups_with_hit": tally["hits"] / count,
-            "frac_reward_zero_std": tally["silent"] / count,
+            "frac_reward_zero_std": tally["zero_std"] / count,
             "kl": tally["kl"] / max(tally["scored"], 1.0),
             "diversity": tally["distinct"] / made,
             "invalid": tally["invalid"] / made,
