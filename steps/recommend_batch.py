@@ -30,6 +30,7 @@ def recommend_batch(
     from ops.registry.alias import AliasSource
     from ops.registry.edits import batch_edits
     from ops.registry.mlflow_registry import require_tracker
+    from rere.serving.answer_files import Counts
     from rere.serving.batch import recommend_users, require_writable, unanswered_path, write_parquet
     from rere.serving.users import read_users
 
@@ -44,13 +45,9 @@ def recommend_batch(
     deployment.snapshot = deployment.edited(edits)
     result = recommend_users(deployment, users, config)
     result.require_rows()
-    answered = len(users) - len(result.unanswered)
-    logger.info(
-        "%d of %d users get recommendations, %d of them by popularity, for nothing is known of them. %d entries of "
-        "histories name no item, and were left out; %d items are removed, %d added.",
-        *(answered, len(users), result.by_popularity, result.unknown_entries, len(edits.removed), len(edits.added)),
-    )
-    for reason, count in result.reasons.items():
+    counts = Counts.of(len(users), result)
+    logger.info("%s", counts.told(edits))
+    for reason, count in counts.reasons.items():
         first = result.unanswered.loc[result.unanswered["reason"] == reason].iloc[0]
         logger.warning("%d users get none: %s, such as %r in row %d", count, reason, first["user_id"], first["row"])
     if output is not None:
@@ -62,11 +59,7 @@ def recommend_batch(
     log_metadata(
         {
             "model": f"models:/{config.model_name}/{deployment.version}",
-            "users": len(users),
-            "users_answered": answered,
-            "users_by_popularity": result.by_popularity,
-            "users_unanswered": result.reasons,
-            "unknown_entries": result.unknown_entries,
+            **counts.metadata(),
             "recommendations": len(result.recommendations),
         }
     )

@@ -28,21 +28,9 @@ def recommend_on_ray(config: BatchConfig) -> Annotated[dict[str, Any], ArtifactC
     version = AliasSource(config.model_name, config.alias).require()
     load = partial(edited_deployment, config.model_name, config.alias, version, edits)
     counts = batch_ray.recommend_on_ray(load, config, version=version, edits=edits)
-    logger.info(
-        "%d of %d users get recommendations, %d of them by popularity, for nothing is known of them. %d entries of "
-        "histories name no item, and were left out; %d items are removed, %d added.",
-        *(counts.answered, counts.users, counts.by_popularity, counts.unknown_entries),
-        *(len(edits.removed), len(edits.added)),
-    )
+    logger.info("%s", counts.told(edits))
     for reason, count in counts.reasons.items():
         logger.warning("%d users get none: %s", count, reason)
     logger.info("One row per user, those without recommendations too: %s", config.output)
-    told: dict[str, Any] = {
-        "users": counts.users,
-        "users_answered": counts.answered,
-        "users_by_popularity": counts.by_popularity,
-        "users_unanswered": counts.reasons,
-        "unknown_entries": counts.unknown_entries,
-    }
-    log_metadata({"model": f"models:/{config.model_name}/{version}", **told})
+    log_metadata({"model": f"models:/{config.model_name}/{version}", **counts.metadata()})
     return asdict(counts)

@@ -19,6 +19,7 @@ from pyarrow import parquet
 from rere.errors import RereError
 from rere.serving.batch import BatchResult
 from rere.serving.file_store import Files
+from rere.serving.live_catalog import CatalogEdits
 from rere.serving.user_files import Part
 
 RECORD = "_batch.json"  # readers of Parquet directories pass over names with _
@@ -50,6 +51,17 @@ class Counts:
     reasons: dict[str, int]
 
     @classmethod
+    def of(cls, users: int, result: BatchResult) -> Counts:
+        """Of so many users who were asked for."""
+        return cls(
+            users=users,
+            answered=users - len(result.unanswered),
+            by_popularity=result.by_popularity,
+            unknown_entries=result.unknown_entries,
+            reasons=result.reasons,
+        )
+
+    @classmethod
     def total(cls, parts: Sequence[Counts]) -> Counts:
         """Of all parts."""
         reasons: Counter[str] = Counter()
@@ -62,6 +74,24 @@ class Counts:
             unknown_entries=sum(part.unknown_entries for part in parts),
             reasons=dict(sorted(reasons.items())),
         )
+
+    def told(self, edits: CatalogEdits) -> str:
+        """In words, with the changes of the catalogue that were observed."""
+        return (
+            f"{self.answered} of {self.users} users get recommendations, {self.by_popularity} of them by popularity, "
+            f"for nothing is known of them. {self.unknown_entries} entries of histories name no item, and were left "
+            f"out; {len(edits.removed)} items are removed, {len(edits.added)} added."
+        )
+
+    def metadata(self) -> dict[str, Any]:
+        """As a run's metadata name them."""
+        return {
+            "users": self.users,
+            "users_answered": self.answered,
+            "users_by_popularity": self.by_popularity,
+            "users_unanswered": self.reasons,
+            "unknown_entries": self.unknown_entries,
+        }
 
 
 def one_row_each(users: pd.DataFrame, result: BatchResult, version: str) -> pa.Table:
@@ -82,13 +112,7 @@ def one_row_each(users: pd.DataFrame, result: BatchResult, version: str) -> pa.T
 
 def write_part(output: Files, part: Part, answers: pa.Table, result: BatchResult) -> Counts:
     """Write a part's file, with its counts in it."""
-    counts = Counts(
-        users=len(answers),
-        answered=len(answers) - len(result.unanswered),
-        by_popularity=result.by_popularity,
-        unknown_entries=result.unknown_entries,
-        reasons=result.reasons,
-    )
+    counts = Counts.of(len(answers), result)
     metadata = {COUNTS: json.dumps(asdict(counts)).encode()}
     sink = pa.BufferOutputStream()
     parquet.write_table(answers.replace_schema_metadata(metadata), sink)
