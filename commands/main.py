@@ -61,7 +61,7 @@ class LazyGroup(click.Group):
             if type(error).__name__ != "MlflowException":  # its import takes seconds
                 raise
             where = os.environ.get("MLFLOW_TRACKING_URI", "")
-            said = RereError(f"an answer of the registry {where}", str(error).splitlines()[0], "see what it says")
+            said = RereError(f"an answer of the registry {where}", str(error).splitlines()[0], "do as it says")
             raise click.ClickException(str(said)) from error
 
 

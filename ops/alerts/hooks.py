@@ -33,7 +33,7 @@ def post(message: str) -> None:
     """Hand a message to the active stack's alerter; nobody is told where the stack has none."""
     alerter = Client().active_stack.alerter
     if alerter is not None and not alerter.post(message):
-        raise RereError("an alerter that takes messages", f"a refusal of {alerter.name}", "see what it logged")
+        raise RereError("an alerter that takes messages", f"a refusal of {alerter.name}", "read what it logged above")
 
 
 def failure_message(pipeline: str, run: str, step: str, exception: BaseException) -> str:

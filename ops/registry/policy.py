@@ -44,7 +44,7 @@ def policies(name: str) -> list[Policy]:
         except ValidationError as error:
             raise RereError(
                 f"a policy in the tag {key} of {name}",
-                f"{error.error_count()} fields that are none",
+                f"{error.error_count()} invalid fields",
                 "delete that tag in MLflow, then set the policy anew by `rere policy --set`",
             ) from None
     return read

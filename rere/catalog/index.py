@@ -206,7 +206,9 @@ def distinct_texts(ids: pd.Series, titles: pd.Series, taken: Collection[str] = (
         final = shared & (texts == spelt)
         if (same := final & (texts.where(final).duplicated(keep=False) | texts.isin(taken))).any():
             rows = [f"{item} ({title!r})" for item, title in zip(ids[same], titles[same], strict=True)]
-            raise RereError("items that title and id tell apart", ", ".join(rows[:5]), "give those items other titles")
+            raise RereError(
+                "titles that differ once the id is added", ", ".join(rows[:5]), "give those items other titles"
+            )
         texts = texts.where(~shared, spelt)
     return texts
 

@@ -45,7 +45,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise RereError(f"UTF-8 text in {path}", f"byte {error.start} is none", "save the file as UTF-8") from None
+        raise RereError(f"UTF-8 text in {path}", f"byte {error.start} is not UTF-8", "save the file as UTF-8") from None
     except OSError as error:
         raise RereError(f"a readable file {path}", error.strerror or str(error), "correct the path") from None
     try:

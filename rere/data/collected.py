@@ -94,7 +94,7 @@ def collect(raw: RawData, base: Collected | None = None, deleted: Literal["keep"
     times = raw.interactions["timestamp"]
     if raw.windows is not None or not len(times) or times.max() <= 0:
         raise RereError(
-            "a source of interactions with times, of which the new ones can be told",
+            "a source of interactions with times, so that new ones can be recognised",
             f"{raw.name}: {'windows already split' if raw.windows is not None else 'no times'}",
             "retrain by `zenml pipeline run rere_pipeline` on the new files",
         )

@@ -30,7 +30,7 @@ def parquet_parts(path: Path, columns: list[str], part_rows: int | None = None) 
             rows += len(batch)
         if rows != file.metadata.num_rows:
             raise RereError(
-                f"{file.metadata.num_rows:,} rows in {path}, as it says itself", f"{rows:,}", "write the file again"
+                f"{file.metadata.num_rows:,} rows in {path}, as its footer says", f"{rows:,}", "write the file again"
             )
 
 

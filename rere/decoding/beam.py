@@ -170,7 +170,7 @@ class BeamSearch:
         if nothing.any():  # this happens only if scores are NaN
             raise RereError(
                 "finite scores",
-                "no number at all for some prompt",
+                "only NaN for some prompt",
                 "the weights have diverged: lower the learning rate",
             )
         score = self.found_score

@@ -49,7 +49,7 @@ def bootstrap_means(
     values = np.asarray(values, dtype=np.float64)
     if not len(values) or not np.isfinite(values).all():
         raise RereError(
-            "finite values of at least one row", f"shape {values.shape}, or NaN among them", "check the rows judged"
+            "finite values of at least one row", f"shape {values.shape}, or NaN among them", "check the judged rows"
         )
     unit = np.arange(len(values)) if units is None else np.unique(np.asarray(units), return_inverse=True)[1]
     drawn = int(unit.max()) + 1

@@ -68,7 +68,7 @@ def locked(path: Path) -> int:
             if time.monotonic() > deadline:
                 os.close(descriptor)
                 raise RereError(
-                    f"the lock {lock}", f"another service that holds it for {LOCK_SECONDS:g} s", "see what hangs"
+                    f"the lock {lock}", f"another service that holds it for {LOCK_SECONDS:g} s", "stop that service"
                 ) from None
             time.sleep(LOCK_PAUSE)
         except OSError:

@@ -123,7 +123,9 @@ def look_at(nodes: list[dict[str, Any]], exchange: Exchange | None) -> list[dict
             said = ray.get(answer, timeout=ANSWER_SECONDS)
         except GetTimeoutError:
             raise RereError(
-                "an answer of each Ray node", f"none of {name} in {ANSWER_SECONDS:g} s", "look at it, or take it away"
+                "an answer of each Ray node",
+                f"none of {name} in {ANSWER_SECONDS:g} s",
+                "repair that node, or remove it from the cluster",
             ) from None
         except RayError:  # it was lost meanwhile
             continue
