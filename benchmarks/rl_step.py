@@ -110,7 +110,7 @@ def layouts(catalog: CatalogIndex, options: argparse.Namespace, prompts: int, to
 def trunks_of(
     catalog: CatalogIndex, walks: list[list[list[int]]], branch_points: list[list[int]], history_items: int
 ) -> Trunks:
-    return Trunks.of(catalog.prompt_head, walks, branch_points, history_items, default_device())
+    return Trunks.of([catalog.prompt_head] * len(walks), walks, branch_points, history_items, default_device())
 
 
 class Step:

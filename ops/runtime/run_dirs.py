@@ -86,8 +86,10 @@ def lease_of(directory: Path) -> Lease:
 
 
 def catalogue_fingerprint(catalog: CatalogIndex) -> str:
-    """SHA-256 of a catalogue: ids, titles, tokens, prompt head."""
+    """SHA-256 of a catalogue: ids, titles, tokens, what stands around the history."""
     seen = [catalog.item_ids, catalog.titles, catalog.item_tokens, list(catalog.prompt_head)]
+    if catalog.further_heads or catalog.prompt_tail:
+        seen += [list(catalog.further_heads), list(catalog.prompt_tail)]
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
 
 

@@ -3,8 +3,9 @@
 An item's identity is its id. Items that share a title get their id as a suffix, so each has its own text. The setting
 `code` says which tokens an item has (rere/catalog/codes/).
 
-A prompt is assembled from token ids, never re-tokenised: instruction, then each item of the history with
-the very tokens that it has as a target. So training and serving can't differ by a space.
+A prompt is assembled from token ids, never re-tokenised: instruction, then each item of the history with the very
+tokens that it has as a target, then what a chat template puts after them (rere/catalog/prompts.py). So training and
+serving can't differ by a space.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from rere.artifacts.manifest import seal, verify
 from rere.catalog.codes.base import CodeInputs, as_code
+from rere.catalog.prompts import prompt_frame
 from rere.catalog.trie import TokenTrie
 from rere.config.base import ColumnKind
 from rere.config.catalog import IndexConfig
@@ -42,6 +44,8 @@ class CatalogIndex:
 
     items: item_id str, title str, text str (the title, disambiguated)
     prompt_head: token ids before the history
+    further_heads: those of the instructions after the first, of which training draws one
+    prompt_tail: token ids after the history
     item_tokens_made: tokens given out so far by a code with one token per item, also to items that have left
     columns: what else is known of each item, as the source's `item_columns` names it; no column by default
     """
@@ -53,6 +57,18 @@ class CatalogIndex:
     config: IndexConfig
     columns: pd.DataFrame = field(default_factory=pd.DataFrame)
     item_tokens_made: int = 0
+    further_heads: tuple[tuple[int, ...], ...] = ()
+    prompt_tail: tuple[int, ...] = ()
+
+    @property
+    def prompt_heads(self) -> tuple[tuple[int, ...], ...]:
+        """One for each instruction."""
+        return (self.prompt_head, *self.further_heads)
+
+    @property
+    def frame_tokens(self) -> int:
+        """The most tokens that a prompt has beside its history."""
+        return max(map(len, self.prompt_heads)) + len(self.prompt_tail)
 
     @property
     def vocabulary(self) -> int:
@@ -84,18 +100,19 @@ class CatalogIndex:
         flat, offsets = self.trie.item_tokens.tolist(), self.trie.item_offsets.tolist()
         return [flat[low:high] for low, high in itertools.pairwise(offsets)]
 
-    def prompt(self, history: Sequence[int]) -> list[int]:
+    def prompt(self, history: Sequence[int], head: Sequence[int] | None = None) -> list[int]:
         """Token ids of a prompt.
 
         Args:
             history: item indices, oldest first; at least one.
+            head: one of `prompt_heads`; the first if None.
         """
         if not len(history):
             raise RereError("a history of at least one item", "an empty one", "recommend popular items to new users")
-        tokens = list(self.prompt_head)
+        tokens = list(self.prompt_head if head is None else head)
         for item in history:
             tokens += self.item_tokens[item]
-        return tokens
+        return [*tokens, *self.prompt_tail]
 
     def save(self, directory: Path) -> None:
         """Inspectable files: items.jsonl (id, title, text, tokens), trie, tokenizer; sealed."""
@@ -106,6 +123,8 @@ class CatalogIndex:
         self.tokenizer.save_pretrained(directory / "tokenizer")
         facts = {
             "prompt_head": list(self.prompt_head),
+            "further_heads": [list(head) for head in self.further_heads],
+            "prompt_tail": list(self.prompt_tail),
             "item_tokens_made": self.item_tokens_made,
             "config": self.config.model_dump(mode="json"),
         }
@@ -136,6 +155,8 @@ class CatalogIndex:
             config=IndexConfig.model_validate(_in_one(facts["config"])),
             columns=read_arrow(directory / COLUMNS) if (directory / COLUMNS).exists() else pd.DataFrame(),
             item_tokens_made=facts.get("item_tokens_made", 0),
+            further_heads=tuple(map(tuple, facts.get("further_heads", []))),
+            prompt_tail=tuple(facts.get("prompt_tail", [])),
         )
 
 
@@ -159,7 +180,8 @@ def build_index(
         sequences: each user's items of the training period, as row numbers, for codes that are made of them.
 
     Raises:
-        RereError: an empty catalogue, duplicate ids, blank titles, or a backbone that can't be found.
+        RereError: an empty catalogue, duplicate ids, blank titles, a backbone that can't be found, or one whose chat
+            template is asked for and can't be used.
     """
     ids, titles = items["item_id"], items["title"]
     if not len(items):
@@ -176,15 +198,18 @@ def build_index(
             )
     code = as_code(config.code)
     rows = pd.DataFrame({"item_id": ids, "title": titles, "text": distinct_texts(ids, titles)}).reset_index(drop=True)
-    tokenizer = load_tokenizer(config.backbone, code.tokenizer_texts(rows, config.instruction))
+    tokenizer = load_tokenizer(config.backbone, code.tokenizer_texts(rows, "\n".join(config.instructions)))
+    frame = prompt_frame(tokenizer, config)
     return CatalogIndex(
         items=rows,
         trie=code.build(CodeInputs(rows, tokenizer, config.seed, sequences=sequences)),
         tokenizer=tokenizer,
-        prompt_head=_prompt_head(tokenizer, config.instruction),
+        prompt_head=frame.heads[0],
         config=config,
         columns=further_columns(items),
         item_tokens_made=len(items) if code.one_token else 0,
+        further_heads=frame.heads[1:],
+        prompt_tail=frame.tail,
     )
 
 
@@ -211,15 +236,6 @@ def distinct_texts(ids: pd.Series, titles: pd.Series, taken: Collection[str] = (
             )
         texts = texts.where(~shared, spelt)
     return texts
-
-
-def _prompt_head(tokenizer: PreTrainedTokenizerFast, instruction: str) -> tuple[int, ...]:
-    """The begin token, where the tokenizer's own habit or a scratch model has one, and the instruction."""
-    tokens = tokenizer.encode(instruction, add_special_tokens=False) if instruction else []
-    begins = tokenizer.bos_token_id is not None and (
-        tokenizer.bos_token == "<|begin|>" or tokenizer.encode("a")[0] == tokenizer.bos_token_id
-    )
-    return tuple([tokenizer.bos_token_id, *tokens] if begins else tokens)
 
 
 def _in_one(config: dict[str, Any]) -> dict[str, Any]:

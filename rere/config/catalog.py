@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from rere.config.backbone import Backbone, ScratchModel
 from rere.config.base import Seed, Settings
@@ -94,5 +94,24 @@ class IndexConfig(Settings):
         "shares; semantic: residual k-means codewords as new tokens; item: one new token per item, whose embedding is "
         "the mean of its title's tokens plus a vector of its own; file: what a JSON file says",
     )
-    instruction: str = Field(default="", description="text before the history")
+    instruction: str | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        default="",
+        description="text before the history; of several texts training draws one for each row and epoch, and "
+        "evaluation and serving take the first",
+    )
+    prompt: Literal["plain", "chat"] = Field(
+        default="plain",
+        description="chat: instruction and history are a user's message in the tokenizer's own chat template (a "
+        "pretrained backbone's; needs sft.rows: window and rl.prefill: window)",
+    )
     seed: Seed = 0
+
+    @property
+    def instructions(self) -> tuple[str, ...]:
+        return (self.instruction,) if isinstance(self.instruction, str) else self.instruction
+
+    @model_validator(mode="after")
+    def _scratch_models_know_no_chat(self) -> IndexConfig:
+        if self.prompt == "chat" and isinstance(self.backbone, ScratchModel):
+            raise ValueError("prompt: chat goes with a pretrained backbone, whose tokenizer has a chat template")
+        return self

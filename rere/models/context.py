@@ -43,9 +43,9 @@ def longest_prompt(windows: Windows, catalog: CatalogIndex) -> int:
     by_name = np.array([tokens[catalog.index_of[name]] if name in catalog.index_of else 0 for name in histories.names])
     upto = np.concatenate([[0], np.cumsum(by_name[histories.items.codes])])
     longest = (upto[histories.starts + histories.lengths] - upto[histories.starts]).max(initial=0)
-    return len(catalog.prompt_head) + int(longest) + catalog.trie.max_length
+    return catalog.frame_tokens + int(longest) + catalog.trie.max_length
 
 
 def longest_possible(catalog: CatalogIndex, history_items: int) -> int:
     """Tokens of a prompt whose items are all the catalogue's longest, with that item after it."""
-    return len(catalog.prompt_head) + (history_items + 1) * catalog.trie.max_length
+    return catalog.frame_tokens + (history_items + 1) * catalog.trie.max_length

@@ -56,7 +56,7 @@ class SharedPrefill:
         order = torch.tensor([index for chain in found for index in chain], device=device)
         walks = [[[token] for token in prompt] for prompt in longest]  # each token as an item: all see all before them
         ends = [[len(prompts[index]) for index in chain] for chain in found]
-        return cls(Trunks.of((), walks, ends, max(map(len, longest)), device), order)
+        return cls(Trunks.of([()] * len(walks), walks, ends, max(map(len, longest)), device), order)
 
     def restored(self, results: Shaped[Tensor, "P ..."]) -> Shaped[Tensor, "P ..."]:
         """Results (P, ...) in the order in which the prompts were given."""

@@ -59,7 +59,7 @@ class Trunks:
     @classmethod
     def of(
         cls,
-        head: Sequence[int],
+        heads: Sequence[Sequence[int]],
         walks: Sequence[Sequence[Sequence[int]]],
         branch_points: Sequence[Sequence[int]],
         history_items: int,
@@ -68,15 +68,16 @@ class Trunks:
         """Lay trunks out.
 
         Args:
-            head: tokens before each history.
+            heads: for each trunk, the tokens before its items.
             walks: each trunk's items, oldest first, as tokens.
             branch_points: for each trunk, how many of its items precede each of its prompts: at least 1.
             history_items: items that a prompt attends to.
         """
         tokens: list[int] = []
         items: list[torch.Tensor] = []
-        starts, firsts, lengths = [], [], []  # per prompt: first token of its trunk and of its history; its length
-        for walk, own in zip(walks, branch_points, strict=True):
+        # per prompt: first token of its trunk and of its history; tokens of its head; its length
+        starts, firsts, before, lengths = [], [], [], []
+        for head, walk, own in zip(heads, walks, branch_points, strict=True):
             begin, offsets = len(tokens), [len(head)]
             tokens += head
             for item in walk:
@@ -88,14 +89,15 @@ class Trunks:
                 first = offsets[max(0, branch_point - history_items)]
                 starts.append(begin)
                 firsts.append(begin + first)
+                before.append(len(head))
                 lengths.append(len(head) + offsets[branch_point] - first)
         row, column = ragged_arange(torch.tensor([len(item) for item in items]))
         padded = torch.nn.utils.rnn.pad_sequence(items, batch_first=True, padding_value=PADDING)
         prompt, slot = ragged_arange(torch.tensor(lengths))
         source = torch.zeros((len(lengths), max(lengths)), dtype=torch.int64)
-        in_head = slot < len(head)
+        own_head = torch.tensor(before)[prompt]
         source[prompt, slot] = slot + torch.where(
-            in_head, torch.tensor(starts)[prompt], torch.tensor(firsts)[prompt] - len(head)
+            slot < own_head, torch.tensor(starts)[prompt], torch.tensor(firsts)[prompt] - own_head
         )
         ends = source[torch.arange(len(lengths)), torch.tensor(lengths) - 1]
         return cls(

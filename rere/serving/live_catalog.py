@@ -87,12 +87,13 @@ class Snapshot:
         """As `CatalogIndex.prompt`, without a Python list for every item of the catalogue."""
         flat, offsets = self.catalog.trie.item_tokens.numpy(), self.catalog.trie.item_offsets.numpy()
         parts = [flat[offsets[item] : offsets[item + 1]].tolist() for item in history]
-        return [*self.catalog.prompt_head, *itertools.chain.from_iterable(parts)]
+        return [*self.catalog.prompt_head, *itertools.chain.from_iterable(parts), *self.catalog.prompt_tail]
 
     def prompt_tokens(self, history: Sequence[int]) -> int:
         """The length of `prompt`, without making it."""
         offsets, items = self.catalog.trie.item_offsets.numpy(), np.asarray(history, dtype=np.int64)
-        return len(self.catalog.prompt_head) + int((offsets[items + 1] - offsets[items]).sum())
+        around = len(self.catalog.prompt_head) + len(self.catalog.prompt_tail)
+        return around + int((offsets[items + 1] - offsets[items]).sum())
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from rere.artifacts.pins import unpinned
+from rere.catalog.prompts import prompt_frame
 from rere.catalog.tokenization import end_token
 from rere.catalog.trie import build_trie
 from rere.config.backbone import Backbone, LocalModel, ScratchModel
@@ -43,7 +44,7 @@ def check_backbone(catalog: IndexConfig, sft: SFTConfig, rl: RLConfig) -> None:
     Raises:
         RereError: a backbone that can't be found or read, has no complete safetensors weights or no usable tokenizer,
             is quantised, or is of an architecture that the search doesn't support; LoRA targets that it lacks; an
-            instruction that leaves no room in its context.
+            instruction that leaves no room in its context; a chat template that is asked for and can't be used.
     """
     if moving := unpinned(catalog, rl):
         logging.getLogger(__name__).warning(
@@ -55,9 +56,10 @@ def check_backbone(catalog: IndexConfig, sft: SFTConfig, rl: RLConfig) -> None:
     if not isinstance(catalog.backbone, ScratchModel):
         tokenizer = load_tokenizer(catalog.backbone, ())
         end_token(tokenizer)
-        head = len(tokenizer.encode(catalog.instruction, add_special_tokens=False))
+        frame = prompt_frame(tokenizer, catalog)
+        around = max(map(len, frame.heads)) + len(frame.tail)
         # The data decide how long prompts are; the shortest has one item, and one more follows it.
-        require_room(context_of(config), head + 2, "a shorter `catalog.instruction`, or another backbone")
+        require_room(context_of(config), around + 2, "a shorter `catalog.instruction`, or another backbone")
     check_search(miniature(catalog.backbone))
     prepared(miniature(catalog.backbone), sft.adaptation)
     adapt(miniature(catalog.backbone), rl.adaptation)

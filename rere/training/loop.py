@@ -52,6 +52,7 @@ from rere.training.checkpoint import (
     snapshot,
     trainable,
 )
+from rere.training.instructions import HeadDraw
 from rere.training.prefill import PrefillGroups
 
 SCORE = "valid_ndcg@10"
@@ -84,8 +85,8 @@ class PolicyRun(ABC, Generic[Config]):
         self.valid_rows = indexed(
             valid.sample(min(len(valid), config.validation_rows), random_state=0), catalog, "validation"
         )
-        per_epoch = -(-len(self.histories) // config.prompts)
-        self.total = min(config.epochs * per_epoch, config.updates or config.epochs * per_epoch)
+        self.per_epoch = -(-len(self.histories) // config.prompts)
+        self.total = min(config.epochs * self.per_epoch, config.updates or config.epochs * self.per_epoch)
         torch.manual_seed(config.seed)
         self.model = adapt(start.load_model(), config.adaptation)
         if config.gradient_checkpointing == "on":
@@ -173,7 +174,11 @@ class PolicyRun(ABC, Generic[Config]):
 
     def prompts(self, rows: np.ndarray) -> Prompts:
         """The prompts of training rows."""
-        return self.groups.prompts(rows, self.tree_model.device)
+        return self.groups.prompts(rows, self.tree_model.device, self.head_draw())
+
+    def head_draw(self) -> HeadDraw:
+        """The draw of instructions of the present epoch."""
+        return HeadDraw(self.catalog, self.config.seed, self.update // self.per_epoch)
 
     def precision(self) -> torch.autocast:
         return torch.autocast(

@@ -23,6 +23,7 @@ from rere.data.stretches import follows
 from rere.errors import RereError
 from rere.models.trunks import Prompts, Trunks
 from rere.runtime import distributed
+from rere.training.instructions import HeadDraw
 
 
 class PrefillGroups:
@@ -78,10 +79,15 @@ class PrefillGroups:
         own = distributed.part(len(bounds) - 1)
         return rows[bounds[own.start] : bounds[own.stop]]
 
-    def prompts(self, rows: np.ndarray, device: torch.device) -> Prompts:
-        """The prompts of rows that `share` gave."""
+    def prompts(self, rows: np.ndarray, device: torch.device, draw: HeadDraw | None = None) -> Prompts:
+        """The prompts of rows that `share` gave.
+
+        Args:
+            draw: of the instructions; a trunk has that of its first row. None: the first instruction.
+        """
+        draw = draw or HeadDraw(self.catalog)
         if not self.shared:
-            return [self.catalog.prompt(self.histories[row]) for row in rows]
+            return [self.catalog.prompt(self.histories[row], draw(row)) for row in rows.tolist()]
         bounds, tokens = self._bounds(rows), self.catalog.item_tokens
         walks, branch_points = [], []
         for begin, end in itertools.pairwise(bounds):
@@ -89,7 +95,8 @@ class PrefillGroups:
             walk = [*history, *self.targets[rows[begin : end - 1]].tolist()]
             walks.append([tokens[item] for item in walk])
             branch_points.append([len(history) + n for n in range(end - begin)])
-        return Trunks.of(self.catalog.prompt_head, walks, branch_points, self.history_items, device)
+        heads = [draw(row) for row in rows[bounds[:-1]].tolist()]
+        return Trunks.of(heads, walks, branch_points, self.history_items, device)
 
     def longest(self) -> int:
         """Tokens of the longest trunk with the longest item after it; 0 if rows share no trunks."""
@@ -102,7 +109,7 @@ class PrefillGroups:
         last = np.append(first[1:], len(self.group)) - 1
         histories = np.array([lengths[list(self.histories[row])].sum() for row in first.tolist()])
         longest = (histories + before[last] - before[first]).max()
-        return len(self.catalog.prompt_head) + int(longest) + trie.max_length
+        return self.catalog.frame_tokens + int(longest) + trie.max_length
 
     def _require_running_history(self) -> None:
         history, head, tokens = self.histories[0], self.catalog.prompt_head, self.catalog.item_tokens
@@ -110,7 +117,7 @@ class PrefillGroups:
             raise RereError(
                 "prompts that are the instruction and the running history, for `prefill: {type: sequence}`",
                 "prompts of another form",
-                "set `prefill: {type: window}`",
+                "set `prefill: {type: window}`, or `catalog.prompt: plain`",
             )
 
     def _bounds(self, rows: np.ndarray) -> np.ndarray:

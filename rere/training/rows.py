@@ -19,10 +19,13 @@ import torch
 
 from rere.catalog.index import CatalogIndex
 from rere.data.stretches import follows
+from rere.errors import RereError
 from rere.models.trunks import HEAD, PADDING, item_mask
+from rere.training.instructions import HeadDraw
 
 # input_ids, labels; items: indices of history and targets; untrained: number of items that aren't targets
 Row = dict[str, Any]
+NUMBER = "number"  # key of a row whose instruction is drawn: its number among the training rows
 IGNORED = -100  # the label that the loss ignores
 
 
@@ -36,7 +39,17 @@ def window_rows(rows: pd.DataFrame, catalog: CatalogIndex) -> Iterator[Row]:
 
 
 def sequence_rows(rows: pd.DataFrame, catalog: CatalogIndex, history_items: int, sequence_items: int) -> Iterator[Row]:
-    """Rows of up to `sequence_items` items: up to `history_items` of context, the rest targets."""
+    """Rows of up to `sequence_items` items: up to `history_items` of context, the rest targets.
+
+    Raises:
+        RereError: prompts with something after the history, which would stand between an item and the next.
+    """
+    if catalog.prompt_tail:
+        raise RereError(
+            "prompts that end with the history, for `sft.rows: sequence`",
+            "a chat template",
+            "set `sft: {rows: window, distillation: null}`, or `catalog.prompt: plain`",
+        )
     for context, targets in stretches(rows, catalog, history_items):
         step = max(1, sequence_items - history_items)
         walk = context + targets
@@ -66,14 +79,26 @@ def sequence_row(items: Sequence[int], untrained: int, catalog: CatalogIndex) ->
     return {"input_ids": tokens, "labels": labels, "owner": owner, "items": list(items), "untrained": untrained}
 
 
+def with_head(row: Row, draw: HeadDraw) -> Row:
+    """The row with the drawn instruction in place of the first; itself where it has no number."""
+    if row.get(NUMBER) is None:
+        return row
+    head, first = draw(row[NUMBER]), len(draw.heads[0])
+    fill = {"input_ids": list(head), "labels": [IGNORED] * len(head), "owner": [HEAD] * len(head)}
+    return {**row, **{name: own + list(row[name])[first:] for name, own in fill.items() if name in row}}
+
+
 class Collator:
     """Pad rows to a batch; sequence rows get the 4-D mask of their sliding item window.
 
     Without rows the batch is one untrained token, because a process without rows must still take part in the forward.
+
+    Args:
+        draw: of the instructions of rows that have a number; replaced at each epoch. None: rows are as they are.
     """
 
-    def __init__(self, pad: int, history_items: int) -> None:
-        self.pad, self.history_items = pad, history_items
+    def __init__(self, pad: int, history_items: int, draw: HeadDraw | None = None) -> None:
+        self.pad, self.history_items, self.draw = pad, history_items, draw
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """input_ids, labels: (B, T) int64; attention_mask: (B, T), or (B, 1, T, T) bool for sequences.
@@ -83,6 +108,8 @@ class Collator:
         if not rows:
             pad = torch.tensor([[self.pad]])
             return {"input_ids": pad, "labels": torch.full_like(pad, IGNORED), "attention_mask": torch.ones_like(pad)}
+        if self.draw is not None:
+            rows = [with_head(row, self.draw) for row in rows]
 
         def padded(name: str, fill: int) -> torch.Tensor:
             return torch.nn.utils.rnn.pad_sequence(

@@ -27,7 +27,9 @@ BRANCH_POINTS = [[2, 4, 5, 8, 9], [1], [1, 2, 3]]  # items before each prompt
 
 
 def trunks(items: list[list[int]], walks: Sequence[Sequence[int]], branch_points: Sequence[Sequence[int]]) -> Trunks:
-    return Trunks.of(HEAD_TOKENS, [[items[item] for item in walk] for walk in walks], branch_points, HISTORY_ITEMS)
+    return Trunks.of(
+        [HEAD_TOKENS] * len(walks), [[items[item] for item in walk] for walk in walks], branch_points, HISTORY_ITEMS
+    )
 
 
 def windows(

@@ -171,7 +171,7 @@ def prompts_of_a_trunk_are_those_alone(place: Place) -> float:
             items = random_items(32, torch.Generator().manual_seed(4))
             model, _ = place.models(kind)
             walks = [[items[item] for item in walk] for walk in WALKS]
-            prompts = Trunks.of(HEAD_TOKENS, walks, BRANCH_POINTS, HISTORY_ITEMS, place.device)
+            prompts = Trunks.of([HEAD_TOKENS] * len(walks), walks, BRANCH_POINTS, HISTORY_ITEMS, place.device)
             search = SearchSettings(beams=len(items), normalisation=mode)
             found = beam_search(model, build_trie(items).to(place.device), prompts, search)
             groups = found.items[:, :4].cpu()
@@ -192,7 +192,10 @@ def a_trunk_of_one_prompt_is_its_window(place: Place) -> float:
         own = [[len(walk)] for walk in short]
         walks = [[items[item] for item in walk] for walk in short]
         alone = windows(items, short, own)
-        both: tuple[Prompts, ...] = (Trunks.of(HEAD_TOKENS, walks, own, HISTORY_ITEMS, place.device), alone)
+        both: tuple[Prompts, ...] = (
+            Trunks.of([HEAD_TOKENS] * len(walks), walks, own, HISTORY_ITEMS, place.device),
+            alone,
+        )
         search = SearchSettings(beams=len(items), normalisation=mode)
         first, second = (beam_search(model, trie, prompts, search) for prompts in both)
         worst = max(worst, gap(in_order(first), in_order(second)))

@@ -104,6 +104,10 @@ def test_files_that_are_none(tmp_path: Path) -> None:
             {"rl": {"generation": "unconstrained", "normalisation": "vocab", "ground_truth": "off"}},
             r"only a title has an end",
         ),
+        (
+            {"catalog": {"prompt": "chat", "backbone": {"type": "hub", "id": "org/model"}}},
+            "catalog.prompt: chat with sft.rows: sequence",
+        ),
         ({"rl": {"rewards": [{"type": "custom", "path": "no.such:reward"}]}}, "No module named 'no'"),
         ({"rl": {"rewards": [{"type": "custom", "path": f"{__name__}:wrong_field"}]}}, r"did you mean `rank`"),
     ],

@@ -43,7 +43,11 @@ class ItemCode(CodeSettings):
     """Settings of an item code, and the code itself."""
 
     def tokenizer_texts(self, items: pd.DataFrame, instruction: str) -> Iterable[str]:
-        """What the tokenizer of a scratch model is trained on: by default, the items' texts."""
+        """What the tokenizer of a scratch model is trained on: by default, the items' texts.
+
+        Args:
+            instruction: of several instructions, each on a line.
+        """
         return items["text"]
 
     @abstractmethod

@@ -70,7 +70,7 @@ class RLRun(PolicyRun[RLConfig]):
             return
         config, histories = self.config, self._histories(rows)
         altered = isinstance(config.histories, AlteredHistories)
-        prompts = [self.catalog.prompt(own) for own in histories] if altered else self.prompts(rows)
+        prompts = self._altered_prompts(rows, histories) if altered else self.prompts(rows)
         targets = self.targets[rows].to(self.tree_model.device)
         found = self._rollout(rows, prompts, targets)
         candidates, items = found.candidates, found.items
@@ -138,6 +138,10 @@ class RLRun(PolicyRun[RLConfig]):
         seed = int(np.random.SeedSequence((self.config.seed, self.update, int(rows[0]))).generate_state(1)[0])
         with self.precision():
             return rollout(self.tree_model, self.trie, prompts, targets, self.config, seed=seed, end=self.end)
+
+    def _altered_prompts(self, rows: np.ndarray, histories: list[list[int]]) -> Prompts:
+        draw = self.head_draw()
+        return [self.catalog.prompt(own, draw(row)) for own, row in zip(histories, rows.tolist(), strict=True)]
 
     def _histories(self, rows: np.ndarray) -> list[list[int]]:
         """Item indices of each prompt, altered where the settings say so: a row at an update always in the same way."""

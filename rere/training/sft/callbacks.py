@@ -9,9 +9,12 @@ from typing import Any
 from transformers import ProgressCallback, TrainerCallback
 from transformers.trainer_callback import ExportableState
 
+from rere.catalog.index import CatalogIndex
 from rere.errors import RereError
 from rere.runtime.launch import Log
 from rere.runtime.progress import progress
+from rere.training.instructions import HeadDraw
+from rere.training.rows import Collator
 
 HOPELESS = 2.0  # multiple of the loss of guessing
 NAMES = {
@@ -106,6 +109,17 @@ class Clock(TrainerCallback, ExportableState):
         if state.global_step:  # resumed, possibly from a checkpoint that was written before this callback existed
             none = {"args": {}, "attributes": {"seconds": 0.0}}
             self.before = state.stateful_callbacks.setdefault(type(self).__name__, none)["attributes"]["seconds"]
+
+
+class Instructions(TrainerCallback):
+    """Has the collator draw each epoch's instructions anew."""
+
+    def __init__(self, collator: Collator, catalog: CatalogIndex, seed: int) -> None:
+        self.collator, self.catalog, self.seed = collator, catalog, seed
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        epoch = round(state.epoch or 0)  # so many are done, those before an interruption too
+        self.collator.draw = HeadDraw(self.catalog, self.seed, epoch)
 
 
 class Patience(TrainerCallback):

@@ -21,6 +21,7 @@ from rere.decoding.item_prior import node_mass
 from rere.models.child_log_probs import child_log_probs
 from rere.models.heads import Head, logits_of, precise
 from rere.models.ragged import ragged_arange, ragged_log_softmax
+from rere.training.instructions import HeadDraw
 from rere.training.rows import IGNORED, Collator
 from rere.training.sft.teacher import Teacher
 
@@ -33,8 +34,15 @@ class CatalogueCollator(Collator):
     A row with the key `taught` asks: its value is the teacher's part of the loss, the label has the rest.
     """
 
-    def __init__(self, pad: int, history_items: int, catalog: CatalogIndex, teacher: Teacher | None = None) -> None:
-        super().__init__(pad, history_items)
+    def __init__(
+        self,
+        pad: int,
+        history_items: int,
+        catalog: CatalogIndex,
+        teacher: Teacher | None = None,
+        draw: HeadDraw | None = None,
+    ) -> None:
+        super().__init__(pad, history_items, draw)
         self.teacher, self.item_offsets = teacher, catalog.trie.item_offsets
         self.parents = catalog.trie.parent[catalog.trie.item_nodes]  # of each item's tokens, one item after another
 

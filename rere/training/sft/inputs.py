@@ -15,7 +15,8 @@ from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.recommenders.item_models import ItemModels
-from rere.training.rows import Collator, sequence_row, sequence_rows, stretches, window_rows
+from rere.training.instructions import HeadDraw
+from rere.training.rows import NUMBER, Collator, sequence_row, sequence_rows, stretches, window_rows
 from rere.training.sft.altered import NewItems, altered_rows
 from rere.training.sft.catalogue_loss import CatalogueCollator, CatalogueLoss
 from rere.training.sft.teacher import Teacher
@@ -44,6 +45,8 @@ def datasets_of(
         altered = altered_rows(sequences, rows=count, items=config.sequence_items, new=new, seed=config.seed)
         train_rows = [{**row, "taught": taught.weight} for row in train_rows]
         train_rows += [{**sequence_row(items, 1, catalog), "taught": 1.0} for items in altered]
+    if catalog.further_heads:
+        train_rows = [{**row, NUMBER: number} for number, row in enumerate(train_rows)]
     return datasets.Dataset.from_list(train_rows), datasets.Dataset.from_list(list(window_rows(valid, catalog)))
 
 
@@ -54,13 +57,14 @@ def trained_tokens(train: datasets.Dataset) -> int:
 
 def collator(windows: Windows, catalog: CatalogIndex, config: SFTConfig, teacher: ItemModels | None) -> Collator:
     """The collator that makes batches of rows."""
+    draw = HeadDraw(catalog, config.seed, epoch=0) if catalog.further_heads else None
     if config.normalisation == "vocab":
-        return Collator(_pad(catalog), windows.history_items)
+        return Collator(_pad(catalog), windows.history_items, draw)
     own_teacher = None
     if config.distillation and teacher is not None:
         [model] = teacher.models.values()
         own_teacher = Teacher(model, len(catalog.items))
-    return CatalogueCollator(_pad(catalog), windows.history_items, catalog, own_teacher)
+    return CatalogueCollator(_pad(catalog), windows.history_items, catalog, own_teacher, draw)
 
 
 def catalogue_loss(model: PreTrainedModel, catalog: CatalogIndex, config: SFTConfig) -> CatalogueLoss | None:

@@ -33,7 +33,7 @@ from rere.recommenders.item_models import ItemModels
 from rere.runtime import distributed
 from rere.runtime.launch import Log
 from rere.training.adaptation import prepared
-from rere.training.sft.callbacks import Bars, Clock, Curves, Divergence, Patience, record
+from rere.training.sft.callbacks import Bars, Clock, Curves, Divergence, Instructions, Patience, record
 from rere.training.sft.inputs import arguments, catalogue_loss, collator, datasets_of, trained_tokens
 from rere.training.sft.processes import received, sft_in_processes
 from rere.training.sft.trainer import SharedTrainer
@@ -81,11 +81,13 @@ def train_sft(
         )
     clock = Clock()
     train, valid = datasets_of(windows, catalog, config)
-    longest_row = max(map(len, train["input_ids"]))
+    drawn = max(map(len, catalog.prompt_heads)) - len(catalog.prompt_head)  # more, where a longer instruction is drawn
+    longest_row = max(map(len, train["input_ids"])) + drawn
     model = _untrained(windows, catalog, backbone, start, longest_row=longest_row, seed=config.seed)
     if not config.epochs:
         base = {"stage": "base", "backbone": backbone.model_dump(mode="json"), "windows": windows.fingerprint}
         return _saved(model, result, [], base)
+    batches = collator(windows, catalog, config, teacher)
     trainer = SharedTrainer(
         catalog=catalog,
         loss=catalogue_loss(model, catalog, config),
@@ -93,13 +95,15 @@ def train_sft(
         args=arguments(config, len(train), trained_tokens(train), work / "checkpoints"),
         train_dataset=train,
         eval_dataset=valid,
-        data_collator=collator(windows, catalog, config, teacher),
+        data_collator=batches,
         processing_class=catalog.tokenizer,
         peft_config=prepared(model, config.adaptation),
         callbacks=[Divergence(catalog.vocabulary), Patience(config.patience), Curves(log), clock],
     )
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(Bars())
+    if catalog.further_heads:
+        trainer.add_callback(Instructions(batches, catalog, config.seed))
     trainer.train(resume_from_checkpoint=_last_checkpoint(work / "checkpoints"))
     curves = [record(entry) for entry in trainer.state.log_history]
     facts = {
