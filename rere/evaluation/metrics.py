@@ -82,8 +82,9 @@ def popularity_bias(items: Int[np.ndarray, "P K"], training_counts: Int[np.ndarr
         training_counts: (I,) training interactions per item.
     """
     ordered = np.sort(training_counts)
-    below, upto = (np.searchsorted(ordered, training_counts, side) for side in ("left", "right"))
-    percentile = (below + upto) / 2 / len(ordered)
+    below = np.searchsorted(ordered, training_counts, "left")  # items with fewer interactions
+    at_most = np.searchsorted(ordered, training_counts, "right")  # with as many, or fewer
+    percentile = (below + at_most) / 2 / len(ordered)
     shown = items[_valid(items, len(ordered))]
     return float(percentile[shown].mean()) if len(shown) else float("nan")
 

@@ -47,9 +47,11 @@ def segments(
 def segments_of(dataset: Dataset, rows: pd.DataFrame, config: GateConfig) -> pd.DataFrame:
     """`segments` of the rows, counted over the data set's training period."""
     events = dataset.interactions[dataset.interactions["period"] == "train"]
-    counts = {name: events[name].value_counts() for name in ("user_id", "item_id")}
-    users, items = ({str(key): int(n) for key, n in found.items()} for found in counts.values())
-    return segments(rows, users, items, config)
+    return segments(rows, _counted(events["user_id"]), _counted(events["item_id"]), config)
+
+
+def _counted(ids: pd.Series) -> dict[str, int]:
+    return {str(key): int(count) for key, count in ids.value_counts().items()}
 
 
 @dataclass(frozen=True)

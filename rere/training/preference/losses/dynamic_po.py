@@ -67,7 +67,8 @@ def top_cluster(values: np.ndarray) -> float:
     count = len(ordered)
     if count <= 2:
         return float(ordered[0])
-    sums, squares = (np.concatenate([[0.0], np.cumsum(ordered**power)]) for power in (1, 2))
+    sums = np.concatenate([[0.0], np.cumsum(ordered)])
+    squares = np.concatenate([[0.0], np.cumsum(ordered**2)])
 
     def spread(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
         """Squared distance to their mean of the values begin to end, of each pair."""
