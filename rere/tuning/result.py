@@ -76,7 +76,7 @@ class StudyResult:
         said = f"{best['value'] - first['value']:+.4f} over the settings as they stand"
         if pd.isna(best["confirmed"]) or pd.isna(first["confirmed"]):
             return said
-        return f"{said}, {best['confirmed'] - first['confirmed']:+.4f} on users who chose nothing"
+        return f"{said}, {best['confirmed'] - first['confirmed']:+.4f} on the other half of the users"
 
 
 def result_of(study: Study, spec: StudySpec) -> StudyResult:
