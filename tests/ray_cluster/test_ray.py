@@ -39,7 +39,16 @@ pytest.importorskip("ray", reason="the extra `ray` isn't installed")
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two nodes, for tests that leave both running."""
     with Cluster(tmp_path_factory.mktemp("cluster")) as one:
+        one.grow()
+        yield one
+
+
+@pytest.fixture
+def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two nodes, for a test that kills them."""
+    with Cluster(tmp_path_factory.mktemp("doomed")) as one:
         one.grow()
         yield one
 
@@ -146,21 +155,21 @@ def killed_when_stuck(nodes: list[Any], workers: int) -> threading.Thread:
 
 
 def test_a_killed_node_is_done_without_and_a_killed_head_needs_a_rerun(
-    cluster: Cluster, rl: Any, untroubled: Checkpoint, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    doomed: Cluster, rl: Any, untroubled: Checkpoint, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    killer = killed_when_stuck(cluster.nodes[1:], workers=2)
-    done, updates = rl("stuck", on(cluster, min_workers=1))
+    killer = killed_when_stuck(doomed.nodes[1:], workers=2)
+    done, updates = rl("stuck", on(doomed, min_workers=1))
     killer.join()
     assert updates == [0, 1, 2, 3, 4]
     same(done, untroubled, RL_NAMES)
 
     for left in (*tmp_path.glob("stuck-*"), tmp_path / "rl"):
         left.rename(left.with_name(f"first-{left.name}"))
-    killer = killed_when_stuck(cluster.nodes[:1], workers=1)
+    killer = killed_when_stuck(doomed.nodes[:1], workers=1)
     with pytest.raises(RereError) as caught:
-        rl("stuck", on(cluster, workers=1))
+        rl("stuck", on(doomed, workers=1))
     killer.join()
-    assert str(caught.value).startswith(f"Expected the Ray cluster's head at {cluster.address} to live")
+    assert str(caught.value).startswith(f"Expected the Ray cluster's head at {doomed.address} to live")
     assert "start the cluster; then run again: a training goes on from its last checkpoint" in str(caught.value)
     with Cluster(tmp_path_factory.mktemp("another")) as another:
         done, updates = rl("stuck", on(another, workers=1))
