@@ -12,7 +12,7 @@ from rere.catalog.codes.semantic import SemanticCode
 from rere.catalog.codes.title import TitleCode
 from rere.config.backbone import GGUFModel, ScratchModel
 from rere.config.catalog import IndexConfig
-from rere.config.decoding import Normalisation
+from rere.config.decoding import InferencePrecision, Normalisation
 from rere.config.preference import PreferenceConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
@@ -20,6 +20,8 @@ from rere.config.served_model import BlendConfig, ServedModelConfig
 from rere.config.sft import SFTConfig
 from rere.data.sequences import training_counts
 from rere.models.checkpoint import Checkpoint
+from rere.models.inference import for_inference
+from rere.models.tree_attention import TreeModel
 from rere.recommenders.alone import ItemModelAlone
 from rere.recommenders.base import Recommender
 from rere.recommenders.blend import fitted_share
@@ -189,6 +191,18 @@ def freely(made: Make) -> Make:
     return make
 
 
+def in_precision(made: Make, precision: InferencePrecision) -> Make:
+    """The same model as a service runs it by its setting `precision`."""
+
+    def make(lab: Runner, judged: Normalisation) -> TrainedModel:
+        found = made(lab, judged)
+        assert isinstance(found.recommender, GenerativeRecommender)
+        found.recommender.model = TreeModel(for_inference(found.recommender.model.base, precision))
+        return found
+
+    return make
+
+
 def preference(**settings: Any) -> PreferenceConfig:
     return PreferenceConfig.model_validate({"updates": 300, **settings})
 
@@ -232,6 +246,15 @@ MAIN = [
     Cell("ReRe, blended with its teacher", blended(TAUGHT_INDEX, TAUGHT_SFT, TAUGHT_RL)),
     Cell("ReRe, new items boosted", boosted(reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT))),
     Cell("ensemble, new items exposed", exposed("ensemble")),
+]
+# What is done for speed alone, on today's default.
+BY_SEQUENCE = {"type": "sequence", "prompts": 16}
+SPEED = [
+    Cell("SFT (default: the teacher's distribution)", tuned(TAUGHT_INDEX, TAUGHT_SFT)),
+    Cell("ReRe (default)", reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT)),
+    Cell("RL by sequence", reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT, prefill=BY_SEQUENCE)),
+    Cell("served in bfloat16", in_precision(reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT), "bfloat16")),
+    Cell("served in int8", in_precision(reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT), "int8")),
 ]
 # Methods that start from fine-tuning on labels, as the paper's does.
 METHODS = [
@@ -345,6 +368,7 @@ PRETRAINED = [
 STUDIES = {
     "main": MAIN,
     "methods": METHODS,
+    "speed": SPEED,
     "ablations": ABLATIONS,
     "generation": GENERATION,
     "sensitivity": SENSITIVITY,

@@ -25,6 +25,7 @@ matplotlib.rcParams["svg.hashsalt"] = "rere"  # the same figures give the same f
 BASE = {
     "main": "SFT (default: the teacher's distribution)",
     "methods": "SFT",
+    "speed": "ReRe (default)",
     "ablations": "SFT (start)",
     "generation": "SFT (start), constrained",
     "sensitivity": "SFT (start)",
