@@ -13,6 +13,7 @@ STEPS = (
     "index_items",
     "sft",
     "item_models",
+    "preference",  # where it is asked for
     "rl",
     "baselines",
     "evaluate",
@@ -35,6 +36,8 @@ EDITS = {
     "rere/recommenders/sequential/caser.py": "Caser",
     "rere/recommenders/sequential/sasrec.py": "SASRec",
     "rere/config/recommenders.py": "which item models there are",
+    "rere/config/preference.py": "settings of preference training",
+    "rere/training/preference/losses/napo.py": "a preference loss",
     "rere/config/rl.py": "settings of RL",
     "rere/training/rl/rewards/ranking.py": "a reward",
     "rere/training/rl/losses/dapo.py": "a loss",

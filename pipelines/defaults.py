@@ -21,7 +21,8 @@ def defaults() -> dict[str, Any]:
     from pipelines.rere import rere_pipeline
 
     parameters = inspect.signature(rere_pipeline.entrypoint).parameters
-    return {name: parameter.default.model_dump(mode="json") for name, parameter in parameters.items()}
+    settings = {name: parameter.default for name, parameter in parameters.items()}
+    return {name: None if one is None else one.model_dump(mode="json") for name, one in settings.items()}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from zenml.enums import StackComponentType
 
 from rere.errors import RereError
 
-STAGES = ("sft", "rl", "evaluation")
+STAGES = ("sft", "preference", "rl", "evaluation")
 
 
 def stays_here() -> bool:
@@ -27,7 +27,7 @@ def require_devices(settings: Mapping[str, Any]) -> None:
         settings: settings models by the name of the pipeline's parameter.
     """
     for stage in STAGES:
-        if stage in settings:
+        if settings.get(stage) is not None:
             try:
                 settings[stage].launcher.check()
             except RereError as error:

@@ -1,4 +1,4 @@
-"""The pipeline: ingest, validate, split, index, fine-tune, reinforce, evaluate, promote.
+"""The pipeline: ingest, validate, split, index, fine-tune, prefer, reinforce, evaluate, promote.
 
 Its parameters are the settings models of `rere/config`; a YAML file gives them under `parameters:`. What a
 step waits for is what it takes: order never comes from anything else. Artifacts pass under their own names.
@@ -11,6 +11,7 @@ from typing import Any
 
 from ops.runtime.named import named_content
 from pipelines.checked import checked_pipeline
+from pipelines.policies import train_policies
 from pipelines.preflight import preflight
 from pipelines.settings import RunSettings
 from rere.artifacts.provenance import code_state
@@ -18,6 +19,7 @@ from rere.config.catalog import IndexConfig
 from rere.config.data import SplitConfig, ValidationConfig
 from rere.config.evaluation import EvaluationConfig
 from rere.config.ingest import IngestConfig
+from rere.config.preference import PreferenceStageConfig
 from rere.config.promotion import PromotionConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
@@ -35,7 +37,6 @@ from steps.prior import make_prior
 from steps.promote import promote
 from steps.report import report as render_report
 from steps.review import review as render_review
-from steps.rl import reinforce
 from steps.sft import fine_tune
 from steps.split import split
 from steps.summarise import summarise
@@ -52,6 +53,7 @@ def rere_pipeline(
     windows: SplitConfig = SplitConfig(),
     catalog: IndexConfig = IndexConfig(),
     sft: SFTConfig = SFTConfig(),
+    preference: PreferenceStageConfig | None = None,
     rl: RLConfig = RLConfig(),
     item_models: ItemModelsConfig = ItemModelsConfig(),
     serving: ServedModelConfig = ServedModelConfig(),
@@ -65,6 +67,7 @@ def rere_pipeline(
         windows=windows,
         catalog=catalog,
         sft=sft,
+        preference=preference,
         rl=rl,
         item_models=item_models,
         serving=serving,
@@ -90,7 +93,11 @@ def prepare(given: RunSettings) -> Prepared:
     """Read, check, split and index the data: what every first training, and a tuning, begins with."""
     location = source_location(given.data.source)
     check_backbone(
-        catalog=given.catalog, sft=given.sft, rl=given.rl, named_sha256=named_content(given.catalog, given.rl)
+        catalog=given.catalog,
+        sft=given.sft,
+        preference=given.preference,
+        rl=given.rl,
+        named_sha256=named_content(given.catalog, given.rl),
     )
     dataset = ingest(config=given.data, source_sha256=source_fingerprint(given.data.source))
     data_validation, profile = validate(dataset=dataset, config=given.checks, location=location)
@@ -147,19 +154,12 @@ def judge(
     given: RunSettings,
     base: str = "",
 ) -> None:
-    """The second half, which retraining shares: reinforce, evaluate, promote; takes the first half's artifacts.
+    """The second half, which retraining shares: prefer, reinforce, evaluate, promote; takes the first half's artifacts.
 
     Args:
         base: the version that a retraining goes on from; empty for none.
     """
-    rl_model = reinforce(
-        sft_model=sft_model,
-        windows=windows,
-        catalog=catalog,
-        teacher=teacher,
-        config=given.rl,
-        named_sha256=named_content(given.rl),
-    )
+    policies = train_policies(sft_model=sft_model, windows=windows, catalog=catalog, teacher=teacher, given=given)
     baselines = rank_baselines(
         dataset=dataset,
         windows=windows,
@@ -176,7 +176,7 @@ def judge(
         config=given.serving,
         evaluation=given.evaluation,
         item_models=item_models if beside else None,
-        rl_model=rl_model if given.serving.fits_searches else None,
+        language_model=policies.served if given.serving.fits_searches else None,
     )
     results, metrics = evaluate(
         dataset=dataset,
@@ -184,12 +184,13 @@ def judge(
         catalog=catalog,
         baselines=baselines,
         sft_model=sft_model,
-        rl_model=rl_model,
+        preference_model=policies.preference_model,
+        rl_model=policies.rl_model,
         config=given.evaluation,
         prior=prior if given.serving.changes_lists else None,
     )
     judged, champion_results = gate(
-        rl_model=rl_model,
+        language_model=policies.served,
         catalog=catalog,
         prior=prior,
         dataset=dataset,
@@ -208,7 +209,8 @@ def judge(
         windows=windows,
         catalog=catalog,
         sft_model=sft_model,
-        rl_model=rl_model,
+        preference_model=policies.preference_model,
+        rl_model=policies.rl_model,
         results=results,
         metrics=metrics,
         judged=judged,
@@ -221,7 +223,8 @@ def judge(
         data_validation=data_validation,
         split_validation=split_validation,
         sft_model=sft_model,
-        rl_model=rl_model,
+        preference_model=policies.preference_model,
+        rl_model=policies.rl_model,
         results=results,
         champion_results=champion_results,
         judged=judged,
@@ -232,7 +235,8 @@ def judge(
     promotion = promote(
         dataset=dataset,
         sft_model=sft_model,
-        rl_model=rl_model,
+        preference_model=policies.preference_model,
+        rl_model=policies.rl_model,
         catalog=catalog,
         prior=prior,
         windows=windows,

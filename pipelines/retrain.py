@@ -16,6 +16,7 @@ from rere.config.catalog import IndexConfig
 from rere.config.data import SplitConfig, ValidationConfig
 from rere.config.evaluation import EvaluationConfig
 from rere.config.ingest import IngestConfig
+from rere.config.preference import PreferenceStageConfig
 from rere.config.promotion import PromotionConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.retraining import FromChampion, RetrainConfig
@@ -41,6 +42,7 @@ def retrain_pipeline(
     windows: SplitConfig = SplitConfig(),
     catalog: IndexConfig = IndexConfig(),
     sft: SFTConfig = SFTConfig(),
+    preference: PreferenceStageConfig | None = None,
     rl: RLConfig = RLConfig(),
     item_models: ItemModelsConfig = ItemModelsConfig(),
     serving: ServedModelConfig = ServedModelConfig(),
@@ -55,6 +57,7 @@ def retrain_pipeline(
         windows=windows,
         catalog=catalog,
         sft=sft,
+        preference=preference,
         rl=rl,
         item_models=item_models,
         serving=serving,
@@ -70,7 +73,11 @@ def train_on(given: RetrainSettings) -> None:
     location, source = source_location(given.data.source), source_fingerprint(given.data.source)
     backbone = named_content(given.catalog.backbone)
     check_backbone(
-        catalog=given.catalog, sft=given.sft, rl=given.rl, named_sha256=named_content(given.catalog, given.rl)
+        catalog=given.catalog,
+        sft=given.sft,
+        preference=given.preference,
+        rl=given.rl,
+        named_sha256=named_content(given.catalog, given.rl),
     )
     base = base_of(given.promotion.model_name, given.retrain)
     if base is not None and base.collected is not None and given.retrain.base != "none":
@@ -109,7 +116,7 @@ def train_on(given: RetrainSettings) -> None:
     asked = teacher if given.sft.distillation else None
     if base is not None and isinstance(given.retrain.start, FromChampion):
         sft_model = fine_tune_on(
-            champion_model=base.rl_model,
+            champion_model=base.language_model,
             start=start,
             windows=windows,
             catalog=catalog,

@@ -11,6 +11,7 @@ from rere.config.catalog import IndexConfig
 from rere.config.data import SplitConfig, ValidationConfig
 from rere.config.evaluation import EvaluationConfig
 from rere.config.ingest import IngestConfig
+from rere.config.preference import PreferenceStageConfig
 from rere.config.promotion import PromotionConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.retraining import RetrainConfig
@@ -30,6 +31,7 @@ class RunSettings(BaseModel):
     windows: SplitConfig
     catalog: IndexConfig
     sft: SFTConfig
+    preference: PreferenceStageConfig | None = None
     rl: RLConfig
     item_models: ItemModelsConfig
     serving: ServedModelConfig

@@ -16,6 +16,7 @@ from rere.config.catalog import IndexConfig
 from rere.config.data import SplitConfig, ValidationConfig
 from rere.config.evaluation import EvaluationConfig
 from rere.config.ingest import IngestConfig
+from rere.config.preference import PreferenceStageConfig
 from rere.config.promotion import PromotionConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
@@ -23,6 +24,7 @@ from rere.config.served_model import ServedModelConfig
 from rere.config.sft import SFTConfig
 from rere.config.tuning import TuningConfig
 from steps.item_models import train_item_models
+from steps.preference import prefer
 from steps.sft import fine_tune
 from steps.tune import tune
 
@@ -36,6 +38,7 @@ def tune_pipeline(
     windows: SplitConfig = SplitConfig(),
     catalog: IndexConfig = IndexConfig(),
     sft: SFTConfig = SFTConfig(),
+    preference: PreferenceStageConfig | None = None,
     rl: RLConfig = RLConfig(),
     item_models: ItemModelsConfig = ItemModelsConfig(),
     serving: ServedModelConfig = ServedModelConfig(),
@@ -50,6 +53,7 @@ def tune_pipeline(
         windows=windows,
         catalog=catalog,
         sft=sft,
+        preference=preference,
         rl=rl,
         item_models=item_models,
         serving=serving,
@@ -66,17 +70,22 @@ def try_settings(given: TuneSettings) -> None:
     item_models: Any = None
     teacher: Any = None
     sft_model: Any = None
-    if first in ("sft", "rl"):
+    preference_model: Any = None
+    if first in ("sft", "preference", "rl"):
         item_models, teacher = train_item_models(
             dataset=data.dataset, windows=data.windows, catalog=data.catalog, config=given.item_models
         )
-    if first == "rl":
+    if first in ("preference", "rl"):
         sft_model = fine_tune(
             windows=data.windows,
             catalog=data.catalog,
             config=given.sft,
             backbone_sha256=named_content(given.catalog.backbone),
             teacher=teacher if given.sft.distillation else None,
+        )
+    if first == "rl" and given.preference is not None and given.preference.place == "before_rl":
+        preference_model = prefer(
+            sft_model=sft_model, windows=data.windows, catalog=data.catalog, config=given.preference.training
         )
     tune(
         dataset=data.dataset,
@@ -87,5 +96,5 @@ def try_settings(given: TuneSettings) -> None:
         start=first_trial(given) or {},
         named_sha256=named_content(given.catalog, given.rl),
         item_models=item_models,
-        sft_model=sft_model,
+        start_model=sft_model if preference_model is None else preference_model,
     )

@@ -6,16 +6,19 @@ from zenml import step
 
 from ops.runtime.cache_keys import cache_policy
 from rere.config.catalog import IndexConfig
+from rere.config.preference import PreferenceStageConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 
 
 @step(name="check_backbone", cache_policy=cache_policy(__name__))
-def check_backbone(catalog: IndexConfig, sft: SFTConfig, rl: RLConfig, named_sha256: str) -> None:
+def check_backbone(
+    catalog: IndexConfig, sft: SFTConfig, preference: PreferenceStageConfig | None, rl: RLConfig, named_sha256: str
+) -> None:
     """Stop a run that would end at training, or after it: seconds now instead of hours later.
 
     `named_sha256` is the content of what the settings name (see `ops.runtime.named`).
     """
     from rere.training.check import check_backbone as check
 
-    check(catalog, sft, rl)
+    check(catalog, sft, rl, preference)

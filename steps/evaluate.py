@@ -1,4 +1,4 @@
-"""Every test row, by constrained beam search over the whole catalogue: the fine-tuned model, and the one after RL."""
+"""Every test row, by constrained beam search over the whole catalogue: the fine-tuned model, and those after it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ def evaluate(
     catalog: CatalogIndex,
     baselines: pd.DataFrame,
     sft_model: Checkpoint,
-    rl_model: Checkpoint,
     config: EvaluationConfig,
+    preference_model: Checkpoint | None = None,
+    rl_model: Checkpoint | None = None,
     prior: Prior | None = None,
 ) -> tuple[
     Annotated[pd.DataFrame, ArtifactConfig(name="results")],
@@ -39,6 +40,7 @@ def evaluate(
     """Per-row results of all models, and their metrics with intervals.
 
     Args:
+        preference_model, rl_model: of the stages that ran.
         prior: where what is served ranks otherwise than the model by itself (`ServedModelConfig.changes_lists`); else
             None.
     """
@@ -49,8 +51,10 @@ def evaluate(
     from rere.evaluation.evaluator import summarise
     from rere.recommenders.alone import ItemModelAlone
     from rere.recommenders.labels import Label
+    from rere.recommenders.trained import Trained
 
-    models: dict[str, Checkpoint] = {Label.SFT: sft_model, Label.RL: rl_model}
+    trained = Trained(sft_model, preference_model, rl_model)
+    models, (label, served) = trained.by_label, trained.served
     inputs = (windows.fingerprint, catalogue_fingerprint(catalog), *(model.identity() for model in models.values()))
     with work_directory("evaluate", config.as_one(), *inputs, code_fingerprint(__name__)) as work:
         generative = evaluate_checkpoints(models, windows, catalog, config, work)
@@ -59,7 +63,8 @@ def evaluate(
         recommender = ItemModelAlone(Label.ALONE, prior, len(catalog.item_ids))
         tables.append(evaluate_rows(recommender, windows.of("test"), catalog.index_of, config))
     elif prior is not None and prior.changes_searches:
-        blended: dict[str, Checkpoint] = {Label.BLEND if prior.share else Label.BOOSTED: rl_model}
+        boosted = Label.BOOSTED if label == Label.RL else Label.PREFERENCE_BOOSTED
+        blended: dict[str, Checkpoint] = {Label.BLEND if prior.share else boosted: served}
         with work_directory("blend", config.as_one(), *inputs, prior.content(), code_fingerprint(__name__)) as work:
             tables.append(evaluate_checkpoints(blended, windows, catalog, config, work, prior=prior))
     results = pd.concat(tables, ignore_index=True)

@@ -28,7 +28,7 @@ from rere.recommenders.prior import Prior
 )
 def gate(
     *,
-    rl_model: Checkpoint,
+    language_model: Checkpoint,
     catalog: CatalogIndex,
     prior: Prior,
     dataset: Dataset,
@@ -45,12 +45,12 @@ def gate(
     Annotated[Judged, ArtifactConfig(name="judged")],
     Annotated[pd.DataFrame, ArtifactConfig(name="champion_results")],
 ]:
-    """Judge what would be served: the RL model, the blend, or an item model; see `ops.gate.judge`."""
+    """Judge what would be served: the language model, the blend, or an item model; see `ops.gate.judge`."""
     from ops.gate.candidate import Candidate
     from ops.gate.judge import judge
 
     candidate = Candidate(
-        model=None if prior.alone else rl_model,
+        model=None if prior.alone else language_model,
         prior=prior,
         catalog=catalog,
         dataset=dataset,

@@ -26,18 +26,18 @@ def make_prior(
     config: ServedModelConfig,
     evaluation: EvaluationConfig,
     item_models: ItemModels | None = None,
-    rl_model: Checkpoint | None = None,
+    language_model: Checkpoint | None = None,
 ) -> Annotated[Prior, ArtifactConfig(name="prior")]:
     """Count the training period; choose new items' boost and the item model's share on half of the validation users.
 
     Args:
         item_models: where one of them is served, in a blend or alone; else None.
-        rl_model: for a blend and for a boost; else None.
+        language_model: that is served, for a blend and for a boost; else None.
     """
     from rere.data.sequences import training_counts
     from rere.recommenders.fitted_prior import ValidationRanker, fit_prior
 
-    ranker = None if rl_model is None else ValidationRanker(rl_model, windows, catalog, evaluation)
+    ranker = None if language_model is None else ValidationRanker(language_model, windows, catalog, evaluation)
     prior, chosen = fit_prior(training_counts(dataset), config, item_models, ranker)
     if chosen:
         log_metadata(chosen)

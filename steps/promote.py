@@ -28,7 +28,6 @@ def promote(
     *,
     dataset: Dataset,
     sft_model: Checkpoint,
-    rl_model: Checkpoint,
     catalog: CatalogIndex,
     prior: Prior,
     windows: Windows,
@@ -37,20 +36,26 @@ def promote(
     review: Reviewed,
     evaluation: EvaluationConfig,
     decided_by: Literal["gate", "review"],
+    preference_model: Checkpoint | None = None,
+    rl_model: Checkpoint | None = None,
 ) -> Annotated[Promoted, ArtifactConfig(name="promotion")]:
-    """Register in MLflow, and as a ZenML Model version that links the run and all that it made."""
+    """Register in MLflow, and as a ZenML Model version that links the run and all that it made.
+
+    Args:
+        preference_model, rl_model: of the stages that ran.
+    """
     import mlflow
 
     from ops.registry.promotion import promote_by_gate
     from ops.registry.registration import RunOutputs, register
     from ops.registry.zenml_registry import tag_run
+    from rere.recommenders.trained import Trained
 
     outputs = RunOutputs(
         dataset=dataset,
         windows=windows,
         catalog=catalog,
-        sft_model=sft_model,
-        rl_model=rl_model,
+        trained=Trained(sft_model, preference_model, rl_model),
         prior=prior,
         metrics=metrics,
         evaluation=evaluation,

@@ -23,15 +23,17 @@ def report(
     windows: Windows,
     catalog: CatalogIndex,
     sft_model: Checkpoint,
-    rl_model: Checkpoint,
     results: pd.DataFrame,
     metrics: pd.DataFrame,
     judged: Judged,
     evaluation: EvaluationConfig,
+    preference_model: Checkpoint | None = None,
+    rl_model: Checkpoint | None = None,
 ) -> Annotated[HTMLString, ArtifactConfig(name="report")]:
     """Render it.
 
     Args:
+        preference_model, rl_model: of the stages that ran.
         metrics: of all models, by the evaluation's method; where the gate's is another, they are made anew by that.
     """
     from rere.artifacts.provenance import provenance
@@ -39,6 +41,7 @@ def report(
     from rere.evaluation.breakdown import breakdown, sparse_rows
     from rere.evaluation.evaluator import summarise
     from rere.recommenders.labels import to_serve
+    from rere.recommenders.trained import Trained
     from rere.reporting.method import gate_method
     from rere.reporting.report import ReportInputs, render_report
 
@@ -56,7 +59,7 @@ def report(
             config=method,
             verdict=judged.verdict,
             notes=judged.notes,
-            curves={"sft": sft_model.curves(), "rl": rl_model.curves()},
+            curves=Trained(sft_model, preference_model, rl_model).curves,
             titles=catalog.titles,
             histories=indexed_rows(rows, catalog.index_of)[0],
             ingest=dataset.report,

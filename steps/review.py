@@ -25,16 +25,22 @@ def review(
     data_validation: ValidationReport,
     split_validation: ValidationReport,
     sft_model: Checkpoint,
-    rl_model: Checkpoint,
     results: pd.DataFrame,
     champion_results: pd.DataFrame,
     judged: Judged,
     evaluation: EvaluationConfig,
     config: GateConfig,
     decided_by: Literal["gate", "review"],
+    preference_model: Checkpoint | None = None,
+    rl_model: Checkpoint | None = None,
 ) -> Annotated[Reviewed, ArtifactConfig(name="review")]:
-    """Render it."""
+    """Render it.
+
+    Args:
+        preference_model, rl_model: of the stages that ran.
+    """
     from ops.gate.review import review_inputs
+    from rere.recommenders.trained import Trained
     from rere.reporting.review import render_review
 
     inputs = review_inputs(
@@ -45,7 +51,7 @@ def review(
         windows=windows,
         catalog=catalog,
         validation=(data_validation, split_validation),
-        trained={"SFT": sft_model, "RL": rl_model},
+        trained=Trained(sft_model, preference_model, rl_model),
         evaluation=evaluation,
         gate=config,
         decided_by=decided_by,

@@ -25,14 +25,14 @@ from rere.recommenders.item_models import ItemModels
 )
 def reinforce(
     *,
-    sft_model: Checkpoint,
+    start_model: Checkpoint,
     windows: Windows,
     catalog: CatalogIndex,
     teacher: ItemModels,
     config: RLConfig,
     named_sha256: str,
 ) -> Annotated[Checkpoint, ArtifactConfig(name="rl_model")]:
-    """Train on from the fine-tuned model; a killed run resumes.
+    """Train on from the fine-tuned model, or from the one after preference training; a killed run resumes.
 
     Args:
         teacher: the one item model that a collaborative reward asks.
@@ -42,6 +42,6 @@ def reinforce(
 
     [item_model] = teacher.models.values()
     teacher_hash = item_model.content()
-    inputs = (sft_model.identity(), windows.fingerprint, catalogue_fingerprint(catalog), teacher_hash, named_sha256)
+    inputs = (start_model.identity(), windows.fingerprint, catalogue_fingerprint(catalog), teacher_hash, named_sha256)
     with work_directory("rl", config.as_one(), *inputs, code_fingerprint(__name__)) as work:
-        return train_rl(sft_model, windows, catalog, config, work, log=mlflow_log("rl", config), teacher=item_model)
+        return train_rl(start_model, windows, catalog, config, work, log=mlflow_log("rl", config), teacher=item_model)

@@ -32,7 +32,7 @@ def tune(
     start: dict[str, Any],
     named_sha256: str,
     item_models: ItemModels | None = None,
-    sft_model: Checkpoint | None = None,
+    start_model: Checkpoint | None = None,
 ) -> tuple[
     Annotated[pd.DataFrame, ArtifactConfig(name="trials")],
     Annotated[str, ArtifactConfig(name="best_configuration")],
@@ -44,7 +44,7 @@ def tune(
         settings: the run's, plain values by stage.
         start: the settings as they stand, in Optuna's words; empty where the space leaves them out.
         named_sha256: content of what the settings name, see `ops.runtime.named`.
-        item_models, sft_model: where the space changes nothing of them, those of all trials.
+        item_models, start_model: where the space changes nothing of them, those of all trials.
     """
     from ops.registry.mlflow_registry import require_tracker
     from ops.runtime.studies import study_directory
@@ -57,9 +57,12 @@ def tune(
 
     require_tracker()
     kept, rows = without_test(dataset, windows)
-    inputs = TrialInputs(kept, rows, catalog, item_models, sft_model)
+    inputs = TrialInputs(kept, rows, catalog, item_models, start_model)
     spec = StudySpec(
-        config=config, settings=settings, sft_model=sft_model.path.resolve() if sft_model else None, start=start or None
+        config=config,
+        settings=settings,
+        start_model=start_model.path.resolve() if start_model else None,
+        start=start or None,
     )
     directory = study_directory(spec, inputs, named_sha256)
     study = run_study(directory, spec, inputs, TrialRuns(config, directory.name))

@@ -8,10 +8,12 @@ from typing import Any
 from ops.registry import servable
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
+from rere.config.served_model import LANGUAGE_MODEL
 from rere.data.dataset import Dataset, Windows
 from rere.evaluation.footprint import mebibytes
 from rere.models.checkpoint import Checkpoint
 from rere.recommenders.prior import Prior
+from rere.recommenders.trained import STAGES
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,12 @@ class Candidate:
         """Size of its files."""
         return self.prior.mebibytes() if self.model is None else mebibytes(self.model.path)
 
+    @property
+    def serves(self) -> str:
+        """What would answer, see `Prior.serves_with`."""
+        made_by = LANGUAGE_MODEL if self.model is None else self.model.facts().get("stage", LANGUAGE_MODEL)
+        return self.prior.serves_with(made_by)
+
     def notes(self) -> list[str]:
         """What whoever decides must know of it before all figures."""
         notes = [_item_model(self.prior)] if self.model is None else _kept_start(self.model)
@@ -59,8 +67,11 @@ def _boost(factor: float) -> str:
 
 
 def _kept_start(model: Checkpoint) -> list[str]:
-    """Says so when reinforcement learning ended where it began."""
+    """Says so when RL, or preference training, ended where it began."""
     facts = model.facts()
-    if facts.get("best_update") == 0 and facts["settings"]["keep"] == "best":
-        return ["No RL update beat the fine-tuned model on validation: ReRe's weights are SFT's, and so are its rows."]
-    return []
+    if facts.get("best_update") != 0 or facts["settings"].get("keep", "best") != "best":
+        return []
+    return [
+        f"No {STAGES[facts['stage']]} update beat the model that it started from on validation: the weights are that "
+        "model's, and so are its rows."
+    ]

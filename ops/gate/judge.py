@@ -90,7 +90,7 @@ def judge(
     judged = Judged(
         model=name,
         content=content,
-        serves=candidate.prior.serves,
+        serves=candidate.serves,
         champion=champion.version,
         is_champion=champion.version is not None and champion.version == own,
         verdict=_verdict(evaluate_gate(challenger, rival, given, gate), champion, best),

@@ -21,6 +21,7 @@ from rere.evaluation.segments import segments_of
 from rere.evaluation.verdict import LATENCY, SIZE
 from rere.models.checkpoint import Checkpoint
 from rere.recommenders.labels import Label, to_serve
+from rere.recommenders.trained import Trained
 from rere.reporting.in_words import Standing
 from rere.reporting.review import ReviewInputs
 
@@ -36,7 +37,7 @@ def review_inputs(
     windows: Windows,
     catalog: CatalogIndex,
     validation: tuple[ValidationReport, ValidationReport],
-    trained: dict[str, Checkpoint],
+    trained: Trained,
     evaluation: EvaluationConfig,
     gate: GateConfig,
     decided_by: Literal["gate", "review"],
@@ -45,7 +46,6 @@ def review_inputs(
 
     Args:
         validation: of the data set and of the split.
-        trained: the stages "SFT" and "RL".
     """
     rows, alone = windows.of("test"), champion_results.empty
     data_validation, split_validation = validation
@@ -68,9 +68,9 @@ def review_inputs(
         histories=indexed_rows(rows, catalog.index_of)[0],
         validation=data_validation.having("warning") + split_validation.having("warning"),
         drift=data_validation.drift,
-        curves={stage.lower(): model.curves() for stage, model in trained.items()},
-        cost=_cost(judged, trained),
-        lineage=_lineage(judged, trained),
+        curves=trained.curves,
+        cost=_cost(judged, trained.by_name),
+        lineage=_lineage(judged, trained.by_name),
         gate=gate,
         config=evaluation,
     )

@@ -23,9 +23,9 @@ from rere.artifacts.provenance import provenance
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Dataset, Windows
-from rere.models.checkpoint import Checkpoint
 from rere.recommenders.labels import to_serve
 from rere.recommenders.prior import Prior
+from rere.recommenders.trained import Trained
 from rere.reporting.model_card import CardInputs, model_card
 
 EXAMPLES = 2  # histories in the registered model's input example
@@ -38,8 +38,7 @@ class RunOutputs:
     dataset: Dataset
     windows: Windows
     catalog: CatalogIndex
-    sft_model: Checkpoint
-    rl_model: Checkpoint
+    trained: Trained
     prior: Prior
     metrics: pd.DataFrame
     evaluation: EvaluationConfig
@@ -59,10 +58,13 @@ def register(outputs: RunOutputs, review: Reviewed, report: str) -> str:
     registry.require_tracker()
     made = provenance(review.seeds, review.submitted)
     origin = run_record.origin(outputs.dataset.report, made["git"], zenml_registry.running())
-    curves = {"sft": outputs.sft_model.curves(), "rl": outputs.rl_model.curves()}
     run_record.log_results(
         run_record.RunResults(
-            review.settings, curves, summary=outputs.metrics, ingest=outputs.dataset.report, windows=outputs.windows
+            review.settings,
+            outputs.trained.curves,
+            summary=outputs.metrics,
+            ingest=outputs.dataset.report,
+            windows=outputs.windows,
         )
     )
     version = registry.find_version(review.model, review.content)
@@ -85,7 +87,7 @@ def _logged(outputs: RunOutputs) -> str:
         catalog, prior = Path(scratch) / "catalog", Path(scratch) / "prior"
         outputs.catalog.save(catalog)
         outputs.prior.save(prior)
-        checkpoint = None if outputs.prior.alone else outputs.rl_model.path
+        checkpoint = None if outputs.prior.alone else outputs.trained.served[1].path
         return servable.log_model(checkpoint, catalog, prior, served, examples)
 
 

@@ -23,7 +23,8 @@ from ops.runtime.mending import artifacts, forget
 from rere.errors import RereError
 
 LARGE = (
-    *("collected", "dataset", "windows", "catalog", "item_models", "teacher", "sft_model", "rl_model", "prior"),
+    *("collected", "dataset", "windows", "catalog", "item_models", "teacher", "sft_model", "preference_model"),
+    *("rl_model", "prior"),
     *("baselines", "results", "champion_results", "recommendations", "unanswered"),
 )
 PAGE = 100

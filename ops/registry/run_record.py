@@ -42,7 +42,7 @@ class RunResults:
     """What a run came to, from whatever steps.
 
     settings: by stage
-    curves: stage ("sft", "rl") -> training records, each with its `update`
+    curves: stage ("sft", "preference", "rl") -> training records, each with its `update`
     summary: rows of `evaluator.summarise`, of all models
     """
 
@@ -69,7 +69,7 @@ def origin(ingest: IngestReport, git: Mapping[str, Any] | None, zenml_run: str) 
 
 
 def log_curves(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
-    """Training records by stage ("sft", "rl"), each with its `update`; the updates that the run lacks."""
+    """Training records by stage ("sft", "preference", "rl"), each with its `update`; the updates that the run lacks."""
     client, run = mlflow.MlflowClient(), _active()
     known = client.get_run(run).data.metrics
     logged = {

@@ -17,8 +17,9 @@ from ops.registry import mlflow_registry as registry
 from rere.artifacts.manifest import MANIFEST
 from rere.config.retraining import BaseVersion, RetrainConfig
 
+LANGUAGE_MODELS = ("rl_model", "preference_model")  # a run serves the first that it has
 FOLDERS = {
-    "rl_model": CheckpointMaterializer.FOLDER,
+    **dict.fromkeys(LANGUAGE_MODELS, CheckpointMaterializer.FOLDER),
     "catalog": CatalogIndexMaterializer.FOLDER,
     "dataset": DatasetMaterializer.FOLDER,
 }
@@ -29,7 +30,7 @@ class Base:
     """The champion's artifacts. `collected` is None for a model that the plain pipeline made, which keeps none."""
 
     version: str
-    rl_model: ArtifactVersionResponse
+    language_model: ArtifactVersionResponse
     catalog: ArtifactVersionResponse
     dataset: ArtifactVersionResponse
     collected: ArtifactVersionResponse | None
@@ -51,7 +52,9 @@ def find_base(name: str, version: str | None = None) -> Base | None:
     if version is None:
         return None
     found = artifacts_of(name, version)
-    lost = [part for part in FOLDERS if part not in found or not _whole(found[part], FOLDERS[part])]
+    model = next((part for part in LANGUAGE_MODELS if part in found), LANGUAGE_MODELS[0])
+    parts = (model, "catalog", "dataset")
+    lost = [part for part in parts if part not in found or not _whole(found[part], FOLDERS[part])]
     if lost:
         logging.getLogger(__name__).warning(
             "Version %s, the base, lacks its %s: training starts from the backbone, with all of the source.",
@@ -59,7 +62,7 @@ def find_base(name: str, version: str | None = None) -> Base | None:
             ", ".join(lost),
         )
         return None
-    return Base(version, found["rl_model"], found["catalog"], found["dataset"], _rows_of(found["dataset"]))
+    return Base(version, found[model], found["catalog"], found["dataset"], _rows_of(found["dataset"]))
 
 
 # Only `list_…` methods: inside a pipeline's body the client's `get_…` methods hand out promises, not things.

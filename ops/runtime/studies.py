@@ -19,7 +19,7 @@ from rere.tuning.study import StudySpec
 from rere.tuning.trial import TrialInputs
 
 ANY = {"trials", "processes", "sampler", "pruning", "seed"}  # settings that may change while a study goes on
-TRAINED = ("catalog", "item_models", "sft", "rl", "evaluation")  # stages that a trial is made of
+TRAINED = ("catalog", "item_models", "sft", "preference", "rl", "evaluation")  # stages that a trial is made of
 
 
 def study_directory(spec: StudySpec, inputs: TrialInputs, named_sha256: str) -> Path:

@@ -16,7 +16,8 @@ from rere.tuning.result import OUTCOMES
 from rere.tuning.study import CONFIRMED, PROBLEM, interrupted
 from rere.tuning.worker import validations
 
-VALIDATIONS = {"sft": ("valid_loss", -1.0), "rl": ("valid_ndcg@10", 1.0), "item_models": ("valid_ndcg@10", 1.0)}
+NDCG = ("valid_ndcg@10", 1.0)
+VALIDATIONS = {"sft": ("valid_loss", -1.0), "preference": NDCG, "rl": NDCG, "item_models": NDCG}
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "FINISHED", TrialState.FAIL: "FAILED"}
 
 

@@ -36,6 +36,7 @@ def require_consistent(settings: Mapping[str, Any]) -> None:
     if serving.item_model not in (None, "best", *rivals):
         setting = "candidate" if serving.blend is None else "blend.item_model"
         problems.append(f"serving.{setting}: {serving.item_model} with item_models.rivals: {', '.join(rivals)}")
+    problems += _places(settings)
     if problems:
         raise RereError("settings that go together", "; ".join(problems), "change one of each pair")
 
@@ -50,6 +51,21 @@ def _metrics(named: Mapping[str, str], evaluation: EvaluationConfig) -> Iterator
 def _rewards(rl: RLConfig, catalog: IndexConfig) -> Iterator[str]:
     if rl.generation == "unconstrained" and not catalog.code.ends:
         yield f"rl.generation: unconstrained with catalog.code: {catalog.code.type} (only a title has an end)"
+
+
+def _places(settings: Mapping[str, Any]) -> Iterator[str]:
+    """What a tuning tries of preference training and RL, with whether they run."""
+    preference, tuning = settings["preference"], settings.get("tuning")
+    if tuning is None:
+        return
+    if tuning.stage == "preference" and preference is None:
+        yield "tuning.stage: preference with preference: null"
+    if preference is None or tuning.stage != "rl":
+        return
+    if preference.place == "instead_of_rl":
+        yield "tuning.stage: rl with preference.place: instead_of_rl (tune stage: preference)"
+    elif preference.place == "beside_rl" and any(name.startswith("preference.") for name in tuning.space):
+        yield "tuning.space of preference, tuning.stage: rl and preference.place: beside_rl (RL doesn't start from it)"
 
 
 def _packages(catalog: IndexConfig, rl: RLConfig) -> Iterator[str]:

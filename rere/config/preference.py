@@ -1,4 +1,4 @@
-"""Settings of preference optimisation (DPO, S-DPO, DynamicPO, NAPO)."""
+"""Settings of preference training (DPO, S-DPO, DynamicPO, NAPO), and of its place in a pipeline."""
 
 from __future__ import annotations
 
@@ -55,3 +55,18 @@ class PreferenceConfig(InProcesses, UpdateSettings):
     learning_rate: PositiveFloat = 1e-4
     updates: PositiveInt | None = 600
     epochs: PositiveInt = 3
+
+
+class PreferenceStageConfig(PreferenceConfig):
+    """Preference training as a stage of a run, after fine-tuning."""
+
+    place: Literal["before_rl", "beside_rl", "instead_of_rl"] = Field(
+        default="before_rl",
+        description="before_rl: RL starts from its model, the reference; beside_rl: RL starts from the fine-tuned "
+        "model too, both are judged and RL's is served; instead_of_rl: there is no RL, and its model is served",
+    )
+
+    @property
+    def training(self) -> PreferenceConfig:
+        """How it trains, which is the same in each place."""
+        return PreferenceConfig(**{name: getattr(self, name) for name in PreferenceConfig.model_fields})

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveFloat, model_validator
 from rere.config.base import Settings
 
 LANGUAGE_MODEL = "rl"  # the candidate that is no item model
+LANGUAGE_MODELS = (LANGUAGE_MODEL, "preference")  # the stages that make it
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -38,7 +39,8 @@ class NewItemsConfig(Settings):
 class ServedModelConfig(Settings):
     candidate: str = Field(
         default=LANGUAGE_MODEL,
-        description="what is judged, registered and served. rl: the language model; or an item model alone: one of "
+        description="what is judged, registered and served. rl: the language model (also where preference training "
+        "took RL's place); or an item model alone: one of "
         "`item_models.rivals`, or best: the one with the best validation NDCG@10",
     )
     cold_start: Literal["popularity", "refuse"] = Field(

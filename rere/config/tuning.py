@@ -10,8 +10,14 @@ from rere.config.base import ModelName, Seed, Settings
 from rere.config.promotion import RowMetric
 from rere.config.reading import meant
 
-Stage = Literal["catalog", "item_models", "sft", "rl"]
-STAGES: tuple[Stage, ...] = ("catalog", "item_models", "sft", "rl")  # in the order in which a trial makes them
+Stage = Literal["catalog", "item_models", "sft", "preference", "rl"]
+STAGES: tuple[Stage, ...] = (
+    "catalog",
+    "item_models",
+    "sft",
+    "preference",
+    "rl",
+)  # in the order in which a trial makes them
 OTHER_LOSSES = ("catalog.code", "catalog.backbone", "sft.normalisation")  # names by which a loss per token means else
 Scale = Literal["linear", "log"]
 
@@ -76,7 +82,7 @@ class TuningConfig(Settings):
     """A study: trials of other settings, each trained and judged on validation rows; test rows are never looked at."""
 
     study: ModelName = Field(default="tuning", description="its name; another one starts anew")
-    stage: Literal["item_models", "sft", "rl"] = Field(
+    stage: Literal["item_models", "sft", "preference", "rl"] = Field(
         default="sft",
         description="what a trial trains up to, and what is judged: the item model, or the language model",
     )

@@ -11,15 +11,21 @@ class Label(StrEnum):
 
     POPULARITY = "popularity"
     SFT = "SFT"
+    PREFERENCE = "preference"  # DPO and what came after it
     RL = "ReRe"
-    BLEND = "blend"  # ReRe with an item model's part in every search
+    BLEND = "blend"  # the served language model with an item model's part in every search
     BOOSTED = "ReRe, new items boosted"
+    PREFERENCE_BOOSTED = "preference, new items boosted"  # where it is served
     ALONE = "served item model"  # in ReRe's stead
     CHAMPION = "champion"
     CHALLENGER = "challenger"
 
 
+# Each stands in the place of those after it.
+SERVED = (Label.ALONE, Label.BLEND, Label.BOOSTED, Label.PREFERENCE_BOOSTED, Label.RL, Label.PREFERENCE)
+
+
 def to_serve(models: Iterable[str]) -> Label:
     """Which of a run's models is judged and registered: ReRe, unless another stands in its place."""
     known = set(models)
-    return next((label for label in (Label.ALONE, Label.BLEND, Label.BOOSTED) if label in known), Label.RL)
+    return next((label for label in SERVED if label in known), Label.RL)

@@ -63,10 +63,14 @@ class Prior:
     @property
     def serves(self) -> str:
         """What answers, for people: `rl`, `rl + gru4rec`, `ensemble`."""
+        return self.serves_with(LANGUAGE_MODEL)
+
+    def serves_with(self, language_model: str) -> str:
+        """The same, where the language model comes from that stage."""
         if self.item_model is None or not self.share:
-            return LANGUAGE_MODEL
+            return language_model
         kind = self.item_model.kind()
-        return kind if self.alone else f"{LANGUAGE_MODEL} + {kind}"
+        return kind if self.alone else f"{language_model} + {kind}"
 
     def require_fits(self, items: int) -> None:
         """RereError unless it is of a catalogue of so many items."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from rere.config.served_model import LANGUAGE_MODEL
+from rere.config.served_model import LANGUAGE_MODEL, LANGUAGE_MODELS
 from rere.data.dataset import IngestReport
 from rere.evaluation.verdict import Verdict
 
@@ -70,7 +70,7 @@ def model_card(inputs: CardInputs) -> str:
 def _what_it_is(inputs: CardInputs) -> list[str]:
     """Up to the first line of its facts."""
     language, _, with_model = inputs.serves.partition(" + ")
-    if language != LANGUAGE_MODEL:
+    if language not in LANGUAGE_MODELS:
         return [
             "An item model: it ranks its catalogue by which items were taken with which. It reads no titles.",
             "",
@@ -80,10 +80,18 @@ def _what_it_is(inputs: CardInputs) -> list[str]:
     blended = f" An item model ({with_model}) has a part in every search." if with_model else ""
     return [
         "A generative recommender: it reads a user's history and writes the next items, only items of its catalogue "
-        f"(constrained beam search). Fine-tuned on histories, then by reinforcement learning (ReRe).{blended}",
+        f"(constrained beam search). Fine-tuned on histories{_then(inputs, language)}.{blended}",
         "",
         f"- **Backbone**: {', '.join(f'{name} {value}' for name, value in backbone.items()) or 'not on record'}",
     ]
+
+
+def _then(inputs: CardInputs, language: str) -> str:
+    """What came after fine-tuning."""
+    preference = inputs.settings.get("preference")
+    preferred = preference is not None and preference["place"] != "beside_rl"
+    first = f", then by preferences ({preference['loss']['type']})" if preferred else ""
+    return first + (", then by reinforcement learning (ReRe)" if language == LANGUAGE_MODEL else "")
 
 
 def _table(inputs: CardInputs) -> list[str]:

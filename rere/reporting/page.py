@@ -12,6 +12,11 @@ from rere.reporting.flat import flat
 from rere.reporting.plots import curve_plot
 
 SFT_CURVES = {"train_loss": "training", "valid_loss": "validation"}
+PREFERENCE_PLOTS = {  # metric -> heading, label of the y axis
+    "preferred": ("Preference: the target above its negatives", "share of prompts"),
+    "margin": ("Preference: margin", "mean margin over the best negative (nats times beta)"),
+    "valid_ndcg@10": ("Preference: validation", "NDCG@10"),
+}
 RL_PLOTS = {  # metric -> heading, label of the y axis
     "reward": ("RL: reward", "mean reward per candidate"),
     "groups_with_hit": ("RL: groups with a hit", "share of groups"),
@@ -44,10 +49,11 @@ def lineage_sections(lineage: Mapping[str, Any]) -> dict[str, list[tuple[str, st
 
 
 def training_plots(curves: Mapping[str, list[dict[str, float]]]) -> list[tuple[str, Markup]]:
-    """(heading, SVG) of what the stages ("sft", "rl") recorded."""
+    """(heading, SVG) of what the stages ("sft", "preference", "rl") recorded."""
     plots = [("SFT: loss", curve_plot(curves.get("sft", []), SFT_CURVES, "loss (nats per token)"))]
-    for name, (heading, label) in RL_PLOTS.items():
-        plots.append((heading, curve_plot(curves.get("rl", []), {name: heading}, label)))
+    for stage, own in {"preference": PREFERENCE_PLOTS, "rl": RL_PLOTS}.items():
+        for name, (heading, label) in own.items():
+            plots.append((heading, curve_plot(curves.get(stage, []), {name: heading}, label)))
     return drawn(plots)
 
 

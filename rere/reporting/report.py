@@ -35,7 +35,7 @@ class ReportInputs:
     summary: `evaluator.summarise` of them
     parts: `breakdown.breakdown` of them
     verdict: the gate's, or None where it hasn't been asked
-    curves: stage ("sft", "rl") -> training records, each with `update` and the metrics measured there
+    curves: stage ("sft", "preference", "rl") -> training records, each with `update` and the metrics measured there
     titles: by item index
     histories: item indices, oldest first, of the rows of each model, in their order
     lineage: whatever names the run, nested

@@ -49,7 +49,7 @@ class ReviewInputs:
     histories: item indices, oldest first, of the challenger's rows, in their order
     validation: the data validation's checks that warned
     drift: how far the data moved from the last accepted data set
-    curves: stage ("sft", "rl") -> training records
+    curves: stage ("sft", "preference", "rl") -> training records
     cost: (stage, time) as text
     lineage: nested; the challenger's and the champion's
     """

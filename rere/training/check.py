@@ -20,6 +20,7 @@ from rere.catalog.trie import build_trie
 from rere.config.backbone import Backbone, LocalModel, ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.config.decoding import SearchSettings
+from rere.config.preference import PreferenceConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.decoding.beam import beam_search
@@ -36,7 +37,9 @@ WIDTHS = ("intermediate_size", "moe_intermediate_size", "ffn_dim", "n_inner", "f
 NARROW, WINDOW = 64, 3
 
 
-def check_backbone(catalog: IndexConfig, sft: SFTConfig, rl: RLConfig) -> None:
+def check_backbone(
+    catalog: IndexConfig, sft: SFTConfig, rl: RLConfig, preference: PreferenceConfig | None = None
+) -> None:
     """Check that a backbone can be trained, searched and scored with these settings; takes seconds.
 
     Warns about models that are not pinned to a commit.
@@ -62,7 +65,9 @@ def check_backbone(catalog: IndexConfig, sft: SFTConfig, rl: RLConfig) -> None:
         require_room(context_of(config), around + 2, "a shorter `catalog.instruction`, or another backbone")
     check_search(miniature(catalog.backbone))
     prepared(miniature(catalog.backbone), sft.adaptation)
-    adapt(miniature(catalog.backbone), rl.adaptation)
+    for policy in (preference, rl):
+        if policy is not None:
+            adapt(miniature(catalog.backbone), policy.adaptation)
 
 
 def miniature(backbone: Backbone) -> PreTrainedModel:

@@ -38,7 +38,7 @@ class StudySpec(BaseModel):
     """What the workers of a study are told.
 
     settings: the run's, plain values by stage
-    sft_model: directory of the one that all trials share
+    start_model: directory of the one that all trials share, see `TrialInputs`
     start: the settings as they stand, in Optuna's words: the first trial; None where they lie outside of the space
     """
 
@@ -46,7 +46,7 @@ class StudySpec(BaseModel):
 
     config: TuningConfig
     settings: dict[str, Any]
-    sft_model: Path | None
+    start_model: Path | None
     start: dict[str, Any] | None
 
     def save(self, directory: Path) -> None:

@@ -14,6 +14,7 @@ from rere.artifacts.manifest import is_sealed
 from rere.catalog.index import CatalogIndex, index_dataset
 from rere.config.catalog import IndexConfig
 from rere.config.evaluation import EvaluationConfig
+from rere.config.preference import PreferenceStageConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
@@ -30,6 +31,7 @@ from rere.recommenders.fitting import fit_data, fit_item_models
 from rere.recommenders.item_model import SCORE
 from rere.recommenders.item_models import ItemModels
 from rere.runtime.launch import Log
+from rere.training.preference.train import train_preference
 from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
 
@@ -45,22 +47,29 @@ class TrialSettings(BaseModel):
     catalog: IndexConfig
     item_models: ItemModelsConfig
     sft: SFTConfig
+    preference: PreferenceStageConfig | None = None
     rl: RLConfig
     evaluation: EvaluationConfig
+
+    def prefers(self, stage: Stage) -> bool:
+        """Whether a trial that ends with this stage trains by preference."""
+        before_rl = self.preference is not None and self.preference.place == "before_rl"
+        return stage == "preference" or (stage == "rl" and before_rl)
 
 
 @dataclass(frozen=True)
 class TrialInputs:
     """What all trials share: the data without test rows, and what the space changes nothing of.
 
-    item_models, sft_model: None where each trial makes its own
+    item_models: None where each trial fits its own
+    start_model: from which the first stage that the space changes is trained; None where each trial begins with SFT
     """
 
     dataset: Dataset
     windows: Windows
     catalog: CatalogIndex
     item_models: ItemModels | None = None
-    sft_model: Checkpoint | None = None
+    start_model: Checkpoint | None = None
 
     def save(self, directory: Path) -> None:
         """Write what `load` reads; what is there already is left."""
@@ -72,15 +81,15 @@ class TrialInputs:
                 part.save(directory / name)
 
     @classmethod
-    def load(cls, directory: Path, sft_model: Path | None) -> TrialInputs:
-        """Read what `save` wrote; the fine-tuned model stays where it is."""
+    def load(cls, directory: Path, start_model: Path | None) -> TrialInputs:
+        """Read what `save` wrote; the model to start from stays where it is."""
         shared = directory / "item_models"
         return cls(
             Dataset.load(directory / "dataset"),
             Windows.load(directory / "windows"),
             CatalogIndex.load(directory / "catalog"),
             ItemModels.load(shared) if shared.exists() else None,
-            None if sft_model is None else Checkpoint(sft_model),
+            None if start_model is None else Checkpoint(start_model),
         )
 
 
@@ -121,7 +130,7 @@ def run_trial(settings: TrialSettings, inputs: TrialInputs, config: TuningConfig
         assert models is not None
         assert teacher is not None
         return judge(models.models[teacher], inputs.windows, catalog, evaluation, config)
-    model = inputs.sft_model or train_sft(
+    model = inputs.start_model or train_sft(
         inputs.windows,
         catalog,
         settings.catalog.backbone,
@@ -130,6 +139,13 @@ def run_trial(settings: TrialSettings, inputs: TrialInputs, config: TuningConfig
         log=_sft_log(report),
         teacher=models.only(teacher) if models and teacher and settings.sft.distillation else None,
     )
+    if settings.prefers(stage) and config.first_stage != "rl":
+        assert settings.preference is not None  # `require_consistent` asked
+        preference = settings.preference.training
+        place = work / "preference"
+        model = train_preference(
+            model, inputs.windows, catalog, preference, place, log=_policy_log("preference", report)
+        )
     if stage == "rl":
         model = train_rl(
             model,
@@ -137,7 +153,7 @@ def run_trial(settings: TrialSettings, inputs: TrialInputs, config: TuningConfig
             catalog,
             settings.rl,
             work / "rl",
-            log=_rl_log(report),
+            log=_policy_log("rl", report),
             teacher=models.models[teacher] if models and teacher else None,
         )
     ranker = as_evaluated(stage, model, catalog, evaluation, sharding="shared")
@@ -191,10 +207,10 @@ def _sft_log(report: Report) -> Log:
     return log
 
 
-def _rl_log(report: Report) -> Log:
+def _policy_log(stage: Stage, report: Report) -> Log:
     def log(metrics: dict[str, float], update: int) -> None:
         if SCORE in metrics:
-            report("rl", update, metrics[SCORE])
+            report(stage, update, metrics[SCORE])
 
     return log
 

@@ -45,7 +45,7 @@ def work(directory: Path) -> None:
     """
     spec = StudySpec.load(directory)
     study = open_study(directory, spec)
-    inputs = TrialInputs.load(directory / INPUTS, spec.sft_model)
+    inputs = TrialInputs.load(directory / INPUTS, spec.start_model)
     while (trial := next_trial(study, spec, directory)) is not None:
         _run(study, trial, spec, inputs, directory / "trials" / parameters_key(trial.params))
 

@@ -199,7 +199,7 @@ def world(
 ) -> dict[str, Any]:
     """The gate's inputs."""
     return {
-        "rl_model": model,
+        "language_model": model,
         "catalog": world_catalog,
         "prior": Prior(training_counts(world_dataset), ServedModelConfig()),
         "dataset": world_dataset,
@@ -244,8 +244,8 @@ def evaluated(world: dict[str, Any], prior: Prior) -> tuple[pd.DataFrame, pd.Ser
     results, metrics = evaluate.entrypoint(
         **{name: world[name] for name in ("dataset", "windows", "catalog")},
         baselines=world["results"][world["results"]["model"] == Label.POPULARITY],
-        sft_model=world["rl_model"],
-        rl_model=world["rl_model"],
+        sft_model=world["language_model"],
+        rl_model=world["language_model"],
         config=JUDGED,
         prior=prior,
     )
@@ -260,7 +260,7 @@ def test_a_blend_is_fitted_judged_and_judged_by_the_gate_in_the_models_stead(
     known = FitData(training_sequences(data["dataset"]), len(data["catalog"].item_ids), *valid)
     models = ItemModels({"co_occurrence": CoOccurrence.fit(known, CoOccurrenceConfig())})
     config = ServedModelConfig(blend=BlendConfig(validation_rows=20))
-    trained = {"item_models": models, "rl_model": world["rl_model"]}
+    trained = {"item_models": models, "language_model": world["language_model"]}
     prior = make_prior.entrypoint(**data, config=config, evaluation=JUDGED, **trained)
     assert first_run == {"item_model": "co_occurrence", "share": prior.share}
     assert prior.share > 0  # the language model is untrained, and in this world the next item follows from the last
@@ -277,12 +277,43 @@ def test_new_items_boosted_are_judged_by_the_gate_as_they_would_be_served(
 ) -> None:
     data = {name: world[name] for name in ("dataset", "windows", "catalog")}
     config = ServedModelConfig(new_items=NewItemsConfig(boost=2.0))
-    prior = make_prior.entrypoint(**data, config=config, evaluation=JUDGED, rl_model=world["rl_model"])
+    prior = make_prior.entrypoint(**data, config=config, evaluation=JUDGED, language_model=world["language_model"])
     assert (prior.boost, prior.serves, first_run) == (2.0, "rl", {"new_item_boost": 2.0})
     results, value = evaluated(world, prior)
     decision, _ = gate.entrypoint(**world | {"results": results, "prior": prior})
     assert decision.value == pytest.approx(value[Label.BOOSTED])
     assert any("counts 2 times" in note for note in decision.notes)
+
+
+def test_what_preference_training_made_in_rl_s_place_is_judged_under_its_name(
+    world: dict[str, Any], first_run: dict[str, Any], tmp_path: Path
+) -> None:
+    facts = {"stage": "preference", "best_update": 0, "settings": {}}
+    curves = [{"update": 1, "preferred": 0.5}, {"update": 2, "preferred": 0.9}]
+    preferred = save_checkpoint(world["language_model"].load_model(), tmp_path / "preferred", curves, facts)
+    data = {name: world[name] for name in ("dataset", "windows", "catalog")}
+    trained = {"sft_model": world["language_model"], "preference_model": preferred}
+    settings = {"sft": {"seed": 3}, "preference": None}  # the latter as in a run that doesn't ask for it
+    for boost, label in ((None, Label.PREFERENCE), (2.0, Label.PREFERENCE_BOOSTED)):
+        served = dataclasses.replace(world["prior"], boost=boost)
+        results, metrics = evaluate.entrypoint(
+            **data,
+            **trained,
+            baselines=world["results"][world["results"]["model"] == Label.POPULARITY],
+            config=JUDGED,
+            prior=served if boost else None,
+        )
+        expected = dict.fromkeys([Label.POPULARITY, Label.SFT, Label.PREFERENCE, label])
+        assert results["model"].unique().tolist() == list(expected)
+        value = metrics.query("rows == 'all' and metric == 'ndcg@10'").set_index("model")["mean"]
+        judged = {"results": results, "prior": served, "language_model": preferred, "settings": settings}
+        decision, _ = gate.entrypoint(**world | judged)
+        assert decision.value == pytest.approx(value[label])
+        assert (decision.serves, decision.seeds) == ("preference", {"sft": 3})
+        assert "No preference update beat the model that it started from" in decision.notes[0]
+    page = report.entrypoint(**data, **trained, results=results, metrics=metrics, judged=decision, evaluation=JUDGED)
+    assert "Preference: the target above its negatives" in page
+    assert "RL: reward" not in page
 
 
 def test_an_item_model_is_judged_logged_and_judged_anew_as_champion_without_the_language_model(
@@ -380,7 +411,7 @@ def test_a_better_item_model_is_named_wherever_the_decision_is_read(
     decision, _ = gate.entrypoint(**world | {"results": results, "config": asked})
     assert decision.promotes == (rule != "refuse")
     metrics = summarise_results(results, JUDGED, np.ones(len(world["catalog"].item_ids)))
-    model = world["rl_model"]
+    model = world["language_model"]
     inputs = {name: world[name] for name in ("dataset", "windows", "catalog", "evaluation")}
     page = report.entrypoint(
         **inputs, sft_model=model, rl_model=model, results=results, metrics=metrics, judged=decision
@@ -441,7 +472,7 @@ def test_another_champion_is_judged_anew_on_the_same_rows(
 def test_the_champion_is_judged_in_one_process_per_gpu(
     gpus: int, processes: int, world: dict[str, Any], in_mlflow: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    model, catalog, windows = (world[name] for name in ("rl_model", "catalog", "windows"))
+    model, catalog, windows = (world[name] for name in ("language_model", "catalog", "windows"))
     settings = {"history_items": windows.history_items, "beams": 5, "normalisation": "vocab"}
     champion = SimpleNamespace(settings=settings, tags=VersionTags(), prior=None)
     judged: list[EvaluationConfig] = []
@@ -515,11 +546,12 @@ def reviewed(passed: bool = True) -> Reviewed:
 
 def promoted(world: dict[str, Any], review: Reviewed, decided_by: str = "gate") -> Promoted:
     """What the step makes of it."""
-    inputs = {name: world[name] for name in ("dataset", "rl_model", "catalog", "prior", "windows", "evaluation")}
+    inputs = {name: world[name] for name in ("dataset", "catalog", "prior", "windows", "evaluation")}
     metrics = summarise_results(world["results"], JUDGED, np.ones(len(world["catalog"].item_ids)))
     found: Promoted = promote.entrypoint(
         **inputs,
-        sft_model=world["rl_model"],
+        sft_model=world["language_model"],
+        rl_model=world["language_model"],
         metrics=metrics,
         report=PAGE,
         review=review,

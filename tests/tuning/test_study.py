@@ -54,7 +54,7 @@ def prepared(tmp_path: Path, inputs: TrialInputs) -> Any:
 
     def prepare(start: dict[str, Any] | None = None, **tuning: Any) -> StudySpec:
         config = TuningConfig.model_validate({"stage": "item_models", **tuning})
-        spec = StudySpec(config=config, settings=BASE, sft_model=None, start=start)
+        spec = StudySpec(config=config, settings=BASE, start_model=None, start=start)
         spec.save(tmp_path)
         inputs.save(tmp_path / INPUTS)
         return spec
@@ -195,7 +195,7 @@ def test_processes_share_the_trials(tmp_path: Path, inputs: TrialInputs) -> None
     seen: list[int] = []
     space = {"item_models.rivals.sasrec.dropout": {"type": "float", "low": 0.0, "high": 0.5}}
     config = TuningConfig.model_validate({"stage": "item_models", "trials": 3, "processes": 2, "space": space})
-    spec = StudySpec(config=config, settings=BASE, sft_model=None, start=None)
+    spec = StudySpec(config=config, settings=BASE, start_model=None, start=None)
 
     def watch(trials: Sequence[FrozenTrial]) -> None:
         seen.append(sum(trial.state.is_finished() for trial in trials))

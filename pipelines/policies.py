@@ -1,0 +1,44 @@
+"""What is trained on from the fine-tuned model: by preference, by RL, or by one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ops.runtime.named import named_content
+from pipelines.settings import RunSettings
+from steps.preference import prefer
+from steps.rl import reinforce
+
+
+@dataclass(frozen=True)
+class Policies:
+    """The artifacts; None where a step doesn't run."""
+
+    preference_model: Any
+    rl_model: Any
+
+    @property
+    def served(self) -> Any:
+        """The language model that the gate judges, and that is registered."""
+        return self.preference_model if self.rl_model is None else self.rl_model
+
+
+def train_policies(*, sft_model: Any, windows: Any, catalog: Any, teacher: Any, given: RunSettings) -> Policies:
+    """The steps that `preference` and `rl` ask for."""
+    preference_model, rl_model = None, None
+    place = None if given.preference is None else given.preference.place
+    if given.preference is not None:
+        preference_model = prefer(
+            sft_model=sft_model, windows=windows, catalog=catalog, config=given.preference.training
+        )
+    if place != "instead_of_rl":
+        rl_model = reinforce(
+            start_model=preference_model if place == "before_rl" else sft_model,
+            windows=windows,
+            catalog=catalog,
+            teacher=teacher,
+            config=given.rl,
+            named_sha256=named_content(given.rl),
+        )
+    return Policies(preference_model, rl_model)
