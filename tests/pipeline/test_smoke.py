@@ -35,6 +35,22 @@ assert run.data.tags["version"] == "1" and run.data.tags["gate"] == version.tags
 assert version.description.startswith("# rere-smoke, version 1")
 print("whole")
 """
+PREFERRED = """
+import mlflow
+from zenml.client import Client
+client = mlflow.MlflowClient()
+version = client.get_model_version("rere-preferred", "1")
+run = client.get_run(version.tags["review_run"])
+models = {name.split("/")[1] for name in run.data.metrics if name.startswith("test/")}
+assert {"SFT", "preference", "ReRe"} <= models, models
+assert run.data.params["preference.place"] == "before_rl", run.data.params
+steps = [one.step for one in client.get_metric_history(run.info.run_id, "preference/preferred")]
+assert sorted(steps) == [1, 2], steps
+assert "Fine-tuned on histories, then by preferences (s_dpo), then by reinforcement learning" in version.description
+made = Client().get_pipeline_run(version.tags["zenml_run"]).steps
+assert made["rl"].inputs["start_model"][0].id == made["preference"].outputs["preference_model"][0].id
+print("whole")
+"""
 
 
 def versions(project: Project) -> list[tuple[str, list[str]]]:
@@ -70,9 +86,9 @@ print(json.dumps([version.stage, sorted(version.data_artifacts) + sorted(version
 def test_the_version_s_run_is_whole_and_tagged(smoke_run: Done, project: Project) -> None:
     assert project.ask(WHOLE) == "whole"
     code = """
-import json
+import json, mlflow
 from zenml.client import Client
-run = Client().get_pipeline("rere_pipeline").last_successful_run
+run = Client().get_pipeline_run(mlflow.MlflowClient().get_model_version("rere-smoke", "1").tags["zenml_run"])
 print(json.dumps(sorted(tag.name for tag in run.tags)))
 """
     assert {"model: rere-smoke", "version: 1"} <= set(json.loads(project.ask(code)))
@@ -144,6 +160,20 @@ def test_a_second_run_is_served_from_the_cache_and_registers_nothing(smoke_run: 
     assert "NDCG@10" in done.stdout
     assert versions(project) == before
     assert project.ask(WHOLE) == "whole"  # the version isn't pointed to an empty run
+
+
+def test_preference_training_before_rl_is_its_start_and_has_a_row_of_its_own(smoke_run: Done, project: Project) -> None:
+    smoke = (project.root / SMOKE).read_text(encoding="utf-8").replace("rere-smoke", "rere-preferred")
+    asked = "{updates: 2, prompts: 8, device_batch_prompts: 8, validate_every: 2, validation_rows: 64}"
+    done = project.run_pipeline(project.config("preferred", f"{smoke}  preference: {asked}\n"))
+    assert done.returncode == 0, done.stdout[-6000:]
+    for step in ("split", "index_items", "sft", "item_models", "baselines", "prior"):
+        assert f"Using cached version of step `{step}`." in done.stdout, step
+    assert "Using cached version of step `rl`." not in done.stdout
+    assert project.ask(PREFERRED) == "whole"
+    kept = project.run("rere", "config", "1", "--model", "rere-preferred")
+    assert "place: before_rl" in kept.stdout
+    assert "negatives: 3" in kept.stdout
 
 
 def test_an_unknown_key_ends_the_run_with_one_message(project: Project) -> None:

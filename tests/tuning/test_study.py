@@ -17,6 +17,7 @@ from rere.catalog.index import CatalogIndex
 from rere.config.tuning import TuningConfig
 from rere.data.dataset import Dataset, Windows
 from rere.errors import RereError
+from rere.models.checkpoint import Checkpoint
 from rere.reporting.tuning import render_tuning
 from rere.tuning.result import result_of
 from rere.tuning.run import run_study
@@ -26,7 +27,7 @@ from rere.tuning.trial import TrialInputs, TrialSettings, run_trial, without_tes
 from rere.tuning.worker import comparable, validations, work
 from tests.conftest import TINY
 
-BASE = {
+BASE: dict[str, Any] = {
     "catalog": {"backbone": TINY.model_dump(mode="json"), "code": "prefix"},
     "item_models": {"rivals": [{"type": "sasrec", "epochs": 1, "layers": 1, "width": 16, "heads": 1}]},
     "sft": {
@@ -137,6 +138,31 @@ def test_fine_tuning_and_rl_are_tuned_pruned_and_the_best_runs(tmp_path: Path, p
     assert "http" not in page.split("</style>")[1].split("<h2>The best settings")[0]
 
 
+def test_preference_training_is_tried_where_the_space_names_it_or_what_comes_before(
+    tmp_path: Path, inputs: TrialInputs
+) -> None:
+    quick = {"updates": 1, "prompts": 4, "device_batch_prompts": 4, "validation_rows": 20}
+    settings = TrialSettings.model_validate({**BASE, "rl": BASE["rl"] | {"updates": 1}, "preference": quick})
+    told: list[str] = []
+
+    def trial(name: str, stage: str, setting: str, given: TrialInputs) -> Path:
+        told.clear()
+        space = {setting: {"type": "float", "low": 0.1, "high": 0.2}}
+        config = TuningConfig.model_validate({"stage": stage, "space": space, "validation_rows": 20})
+        run_trial(settings, given, config, tmp_path / name, lambda stage, step, value: told.append(stage))
+        return tmp_path / name
+
+    whole = trial("whole", "rl", "preference.beta", inputs)
+    assert list(dict.fromkeys(told)) == ["item_models", "sft", "preference", "rl"]
+    preferred = Checkpoint(whole / "preference" / "model")
+    assert Checkpoint(whole / "rl" / "model").facts()["start"] == preferred.identity()
+    later = trial("later", "rl", "rl.beta", replace(inputs, start_model=preferred))  # made once, for all trials
+    assert list(dict.fromkeys(told)) == ["item_models", "rl"]
+    assert Checkpoint(later / "rl" / "model").facts()["start"] == preferred.identity()
+    trial("alone", "preference", "preference.beta", replace(inputs, start_model=Checkpoint(whole / "sft" / "model")))
+    assert set(told) == {"preference"}
+
+
 def test_no_test_row_is_looked_at(
     tmp_path: Path, prepared: Any, inputs: TrialInputs, world_dataset: Dataset, world_windows: Windows
 ) -> None:
@@ -210,8 +236,8 @@ def test_processes_share_the_trials(tmp_path: Path, inputs: TrialInputs) -> None
 def test_a_later_stage_counts_for_more_and_comes_later() -> None:
     """A loss of 9 nats, then NDCG .1: the pruner sees the better of them, at a later step."""
     loss, ndcg = comparable("sft", "rl", 4, -9.0), comparable("rl", "rl", 0, 0.1)
-    assert loss == (-1009.0, 20_000_004)
-    assert ndcg == (0.1, 30_000_000)
+    assert loss == (-2009.0, 20_000_004)
+    assert ndcg == (0.1, 40_000_000)
 
 
 def test_losses_prune_only_where_they_mean_the_same() -> None:
