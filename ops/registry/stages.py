@@ -69,8 +69,8 @@ class Judged(BaseModel):
 
     @property
     def seeds(self) -> dict[str, int]:
-        """Of the stages that have one."""
-        return {stage: chosen["seed"] for stage, chosen in self.settings.items() if "seed" in chosen}
+        """Of the stages that ran and have one."""
+        return {stage: chosen["seed"] for stage, chosen in self.settings.items() if chosen and "seed" in chosen}
 
     def tags(self, run: str) -> VersionTags:
         """What its version is known by in lists, and what a reviewer's approval is held against.
