@@ -17,9 +17,9 @@ from ops.registry import mlflow_registry as registry
 from rere.artifacts.manifest import MANIFEST
 from rere.config.retraining import BaseVersion, RetrainConfig
 
-LANGUAGE_MODELS = ("rl_model", "preference_model")  # a run serves the first that it has
+POLICIES = ("rl_model", "preference_model")  # a run serves the first that it has
 FOLDERS = {
-    **dict.fromkeys(LANGUAGE_MODELS, CheckpointMaterializer.FOLDER),
+    **dict.fromkeys(POLICIES, CheckpointMaterializer.FOLDER),
     "catalog": CatalogIndexMaterializer.FOLDER,
     "dataset": DatasetMaterializer.FOLDER,
 }
@@ -52,7 +52,7 @@ def find_base(name: str, version: str | None = None) -> Base | None:
     if version is None:
         return None
     found = artifacts_of(name, version)
-    model = next((part for part in LANGUAGE_MODELS if part in found), LANGUAGE_MODELS[0])
+    model = next((part for part in POLICIES if part in found), POLICIES[0])
     parts = (model, "catalog", "dataset")
     lost = [part for part in parts if part not in found or not _whole(found[part], FOLDERS[part])]
     if lost:

@@ -68,5 +68,5 @@ class PreferenceStageConfig(PreferenceConfig):
 
     @property
     def training(self) -> PreferenceConfig:
-        """How it trains, which is the same in each place."""
-        return PreferenceConfig(**{name: getattr(self, name) for name in PreferenceConfig.model_fields})
+        """How it trains, which is the same in each place. All of it counts as set: ZenML keeps nothing else."""
+        return PreferenceConfig.model_validate(self.model_dump(exclude={"place"}))

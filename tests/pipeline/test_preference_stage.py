@@ -39,8 +39,9 @@ def steps_of(**settings: Any) -> dict[str, Step]:
     """What a run's cache keys are made of, beside the code: by step."""
     built = rere_pipeline.copy()
     built.prepare(**settings)
+    invocations: dict[str, Any] = built.invocations
     found = {}
-    for name, made in built.invocations.items():
+    for name, made in invocations.items():
         inputs = {given: str(artifact.invocation_id) for given, artifact in made.input_artifacts.items()}
         found[name] = (inputs, made.parameters)
     return found
@@ -87,6 +88,8 @@ def test_the_same_training_whatever_its_place() -> None:
     places: list[Place] = ["before_rl", "beside_rl", "instead_of_rl"]
     trainings = [PreferenceStageConfig(place=place, negatives=7).training for place in places]
     assert trainings == [PreferenceConfig(negatives=7)] * 3
+    for training in trainings:  # ZenML hands to a step what was set of a parameter, and no more
+        assert PreferenceConfig.model_validate(training.model_dump(exclude_unset=True)) == training
 
 
 @pytest.mark.parametrize(
