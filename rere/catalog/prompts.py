@@ -31,7 +31,7 @@ def prompt_frame(tokenizer: PreTrainedTokenizerFast, config: IndexConfig) -> Pro
         RereError: `prompt: chat` with a tokenizer without a chat template, or with one that alters a message.
     """
     if config.prompt == "plain":
-        return PromptFrame(tuple(_plain(tokenizer, instruction) for instruction in config.instructions))
+        return PromptFrame(tuple(plain_head(tokenizer, instruction) for instruction in config.instructions))
     parts = [_around(tokenizer, instruction) for instruction in config.instructions]
     if len({after for _, after in parts}) > 1:
         raise _unusable("one whose text after the message depends on the message")
@@ -39,7 +39,7 @@ def prompt_frame(tokenizer: PreTrainedTokenizerFast, config: IndexConfig) -> Pro
     return PromptFrame(heads, tuple(tokenizer.encode(parts[0][1], add_special_tokens=False)))
 
 
-def _plain(tokenizer: PreTrainedTokenizerFast, instruction: str) -> tuple[int, ...]:
+def plain_head(tokenizer: PreTrainedTokenizerFast, instruction: str) -> tuple[int, ...]:
     """The begin token, where the tokenizer's own habit or a scratch model has one, and the instruction."""
     tokens = tokenizer.encode(instruction, add_special_tokens=False) if instruction else []
     begins = tokenizer.bos_token_id is not None and (

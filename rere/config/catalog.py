@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, PositiveFloat, model_validator
 
 from rere.config.backbone import Backbone, ScratchModel
 from rere.config.base import Seed, Settings
@@ -69,10 +69,31 @@ def title_vectors(embedding: Embedding) -> TitleVectors:
     return embedding.title if isinstance(embedding, FromUsers) else embedding
 
 
+class ResidualKMeans(Settings):
+    """Codewords are the centroids of k-means over what the levels before have left over."""
+
+    type: Literal["residual_kmeans"] = "residual_kmeans"
+
+
+class RQVAE(Settings):
+    """Codewords are learned with a residual-quantised autoencoder (TIGER, arXiv 2305.05065), on the CPU."""
+
+    type: Literal["rq_vae"] = "rq_vae"
+    width: int = Field(default=32, ge=1, description="of the space that is quantised")
+    hidden: int = Field(default=128, ge=1, description="units between it and the item vectors")
+    updates: int = Field(default=3000, ge=1, description="each of 1,024 items, or of all where there are fewer")
+    learning_rate: PositiveFloat = 1e-3
+    commitment: float = Field(default=0.25, ge=0, description="weight of what draws items to their codewords")
+
+
+Quantiser = Annotated[ResidualKMeans | RQVAE, Field(discriminator="type")]
+
+
 class CodeSettings(Variant):
     """What the settings of all item codes have."""
 
     ends: ClassVar[bool] = False  # with an end token: without the constraint, generation knows where an item ends
+    new_names: ClassVar[bool] = False  # of new tokens that no pretrained model has read
     one_token: ClassVar[bool] = False  # per item, and the tokenizer doesn't know it: see rere/models/item_tokens.py
 
     @property
@@ -109,6 +130,11 @@ class IndexConfig(Settings):
     @property
     def instructions(self) -> tuple[str, ...]:
         return (self.instruction,) if isinstance(self.instruction, str) else self.instruction
+
+    @property
+    def alignable(self) -> bool:
+        """Whether `sft.alignment` has something to teach: the backbone has read titles, and no such codes."""
+        return self.code.new_names and not isinstance(self.backbone, ScratchModel)
 
     @model_validator(mode="after")
     def _scratch_models_know_no_chat(self) -> IndexConfig:

@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM
 
 from rere.catalog.codes.semantic import SemanticCode
 from rere.catalog.index import CatalogIndex, build_index
-from rere.catalog.semantic_ids import residual_kmeans, semantic_codes
+from rere.catalog.residual_kmeans import residual_kmeans
+from rere.catalog.semantic_ids import semantic_codes
 from rere.config.backbone import LocalModel
 from rere.config.catalog import IndexConfig, TitleEmbedding
 from rere.config.decoding import Normalisation, SearchSettings

@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pandas as pd
 from pydantic import Field, TypeAdapter, ValidationError
@@ -22,6 +22,8 @@ SHOWN = 5  # items in a message
 
 class FileCode(ItemCode):
     """Codes made elsewhere: a JSON file of item id -> names of tokens, such as MiniOneRec's `.index.json`."""
+
+    new_names: ClassVar[bool] = True
 
     type: Literal["file"] = "file"
     path: Path

@@ -6,23 +6,26 @@ There is no end token, for no code begins another.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pandas as pd
 from pydantic import Field
 
 from rere.catalog.codes.base import CodeInputs, ItemCode, new_tokens
 from rere.catalog.trie import TokenTrie, build_trie
-from rere.config.catalog import Embedding, TitleEmbedding
+from rere.config.catalog import Embedding, Quantiser, ResidualKMeans, TitleEmbedding
 
 
 class SemanticCode(ItemCode):
-    """Semantic IDs by residual k-means over item vectors (TIGER, arXiv 2305.05065)."""
+    """Semantic IDs: quantised item vectors (TIGER, arXiv 2305.05065)."""
+
+    new_names: ClassVar[bool] = True
 
     type: Literal["semantic"] = "semantic"
     embedding: Embedding = TitleEmbedding()
     levels: int = Field(default=2, ge=1, description="codewords per item, before what resolves collisions")
     codewords: int = Field(default=256, ge=2, description="clusters per level, at most")
+    quantiser: Quantiser = Field(default=ResidualKMeans(), description="what makes codewords of item vectors")
 
     @property
     def item_vectors(self) -> Embedding:
@@ -40,7 +43,7 @@ class SemanticCode(ItemCode):
 
         titles: list[str] = given.items["title"].tolist()
         vectors = item_vectors(titles, self.embedding, given.sequences, given.seed)
-        codes = semantic_codes(vectors, self.levels, self.codewords, given.seed)
+        codes = semantic_codes(vectors, self.levels, self.codewords, given.seed, self.quantiser)
         used = sorted({pair for code in codes for pair in enumerate(code)})
         tokens = new_tokens(given.tokenizer, [_name(level, codeword) for level, codeword in used])
         return build_trie([[tokens[_name(level, codeword)] for level, codeword in enumerate(code)] for code in codes])
