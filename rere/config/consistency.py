@@ -28,6 +28,11 @@ def require_consistent(settings: Mapping[str, Any]) -> None:
         problems.append(
             f"catalog.code: {catalog.code.type} with sft.sharding: fsdp (shards can't share titles' gradients)"
         )
+    if settings["sft"].alignment is not None and not catalog.alignable:
+        problems.append(
+            f"sft.alignment with catalog.code: {catalog.code.type} and catalog.backbone: {catalog.backbone.type} "
+            "(it is for code: semantic or file and a pretrained backbone)"
+        )
     if catalog.prompt == "chat":
         # What follows a history in a chat stands between it and the next item, which the history of the next row has.
         shared = {"sft.rows": settings["sft"].rows, "rl.prefill": rl.prefill.type}

@@ -30,6 +30,21 @@ class Distillation(Settings):
     )
 
 
+class Alignment(Settings):
+    """Each epoch has a row for each item that asks for its code by its title, and one for its title by its code."""
+
+    title_to_code: float = Field(
+        default=1.0, ge=0, description="weight of a token asked for, where one of a next item counts 1; 0: no such rows"
+    )
+    code_to_title: float = Field(default=1.0, ge=0, description="the same for titles")
+
+    @model_validator(mode="after")
+    def _something_is_asked(self) -> Alignment:
+        if not self.title_to_code and not self.code_to_title:
+            raise ValueError("alignment needs a weight above 0; `alignment: null` is without")
+        return self
+
+
 class SFTConfig(InProcesses, OptimiserSettings):
     rows: Literal["window", "sequence"] = Field(
         default="sequence",
@@ -41,6 +56,10 @@ class SFTConfig(InProcesses, OptimiserSettings):
     )
     distillation: Distillation | None = Field(
         default=Distillation(), description="null: labels alone (it needs rows: sequence and normalisation: trie)"
+    )
+    alignment: Alignment | None = Field(
+        default=None,
+        description="rows that teach a pretrained backbone what codes of new tokens mean (code: semantic or file)",
     )
     epochs: int = Field(default=5, ge=0, description="0: the base model as it is")
     learning_rate: PositiveFloat = 2.5e-3
@@ -65,6 +84,12 @@ class SFTConfig(InProcesses, OptimiserSettings):
             raise ValueError("distillation goes with rows: sequence and normalisation: trie")
         if self.normalisation == "trie" and self.sharding == "fsdp":
             raise ValueError("sharding: fsdp goes with normalisation: vocab, for which no process needs the whole head")
+        return self
+
+    @model_validator(mode="after")
+    def _alignment_needs_the_whole_head(self) -> SFTConfig:
+        if self.alignment and self.sharding == "fsdp":
+            raise ValueError("alignment goes with sharding: none")
         return self
 
     @model_validator(mode="after")

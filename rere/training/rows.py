@@ -26,6 +26,7 @@ from rere.training.instructions import HeadDraw
 # input_ids, labels; items: indices of history and targets; untrained: number of items that aren't targets
 Row = dict[str, Any]
 NUMBER = "number"  # key of a row whose instruction is drawn: its number among the training rows
+ALIGNED = "aligned"  # key of a row's weight in alignment (rere/training/sft/alignment.py); 0 in rows of next items
 IGNORED = -100  # the label that the loss ignores
 
 
@@ -103,7 +104,8 @@ class Collator:
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """input_ids, labels: (B, T) int64; attention_mask: (B, T), or (B, 1, T, T) bool for sequences.
 
-        Sequences also have position_ids (B, T), which some models (OPT) would derive from the mask.
+        Sequences also have position_ids (B, T), which some models (OPT) would derive from the mask. With alignment,
+        aligned (B,) float32.
         """
         if not rows:
             pad = torch.tensor([[self.pad]])
@@ -117,6 +119,8 @@ class Collator:
             )
 
         batch = {"input_ids": padded("input_ids", self.pad), "labels": padded("labels", IGNORED)}
+        if ALIGNED in rows[0]:
+            batch[ALIGNED] = torch.tensor([row[ALIGNED] for row in rows])
         if "owner" not in rows[0]:
             lengths = torch.tensor([len(row["input_ids"]) for row in rows])
             return {**batch, "attention_mask": (torch.arange(batch["labels"].shape[1]) < lengths[:, None]).long()}

@@ -22,7 +22,7 @@ from rere.models.child_log_probs import child_log_probs
 from rere.models.heads import Head, logits_of, precise
 from rere.models.ragged import ragged_arange, ragged_log_softmax
 from rere.training.instructions import HeadDraw
-from rere.training.rows import IGNORED, Collator
+from rere.training.rows import ALIGNED, IGNORED, Collator
 from rere.training.sft.teacher import Teacher
 
 NOWHERE = -1  # the node of a token that trains nothing
@@ -56,9 +56,11 @@ class CatalogueCollator(Collator):
         items = torch.tensor([item for row in rows for item in row["items"][row["untrained"] :]], dtype=torch.int64)
         target, token = ragged_arange(self.item_offsets[items + 1] - self.item_offsets[items])
         trained = batch["labels"] != IGNORED
+        if ALIGNED in batch:  # such rows name no next item
+            trained &= batch[ALIGNED][:, None] == 0
         batch["node"] = torch.full_like(batch["labels"], NOWHERE)
         batch["node"][trained] = self.parents[self.item_offsets[items][target] + token]
-        if self.teacher is not None and rows and "taught" in rows[0]:
+        if self.teacher is not None and len(items) and "taught" in rows[0]:
             batch["target"] = torch.full_like(batch["labels"], NOWHERE)
             batch["target"][trained] = target
             batch["taught"] = torch.tensor([row["taught"] for row in rows], dtype=torch.float32)

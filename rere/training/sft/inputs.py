@@ -16,7 +16,8 @@ from rere.data.dataset import Windows
 from rere.errors import RereError
 from rere.recommenders.item_models import ItemModels
 from rere.training.instructions import HeadDraw
-from rere.training.rows import NUMBER, Collator, sequence_row, sequence_rows, stretches, window_rows
+from rere.training.rows import ALIGNED, NUMBER, Collator, sequence_row, sequence_rows, stretches, window_rows
+from rere.training.sft.alignment import AlignedLoss, alignment_rows
 from rere.training.sft.altered import NewItems, altered_rows
 from rere.training.sft.catalogue_loss import CatalogueCollator, CatalogueLoss
 from rere.training.sft.teacher import Teacher
@@ -47,6 +48,12 @@ def datasets_of(
         train_rows += [{**sequence_row(items, 1, catalog), "taught": 1.0} for items in altered]
     if catalog.further_heads:
         train_rows = [{**row, NUMBER: number} for number, row in enumerate(train_rows)]
+    if config.alignment is not None:
+        train_rows = [{**row, ALIGNED: 0.0} for row in train_rows]
+        like = {"taught": 0.0} if config.distillation is not None else {}
+        keys = {*train_rows[0], ALIGNED} - {NUMBER}
+        asked = alignment_rows(catalog, config.alignment)
+        train_rows += [{name: value for name, value in {**row, **like}.items() if name in keys} for row in asked]
     return datasets.Dataset.from_list(train_rows), datasets.Dataset.from_list(list(window_rows(valid, catalog)))
 
 
@@ -67,11 +74,13 @@ def collator(windows: Windows, catalog: CatalogIndex, config: SFTConfig, teacher
     return CatalogueCollator(_pad(catalog), windows.history_items, catalog, own_teacher, draw)
 
 
-def catalogue_loss(model: PreTrainedModel, catalog: CatalogIndex, config: SFTConfig) -> CatalogueLoss | None:
-    """The catalogue's loss; the trainer's own where probabilities are over the vocabulary."""
-    if config.normalisation == "vocab":
-        return None
-    return CatalogueLoss(catalog.trie.to(model.device), config.distillation.temperature if config.distillation else 1.0)
+def loss_of(model: PreTrainedModel, catalog: CatalogIndex, config: SFTConfig) -> CatalogueLoss | AlignedLoss | None:
+    """The loss; None for the trainer's own, over the vocabulary."""
+    items = None
+    if config.normalisation == "trie":
+        temperature = config.distillation.temperature if config.distillation else 1.0
+        items = CatalogueLoss(catalog.trie.to(model.device), temperature)
+    return items if config.alignment is None else AlignedLoss(items)
 
 
 def arguments(config: SFTConfig, rows: int, targets: int, output: Path) -> TRLConfig:

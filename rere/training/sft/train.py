@@ -34,7 +34,7 @@ from rere.runtime import distributed
 from rere.runtime.launch import Log
 from rere.training.adaptation import prepared
 from rere.training.sft.callbacks import Bars, Clock, Curves, Divergence, Instructions, Patience, record
-from rere.training.sft.inputs import arguments, catalogue_loss, collator, datasets_of, trained_tokens
+from rere.training.sft.inputs import arguments, collator, datasets_of, loss_of, trained_tokens
 from rere.training.sft.processes import received, sft_in_processes
 from rere.training.sft.trainer import SharedTrainer
 
@@ -90,7 +90,7 @@ def train_sft(
     batches = collator(windows, catalog, config, teacher)
     trainer = SharedTrainer(
         catalog=catalog,
-        loss=catalogue_loss(model, catalog, config),
+        loss=loss_of(model, catalog, config),
         model=model,
         args=arguments(config, len(train), trained_tokens(train), work / "checkpoints"),
         train_dataset=train,

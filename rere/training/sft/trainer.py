@@ -28,10 +28,11 @@ from rere.models.item_tokens import train_by_titles
 from rere.models.probe import probe
 from rere.runtime import distributed
 from rere.training.adaptation import merged
-from rere.training.rows import IGNORED
+from rere.training.rows import ALIGNED, IGNORED
+from rere.training.sft.alignment import AlignedLoss
 from rere.training.sft.catalogue_loss import CatalogueLoss
 
-LOSS_KEYS = ("labels", "node", "target", "taught", "log_probs")  # of a batch, for the loss and not the model
+LOSS_KEYS = (ALIGNED, "labels", "node", "target", "taught", "log_probs")  # of a batch, for the loss and not the model
 RECOMPUTED = "_checkpoint_wrapped_module."  # part of the names within a layer that is recomputed
 FSDP = {
     "version": 2,
@@ -46,10 +47,12 @@ class SharedTrainer(SFTTrainer):
 
     Args:
         catalog: if its items have tokens of their own (code: item), these are trained by their titles too.
-        loss: over the catalogue; None for TRL's, over the vocabulary.
+        loss: over the catalogue, or with alignment; None for TRL's, over the vocabulary.
     """
 
-    def __init__(self, *args: Any, catalog: CatalogIndex, loss: CatalogueLoss | None, **options: Any) -> None:
+    def __init__(
+        self, *args: Any, catalog: CatalogIndex, loss: CatalogueLoss | AlignedLoss | None, **options: Any
+    ) -> None:
         super().__init__(*args, **options)
         self.catalog, self.loss = catalog, loss
 
