@@ -123,7 +123,7 @@ class IndexConfig(Settings):
     prompt: Literal["plain", "chat"] = Field(
         default="plain",
         description="chat: instruction and history are a user's message in the tokenizer's own chat template (a "
-        "pretrained backbone's; needs sft.rows: window and rl.prefill: window)",
+        "pretrained backbone's; needs sft.rows: window, and prefill: window in rl and preference)",
     )
     seed: Seed = 0
 

@@ -36,6 +36,8 @@ def require_consistent(settings: Mapping[str, Any]) -> None:
     if catalog.prompt == "chat":
         # What follows a history in a chat stands between it and the next item, which the history of the next row has.
         shared = {"sft.rows": settings["sft"].rows, "rl.prefill": rl.prefill.type}
+        if settings["preference"] is not None:
+            shared["preference.prefill"] = settings["preference"].prefill.type
         problems += [f"catalog.prompt: chat with {name}: {way}" for name, way in shared.items() if way != "window"]
     serving, rivals = settings["serving"], [rival.type for rival in settings["item_models"].rivals]
     if serving.item_model not in (None, "best", *rivals):

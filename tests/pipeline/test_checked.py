@@ -108,6 +108,13 @@ def test_files_that_are_none(tmp_path: Path) -> None:
             {"catalog": {"prompt": "chat", "backbone": {"type": "hub", "id": "org/model"}}},
             "catalog.prompt: chat with sft.rows: sequence",
         ),
+        (
+            {
+                "catalog": {"prompt": "chat", "backbone": {"type": "hub", "id": "org/model"}},
+                "preference": {"prefill": {"type": "sequence"}},
+            },
+            "catalog.prompt: chat with preference.prefill: sequence",
+        ),
         ({"sft": {"alignment": {}}}, r"sft\.alignment with catalog\.code: item and catalog\.backbone: scratch"),
         ({"rl": {"rewards": [{"type": "custom", "path": "no.such:reward"}]}}, "No module named 'no'"),
         ({"rl": {"rewards": [{"type": "custom", "path": f"{__name__}:wrong_field"}]}}, r"did you mean `rank`"),
