@@ -89,8 +89,9 @@ def _what_it_is(inputs: CardInputs) -> list[str]:
 def _then(inputs: CardInputs, language: str) -> str:
     """What came after fine-tuning."""
     preference = inputs.settings.get("preference")
-    preferred = preference is not None and preference["place"] != "beside_rl"
-    first = f", then by preferences ({preference['loss']['type']})" if preferred else ""
+    first = ""
+    if preference is not None and preference["place"] != "beside_rl":
+        first = f", then by preferences ({preference['loss']['type']})"
     return first + (", then by reinforcement learning (ReRe)" if language == LANGUAGE_MODEL else "")
 
 

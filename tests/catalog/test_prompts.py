@@ -47,7 +47,7 @@ def chat_index(directory: Path, items: pd.DataFrame, instruction: str | tuple[st
 
 
 def said(catalog: CatalogIndex, tokens: Sequence[int]) -> str:
-    return catalog.tokenizer.decode(tokens).replace(" ", "")
+    return str(catalog.tokenizer.decode(list(tokens))).replace(" ", "")
 
 
 def test_a_chat_prompt_is_the_rendered_template(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_several_plain_instructions(tmp_path: Path) -> None:
     config = IndexConfig(backbone=TINY, code=SemanticCode(), instruction=("Next:", "And then?"))
     catalog = build_index(FILMS, config)
     # The tokenizer of a scratch model has seen them all: none has an unknown character.
-    assert [catalog.tokenizer.decode(head[1:]) for head in catalog.prompt_heads] == ["Next:", "And then?"]
+    assert [catalog.tokenizer.decode(list(head[1:])) for head in catalog.prompt_heads] == ["Next:", "And then?"]
     assert catalog.prompt_tail == ()
     assert IndexConfig.model_validate(config.model_dump(mode="json")) == config
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from ops.validation import accepted as accepted_profiles
 from rere.data.sources.base import source_location
 from rere.data.sources.hub import HubDataset
 from rere.data.sources.movielens import MovieLens100K
 from rere.data.sources.tables import Tables
-from steps import validate
 
 
 class Kept(SimpleNamespace):
@@ -23,7 +23,7 @@ class Kept(SimpleNamespace):
 
 
 def kept(name: str, location: str | None, content: str = "c") -> Kept:
-    accepted = {} if location is None else {validate.ACCEPTED: {"location": location, "content": content}}
+    accepted = {} if location is None else {accepted_profiles.ACCEPTED: {"location": location, "content": content}}
     return Kept(name=name, run_metadata=accepted)
 
 
@@ -34,12 +34,12 @@ def known(monkeypatch: pytest.MonkeyPatch, *newest_first: Kept) -> None:
         def list_artifact_versions(self, page: int, **_: Any) -> Any:
             return SimpleNamespace(items=newest_first[2 * page - 2 : 2 * page], total_pages=-(-len(newest_first) // 2))
 
-    monkeypatch.setattr(validate, "Client", Client)
+    monkeypatch.setattr(accepted_profiles, "Client", Client)
 
 
 def baseline(location: str, content: str) -> object:
     """What the fakes have in place of a profile: a name."""
-    return validate.previous_profile(location, content)
+    return accepted_profiles.previous_profile(location, content)
 
 
 def test_two_sources_of_one_name_have_a_baseline_each(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -236,8 +236,8 @@ def test_a_champion_whose_files_are_gone_is_no_base(
     base = bases.find_base("rere")
     assert base is not None
     assert (base.version, base.collected) == ("3", None)  # made by the plain pipeline, which keeps no rows
-    assert base.language_model is found["rl_model"]  # also where preference training came before it
+    assert vars(base)["language_model"] is found["rl_model"]  # also where preference training came before it
     del found["rl_model"]  # that took RL's place
     base = bases.find_base("rere")
     assert base is not None
-    assert base.language_model is found["preference_model"]
+    assert vars(base)["language_model"] is found["preference_model"]

@@ -72,6 +72,12 @@ def test_a_boost_survives_its_files_and_makes_another_model(tmp_path: Path) -> N
     assert [boosted(boost).changes_searches for boost in (None, 1.0, 3.0)] == [False, True, True]
 
 
+def weight_of(model: PreTrainedModel) -> torch.Tensor:
+    weight = model.get_input_embeddings().weight
+    assert isinstance(weight, torch.Tensor)
+    return weight
+
+
 def of_item_tokens() -> tuple[CatalogIndex, PreTrainedModel, Prior]:
     """Two items of one title that nobody took: training has taught one of them that it is a wrong answer."""
     titles = ["Robot Car", "Doll House", "Robot Doll", "Robot Doll"]
@@ -80,7 +86,7 @@ def of_item_tokens() -> tuple[CatalogIndex, PreTrainedModel, Prior]:
     base = load_model(TINY, len(catalog.tokenizer), 0).eval()
     embed_items(base, catalog, first=0)
     with torch.no_grad():
-        weight = base.get_input_embeddings().weight
+        weight = weight_of(base)
         weight[int(catalog.trie.item_tokens[2])] -= 1.0
         weight[int(catalog.trie.item_tokens[0])] += 0.5  # a vector that was learned from those who took it: it stays
     return catalog, base, Prior(np.array([5, 5, 0, 0]), ServedModelConfig(), boost=2.0)
@@ -89,11 +95,11 @@ def of_item_tokens() -> tuple[CatalogIndex, PreTrainedModel, Prior]:
 def test_an_item_with_a_token_of_its_own_is_known_by_its_title_alone() -> None:
     catalog, base, prior = of_item_tokens()
     own = int(catalog.trie.item_tokens[2])
-    taken = base.get_input_embeddings().weight[int(catalog.trie.item_tokens[0])].clone()
+    taken = weight_of(base)[int(catalog.trie.item_tokens[0])].clone()
     deployment = GenerativeDeployment("1", TreeModel(base), catalog, 3, SearchSettings(beams=4), prior=prior)
     found = served(deployment, [0, 1], 4)
     assert found[2] == pytest.approx(found[3], abs=1e-5)
-    weight = base.get_input_embeddings().weight
+    weight = weight_of(base)
     torch.testing.assert_close(weight[own], weight[own + 1])
     torch.testing.assert_close(weight[int(catalog.trie.item_tokens[0])], taken)
 
@@ -101,13 +107,13 @@ def test_an_item_with_a_token_of_its_own_is_known_by_its_title_alone() -> None:
 def test_a_recommender_stays_as_it_is_beside_the_one_with_a_boost() -> None:
     catalog, base, prior = of_item_tokens()
     plain = GenerativeRecommender("plain", TreeModel(base), catalog, beams=4)
-    weight = base.get_input_embeddings().weight.clone()
+    weight = weight_of(base).clone()
     before = plain.recommend([[0, 1]], 4)
     boosted = plain.with_prior(prior)
     found = boosted.recommend([[0, 1]], 4)
     scores = dict(zip(found.items[0].tolist(), found.scores[0].tolist(), strict=True))
     assert scores[2] == pytest.approx(scores[3], abs=1e-5)  # by their common title
-    assert torch.equal(base.get_input_embeddings().weight, weight)
+    assert torch.equal(weight_of(base), weight)
     after = plain.recommend([[0, 1]], 4)
     assert (after.items.tolist(), after.scores.tolist()) == (before.items.tolist(), before.scores.tolist())
     layer = "layers.0.self_attn.q_proj"

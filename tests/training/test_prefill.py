@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -284,8 +284,8 @@ def test_unconstrained_generation_is_by_windows() -> None:
 
 def test_prompts_of_another_form_are_refused(world_windows: Windows, world_catalog: CatalogIndex) -> None:
     class Templated(CatalogIndex):
-        def prompt(self, history: Any) -> list[int]:
-            return [*super().prompt(history), 5]
+        def prompt(self, history: Sequence[int], head: Sequence[int] | None = None) -> list[int]:
+            return [*super().prompt(history, head), 5]
 
     parts = {name: getattr(world_catalog, name) for name in ("items", "trie", "tokenizer", "prompt_head", "config")}
     templated = Templated(**parts)
