@@ -19,6 +19,7 @@ from pipelines.checked import defaults_of, settings_of
 from pipelines.reproduce import compared, not_reproducible, require_same_files
 from pipelines.rere import rere_pipeline
 from pipelines.retrain import retrain_pipeline
+from pipelines.settings import RunSettings
 from rere.artifacts.manifest import sha256
 from rere.artifacts.provenance import provenance
 from rere.config.ingest import IngestConfig
@@ -40,7 +41,7 @@ def record(data: Tables, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the registries hold of version 7."""
     chosen = defaults_of(rere_pipeline) | {"data": IngestConfig(source=data)}
     known: dict[str, Any] = {
-        "settings": {name: settings.model_dump(mode="json") for name, settings in chosen.items()},
+        "settings": RunSettings(**chosen).model_dump(mode="json"),
         "data": {path.name: sha256(path) for path in map(Path, (data.interactions, data.items))},
         "windows": "w0",
         "provenance": provenance({}, {}) | {"git": {"commit": "c0ffee", "dirty": True}},
@@ -57,7 +58,7 @@ def test_the_printed_configuration_is_the_run_that_made_the_version(
     text = run_configuration(recipe_of("shop", "7"))
     (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
     chosen = settings_of(rere_pipeline, tmp_path / "run.yaml")
-    assert {name: settings.model_dump(mode="json") for name, settings in chosen.items()} == record["settings"]
+    assert RunSettings(**chosen).model_dump(mode="json") == record["settings"]
     assert f"{sha256(Path(data.items))}  items.csv" in text
     assert "commit c0ffee, with uncommitted changes" in text
     assert "`rere reproduce 7 --model shop`" in text
