@@ -86,10 +86,12 @@ def lease_of(directory: Path) -> Lease:
 
 
 def catalogue_fingerprint(catalog: CatalogIndex) -> str:
-    """SHA-256 of a catalogue: ids, titles, tokens, what stands around the history."""
+    """SHA-256 of a catalogue: ids, titles, tokens, what stands around the history, and what else is read of items."""
     seen = [catalog.item_ids, catalog.titles, catalog.item_tokens, list(catalog.prompt_head)]
     if catalog.further_heads or catalog.prompt_tail:
         seen += [list(catalog.further_heads), list(catalog.prompt_tail)]
+    if catalog.config.text_columns:
+        seen.append(catalog.descriptions)
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
 
 

@@ -24,6 +24,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from rere.artifacts.manifest import seal, verify
 from rere.catalog.codes.base import CodeInputs, as_code
+from rere.catalog.descriptions import descriptions
 from rere.catalog.prompts import prompt_frame
 from rere.catalog.trie import TokenTrie
 from rere.config.base import ColumnKind
@@ -82,6 +83,11 @@ class CatalogIndex:
     @cached_property
     def titles(self) -> list[str]:
         return self.items["title"].tolist()
+
+    @cached_property
+    def descriptions(self) -> list[str]:
+        """Each item's title, and what `text_columns` says of it."""
+        return descriptions(self.titles, self.columns, self.config.text_columns)
 
     @property
     def column_kinds(self) -> dict[str, ColumnKind]:
@@ -180,8 +186,8 @@ def build_index(
         sequences: each user's items of the training period, as row numbers, for codes that are made of them.
 
     Raises:
-        RereError: an empty catalogue, duplicate ids, blank titles, a backbone that can't be found, or one whose chat
-            template is asked for and can't be used.
+        RereError: an empty catalogue, duplicate ids, blank titles, columns that the items lack, a backbone that can't
+            be found, or one whose chat template is asked for and can't be used.
     """
     ids, titles = items["item_id"], items["title"]
     if not len(items):
@@ -199,14 +205,16 @@ def build_index(
     code = as_code(config.code)
     rows = pd.DataFrame({"item_id": ids, "title": titles, "text": distinct_texts(ids, titles)}).reset_index(drop=True)
     tokenizer = load_tokenizer(config.backbone, code.tokenizer_texts(rows, "\n".join(config.instructions)))
+    columns = further_columns(items)
+    words = descriptions(rows["title"].tolist(), columns, config.text_columns)
     frame = prompt_frame(tokenizer, config)
     return CatalogIndex(
         items=rows,
-        trie=code.build(CodeInputs(rows, tokenizer, config.seed, sequences=sequences)),
+        trie=code.build(CodeInputs(rows, tokenizer, config.seed, descriptions=words, sequences=sequences)),
         tokenizer=tokenizer,
         prompt_head=frame.heads[0],
         config=config,
-        columns=further_columns(items),
+        columns=columns,
         item_tokens_made=len(items) if code.one_token else 0,
         further_heads=frame.heads[1:],
         prompt_tail=frame.tail,

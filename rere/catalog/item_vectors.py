@@ -21,7 +21,7 @@ def item_vectors(
     """A unit vector for each item. Deterministic for a seed.
 
     Args:
-        titles: I strings; at least one.
+        titles: I strings, or whatever else describes an item; at least one.
         sequences: each user's items of the training period, as indices of `titles`, oldest first.
 
     Returns:

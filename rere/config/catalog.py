@@ -115,6 +115,11 @@ class IndexConfig(Settings):
         "shares; semantic: residual k-means codewords as new tokens; item: one new token per item, whose embedding is "
         "the mean of its title's tokens plus a vector of its own; file: what a JSON file says",
     )
+    text_columns: tuple[str, ...] = Field(
+        default=(),
+        description="columns of the items table (the source's item_columns) that item vectors and sft.alignment read "
+        "after the title",
+    )
     instruction: str | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         default="",
         description="text before the history; of several texts training draws one for each row and epoch, and "

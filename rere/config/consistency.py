@@ -33,6 +33,12 @@ def require_consistent(settings: Mapping[str, Any]) -> None:
             f"sft.alignment with catalog.code: {catalog.code.type} and catalog.backbone: {catalog.backbone.type} "
             "(it is for code: semantic or file and a pretrained backbone)"
         )
+    if settings["sft"].alignment is not None and settings["sft"].alignment.text_to_code and not catalog.text_columns:
+        problems.append("sft.alignment.text_to_code without catalog.text_columns")
+    if "data" in settings:
+        kept = settings["data"].source.further_columns
+        absent = [name for name in catalog.text_columns if name not in kept]
+        problems += [f"catalog.text_columns: {name}, which data.source.item_columns doesn't keep" for name in absent]
     if catalog.prompt == "chat":
         # What follows a history in a chat stands between it and the next item, which the history of the next row has.
         shared = {"sft.rows": settings["sft"].rows, "rl.prefill": rl.prefill.type}

@@ -114,7 +114,8 @@ class TableColumns(SourceSettings):
     time_zone: TimeZone = Field(default="UTC", description="IANA name: where ISO times without an offset are local")
     item_columns: dict[str, ColumnKind] = Field(
         default={},
-        description="other columns of items that rewards of your own may look at, as {brand: text, price: number}",
+        description="other columns of items, for rewards of your own and for catalog.text_columns, as "
+        "{brand: text, price: number}",
     )
     interactions_format: TableFormat = TableFormat()
     items_format: TableFormat = TableFormat()

@@ -37,10 +37,13 @@ class Alignment(Settings):
         default=1.0, ge=0, description="weight of a token asked for, where one of a next item counts 1; 0: no such rows"
     )
     code_to_title: float = Field(default=1.0, ge=0, description="the same for titles")
+    text_to_code: float = Field(
+        default=0.0, ge=0, description="the same for codes, asked for by title and `catalog.text_columns`"
+    )
 
     @model_validator(mode="after")
     def _something_is_asked(self) -> Alignment:
-        if not self.title_to_code and not self.code_to_title:
+        if not (self.title_to_code or self.code_to_title or self.text_to_code):
             raise ValueError("alignment needs a weight above 0; `alignment: null` is without")
         return self
 

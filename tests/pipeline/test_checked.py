@@ -116,6 +116,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
             "catalog.prompt: chat with preference.prefill: sequence",
         ),
         ({"sft": {"alignment": {}}}, r"sft\.alignment with catalog\.code: item and catalog\.backbone: scratch"),
+        ({"catalog": {"text_columns": ["maker"]}}, r"text_columns: maker, which data\.source\.item_columns"),
         ({"rl": {"rewards": [{"type": "custom", "path": "no.such:reward"}]}}, "No module named 'no'"),
         ({"rl": {"rewards": [{"type": "custom", "path": f"{__name__}:wrong_field"}]}}, r"did you mean `rank`"),
     ],

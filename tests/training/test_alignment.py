@@ -81,6 +81,18 @@ def test_a_task_of_no_weight_has_no_rows(catalog: CatalogIndex) -> None:
         Alignment(title_to_code=0, code_to_title=0)
 
 
+def test_an_item_is_asked_for_by_all_that_is_known_of_it(world_items: pd.DataFrame, catalog: CatalogIndex) -> None:
+    told = world_items.assign(maker=["Abc" if n % 2 else None for n in range(len(world_items))])
+    config = catalog.config.model_copy(update={"text_columns": ("maker",)})
+    known = build_index(told, config)
+    rows = list(alignment_rows(known, Alignment(title_to_code=0, code_to_title=0, text_to_code=0.5)))
+    assert [labels_of(row) for row in rows] == known.item_tokens
+    before = [spelt(known, row["input_ids"][: -len(labels_of(row))]) for row in rows[:2]]
+    assert before == ["DescriptionMoonPort0Code", "DescriptionStarTrip1makerAbcCode"]  # the tokenizer knows no ; and :
+    with pytest.raises(RereError, match="text_to_code"):
+        list(alignment_rows(catalog, Alignment(text_to_code=0.5)))
+
+
 @pytest.mark.parametrize("code", [TitleCode(), ItemTokenCode()])
 def test_codes_that_are_made_of_titles_need_none(
     world_items: pd.DataFrame, catalog: CatalogIndex, code: TitleCode | ItemTokenCode

@@ -24,6 +24,7 @@ class CodeInputs:
     tokenizer: the backbone's. A code may add tokens to it (`new_tokens`)
     seed: of random choices
     item_tokens_made: by a code with `one_token`, the tokens given out before
+    descriptions: what is known of each item in words; the titles where nothing else is
     sequences: each user's items of the training period, as row numbers, oldest first; None where they aren't known
     """
 
@@ -31,6 +32,7 @@ class CodeInputs:
     tokenizer: PreTrainedTokenizerFast
     seed: int = 0
     item_tokens_made: int = 0
+    descriptions: Sequence[str] = ()
     sequences: Sequence[np.ndarray] | None = None
 
     @property

@@ -41,8 +41,8 @@ class SemanticCode(ItemCode):
         from rere.catalog.item_vectors import item_vectors
         from rere.catalog.semantic_ids import semantic_codes
 
-        titles: list[str] = given.items["title"].tolist()
-        vectors = item_vectors(titles, self.embedding, given.sequences, given.seed)
+        words = given.descriptions or given.items["title"].tolist()
+        vectors = item_vectors(words, self.embedding, given.sequences, given.seed)
         codes = semantic_codes(vectors, self.levels, self.codewords, given.seed, self.quantiser)
         used = sorted({pair for code in codes for pair in enumerate(code)})
         tokens = new_tokens(given.tokenizer, [_name(level, codeword) for level, codeword in used])

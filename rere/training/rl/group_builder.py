@@ -56,7 +56,7 @@ class GroupBuilder:
             if reward.item_vectors is not None:
                 every = stretches(windows.of("train"), catalog, windows.history_items)
                 sequences = [np.array(context + targets) for context, targets in every]
-                vectors = item_vectors(catalog.titles, reward.item_vectors, sequences, config.seed)
+                vectors = item_vectors(catalog.descriptions, reward.item_vectors, sequences, config.seed)
                 self.vectors = torch.from_numpy(vectors).to(device)
 
     def group(

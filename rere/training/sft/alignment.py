@@ -1,8 +1,9 @@
 """Alignment: rows that teach a pretrained model what codes of new tokens mean, beside those of next items.
 
-Of every item a row asks for the code by its title, and one for the title by its code (LC-Rec, arXiv 2311.09049). What
-is asked for is scored over the whole vocabulary: a title is free text. Validation rows are those of next items alone,
-so losses with and without alignment compare.
+Of every item a row asks for the code by its title, and one for the title by its code (LC-Rec, arXiv 2311.09049); one
+for the code by all that is known of the item, where the settings ask. What is asked for is scored over the whole
+vocabulary: a title is free text. Validation rows are those of next items alone, so losses with and without alignment
+compare.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ from rere.models.trunks import HEAD
 from rere.training.rows import ALIGNED, IGNORED, Row
 from rere.training.sft.catalogue_loss import CatalogueLoss
 
-TITLE, CODE = "Title:\n", "Code:\n"  # each on a line of its own, so that it is spelt as in a history
+TITLE, CODE, TEXT = (
+    "Title:\n",
+    "Code:\n",
+    "Description:\n",
+)  # each on a line of its own, so that it is spelt as in a history
 
 
 def alignment_rows(catalog: CatalogIndex, config: Alignment) -> Iterator[Row]:
@@ -40,15 +45,20 @@ def alignment_rows(catalog: CatalogIndex, config: Alignment) -> Iterator[Row]:
             f"`code: {code}`, `backbone: {{type: {backbone}}}`",
             "set `sft.alignment: null`",
         )
+    if config.text_to_code and not catalog.config.text_columns:
+        raise RereError("`catalog.text_columns`, for `sft.alignment.text_to_code`", "none", "name some, or set it to 0")
     tokenizer = catalog.tokenizer
     end, titles = end_token(tokenizer), spell(tokenizer, catalog.titles)
-    first = {name: plain_head(tokenizer, name) for name in (TITLE, CODE)}
+    texts = spell(tokenizer, catalog.descriptions) if config.text_to_code else titles
+    first = {name: plain_head(tokenizer, name) for name in (TITLE, CODE, TEXT)}
     second = {name: tokenizer.encode(f"\n{name}", add_special_tokens=False) for name in (TITLE, CODE)}
-    for title, code in zip(titles, catalog.item_tokens, strict=True):
+    for title, code, text in zip(titles, catalog.item_tokens, texts, strict=True):
         if config.title_to_code:
             yield _row([*first[TITLE], *title, *second[CODE]], code, config.title_to_code)
         if config.code_to_title:
             yield _row([*first[CODE], *code, *second[TITLE]], [*title, end], config.code_to_title)
+        if config.text_to_code:
+            yield _row([*first[TEXT], *text, *second[CODE]], code, config.text_to_code)
 
 
 def _row(prompt: list[int], wanted: list[int], weight: float) -> Row:
