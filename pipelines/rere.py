@@ -1,7 +1,8 @@
 """The pipeline: ingest, validate, split, index, fine-tune, prefer, reinforce, evaluate, promote.
 
 Its parameters are the settings models of `rere/config`; a YAML file gives them under `parameters:`. What a
-step waits for is what it takes: order never comes from anything else. Artifacts pass under their own names.
+step waits for is what it takes; only `check_backbone`, which makes nothing, is waited for by its name. Artifacts pass
+under their own names.
 """
 
 from __future__ import annotations
