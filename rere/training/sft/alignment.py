@@ -39,10 +39,10 @@ def alignment_rows(catalog: CatalogIndex, config: Alignment) -> Iterator[Row]:
             that can't be spelt.
     """
     if not catalog.config.alignable:
-        code, backbone = catalog.config.code.type, catalog.config.backbone.type
+        kind, backbone = catalog.config.code.type, catalog.config.backbone.type
         raise RereError(
             "codes of new tokens (`code: semantic` or `file`) and a pretrained backbone, for `sft.alignment`",
-            f"`code: {code}`, `backbone: {{type: {backbone}}}`",
+            f"`code: {kind}`, `backbone: {{type: {backbone}}}`",
             "set `sft.alignment: null`",
         )
     if config.text_to_code and not catalog.config.text_columns:
