@@ -51,6 +51,7 @@ def find_base(name: str, version: str | None = None) -> Base | None:
     version = version or registry.champion_version(name)
     if version is None:
         return None
+    _ = Client().active_stack.artifact_store  # loads its kind of file system: else fileio knows no s3://
     found = artifacts_of(name, version)
     model = next((part for part in POLICIES if part in found), POLICIES[0])
     parts = (model, "catalog", "dataset")

@@ -6,10 +6,12 @@ import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import MagicMock
 
 import pandas as pd
 import pytest
 import yaml
+from zenml.io import fileio
 
 from ops.registry import mlflow_registry
 from ops.registry.mlflow_registry import Listed
@@ -230,6 +232,7 @@ def test_a_champion_whose_files_are_gone_is_no_base(
             manifest.touch()
     monkeypatch.setattr(mlflow_registry, "champion_version", lambda name: "3")
     monkeypatch.setattr(bases, "artifacts_of", lambda name, version: found)
+    monkeypatch.setattr(bases, "Client", MagicMock())
     assert bases.find_base("rere") is None
     assert f"Version 3, the base, lacks its {lost}" in caplog.text
     whole[lost].touch()
@@ -241,3 +244,25 @@ def test_a_champion_whose_files_are_gone_is_no_base(
     base = bases.find_base("rere")
     assert base is not None
     assert vars(base)["language_model"] is found["preference_model"]
+
+
+def test_the_artifact_store_is_loaded_before_its_files_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a store that was loaded makes its kind of address known, `s3://` for one."""
+    happened: list[str] = []
+
+    class Stack:
+        @property
+        def artifact_store(self) -> None:
+            happened.append("loaded")
+
+    def exists(path: str) -> bool:
+        happened.append(path)
+        return True
+
+    found = {name: SimpleNamespace(uri="s3://bucket", run_metadata={}) for name in bases.FOLDERS}
+    monkeypatch.setattr(bases, "artifacts_of", lambda name, version: found)
+    monkeypatch.setattr(bases, "Client", lambda: SimpleNamespace(active_stack=Stack()))
+    monkeypatch.setattr(fileio, "exists", exists)
+    assert bases.find_base("rere", "1") is not None
+    assert happened[0] == "loaded"
+    assert len(happened) > 1
