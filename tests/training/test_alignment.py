@@ -21,7 +21,10 @@ from rere.config.catalog import IndexConfig, TitleEmbedding
 from rere.config.sft import Alignment, Distillation, SFTConfig
 from rere.data.dataset import Windows
 from rere.errors import RereError
+from rere.models.checkpoint import Checkpoint
 from rere.models.trunks import HEAD
+from rere.recommenders.co_occurrence import CoOccurrence, CoOccurrenceConfig
+from rere.recommenders.item_model import FitData
 from rere.recommenders.item_models import ItemModels
 from rere.recommenders.popularity import Popularity
 from rere.training.rows import ALIGNED, IGNORED, Collator, sequence_rows
@@ -48,7 +51,7 @@ def catalog(world_items: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory)
 
 
 def spelt(catalog: CatalogIndex, tokens: list[int]) -> str:
-    return catalog.tokenizer.decode(tokens).replace(" ", "").replace("Ġ", "")
+    return str(catalog.tokenizer.decode(tokens)).replace(" ", "").replace("Ġ", "")
 
 
 def labels_of(row: dict[str, Any]) -> list[int]:
@@ -182,8 +185,6 @@ def test_a_teacher_is_asked_for_next_items_alone(world_windows: Windows, catalog
 
 def code_log_prob(checkpoint_path: Path, catalog: CatalogIndex) -> float:
     """The mean log-probability of an item's code after its title (nats)."""
-    from rere.models.checkpoint import Checkpoint
-
     model = Checkpoint(checkpoint_path).load_model().eval()
     losses = []
     for row in alignment_rows(catalog, Alignment(code_to_title=0)):
@@ -203,14 +204,15 @@ def test_an_aligned_model_names_an_items_code_by_its_title(
         backbone = catalog.config.backbone
         checkpoint = train_sft(world_windows, catalog, backbone, config, tmp_path / name, log=lambda *_: None)
         found[name] = code_log_prob(checkpoint.path, catalog)
-    assert found["aligned"] > found["plain"] + 1
+    assert found["aligned"] > found["plain"] + 1  # nats
 
 
 def test_alignment_goes_with_distillation(world_windows: Windows, catalog: CatalogIndex, tmp_path: Path) -> None:
     config = SFTConfig(
         distillation=Distillation(altered_rows=0.5), alignment=BOTH, epochs=1, batch_tokens=64, sequence_items=8
     )
-    teacher = ItemModels({"popularity": Popularity.fit([np.arange(24)], 24)})
+    known = FitData([np.arange(24)], 24, [[0]], [1])
+    teacher = ItemModels({"co_occurrence": CoOccurrence.fit(known, CoOccurrenceConfig())})
     backbone = catalog.config.backbone
     checkpoint = train_sft(world_windows, catalog, backbone, config, tmp_path, log=lambda *_: None, teacher=teacher)
     assert checkpoint.curves()
