@@ -85,7 +85,7 @@ def test_a_task_of_no_weight_has_no_rows(catalog: CatalogIndex) -> None:
 
 
 def test_an_item_is_asked_for_by_all_that_is_known_of_it(world_items: pd.DataFrame, catalog: CatalogIndex) -> None:
-    told = world_items.assign(maker=["Abc" if n % 2 else None for n in range(len(world_items))])
+    told = world_items.assign(maker=pd.Series(["Abc" if n % 2 else None for n in range(len(world_items))]))
     config = catalog.config.model_copy(update={"text_columns": ("maker",)})
     known = build_index(told, config)
     rows = list(alignment_rows(known, Alignment(title_to_code=0, code_to_title=0, text_to_code=0.5)))
