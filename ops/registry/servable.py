@@ -40,6 +40,7 @@ SIGNATURE = ModelSignature(
 # All that the served model and the code logged along with it import, also inside functions.
 REQUIREMENTS = (
     "huggingface-hub",
+    "jinja2",
     "mlflow",
     "numpy",
     "pandas",

@@ -68,7 +68,7 @@ def test_they_name_all_that_the_code_imports_and_no_more() -> None:
     needed = packages_of(Path(logged_model.__file__)) - TO_BUILD_A_CATALOGUE
     assert {"mlflow", "peft", "sklearn", "torch"} <= needed
     distributions = {  # as an index spells them
-        name: [found.replace("_", "-") for found in spelt]
+        name: [found.replace("_", "-").lower() for found in spelt]
         for name, spelt in importlib.metadata.packages_distributions().items()
     }
     assert [name for name in needed if not set(distributions[name]) & set(REQUIREMENTS)] == []
