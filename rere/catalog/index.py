@@ -25,10 +25,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from rere.artifacts.manifest import seal, verify
 from rere.catalog.codes.base import CodeInputs, as_code
 from rere.catalog.descriptions import descriptions
-from rere.catalog.prompts import prompt_frame
+from rere.catalog.prompts import PromptFrame, prompt_frame
 from rere.catalog.trie import TokenTrie
 from rere.config.base import ColumnKind
-from rere.config.catalog import IndexConfig
+from rere.config.catalog import FromUsers, IndexConfig
 from rere.data.dataset import Dataset
 from rere.data.files import read_arrow, write_arrow
 from rere.data.sequences import training_sequences
@@ -69,7 +69,7 @@ class CatalogIndex:
     @property
     def frame_tokens(self) -> int:
         """The most tokens that a prompt has beside its history."""
-        return max(map(len, self.prompt_heads)) + len(self.prompt_tail)
+        return PromptFrame(self.prompt_heads, self.prompt_tail).tokens
 
     @property
     def vocabulary(self) -> int:
@@ -173,8 +173,7 @@ def index_dataset(dataset: Dataset, config: IndexConfig) -> CatalogIndex:
 
 def asked_sequences(dataset: Dataset, config: IndexConfig) -> list[np.ndarray] | None:
     """Users' sequences of the training period where the item codes are made of them; validation and test never are."""
-    vectors = config.code.item_vectors
-    return training_sequences(dataset) if vectors is not None and vectors.from_users else None
+    return training_sequences(dataset) if isinstance(config.code.item_vectors, FromUsers) else None
 
 
 def build_index(

@@ -23,6 +23,11 @@ class PromptFrame:
     heads: tuple[tuple[int, ...], ...]
     tail: tuple[int, ...] = ()
 
+    @property
+    def tokens(self) -> int:
+        """The most that it has."""
+        return max(map(len, self.heads)) + len(self.tail)
+
 
 def prompt_frame(tokenizer: PreTrainedTokenizerFast, config: IndexConfig) -> PromptFrame:
     """The frame that the settings ask for.

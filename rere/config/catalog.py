@@ -14,16 +14,12 @@ from rere.config.variants import OneOf, Variant
 class TitleEmbedding(Settings):
     """Item vectors from titles: TF-IDF over words and character n-grams, reduced by truncated SVD."""
 
-    from_users: ClassVar[bool] = False
-
     type: Literal["tfidf"] = "tfidf"
     dimensions: int = Field(default=64, ge=2)
 
 
 class SentenceEmbedding(Settings):
     """Item vectors from titles by a sentence-transformers model (hub id or directory; an optional package)."""
-
-    from_users: ClassVar[bool] = False
 
     type: Literal["sentence_transformer"] = "sentence_transformer"
     model: str
@@ -34,9 +30,7 @@ TitleVectors = Annotated[TitleEmbedding | SentenceEmbedding, Field(discriminator
 
 
 class FromUsers(Settings):
-    """What item vectors from users' sequences have in common."""
-
-    from_users: ClassVar[bool] = True  # they need the training period's sequences
+    """What item vectors from users' sequences of the training period have in common."""
 
     dimensions: int = Field(default=64, ge=2, description="of the part that is made of users' sequences")
     window: int = Field(default=10, ge=1, description="positions apart, at most, of items that count as taken together")

@@ -59,8 +59,7 @@ def check_backbone(
     if not isinstance(catalog.backbone, ScratchModel):
         tokenizer = load_tokenizer(catalog.backbone, ())
         end_token(tokenizer)
-        frame = prompt_frame(tokenizer, catalog)
-        around = max(map(len, frame.heads)) + len(frame.tail)
+        around = prompt_frame(tokenizer, catalog).tokens
         # The data decide how long prompts are; the shortest has one item, and one more follows it.
         require_room(context_of(config), around + 2, "a shorter `catalog.instruction`, or another backbone")
     check_search(miniature(catalog.backbone))

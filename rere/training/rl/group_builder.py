@@ -13,6 +13,7 @@ import torch
 
 from rere.catalog.index import CatalogIndex
 from rere.catalog.item_vectors import item_vectors
+from rere.config.catalog import FromUsers
 from rere.config.rl import RLConfig
 from rere.data.dataset import Windows
 from rere.data.stretches import stretch_ends
@@ -54,8 +55,10 @@ class GroupBuilder:
         self.vectors: torch.Tensor | None = None
         for reward in config.rewards:
             if reward.item_vectors is not None:
-                every = stretches(windows.of("train"), catalog, windows.history_items)
-                sequences = [np.array(context + targets) for context, targets in every]
+                sequences = None
+                if isinstance(reward.item_vectors, FromUsers):
+                    every = stretches(windows.of("train"), catalog, windows.history_items)
+                    sequences = [np.array(context + targets) for context, targets in every]
                 vectors = item_vectors(catalog.descriptions, reward.item_vectors, sequences, config.seed)
                 self.vectors = torch.from_numpy(vectors).to(device)
 
