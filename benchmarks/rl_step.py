@@ -60,6 +60,7 @@ def loss_of(
             mask=mask,
             nodes=torch.arange(mask.numel(), device=mask.device).view(mask.shape),  # no loss here asks for them
             hits=hits,
+            reached=hits.any(1),
             reward=advantages,
             advantages=advantages,
             valid=torch.ones_like(hits),

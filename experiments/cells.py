@@ -275,6 +275,7 @@ METHODS = [
     Cell("next-items reward", reinforced(PAPER, rewards=rewards("next_items"))),
     Cell("Sibling-GRPO (V-STAR)", reinforced(PAPER, loss="sibling_grpo")),
     Cell("anchored GRPO, a teacher's reward", reinforced(PAPER, **ANCHORED)),
+    Cell("RISER", reinforced(PAPER, loss="riser", ground_truth="add", normalisation="trie")),
     Cell("newest rows", reinforced(PAPER, rows={"type": "newest"})),
     Cell("altered histories", reinforced(PAPER, histories={"type": "altered"})),
 ]

@@ -113,8 +113,8 @@ class RLConfig(InProcesses, UpdateSettings):
     loss: Annotated[LossSettings, OneOf("rere.training.rl.losses.registry:LOSSES")] = Field(
         default="mpo",
         validate_default=True,
-        description="grpo, dapo, gspo, sibling_grpo, anchored_grpo, or mpo: cross-entropy of the group's softmax to "
-        "reference times exp(reward)",
+        description="grpo, dapo, gspo, sibling_grpo, anchored_grpo, riser, or mpo: cross-entropy of the group's "
+        "softmax to reference times exp(reward)",
     )
     advantage: Annotated[Variant, OneOf("rere.training.rl.advantages.registry:ADVANTAGES")] = Field(
         default="group_std",

@@ -73,6 +73,7 @@ def test_the_loss() -> None:
         mask=mask,
         nodes=torch.tensor([[[0, 1], [2, 3]]]),
         hits=torch.tensor([[True, False]]),
+        reached=torch.tensor([True]),
         reward=advantages,
         advantages=advantages,
         valid=torch.ones((1, 2), dtype=torch.bool),

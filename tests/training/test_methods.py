@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,19 @@ from rere.config.rl import AllRows, AlteredHistories, NewestRows, RLConfig
 from rere.data.dataset import Windows
 from rere.data.stretches import stretch_ends
 from rere.models.checkpoint import Checkpoint
-from rere.models.tree_log_probs import group_tree
+from rere.models.tree_attention import TreeModel
+from rere.models.tree_log_probs import TreeLogProbs, group_tree
 from rere.training.rl.group import Group, ItemFacts
 from rere.training.rl.losses.anchored_grpo import AnchoredGRPO
+from rere.training.rl.losses.grpo import GRPO
+from rere.training.rl.losses.riser import RISER
 from rere.training.rl.losses.sibling_grpo import SiblingGRPO, sibling_advantages
 from rere.training.rl.prompts import altered_history, chosen_windows
 from rere.training.rl.rewards.next_items import NextItemsReward
 from rere.training.rl.rewards.partial_code import PartialCodeReward
 from rere.training.rl.train import train_rl
-from tests.decoding.test_beam import random_items, random_prompts
+from tests.decoding.test_beam import random_items, random_prompts, tiny_model
+from tests.oracles import assert_same_gradients, gradients_of, item_log_probs
 from tests.training.test_rewards import group_of, inputs
 from tests.training.test_rl import QUICK, SEEN, teacher_of
 
@@ -150,9 +155,67 @@ def test_admission_follows_its_settings(settings: dict[str, Any], admitted: floa
     assert AnchoredGRPO(**settings).counted(inputs(policy, **anchored(policy))) == {"admitted": admitted}
 
 
-def test_a_loss_that_scores_the_target_needs_it_among_the_candidates() -> None:
+def test_riser_has_grpo_where_the_policy_found_the_target_and_pairs_where_it_did_not() -> None:
+    policy = torch.tensor([[[-1.0, -2.0], [-3.0, 0.0]], [[-4.0, -1.0], [-1.0, 0.0]]], requires_grad=True)
+    mask = torch.tensor([[[True, True], [True, False]], [[True, True], [True, False]]])
+    hits = torch.tensor([[True, False], [False, True]])
+    advantages = torch.tensor([[1.0, -1.0], [5.0, -5.0]])
+    given = inputs(policy, mask, hits=hits, advantages=advantages, reached=torch.tensor([True, False]))
+    loss = RISER(weight=3.0, pair_beta=2.0, margin=0.5)(given)
+    # first row: the objective's mean is (1 - 1) / 2; second: target -1, the other (-4 - 1) / 2 a token: 2 · 1.5 - .5
+    pair = math.log(1 + math.exp(-2.5))
+    assert loss.item() == pytest.approx((0.0 + 3.0 * pair) / 2)
+    loss.backward()
+    slope = 3.0 * 2.0 * math.exp(-2.5) / (1 + math.exp(-2.5)) / 2  # weight · pair_beta · sigmoid(-2.5) / prompts
+    expected = [[[-0.125, -0.125], [0.25, 0.0]], [[slope / 2, slope / 2], [-slope, 0.0]]]
+    torch.testing.assert_close(policy.grad, torch.tensor(expected))
+
+
+def test_riser_is_grpo_where_every_group_has_a_hit() -> None:
+    policy = torch.tensor([[[-1.0, -2.0], [-3.0, 0.0]]])
+    mask, hits = torch.tensor([[[True, True], [True, False]]]), torch.tensor([[True, False]])
+    given = inputs(policy, mask, hits=hits, advantages=torch.tensor([[1.0, -3.0]]))
+    torch.testing.assert_close(RISER()(given), GRPO()(given))
+
+
+@pytest.mark.parametrize("normalisation", ["vocab", "trie"])
+def test_risers_pairs_on_the_token_tree_have_the_plain_values_and_gradients(normalisation: Normalisation) -> None:
+    """One forward per candidate, in float64, one pair after another; an empty place and a second target included."""
+    generator = torch.Generator().manual_seed(3)
+    model = tiny_model("qwen2").double()
+    items, prompts = random_items(40, generator), random_prompts(3, generator)
+    candidates = torch.stack([torch.randperm(len(items), generator=generator)[:4] for _ in prompts])
+    candidates[0, 2], candidates[1, 1] = -1, candidates[1, 3]
+    targets = candidates[:, 3]  # added in the last place
+    config = RISER(weight=0.7, pair_beta=1.5, margin=0.25)
+
+    def mean_log_prob(prompt: list[int], item: int) -> torch.Tensor:
+        found = item_log_probs(model, items, item, prompt, normalisation)
+        return found.sum() / max(1, int((found != 0).sum()))  # under `trie` a token without an alternative has 0
+
+    expected = torch.zeros((), dtype=torch.float64)
+    for prompt, row, target in zip(prompts, candidates.tolist(), targets.tolist(), strict=True):
+        rejected = [item for item in row if item not in (-1, target)]
+        for item in rejected:
+            ahead = 1.5 * (mean_log_prob(prompt, target) - mean_log_prob(prompt, item)) - 0.25
+            expected = expected - 0.7 * torch.log(torch.sigmoid(ahead)) / len(rejected) / len(prompts)
+    expected.backward()
+    gradients = gradients_of(model)
+    model.zero_grad()
+
+    tree = group_tree(build_trie(items), prompts, candidates, normalisation, torch.float64)
+    hits, missed = candidates == targets[:, None], torch.zeros(len(prompts), dtype=torch.bool)
+    policy = TreeLogProbs(TreeModel(model))(tree)
+    loss = config(inputs(policy, tree.mask, hits=hits, reached=missed, valid=candidates >= 0))
+    loss.backward()
+    torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-9)
+    assert_same_gradients(gradients_of(model), gradients)
+
+
+@pytest.mark.parametrize("loss", ["anchored_grpo", "riser"])
+def test_a_loss_that_scores_the_target_needs_it_among_the_candidates(loss: str) -> None:
     with pytest.raises(ValueError, match="goes with ground_truth: add"):
-        RLConfig.model_validate({"loss": "anchored_grpo", "ground_truth": "off"})
+        RLConfig.model_validate({"loss": loss, "ground_truth": "off"})
 
 
 @pytest.mark.parametrize("prefill", [{"type": "window"}, {"type": "sequence", "prompts": 5}], ids=lambda p: p["type"])
@@ -163,6 +226,7 @@ def test_a_loss_that_scores_the_target_needs_it_among_the_candidates() -> None:
         {"rewards": [{"type": "next_items", "items": 3}]},
         {"loss": "sibling_grpo", "normalisation": "trie"},
         {"loss": "anchored_grpo", "ground_truth": "add"},
+        {"loss": "riser", "ground_truth": "add"},
     ],
     ids=lambda choice: str(next(iter(choice.values()))),
 )

@@ -48,6 +48,7 @@ def inputs(policy: torch.Tensor, mask: torch.Tensor, **values: Any) -> LossInput
     zeros = torch.zeros(mask.shape[:2])
     facts = {"reference": policy.detach(), "reward": zeros, "advantages": zeros, "valid": torch.ones_like(zeros) > 0}
     facts |= {"nodes": torch.arange(mask.numel()).view(mask.shape), "hits": torch.zeros_like(zeros) > 0}
+    facts["reached"] = values.get("hits", facts["hits"]).any(1)
     return LossInputs(policy=policy, mask=mask, counts=Counts.of(mask), **(facts | values))
 
 

@@ -98,6 +98,7 @@ class RLRun(PolicyRun[RLConfig]):
             mask=tree.mask,
             nodes=tree.path,
             hits=group.hits,
+            reached=reached,
             reward=reward,
             advantages=advantages,
             valid=valid,

@@ -51,6 +51,7 @@ class LossInputs:
     nodes: (P, G, L) int64, number of each token's node in the prompt's token tree: candidates that share a prefix share
         its nodes; means nothing outside the mask
     hits: (P, G) bool, the candidate is the target
+    reached: (P,) bool, the policy generated the target itself: it wasn't added afterwards
     reward, advantages: (P, G) float
     valid: (P, G) bool, False where there is no candidate
     counts: of the whole micro-batch, which several processes may share
@@ -62,6 +63,7 @@ class LossInputs:
     mask: Bool[Tensor, "P G L"]
     nodes: Int[Tensor, "P G L"]
     hits: Bool[Tensor, "P G"]
+    reached: Bool[Tensor, " P"]
     reward: Float[Tensor, "P G"]
     advantages: Float[Tensor, "P G"]
     valid: Bool[Tensor, "P G"]

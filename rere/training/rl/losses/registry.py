@@ -8,6 +8,7 @@ from rere.training.rl.losses.dapo import DAPO
 from rere.training.rl.losses.grpo import GRPO
 from rere.training.rl.losses.gspo import GSPO
 from rere.training.rl.losses.mpo import MPO
+from rere.training.rl.losses.riser import RISER
 from rere.training.rl.losses.sibling_grpo import SiblingGRPO
 
 LOSSES: tuple[type[Loss], ...] = (
@@ -17,4 +18,5 @@ LOSSES: tuple[type[Loss], ...] = (
     MPO,
     SiblingGRPO,
     AnchoredGRPO,
+    RISER,
 )
