@@ -8,7 +8,7 @@ from zenml import ArtifactConfig, step
 
 from materializers.checkpoint import CheckpointMaterializer
 from ops.runtime.cache_keys import cache_policy, code_fingerprint
-from ops.runtime.run_dirs import catalogue_fingerprint, work_directory
+from ops.runtime.run_dirs import catalogue_fingerprint, columns_fingerprint, work_directory
 from ops.runtime.tracking import mlflow_log
 from rere.catalog.index import CatalogIndex
 from rere.config.rl import RLConfig
@@ -43,5 +43,6 @@ def reinforce(
     [item_model] = teacher.models.values()
     teacher_hash = item_model.content()
     inputs = (start_model.identity(), windows.fingerprint, catalogue_fingerprint(catalog), teacher_hash, named_sha256)
-    with work_directory("rl", config.as_one(), *inputs, code_fingerprint(__name__)) as work:
+    read = columns_fingerprint(catalog)
+    with work_directory("rl", config.as_one(), *inputs, read, code_fingerprint(__name__)) as work:
         return train_rl(start_model, windows, catalog, config, work, log=mlflow_log("rl", config), teacher=item_model)

@@ -95,6 +95,12 @@ def catalogue_fingerprint(catalog: CatalogIndex) -> str:
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
 
 
+def columns_fingerprint(catalog: CatalogIndex) -> str:
+    """SHA-256 of the items' further columns, all of which a user's own reward may read."""
+    columns = {name: catalog.columns[name].tolist() for name in catalog.column_kinds}
+    return hashlib.sha256(json.dumps(columns, default=str).encode()).hexdigest()
+
+
 def _hold(directory: Path) -> None:
     if directory in _held:  # the same work again, before this process has ended
         return

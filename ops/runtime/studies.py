@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from ops.runtime.cache_keys import code_fingerprint
-from ops.runtime.run_dirs import catalogue_fingerprint
+from ops.runtime.run_dirs import catalogue_fingerprint, columns_fingerprint
 from rere.artifacts.manifest import fingerprint
 from rere.project import file_name, project_root
 from rere.recommenders.registry import modules
@@ -30,6 +30,7 @@ def study_directory(spec: StudySpec, inputs: TrialInputs, named_sha256: str) -> 
         "settings": json.dumps({stage: spec.settings[stage] for stage in TRAINED}, sort_keys=True),
         "windows": inputs.windows.fingerprint,
         "catalog": catalogue_fingerprint(inputs.catalog),
+        "columns": columns_fingerprint(inputs.catalog),
         "named": named_sha256,
         "code": "\n".join(code),
     }

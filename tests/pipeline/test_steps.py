@@ -32,6 +32,7 @@ from rere.config.catalog import IndexConfig
 from rere.config.evaluation import EvaluationConfig
 from rere.config.promotion import GateConfig, NonInferiority, PromotionConfig
 from rere.config.retraining import FromChampion
+from rere.config.rl import RLConfig
 from rere.config.served_model import BlendConfig, NewItemsConfig, ServedModelConfig
 from rere.config.sft import SFTConfig
 from rere.data.dataset import FORGOTTEN, Dataset, Windows
@@ -56,6 +57,7 @@ from steps.index_items import continue_items, index_items
 from steps.prior import make_prior
 from steps.promote import promote
 from steps.report import report
+from steps.rl import reinforce
 from steps.sft import fine_tune, fine_tune_on
 from steps.summarise import summarise
 
@@ -144,6 +146,34 @@ def test_fine_tuning_works_in_its_own_directory(
     assert begun[-2:] == [(1, champion), (SFTConfig(distillation=None, normalisation="vocab").epochs, None)]
     assert used[-2] not in used[:3]
     assert used[-1] == used[0]
+
+
+def test_rl_is_not_resumed_over_other_item_columns(
+    world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user's own reward may read any of them."""
+    used: list[Path] = []
+
+    def train(*given: Any, **named: Any) -> Checkpoint:
+        used.append(given[4])
+        return Checkpoint(given[4])
+
+    monkeypatch.setattr("rere.training.rl.train.train_rl", train)
+    monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
+    monkeypatch.setattr("ops.runtime.run_dirs.atexit.register", lambda *planned, **options: None)
+    teacher = SimpleNamespace(models={"one": SimpleNamespace(content=lambda: "")})
+    cheap = pd.DataFrame({"price": np.full(len(world_catalog.titles), 5.0), "brand": "Acme"})
+    for columns in (cheap, cheap, cheap.assign(price=np.nan), cheap.assign(brand=None), pd.DataFrame()):
+        reinforce.entrypoint(
+            start_model=SimpleNamespace(identity=lambda: ""),
+            windows=world_windows,
+            catalog=dataclasses.replace(world_catalog, columns=columns),
+            teacher=teacher,
+            config=RLConfig(),
+            named_sha256="",
+        )
+    assert used[0] == used[1]
+    assert len(set(used)) == 4
 
 
 def test_from_a_model_that_learned_what_is_to_be_forgotten_training_does_not_go_on(

@@ -8,19 +8,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.extend import extend_index
-from rere.catalog.index import build_index
+from rere.catalog.index import CatalogIndex, build_index
 from rere.config.base import ColumnKind
-from rere.config.catalog import IndexConfig
+from rere.config.catalog import IndexConfig, TitleEmbedding
+from rere.config.rl import RLConfig
+from rere.data.dataset import Windows
 from rere.errors import RereError
+from rere.training.loop import indexed
 from rere.training.rl.advantages.group_std import GroupStd
 from rere.training.rl.advantages.unscaled import Unscaled
 from rere.training.rl.group import Group, ItemFacts
+from rere.training.rl.group_builder import GroupBuilder
 from rere.training.rl.losses.base import Counts, LossInputs, k3
 from rere.training.rl.losses.dapo import DAPO
 from rere.training.rl.losses.grpo import GRPO
@@ -55,6 +60,11 @@ def inputs(policy: torch.Tensor, mask: torch.Tensor, **values: Any) -> LossInput
 def titles_start_alike(group: Group) -> torch.Tensor:
     """A user's own reward: the nearer the item's number is to the target's, the better."""
     return 1.0 / (1 + (group.items - group.targets[:, None]).abs())
+
+
+def as_similar(group: Group) -> torch.Tensor:
+    assert group.similarity is not None
+    return group.similarity
 
 
 def too_few(group: Group) -> torch.Tensor:
@@ -124,8 +134,34 @@ def test_ranks_are_by_score_not_by_place() -> None:
 
 def test_the_semantic_reward_is_the_cosine_without_its_negative_half() -> None:
     hits = torch.tensor([[True, False, False]])
-    group = group_of(hits, similarity=torch.tensor([[1.0, 0.25, -0.5]]))
+    group = group_of(hits, similarities={TitleEmbedding(): torch.tensor([[1.0, 0.25, -0.5]])})
     assert total_reward((SemanticReward(),), group).tolist() == [[1.0, 0.25, 0.0]]
+
+
+def test_each_semantic_reward_compares_by_its_own_vectors(world_windows: Windows, world_catalog: CatalogIndex) -> None:
+    few, many = SemanticReward(embedding=TitleEmbedding(dimensions=2)), SemanticReward()
+    targets = indexed(world_windows.of("train"), world_catalog, "training")[1]
+    found = []
+    for rewards in ((few, many), (few,), (many,)):
+        config = RLConfig(rewards=rewards)
+        builder = GroupBuilder(world_windows, world_windows, targets, world_catalog, config, device=torch.device("cpu"))
+        items = torch.arange(4).expand(2, 4)
+        whole, scores = torch.ones(2, 4, dtype=torch.bool), torch.zeros(2, 4)
+        group = builder.group(np.array([0, 9]), items, whole, scores, histories=[[0], [1]], teacher_log_probs=None)
+        found.append(total_reward(config.rewards, group))
+    assert (found[1] - found[2]).abs().max() > 0.05
+    torch.testing.assert_close(found[0], found[1] + found[2])
+
+
+def test_of_two_similarities_none_is_the_only_one() -> None:
+    rewards = (
+        SemanticReward(),
+        SemanticReward(embedding=TitleEmbedding(dimensions=2)),
+        CustomReward(path=f"{__name__}:as_similar"),
+    )
+    check_rewards((rewards[0], rewards[2]))
+    with pytest.raises(RereError, match="take `similarities`"):
+        check_rewards(rewards)
 
 
 def test_the_collaborative_reward_is_the_teachers_distribution_over_the_group() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from rere.catalog.index import CatalogIndex
+from rere.config.catalog import Embedding
 from rere.config.reading import meant
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class Group:
     hits: bool, the candidate is the target
     rank: int64, 1-based, by the policy's score
     valid: bool, False where there is no candidate
-    similarity: float, cosine of the candidate's and the target's vectors; only if a `semantic` reward is set
+    similarities: float by settings of item vectors, cosine of the candidate's and the target's vectors; one for each
+        `embedding` of the `semantic` rewards
     teacher: float, an item model's log-probability (nats); only if a `collaborative` reward is set
     following: P lists of item indices, what the user took after the target, soonest first; only if a `next_items`
         reward is set
@@ -74,12 +76,23 @@ class Group:
     hits: Bool[Tensor, "P G"]
     rank: Int[Tensor, "P G"]
     valid: Bool[Tensor, "P G"]
-    similarity: Float[Tensor, "P G"] | None = None
+    similarities: Mapping[Embedding, Float[Tensor, "P G"]] = field(default_factory=dict)
     teacher: Float[Tensor, "P G"] | None = None
     following: Sequence[Sequence[int]] | None = None
     catalog: ItemFacts | None = None
     histories: Sequence[Sequence[int]] = ()
     row_ids: Sequence[int] = ()
+
+    @property
+    def similarity(self) -> Float[Tensor, "P G"] | None:
+        """(P, G) the one of `similarities`; None without any.
+
+        Raises:
+            LookupError: several.
+        """
+        if len(self.similarities) > 1:
+            raise LookupError("one similarity for each `embedding` of the semantic rewards; take `similarities`")
+        return next(iter(self.similarities.values()), None)
 
     @cached_property
     def item_ids(self) -> list[list[str]]:

@@ -13,7 +13,7 @@ import torch
 
 from rere.catalog.index import CatalogIndex
 from rere.catalog.item_vectors import item_vectors
-from rere.config.catalog import FromUsers
+from rere.config.catalog import Embedding, FromUsers
 from rere.config.rl import RLConfig
 from rere.data.dataset import Windows
 from rere.data.stretches import stretch_ends
@@ -52,15 +52,15 @@ class GroupBuilder:
         self.targets = targets
         self.row_ids = rows["row_id"].to_numpy()
         self.stretch_ends = stretch_ends(rows, windows.history_items) if config.asks_following else None
-        self.vectors: torch.Tensor | None = None
+        self.vectors: dict[Embedding, Float[Tensor, "I width"]] = {}
         for reward in config.rewards:
-            if reward.item_vectors is not None:
+            if (asked := reward.item_vectors) is not None and asked not in self.vectors:
                 sequences = None
-                if isinstance(reward.item_vectors, FromUsers):
+                if isinstance(asked, FromUsers):
                     every = stretches(windows.of("train"), catalog, windows.history_items)
                     sequences = [np.array(context + targets) for context, targets in every]
-                vectors = item_vectors(catalog.descriptions, reward.item_vectors, sequences, config.seed)
-                self.vectors = torch.from_numpy(vectors).to(device)
+                vectors = item_vectors(catalog.descriptions, asked, sequences, config.seed)
+                self.vectors[asked] = torch.from_numpy(vectors).to(device)
 
     def group(
         self,
@@ -89,7 +89,7 @@ class GroupBuilder:
             hits=items == targets[:, None],
             rank=score_ranks(scores, valid),
             valid=valid,
-            similarity=None if self.vectors is None else _cosines(self.vectors, items, targets),
+            similarities={asked: _cosines(vectors, items, targets) for asked, vectors in self.vectors.items()},
             teacher=None
             if teacher_log_probs is None
             else teacher_log_probs.gather(1, items.clamp(min=0)).masked_fill(items < 0, -torch.inf),

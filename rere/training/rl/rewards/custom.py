@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from pydantic import Field
 
 from rere.config.base import ColumnKind
+from rere.config.catalog import Embedding
 from rere.config.reading import meant
 from rere.errors import RereError
 from rere.project import project_root
@@ -89,7 +90,7 @@ def try_reward(path: str, group: Group) -> None:
 
 
 def trial_group(
-    with_similarity: bool = False,
+    embeddings: Collection[Embedding] = (),
     with_teacher: bool = False,
     with_following: bool = False,
     columns: Mapping[str, ColumnKind] = MappingProxyType({}),
@@ -114,7 +115,7 @@ def trial_group(
         hits=items == targets[:, None],
         rank=torch.tensor([[1, 2, 3, 4], [2, 1, 3, 4]]),
         valid=items >= 0,
-        similarity=figures if with_similarity else None,
+        similarities=dict.fromkeys(embeddings, figures),
         teacher=-figures if with_teacher else None,
         following=[[5, 1], []] if with_following else None,
         catalog=facts,

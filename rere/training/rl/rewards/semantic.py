@@ -24,5 +24,4 @@ class SemanticReward(Reward):
         return self.embedding
 
     def __call__(self, group: Group) -> Float[Tensor, "P G"]:
-        assert group.similarity is not None
-        return group.similarity.clamp(min=0).float()
+        return group.similarities[self.embedding].clamp(min=0).float()

@@ -38,7 +38,7 @@ def check_rewards(rewards: Sequence[RewardSettings], columns: Mapping[str, Colum
         columns: the items' further columns, as the source's `item_columns`.
     """
     group = trial_group(
-        with_similarity=any(reward.item_vectors is not None for reward in rewards),
+        embeddings=[reward.item_vectors for reward in rewards if reward.item_vectors is not None],
         with_teacher=any(reward.needs_teacher for reward in rewards),
         with_following=any(reward.needs_following for reward in rewards),
         columns=columns,
