@@ -40,6 +40,7 @@ TAUGHT_INDEX, TAUGHT_SFT, TAUGHT_RL = IndexConfig(), SFTConfig(), RLConfig()
 SMALL = ScratchModel(width=128, heads=2)
 INDEX = IndexConfig(backbone=SMALL, code=PrefixCode())
 SFT = SFTConfig(distillation=None, normalisation="vocab", learning_rate=3e-3, epochs=4)
+SFT_KEPT = SFT.model_copy(update={"kept_users": 0.2})  # their rows are RL's
 SEMANTIC = IndexConfig(backbone=SMALL, code=SemanticCode())
 SEMANTIC_SFT = SFT.model_copy(update={"epochs": 6})  # its loss still falls after the others'
 TITLES = IndexConfig(backbone=SMALL, code=TitleCode())
@@ -276,6 +277,8 @@ METHODS = [
     Cell("Sibling-GRPO (V-STAR)", reinforced(PAPER, loss="sibling_grpo")),
     Cell("anchored GRPO, a teacher's reward", reinforced(PAPER, **ANCHORED)),
     Cell("RISER", reinforced(PAPER, loss="riser", ground_truth="add", normalisation="trie")),
+    Cell("SFT without the kept users", tuned(INDEX, SFT_KEPT)),
+    Cell("RL on the kept users", reinforced(PAPER, sft=SFT_KEPT, rows={"type": "kept_users"})),
     Cell("newest rows", reinforced(PAPER, rows={"type": "newest"})),
     Cell("altered histories", reinforced(PAPER, histories={"type": "altered"})),
 ]

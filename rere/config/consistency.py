@@ -35,6 +35,7 @@ def require_consistent(settings: Mapping[str, Any]) -> None:
         )
     if settings["sft"].alignment is not None and settings["sft"].alignment.text_to_code and not catalog.text_columns:
         problems.append("sft.alignment.text_to_code without catalog.text_columns")
+    problems += _kept_users(settings)
     if "data" in settings:
         kept = settings["data"].source.further_columns
         absent = [name for name in catalog.text_columns if name not in kept]
@@ -64,6 +65,16 @@ def _metrics(named: Mapping[str, str], evaluation: EvaluationConfig) -> Iterator
 def _rewards(rl: RLConfig, catalog: IndexConfig) -> Iterator[str]:
     if rl.generation == "unconstrained" and not catalog.code.ends:
         yield f"rl.generation: unconstrained with catalog.code: {catalog.code.type} (only a title has an end)"
+
+
+def _kept_users(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Fine-tuning and RL must mean the same users, and nobody between them may see these."""
+    kept, rows, preference = settings["sft"].kept_users, settings["rl"].rows, settings["preference"]
+    if kept != (rows.share if rows.type == "kept_users" else 0):
+        given = f"{{type: kept_users, share: {rows.share}}}" if rows.type == "kept_users" else f"{{type: {rows.type}}}"
+        yield f"sft.kept_users: {kept} with rl.rows: {given} (the one leaves out what the other takes)"
+    if kept and preference is not None and preference.place != "beside_rl":
+        yield f"sft.kept_users with preference.place: {preference.place} (RL alone is to see their rows: beside_rl)"
 
 
 def _places(settings: Mapping[str, Any]) -> Iterator[str]:

@@ -52,6 +52,13 @@ class NewestRows(Settings):
     share: float = Field(default=0.2, gt=0, le=1, description="of the training rows; equally late ones come along")
 
 
+class KeptUsersRows(Settings):
+    """The training rows of the users that fine-tuning leaves out, so that nobody has learned them by heart."""
+
+    type: Literal["kept_users"] = "kept_users"
+    share: float = Field(default=0.2, gt=0, lt=1, description="of the users: what sft.kept_users says")
+
+
 class RealHistories(Settings):
     """Histories as they are."""
 
@@ -69,7 +76,7 @@ class AlteredHistories(Settings):
     )
 
 
-RLRows = Annotated[AllRows | NewestRows, Field(discriminator="type")]
+RLRows = Annotated[AllRows | NewestRows | KeptUsersRows, Field(discriminator="type")]
 Histories = Annotated[RealHistories | AlteredHistories, Field(discriminator="type")]
 
 
@@ -87,7 +94,7 @@ class RLConfig(InProcesses, UpdateSettings):
         "reference_mixup": "ref_model_mixup_alpha",
     }
 
-    rows: RLRows = Field(default=AllRows(), description="training rows that are prompts: all, or the newest")
+    rows: RLRows = Field(default=AllRows(), description="training rows that are prompts: all, newest or kept_users")
     histories: Histories = Field(
         default=RealHistories(), description="of the prompts: real, or altered (needs prefill: window)"
     )

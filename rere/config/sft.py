@@ -53,6 +53,12 @@ class SFTConfig(InProcesses, OptimiserSettings):
         default="sequence",
         description="window: a row per target (the paper); sequence: one forward trains every target of a user",
     )
+    kept_users: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the users that fine-tuning leaves to RL (`rl.rows: {type: kept_users}`), by their ids",
+    )
     normalisation: Normalisation = Field(
         default="trie",
         description="a label's probability over the vocabulary (the paper), or over what the catalogue allows there",

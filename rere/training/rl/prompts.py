@@ -6,20 +6,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rere.config.rl import AlteredHistories, NewestRows, RLRows
+from rere.config.rl import AllRows, AlteredHistories, KeptUsersRows, RLRows
 from rere.data.dataset import Windows
+from rere.data.user_draws import is_kept
 
 
 def chosen_windows(windows: Windows, rows: RLRows) -> Windows:
     """The windows with the chosen training rows only; validation and test as they are."""
-    if not isinstance(rows, NewestRows):
+    if isinstance(rows, AllRows):
         return windows
     table = windows.table
+    if isinstance(rows, KeptUsersRows):
+        kept = (table["period"] != "train").to_numpy() | is_kept(table["user_id"], rows.share)
+        return Windows(table[kept], windows.history_items)
     times = table.loc[table["period"] == "train", "timestamp"].to_numpy()
     if not len(times):
         return windows
-    kept = max(1, round(rows.share * len(times)))
-    oldest = np.partition(times, len(times) - kept)[len(times) - kept]
+    count = max(1, round(rows.share * len(times)))
+    oldest = np.partition(times, len(times) - count)[len(times) - count]
     return Windows(table[(table["period"] != "train") | (table["timestamp"] >= oldest)], windows.history_items)
 
 

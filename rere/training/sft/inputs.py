@@ -13,6 +13,7 @@ from trl import SFTConfig as TRLConfig
 from rere.catalog.index import CatalogIndex
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
+from rere.data.user_draws import is_kept
 from rere.errors import RereError
 from rere.recommenders.item_models import ItemModels
 from rere.training.instructions import HeadDraw
@@ -28,10 +29,13 @@ def datasets_of(
     windows: Windows, catalog: CatalogIndex, config: SFTConfig
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
     """Training and validation rows; RereError where there are none."""
-    train, valid = windows.of("train"), windows.of("valid")
+    every, valid = windows.of("train"), windows.of("valid")
+    train = every[~is_kept(every["user_id"], config.kept_users)].reset_index(drop=True) if config.kept_users else every
     for name, rows in {"training": train, "validation": valid}.items():
         if not len(rows):
-            raise RereError(f"at least one {name} window", "none", "use more data, another split or a smaller k-core")
+            fewer = " or a smaller `kept_users`" if config.kept_users else ""
+            remedy = f"use more data, another split, a smaller k-core{fewer}"
+            raise RereError(f"at least one {name} window", "none", remedy)
     if len(valid) > config.validation_rows:
         valid = valid.sample(config.validation_rows, random_state=config.seed)
     train_rows = list(
@@ -42,7 +46,10 @@ def datasets_of(
     if (taught := config.distillation) is not None:
         sequences = [context + targets for context, targets in stretches(train, catalog, windows.history_items)]
         count = round(taught.altered_rows * len(train_rows))
-        new = NewItems.of(sequences, valid["target"].map(catalog.index_of).tolist(), len(catalog.items))
+        taken = sequences  # by all users, those kept from this training too
+        if config.kept_users:
+            taken = [context + targets for context, targets in stretches(every, catalog, windows.history_items)]
+        new = NewItems.of(taken, valid["target"].map(catalog.index_of).tolist(), len(catalog.items))
         altered = altered_rows(sequences, rows=count, items=config.sequence_items, new=new, seed=config.seed)
         train_rows = [{**row, "taught": taught.weight} for row in train_rows]
         train_rows += [{**sequence_row(items, 1, catalog), "taught": 1.0} for items in altered]
