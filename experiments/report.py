@@ -11,8 +11,9 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from experiments.cells import STUDIES, Cell
-from experiments.run import EVALUATION, ROOT, is_finished, result_path
+from experiments import kept
+from experiments.cells import EVALUATION, STUDIES, Cell
+from experiments.run import ROOT, is_finished, result_path
 from experiments.worlds import NAMES, available, load
 from rere.data.sequences import training_counts
 from rere.evaluation import metrics
@@ -37,7 +38,8 @@ RIVALS = {
     "methods": ("SASRec",),
     "pretrained": ("SASRec",),
 }
-FAULTS, POSITIONS = ("invalid", "duplicate"), max(EVALUATION.ks)  # shares of a list's positions
+FAULTS = ("invalid", "duplicate")  # as shares of a list's positions
+STAGES = ("start", "best", "last")  # of a training, whose weights were judged on validation rows
 
 
 def seeds_of(root: Path, data: str, cell: Cell) -> list[int]:
@@ -134,13 +136,14 @@ def _lists(rows: list[pd.DataFrame], keep: np.ndarray, counts: np.ndarray) -> di
         "coverage@10": float(np.mean([metrics.coverage(top, len(counts)) for top in tops])),
         "diversity@10": float(np.mean([metrics.diversity(top, len(counts)) for top in tops])),
         "popularity_bias@10": float(np.mean([metrics.popularity_bias(top, counts) for top in tops])),
-        **{fault: float(np.mean([own.loc[keep, fault].mean() for own in rows])) / POSITIONS for fault in FAULTS},
+        **{fault: float(np.mean([own.loc[keep, fault].mean() for own in rows])) / EVALUATION.beams for fault in FAULTS},
     }
 
 
 def _costs(facts: list[dict[str, Any]]) -> dict[str, float]:
     found = {name: float(np.mean([record[name] for record in facts])) for name in ("seconds", "tokens")}
-    for name in ("frac_reward_zero_std", "groups_with_hit", "best_valid_ndcg@10", "start_valid_ndcg@10"):
+    of_stages = [f"{stage}_valid_ndcg@10" for stage in STAGES]
+    for name in ("frac_reward_zero_std", "groups_with_hit", "updates", "epochs", *of_stages):
         values = [record["facts"][name] for record in facts if name in record["facts"]]
         found[name] = float(np.mean(values)) if values else np.nan
     return found
@@ -148,25 +151,32 @@ def _costs(facts: list[dict[str, Any]]) -> dict[str, float]:
 
 def markdown(found: pd.DataFrame, study: str) -> str:
     """The table that people read; the CSV beside it has every figure."""
-    names = ["model", "HR@10", "NDCG@10 [95 %]", "seeds", "± seeds"]
+    names = ["model", "HR@1", "NDCG@3", "HR@10", "NDCG@10 [95 %]", "HR@20", "HR@50", "seeds", "± seeds"]
     names += [f"Δ to {name} [95 %], p" for name in against(study)]
     faults = FAULTS if study == "generation" else ()  # nil wherever the constraint holds
-    names += ["silent groups", "coverage@10", *faults, "train s"]
+    names += ["epochs", "validation: start, best, last", "silent groups", "coverage@10", *faults, "train s"]
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     for _, row in found.iterrows():
-        cells = [row["model"], f"{row['hr@10']:.4f}"]
+        cells = [row["model"], *(_figure(row, name, ".4f") for name in ("hr@1", "ndcg@3", "hr@10"))]
         cells.append(f"{row['ndcg@10']:.4f} [{row['ndcg@10 low']:.4f}, {row['ndcg@10 high']:.4f}]")
-        cells.append(str(row["seeds"]))
-        cells.append("–" if np.isnan(row["ndcg@10 seeds"]) else f"{row['ndcg@10 seeds']:.4f}")
+        cells += [_figure(row, "hr@20", ".4f"), _figure(row, "hr@50", ".4f"), str(row["seeds"])]
+        cells.append(_figure(row, "ndcg@10 seeds", ".4f"))
         for name in against(study):
             gap = row.get(f"vs {name}", np.nan)
             low, high, p = (row.get(f"vs {name} {end}", np.nan) for end in ("low", "high", "p"))
             cells.append("–" if np.isnan(gap) else f"{gap:+.4f} [{low:+.4f}, {high:+.4f}], {p:.3f}")
-        silent = row["frac_reward_zero_std"]
-        cells += ["–" if np.isnan(silent) else f"{silent:.2f}", f"{row['coverage@10']:.3f}"]
+        stages = [_figure(row, f"{stage}_valid_ndcg@10", ".4f") for stage in STAGES]
+        cells += [_figure(row, "epochs", ".2f"), "–" if set(stages) == {"–"} else ", ".join(stages)]
+        cells += [_figure(row, "frac_reward_zero_std", ".2f"), f"{row['coverage@10']:.3f}"]
         cells += [*(f"{row[fault]:.3f}" for fault in faults), f"{row['seconds']:.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _figure(row: pd.Series[Any], name: str, form: str) -> str:
+    """A figure, or a dash where it isn't known: tables that were made before it was reported lack its column."""
+    value = row.get(name, np.nan)
+    return "–" if np.isnan(value) else format(value, form)
 
 
 def parts_markdown(parts: pd.DataFrame) -> str:
@@ -215,7 +225,7 @@ def main() -> None:
 
 
 def write(root: Path, data: str, study: str, to: Path) -> None:
-    """One study's CSV files, if its start and another row have results."""
+    """One study's files, if its start and another row have results: figures as CSV, what they rest on as Parquet."""
     found = table(root, data, study)
     if len(found) < 2 or BASE[study] not in set(found["model"]):
         return
@@ -224,7 +234,24 @@ def write(root: Path, data: str, study: str, to: Path) -> None:
     warm.to_csv(to / f"{data}-{study}-warm.csv", index=False, float_format="%.6g")
     parts = parts_table(root, data, study)
     parts.to_csv(to / f"{data}-{study}-breakdown.csv", index=False, float_format="%.6g")
+    evidence(root, data, study, to)
     print(f"{data}, {study}\n{markdown(found, study)}\n")
+
+
+def evidence(root: Path, data: str, study: str, to: Path) -> None:
+    """What a study's figures rest on: the ranks of all rows, a line per run, and the curves of trainings."""
+    paths = {
+        (cell.label, seed): result_path(root, data, seed, cell.label)
+        for cell in STUDIES[study]
+        for seed in seeds_of(root, data, cell)
+    }
+    columns = ["row_id", "user_id", "target", "warm", "rank"]
+    ranks = kept.ranks({run: pd.read_parquet(path, columns=columns) for run, path in paths.items()})
+    ranks.to_parquet(to / f"{data}-{study}-ranks.parquet", index=False, compression="zstd")
+    kept.runs(paths).to_csv(to / f"{data}-{study}-runs.csv", index=False, float_format="%.6g")
+    curves = kept.curves(paths)
+    if len(curves):
+        curves.to_parquet(to / f"{data}-{study}-curves.parquet", index=False, compression="zstd")
 
 
 def page(to: Path) -> None:

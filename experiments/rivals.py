@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from experiments.cells import EVALUATION
 from experiments.lab import name_of
-from experiments.run import EVALUATION, ROOT
+from experiments.run import ROOT
 from experiments.worlds import NAMES, ExperimentData, check, load
 from rere.artifacts.manifest import is_sealed
 from rere.config.variants import Variant

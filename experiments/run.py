@@ -7,16 +7,17 @@ import json
 import os
 from pathlib import Path
 
-from experiments.cells import STUDIES, Cell
+import pandas as pd
+
+from experiments.cells import EVALUATION, STUDIES, Cell
+from experiments.kept import beams_of, curves_path
 from experiments.lab import Runner
 from experiments.worlds import NAMES, check, load, of_users
 from rere.artifacts.provenance import provenance
-from rere.config.evaluation import EvaluationConfig
 from rere.evaluation.evaluator import evaluate
 from rere.evaluation.metrics import ndcg
 from rere.runtime.memory import keep_freed_memory
 
-EVALUATION = EvaluationConfig(ks=(1, 3, 5, 10, 20))
 ROOT = Path(os.environ.get("RERE_EXPERIMENTS_DIR", ".rere/experiments"))
 
 
@@ -27,9 +28,11 @@ def result_path(root: Path, data: str, seed: int, label: str) -> Path:
 
 
 def is_finished(path: Path, cell: Cell) -> bool:
-    """Whether a cell's results are there, judged under the normalisation of its study."""
+    """Whether a cell's results are there, judged under its study's normalisation and by lists of today's length."""
     facts = path.with_suffix(".json")
-    return facts.exists() and json.loads(facts.read_text(encoding="utf-8")).get("normalisation") == cell.judged
+    if not facts.exists() or json.loads(facts.read_text(encoding="utf-8")).get("normalisation") != cell.judged:
+        return False
+    return beams_of(path) == EVALUATION.beams
 
 
 def run_cell(lab: Runner, cell: Cell, root: Path) -> None:
@@ -44,6 +47,8 @@ def run_cell(lab: Runner, cell: Cell, root: Path) -> None:
     rows = evaluate(made.recommender, test, lab.world.item_index, EVALUATION)
     path.parent.mkdir(parents=True, exist_ok=True)
     rows.drop(columns="scores").to_parquet(path, index=False)
+    if made.curves:
+        pd.DataFrame(made.curves).to_parquet(curves_path(path), index=False)
     record = {"seconds": made.seconds, "tokens": made.tokens, "facts": made.facts or {}, "normalisation": cell.judged}
     record |= {"windows": lab.world.windows.fingerprint, "provenance": provenance({"all": lab.seed})}
     facts.write_text(json.dumps(record, indent=1), encoding="utf-8")

@@ -70,6 +70,10 @@ def test_a_finished_cell_is_not_run_again(world: ExperimentData, tmp_path: Path)
     assert calls == [0, 1]
     run.run_cell(Runner(world, 1, tmp_path), Cell("Popularity", make, judged="vocab"), tmp_path)
     assert calls == [0, 1, 1]  # judged under another normalisation: not the same result
+    path = run.result_path(tmp_path, "small", 0, "Popularity")
+    rows = pd.read_parquet(path)
+    rows.assign(items=[items[:20] for items in rows["items"]]).to_parquet(path)
+    assert not run.is_finished(path, Cell("Popularity", make))  # shorter lists know nothing of HR@50
 
 
 def test_equal_settings_share_a_training_and_others_do_not(world: ExperimentData, tmp_path: Path) -> None:
@@ -81,6 +85,52 @@ def test_equal_settings_share_a_training_and_others_do_not(world: ExperimentData
     rl = RLConfig.model_validate(SHORT)
     assert lab.reinforced(INDEX, SFT, rl, "sasrec").path != first.path
     assert name_of("rl", rl) != name_of("rl", rl.model_copy(update={"beta": 0.5}))
+
+
+def test_what_the_figures_rest_on_is_kept(
+    world: ExperimentData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranks, length, best and last validation, and curves: of RL, fine-tuning, and what isn't trained."""
+    rl = RLConfig.model_validate({**SHORT, "updates": 3, "validate_every": 1, "learning_rate": 1.0})
+    study = [
+        Cell("SFT", cells.tuned(INDEX, SFT)),
+        Cell("ReRe", cells.reinforced(rl, INDEX, SFT)),
+        Cell("other", lambda lab, _: TrainedModel(Always(2))),
+    ]
+    monkeypatch.setitem(cells.STUDIES, "methods", study)
+    monkeypatch.setattr(report, "load", lambda name: world)
+    lab = Runner(world, 0, tmp_path)
+    for cell in study:
+        run.run_cell(lab, cell, tmp_path)
+    report.write(tmp_path, "small", "methods", tmp_path)
+    ranks = pd.read_parquet(tmp_path / "small-methods-ranks.parquet")
+    assert ranks["row_id"].tolist() == sorted(world.windows.of("test")["row_id"])
+    assert (ranks["other, seed 0"] == (ranks["target"] == 2)).all()  # at rank 1, or not in the list
+    found = report.table(tmp_path, "small", "methods").set_index("model")
+    assert found.loc["ReRe", "hr@50"] == pytest.approx((ranks["ReRe, seed 0"] > 0).mean())
+
+    curves = (
+        pd.read_parquet(tmp_path / "small-methods-curves.parquet").set_index(["model", "seed", "update"]).sort_index()
+    )
+    scores = curves.loc[("ReRe", 0), "valid_ndcg@10"]
+    assert scores.index.tolist() == [0, 1, 2, 3]
+    assert set(curves.index.get_level_values("model")) == {"SFT", "ReRe"}
+    runs = pd.read_csv(tmp_path / "small-methods-runs.csv").set_index("model")
+    assert runs.loc["ReRe", "best_update"] == scores.idxmax()
+    assert runs.loc["SFT", "last_valid_loss"] == pytest.approx(curves.loc[("SFT", 0), "valid_loss"].dropna().iloc[-1])
+    assert found.loc["ReRe", "epochs"] == pytest.approx(3 * 4 / len(world.windows.of("train")))
+    assert found.loc["SFT", "epochs"] == 1
+    stages = ", ".join(f"{score:.4f}" for score in (scores[0], scores.max(), scores[3]))
+    table = report.markdown(found.reset_index(), "methods")
+    assert f"| {stages} |" in table
+    row = next(line for line in table.splitlines() if line.startswith("| other |"))
+    assert row.count("–") >= 3  # nothing was trained, so no length, no validation, no groups
+
+
+def test_tables_made_before_a_figure_was_reported_lack_only_that() -> None:
+    old = pd.read_csv(Path(report.__file__).parents[1] / "docs" / "results" / "movielens-sensitivity.csv")
+    text = report.markdown(old.drop(columns=["hr@50", "epochs"], errors="ignore"), "sensitivity")
+    assert len({line.count("|") for line in text.splitlines()}) == 1
 
 
 def test_the_table_averages_seeds_and_compares_row_by_row(
