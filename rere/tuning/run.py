@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 from rere.errors import RereError
 from rere.runtime.launch import Exchange, ended
 from rere.runtime.lease import Held, Lease
+from rere.runtime.threads import threads_each
 from rere.tuning.study import INPUTS, StudySpec, open_study, queue_interrupted
 from rere.tuning.trial import TrialInputs
 
@@ -57,10 +58,9 @@ def run_study(directory: Path, spec: StudySpec, inputs: TrialInputs, watch: Watc
 def _work_together(directory: Path, processes: int, look: Callable[[], None]) -> None:
     exchange = Exchange(directory)
     exchange.error.unlink(missing_ok=True)
-    threads = str(max(1, (os.cpu_count() or 1) // processes))
     environment = {
-        "OMP_NUM_THREADS": threads,
         **os.environ,
+        **threads_each(processes),
         "PYTHONPATH": os.pathsep.join(sys.path),  # a user's reward is found there too
         "RERE_PARENT": str(os.getpid()),
     }

@@ -84,7 +84,12 @@ def jobs(config: str) -> dict[str, Any]:
         backoff = (retry.max_retries if retry else 0) + settings.backoff_limit_margin
         made[name] = job(settings, settings.pod_settings, account, image, backoff)  # type: ignore[arg-type]
     heartbeat = any(step.spec.enable_heartbeat for step in snapshot.step_configurations.values())
-    return {"made": made, "heartbeat": heartbeat, "uncached": run.prevent_orchestrator_pod_caching}
+    images = [step.config.docker_settings for step in snapshot.step_configurations.values()]
+    code = [
+        {"git": one.allow_download_from_code_repository, "store": one.allow_download_from_artifact_store}
+        for one in (snapshot.pipeline_configuration.docker_settings, *images)
+    ]
+    return {"made": made, "heartbeat": heartbeat, "uncached": run.prevent_orchestrator_pod_caching, "code": code}
 
 
 if __name__ == "__main__":

@@ -51,6 +51,13 @@ def test_jobs_are_valid_and_their_pods_restricted(drill: dict[str, Any]) -> None
 
 
 @pytest.mark.pipeline
+def test_code_comes_from_the_store_also_where_a_code_repository_is_registered(drill: dict[str, Any]) -> None:
+    """The network rules let no pod out to a Git server, and the image has no client of one."""
+    assert drill["jobs"]["code"]
+    assert all(where == {"git": False, "store": True} for where in drill["jobs"]["code"])
+
+
+@pytest.mark.pipeline
 def test_gpus_are_for_training_and_evaluation_only(drill: dict[str, Any]) -> None:
     for name, job in drill["jobs"]["made"].items():
         spec = job["spec"]["template"]["spec"]

@@ -128,6 +128,10 @@ def shards(spec: dict[str, Any], log: Log) -> None:
         train_sft(windows, catalog, TINY, config, place / "shards-two-one", log=log)
 
 
+def threads(spec: dict[str, Any], log: Log) -> None:
+    (Path(spec["place"]) / f"{distributed.rank()}.threads").write_text(str(torch.get_num_threads()), encoding="utf-8")
+
+
 class Aborting:
     """What aborts while the interpreter goes down, as a thread of gloo may that lets go of a tensor then."""
 

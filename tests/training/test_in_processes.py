@@ -272,14 +272,24 @@ def test_a_killed_process_ends_the_run_and_one_process_takes_over(
     assert updates == [3, 4, 5, 6]
 
 
-def test_nothing_is_left_behind_when_the_parent_is_killed(tmp_path: Path) -> None:
+def parent_of_two(task: str, place: Path, **variables: str) -> subprocess.Popen[bytes]:
     code = (
         "import sys; from pathlib import Path; from rere.runtime.launchers.local import LocalLauncher; "
-        "place = sys.argv[1]; "
-        "LocalLauncher(processes=2).launch('tests.training.pair:sleep', {'place': place}, Path(place))"
+        "task, place = sys.argv[1:]; "
+        "LocalLauncher(processes=2).launch(f'tests.training.pair:{task}', {'place': place}, Path(place))"
     )
     root = Path(__file__).resolve().parents[2]
-    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=root)
+    return subprocess.Popen([sys.executable, "-c", code, task, str(place)], cwd=root, env={**os.environ, **variables})
+
+
+def test_workers_share_the_threads_of_their_parent(tmp_path: Path) -> None:
+    """A container's limit is in its OMP_NUM_THREADS: two workers with that many each would be twice what it has."""
+    assert parent_of_two("threads", tmp_path, OMP_NUM_THREADS="2").wait() == 0
+    assert [(tmp_path / f"{rank}.threads").read_text() for rank in (0, 1)] == ["1", "1"]
+
+
+def test_nothing_is_left_behind_when_the_parent_is_killed(tmp_path: Path) -> None:
+    parent = parent_of_two("sleep", tmp_path)
     try:
         until(lambda: len([one for one in tmp_path.glob("*.pid") if one.read_text()]) == 2)
     finally:

@@ -21,6 +21,7 @@ from pydantic import Field
 from rere.errors import RereError
 from rere.runtime.launch import Exchange, Log, die_with_parent, ended, take_part
 from rere.runtime.launchers.base import Launcher
+from rere.runtime.threads import threads_each
 
 LOOPBACK = "lo0" if platform.system() == "Darwin" else "lo"
 
@@ -56,9 +57,9 @@ class LocalLauncher(Launcher):
         exchange = Exchange(work)
         exchange.open(worker, spec)
         environment = {
-            "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.processes)),
             "GLOO_SOCKET_IFNAME": LOOPBACK,  # whatever the machine's name resolves to
             **os.environ,
+            **threads_each(self.processes),
         }
         command = [sys.executable, "-m", "rere.runtime.launchers.local", str(work), str(self.processes)]
         if status := exchange.follow(command, environment, log):
