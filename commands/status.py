@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from .options import json_option, model_option, warn
+
+if TYPE_CHECKING:
+    from ops.registry.last_run import LastRun
 
 
 @click.command()
@@ -12,7 +17,7 @@ from .options import json_option, model_option, warn
 @click.option("--service", default=None, metavar="URL", help="Also ask this `rere serve`, as http://localhost:5001.")
 @json_option
 def command(model: str, service: str | None, as_json: bool) -> None:
-    """Show the champion and its age, the last decision, the gate's policy, the anchor, and what a service serves.
+    """Show the champion and its age, the last decision and run, how far the data moved, and what a service serves.
 
     Changes nothing.
     """
@@ -33,8 +38,23 @@ def command(model: str, service: str | None, as_json: bool) -> None:
         "anchor": now.anchor and f"version {now.anchor}",
         "policy": None if now.policy is None else f"number {now.policy}",
         "last decision": last,
+        "last run": now.run and _ended(now.run),
+        "drift": now.run and _moved(now.run),
     }
     if service is not None:
         facts["service"] = None if asked is None else f"{asked.status}, serves version {asked.model_version}"
     for name, fact in facts.items():
         click.echo(f"{name}: {fact or 'none'}")
+
+
+def _ended(run: LastRun) -> str:
+    where = f" in {', '.join(run.failed)}" if run.failed else ""
+    return f"{run.name}, {run.status}{where}, started {run.started}"
+
+
+def _moved(run: LastRun) -> str:
+    if run.drift is None:
+        return "unknown, for no data of the last run passed their checks"
+    most = run.moved_most
+    moved = f"most in {most.metric}, stability index {most.psi:.3f}" if most else "nothing to compare with"
+    return f"{moved}; checks of the data that warned: {run.warned}"

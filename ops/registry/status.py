@@ -1,4 +1,4 @@
-"""Where a registered model stands: champion, last decision, policy, anchor, and what a service answers with."""
+"""Where a registered model stands: champion, last decision and run, policy, anchor, and what a service answers with."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ops.registry import champion_record
+from ops.registry import champion_record, last_run
 from ops.registry import mlflow_registry as registry
 from ops.registry.anchor import find_anchor
 from ops.registry.champion import events as events_of
 from ops.registry.event_log import Event
+from ops.registry.last_run import LastRun
 from ops.registry.policy import policies
 from ops.registry.tags import VersionTags
 from rere.errors import RereError
@@ -29,6 +30,7 @@ class Status(BaseModel):
     days: since the log's last move, if that made this champion
     gate, metric, value: the champion's, on the test rows of its day
     last: the log's last entry
+    run: the last pipeline run for this model, whatever came of it
     policy: how many times the gate's policy was set, so the number of the one that counts
     service: what it says, where one was asked and answered
     """
@@ -43,6 +45,7 @@ class Status(BaseModel):
     value: float | None
     challenger: str | None
     last: Event | None
+    run: LastRun | None
     policy: int | None
     anchor: str | None
     service: Readiness | None
@@ -83,6 +86,7 @@ def status_of(name: str, service: str | None = None, now: datetime | None = None
         value=tags.value,
         challenger=challenger,
         last=events[-1] if events else None,
+        run=last_run.last_run_of(name),
         policy=len(policies(name)) or None,
         anchor=anchor.version,
         service=answer,

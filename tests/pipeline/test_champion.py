@@ -19,10 +19,11 @@ from click.testing import CliRunner
 from mlflow import MlflowClient
 
 from commands.main import cli
-from ops.registry import champion, champion_lock, champion_record, servable, zenml_registry
+from ops.registry import champion, champion_lock, champion_record, last_run, servable, zenml_registry
 from ops.registry import mlflow_registry as registry
 from ops.registry.anchor import find_anchor, follow_champion
 from ops.registry.event_log import PREFIX, Event, sealed
+from ops.registry.last_run import LastRun
 from ops.registry.policy import policies, policy_of, set_policy
 from ops.registry.status import status_of
 from ops.registry.tags import VersionTags
@@ -30,6 +31,7 @@ from rere.catalog.index import CatalogIndex
 from rere.config.backbone import ScratchModel
 from rere.config.promotion import GateConfig
 from rere.config.served_model import ServedModelConfig
+from rere.data.validation_report import DriftRow
 from rere.errors import RereError
 from rere.models.backbone import load_model
 from rere.models.checkpoint import Checkpoint, save_checkpoint
@@ -46,6 +48,7 @@ class Stage:
     def __init__(self) -> None:
         self.written: dict[str, dict[str, Any]] = {}  # by version
         self.gone: set[str] = set()  # versions that it doesn't have
+        self.run: LastRun | None = None  # the last one
 
     def metadata_of(self, name: str, version: str) -> dict[str, Any]:
         return {} if version in self.gone else {"known": 1, **self.written.get(version, {})}
@@ -90,6 +93,7 @@ def stage(registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv(champion_lock.LOCKS, str(tmp_path / "locks"))
     for side in ("metadata_of", "add_metadata", "set_production", "production_version"):
         monkeypatch.setattr(zenml_registry, side, getattr(held, side))
+    monkeypatch.setattr(last_run, "last_run_of", lambda name: held.run)
     yield held
     mlflow.set_tracking_uri(before)
 
@@ -451,6 +455,27 @@ def test_the_status_says_who_is_champion_for_how_long_and_what_holds(stage: Stag
     assert "champion: version 1, for 0.0 days, ndcg@10 0.0500, gate passed" in output
     assert "challenger: none" in output
     assert json.loads(rere("status", "--json")[1])["champion"] == "1"
+    assert "last run: none" in output
+
+
+def test_the_status_says_how_the_last_run_went_and_how_far_its_data_had_moved(stage: Stage) -> None:
+    moved = (
+        DriftRow(metric="interactions", previous=90, current=100, psi=None),
+        DriftRow(metric="user activity", previous=9.5, current=10, psi=0.0123),
+        DriftRow(metric="item popularity", previous=4, current=7, psi=0.31),
+    )
+    known = {"name": "night-7", "started": "2026-11-27T03:17:00"}
+    stage.run = LastRun(**known, status="completed", failed=(), warned=1, drift=moved)
+    output = rere("status")[1]
+    assert "last run: night-7, completed, started 2026-11-27T03:17:00" in output
+    assert "drift: most in item popularity, stability index 0.310; checks of the data that warned: 1" in output
+    assert json.loads(rere("status", "--json")[1])["run"]["drift"][2]["psi"] == 0.31
+    stage.run = LastRun(**known, status="completed", failed=(), warned=0, drift=())
+    assert "drift: nothing to compare with" in rere("status")[1]
+    stage.run = LastRun(**known, status="failed", failed=("validate",), warned=0, drift=None)
+    output = rere("status")[1]
+    assert "night-7, failed in validate" in output
+    assert "drift: unknown, for no data of the last run passed" in output
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,9 @@ version = Client().get_model_version("rere-smoke", "production")
 print(json.dumps([version.name, json.loads(event)["reason"]]))
 """
     assert json.loads(project.ask(code)) == ["v1", "a drill"]
+    stands = rere("status")
+    assert ", completed, started " in stands
+    assert "drift: nothing to compare with; checks of the data that warned: 1" in stands
     done = project.run("rere", "rollback", "--model", "rere-smoke", "--reason", "none before")
     assert done.returncode == 1
     assert "version 1, the first champion" in done.stdout
@@ -215,6 +218,7 @@ def test_bad_data_end_the_run_by_their_rows_and_register_nothing(smoke_run: Done
     assert versions(project) == before
     page = (project.root / "reports" / "data_validation.html").read_text(encoding="utf-8")
     assert "nobody" in page
+    assert ", failed in validate, started " in project.run("rere", "status", "--model", "rere-smoke").stdout
 
 
 def test_a_corrupted_artifact_ends_the_run_and_registers_nothing(smoke_run: Done, project: Project) -> None:
