@@ -38,8 +38,8 @@ def command(model: str, service: str | None, as_json: bool) -> None:
         "anchor": now.anchor and f"version {now.anchor}",
         "policy": None if now.policy is None else f"number {now.policy}",
         "last decision": last,
-        "last run": now.run and _ended(now.run),
-        "drift": now.run and _moved(now.run),
+        "last run": None if now.run is None else _ended(now.run),
+        "drift": None if now.run is None else _moved(now.run),
     }
     if service is not None:
         facts["service"] = None if asked is None else f"{asked.status}, serves version {asked.model_version}"

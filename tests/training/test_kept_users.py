@@ -60,7 +60,7 @@ def test_what_fine_tuning_leaves_out_is_what_rl_takes(
 
 def test_altered_histories_hold_nothing_of_kept_users(world_catalog: CatalogIndex) -> None:
     """Users who are kept walk through the last twelve items, the others through the first."""
-    rows = []
+    rows: list[tuple[str, list[str], str, int, str]] = []
     for user in (f"u{n}" for n in range(20)):
         walk = [f"i{n + 12 * int(is_kept([user], SHARE)[0])}" for n in range(7)]
         rows.extend((user, walk[max(0, end - 4) : end], walk[end], end, "train") for end in range(1, 7))
