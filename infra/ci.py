@@ -29,7 +29,7 @@ CREDENTIALS = {
 
 
 def identity() -> None:
-    """$ROLE's credentials, for $SECONDS: to the environment of later steps, masked in the log."""
+    """$ROLE's credentials, for $SECONDS_VALID (an hour): to the environment of later steps, masked in the log."""
     asked = urllib.parse.urlencode({"audience": os.environ.get("AUDIENCE") or "sts.amazonaws.com"})
     token = _get(
         f"{os.environ['ACTIONS_ID_TOKEN_REQUEST_URL']}&{asked}", bearer=os.environ["ACTIONS_ID_TOKEN_REQUEST_TOKEN"]

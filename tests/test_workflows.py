@@ -319,17 +319,31 @@ def action(name: str) -> str:
     return str(found["run"])
 
 
-def test_the_stores_credentials_are_those_of_a_role(job: Path, cloud: tuple[Cloud, str]) -> None:
+@pytest.mark.parametrize(("valid", "asked"), [("", "3600"), ("21600", "21600")])
+def test_the_stores_credentials_are_those_of_a_role(
+    job: Path, cloud: tuple[Cloud, str], valid: str, asked: str
+) -> None:
     held, address = cloud
     issuer = {"ACTIONS_ID_TOKEN_REQUEST_URL": f"{address}/oidc?v=1", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "job"}
-    code, output = shell(job, action("Take the role"), ROLE="arn:role", STS_URL=address, **issuer)
+    code, output = shell(job, action("Take the role"), ROLE="arn:role", STS_URL=address, SECONDS_VALID=valid, **issuer)
     assert code == 0, output
+    assert f"DurationSeconds={asked}&" in held.asked[1][0]
     assert held.asked[0] == ("/oidc?v=1&audience=sts.amazonaws.com", "Bearer job")
     assert "WebIdentityToken=signed" in held.asked[1][0]
     assert "RoleArn=arn%3Arole" in held.asked[1][0]
     names = ("AWS_ACCESS_KEY_ID=id", "AWS_SECRET_ACCESS_KEY=key", "AWS_SESSION_TOKEN=session")
     assert text(job, "env").splitlines() == list(names)
     assert all(f"::add-mask::{secret}" in output for secret in ("signed", "key", "session"))
+
+
+def test_credentials_last_as_long_as_the_repository_says() -> None:
+    """A night may take longer than the hour that they last by themselves."""
+    jobs, variable = read("retrain.yml")["jobs"], "${{ vars.STORE_ROLE_SECONDS }}"
+    stacks = [one["with"] for job in jobs.values() for one in job["steps"] if "actions/stack" in one.get("uses", "")]
+    assert [given["role-seconds"] for given in stacks] == [variable] * 3
+    content = yaml.safe_load(ACTIONS[0].read_text(encoding="utf-8"))
+    [taken] = [one for one in content["runs"]["steps"] if one.get("name") == "Take the role"]
+    assert taken["env"]["SECONDS_VALID"] == "${{ inputs.role-seconds }}"
 
 
 def test_a_remote_stack_gets_its_clients_and_its_access(job: Path) -> None:
