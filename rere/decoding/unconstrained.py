@@ -84,13 +84,9 @@ def generate_freely(
     Raises:
         RereError: a prompt with the longest item after it is longer than the model's context.
     """
-    longest, device = max(map(len, prompts)), model.device
+    longest = max(map(len, prompts))
     model.require_room(longest + trie.max_length)
-    padded = torch.full((len(prompts), longest), end, device=device)
-    real = torch.zeros_like(padded)
-    for row, prompt in enumerate(prompts):  # padding on the left: generation continues each row's end
-        padded[row, longest - len(prompt) :] = torch.tensor(prompt, device=device)
-        real[row, longest - len(prompt) :] = 1
+    padded, real = padded_left(prompts, end, model.device)
     options: dict[str, Any]
     if isinstance(sampling, Beam):
         options = {"num_beams": group, "length_penalty": 0.0, "do_sample": False}
@@ -117,7 +113,20 @@ def generate_freely(
     shape = (len(prompts), group)
     candidates, own = _distinct(generated, lengths)
     items = find_items(trie, generated, lengths)
-    return FreeGeneration(candidates.view(shape), items.view(shape), own.to(device), counter.tokens)
+    return FreeGeneration(candidates.view(shape), items.view(shape), own.to(model.device), counter.tokens)
+
+
+def padded_left(
+    prompts: Sequence[Sequence[int]], filler: int, device: torch.device
+) -> tuple[Int[Tensor, "P S"], Int[Tensor, "P S"]]:
+    """(P, S) prompts that end in the last column, where generation goes on, and (P, S) 1 for each real token."""
+    longest = max(map(len, prompts))
+    padded = torch.full((len(prompts), longest), filler, device=device)
+    real = torch.zeros_like(padded)
+    for row, prompt in enumerate(prompts):
+        padded[row, longest - len(prompt) :] = torch.tensor(prompt, device=device)
+        real[row, longest - len(prompt) :] = 1
+    return padded, real
 
 
 def generated_lengths(generated: Int[Tensor, "sequences L"], end: int) -> Int[Tensor, " sequences"]:

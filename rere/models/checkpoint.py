@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
+from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from rere.artifacts.manifest import fingerprint, seal, sealed, verify
@@ -89,12 +91,15 @@ def save_checkpoint(
     directory: Path,
     curves: Iterable[dict[str, float]],
     facts: dict[str, Any],
+    *,
     trained: torch.Tensor | None = None,
+    beside: Mapping[str, dict[str, torch.Tensor]] = MappingProxyType({}),
 ) -> Checkpoint:
     """Write a model with its training records and seal it; an existing directory is replaced.
 
     Args:
         trained: the model's `probe` before its adapters were merged; by default its probe now.
+        beside: further tensors, by the stem of the file that has them.
 
     Raises:
         RereError: the stored model's probe differs; the directory is left unsealed.
@@ -102,6 +107,8 @@ def save_checkpoint(
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     model.save_pretrained(directory, safe_serialization=True)
+    for name, tensors in beside.items():
+        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, directory / f"{name}.safetensors")
     (directory / "curves.jsonl").write_text("".join(json.dumps(r) + "\n" for r in curves), encoding="utf-8")
     (directory / "training.json").write_text(json.dumps(facts, indent=1, default=str) + "\n", encoding="utf-8")
     require_same(probe(_read(directory)), probe(model) if trained is None else trained, str(directory))

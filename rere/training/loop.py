@@ -14,13 +14,14 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
+from peft import PeftModel
 from torch.optim import AdamW
-from transformers import get_scheduler
+from transformers import PreTrainedModel, get_scheduler
 
 from rere.catalog.index import CatalogIndex
 from rere.config.decoding import Normalisation
@@ -35,6 +36,7 @@ from rere.models.probe import probe
 from rere.models.tree_attention import TreeModel
 from rere.models.tree_log_probs import TreeLogProbs
 from rere.models.trunks import Prompts
+from rere.recommenders.base import Recommender
 from rere.recommenders.generative import GenerativeRecommender
 from rere.recommenders.rankings import mean_ndcg
 from rere.runtime import distributed
@@ -88,7 +90,7 @@ class PolicyRun(ABC, Generic[Config]):
         self.per_epoch = -(-len(self.histories) // config.prompts)
         self.total = min(config.epochs * self.per_epoch, config.updates or config.epochs * self.per_epoch)
         torch.manual_seed(config.seed)
-        self.model = adapt(start.load_model(), config.adaptation)
+        self.model = self.model_to_train()
         if config.gradient_checkpointing == "on":
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
         self.tree_model = TreeModel(self.model)
@@ -96,8 +98,8 @@ class PolicyRun(ABC, Generic[Config]):
         require_room(self.tree_model.context, self.groups.longest(), f"fewer `prefill.prompts`, {REMEDY}")
         self.scorer = TreeLogProbs(self.tree_model)
         self.trie = catalog.trie.to(self.tree_model.device)
-        weights = list(trainable(self.model).values())
-        self.optimiser = AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
+        groups = self.weights_to_train()
+        self.optimiser = AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
         train_by_titles(self.model, catalog, self.optimiser)
         self.schedule = get_scheduler("cosine", self.optimiser, round(config.warmup_share * self.total), self.total)
         self.update, self.seconds, self.tokens = 0, 0.0, 0.0
@@ -112,6 +114,24 @@ class PolicyRun(ABC, Generic[Config]):
     def training_windows(self) -> Windows:
         """The windows whose training rows are prompts."""
         return self.windows
+
+    def model_to_train(self) -> PreTrainedModel | PeftModel:
+        """The start, with adapters where the settings ask for them."""
+        return adapt(self.start.load_model(), self.config.adaptation)
+
+    def weights_to_train(self) -> list[dict[str, Any]]:
+        """The optimiser's groups of weights."""
+        return [{"params": list(trainable(self.model).values())}]
+
+    def without_additions(self) -> dict[str, Weights]:
+        """Take off the model what a subclass added to it: tensors by the name of the file that is to have them."""
+        return {}
+
+    def recommender(self) -> Recommender:
+        """The model as validation judges it."""
+        return GenerativeRecommender(
+            "validation", self.tree_model, self.catalog, normalisation=self.normalisation, sharding="shared"
+        )
 
     @abstractmethod
     def micro_step(self, rows: np.ndarray, count: int, tally: Tally) -> None:
@@ -166,9 +186,10 @@ class PolicyRun(ABC, Generic[Config]):
         }
         if keep == "best":
             restore(self.model, self.best)
+        beside = self.without_additions()
         if distributed.is_main():
             trained = probe(self.model)
-            save_checkpoint(merged(self.model), result, self.curves, facts, trained)
+            save_checkpoint(merged(self.model), result, self.curves, facts, trained=trained, beside=beside)
         distributed.barrier()
         return Checkpoint(result)
 
@@ -229,10 +250,7 @@ class PolicyRun(ABC, Generic[Config]):
         """NDCG@10 on the validation rows; keeps the best weights so far."""
         self.model.eval()
         histories, targets = self.valid_rows
-        recommender = GenerativeRecommender(
-            "validation", self.tree_model, self.catalog, normalisation=self.normalisation, sharding="shared"
-        )
-        score = mean_ndcg(recommender, histories, targets.numpy())
+        score = mean_ndcg(self.recommender(), histories, targets.numpy())
         if score > self.best_score:
             self.best, self.best_score, self.best_update = snapshot(self.model), score, self.update
         return score

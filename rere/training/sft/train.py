@@ -164,7 +164,7 @@ def _saved(
 ) -> Checkpoint:
     """Save and seal the model in the first process; the others wait for it."""
     if distributed.is_main():
-        save_checkpoint(model, result, curves, facts, trained)
+        save_checkpoint(model, result, curves, facts, trained=trained)
     distributed.barrier()
     return Checkpoint(result)
 
