@@ -16,6 +16,7 @@ from rere.config.catalog import IndexConfig
 from rere.config.decoding import InferencePrecision, Normalisation
 from rere.config.evaluation import EvaluationConfig
 from rere.config.preference import PreferenceConfig
+from rere.config.reasoning import ReasoningConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
 from rere.config.served_model import BlendConfig, ServedModelConfig
@@ -33,6 +34,7 @@ from rere.recommenders.new_items import fitted_boost
 from rere.recommenders.popularity import Popularity
 from rere.recommenders.prior import Prior
 from rere.recommenders.rankings import mean_ndcg
+from rere.recommenders.reasoning import ReasoningRecommender
 from rere.recommenders.unconstrained import UnconstrainedRecommender
 
 # The default: a token per item, taught by the best item model.
@@ -177,6 +179,20 @@ def reinforced(config: RLConfig, index: IndexConfig = INDEX, sft: SFTConfig = SF
     return lambda lab, judged: generative(lab, index, lab.reinforced(index, sft, changed, TEACHER), judged)
 
 
+def reasoning(index: IndexConfig = INDEX, sft: SFTConfig = SFT, **settings: Any) -> Make:
+    """A recommendation head after a text, which it rewards; it has no trie, so no normalisation."""
+    config = ReasoningConfig.model_validate(settings)
+
+    def make(lab: Runner, judged: Normalisation) -> TrainedModel:
+        checkpoint = lab.reasoning(index, sft, config)
+        facts = checkpoint.facts()
+        kept = {key: facts[key] for key in ("start_valid_ndcg@10", "best_valid_ndcg@10", "best_update")}
+        recommender = ReasoningRecommender.load("model", checkpoint.path, lab.index(index))
+        return TrainedModel(recommender, facts["seconds"], facts["tokens"], kept)
+
+    return make
+
+
 def generative(lab: Runner, index: IndexConfig, checkpoint: Checkpoint, judged: Normalisation) -> TrainedModel:
     facts, curves = checkpoint.facts(), checkpoint.curves()
     recommender = GenerativeRecommender("model", checkpoint.path, lab.index(index), EVALUATION.beams, judged)
@@ -283,6 +299,8 @@ METHODS = [
     Cell("RISER", reinforced(PAPER, loss="riser", ground_truth="add", normalisation="trie")),
     Cell("SFT without the kept users", tuned(INDEX, SFT_KEPT)),
     Cell("RL on the kept users", reinforced(PAPER, sft=SFT_KEPT, rows={"type": "kept_users"})),
+    Cell("RPORec: reasoning, then a head", reasoning()),
+    Cell("RPORec: the head alone", reasoning(tokens=0)),
     Cell("newest rows", reinforced(PAPER, rows={"type": "newest"})),
     Cell("altered histories", reinforced(PAPER, histories={"type": "altered"})),
 ]
@@ -365,6 +383,7 @@ SMOLLM2_RL: dict[str, Any] = {
     "checkpoint_every": 10,
     "precision": "bfloat16",
 }
+SMOLLM2_REASONING = {key: value for key, value in SMOLLM2_RL.items() if key != "checkpoint_every"}
 PRETRAINED = [
     Cell("Popularity", popularity),
     Cell("SASRec", item_model("sasrec")),
@@ -373,6 +392,7 @@ PRETRAINED = [
     Cell("ReRe, nano", reinforced(REINFORCED)),
     Cell("SFT, SmolLM2", tuned(SMOLLM2, SMOLLM2_SFT)),
     Cell("ReRe, SmolLM2", reinforced(REINFORCED, SMOLLM2, SMOLLM2_SFT, **SMOLLM2_RL)),
+    Cell("RPORec, SmolLM2", reasoning(SMOLLM2, SMOLLM2_SFT.model_copy(update={"epochs": 0}), **SMOLLM2_REASONING)),
     Cell("ReRe (paper), SmolLM2", reinforced(PAPER, SMOLLM2, SMOLLM2_SFT, **SMOLLM2_RL)),
 ]
 STUDIES = {

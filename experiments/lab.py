@@ -12,6 +12,7 @@ from rere.artifacts.manifest import fingerprint, is_sealed
 from rere.catalog.index import CatalogIndex
 from rere.config.catalog import IndexConfig
 from rere.config.preference import PreferenceConfig
+from rere.config.reasoning import ReasoningConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
@@ -20,6 +21,7 @@ from rere.recommenders.item_model import FitData, ItemModel
 from rere.recommenders.item_models import ItemModels
 from rere.recommenders.registry import model_type
 from rere.training.preference.train import train_preference
+from rere.training.reasoning.train import train_reasoning
 from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
 
@@ -96,6 +98,12 @@ class Runner:
         return train_preference(
             self.tuned(index, sft), self.world.windows, self.index(index), config, work, log=_silent
         )
+
+    def reasoning(self, index: IndexConfig, sft: SFTConfig, config: ReasoningConfig) -> Checkpoint:
+        """The fine-tuned model after it learned to reason before it recommends."""
+        config = config.model_copy(update={"seed": self.seed})
+        work = self.root / name_of("reasoning", index, sft, config)
+        return train_reasoning(self.tuned(index, sft), self.world.windows, self.index(index), config, work, log=_silent)
 
     def item_model(self, kind: str) -> ItemModel:
         """The item model of a kind, with its defaults."""

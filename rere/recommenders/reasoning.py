@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,8 +61,14 @@ class ReasoningRecommender:
         return [self._text(own) for (own,) in write(self.model, prompts, self.head.writing)]
 
     def _text(self, tokens: Sequence[int]) -> str:
-        spell, titles = self.catalog.tokenizer, {}
+        spell = self.catalog.tokenizer
+        titles: dict[int, str] = {}
         if self.catalog.config.code.one_token:
             titles = {own[0]: title for own, title in zip(self.catalog.item_tokens, self.catalog.titles, strict=True)}
-        words = [f"[{titles[token]}]" if token in titles else spell.decode([token]) for token in tokens]
-        return "".join(words) if titles else spell.decode(list(tokens), skip_special_tokens=True)
+        parts = []
+        for is_item, run in itertools.groupby(tokens, lambda token: token in titles):
+            own = list(run)
+            parts += (
+                [f"[{titles[token]}]" for token in own] if is_item else [spell.decode(own, skip_special_tokens=True)]
+            )
+        return "".join(parts)

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import math
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,7 @@ from rere.training.loop import SCORE
 from rere.training.reasoning.train import objective, rewards_of, train_reasoning
 from tests.conftest import TINY, WORLD_ITEMS
 from tests.decoding.test_beam import END, random_prompts, tiny_model
-from tests.oracles import assert_same_gradients, gradients_of
+from tests.oracles import assert_same_gradients, gradients_of, head_of
 from tests.training.killed import Killed, killed_in_update
 
 WRITING = Writing(cue=(7, 8), closing=(9, 10), tokens=5, end=END)
@@ -161,7 +162,7 @@ def test_what_is_written_ends_or_fills_its_budget() -> None:
 def test_a_head_begins_as_the_mean_of_the_items_tokens(world_catalog: CatalogIndex) -> None:
     model = load_model(TINY, len(world_catalog.tokenizer), seed=0)
     head = RecommendationHead.untrained(model, world_catalog, Writing.of(world_catalog, QUICK))
-    rows = model.get_output_embeddings().weight
+    rows = head_of(model)
     for item in (0, WORLD_ITEMS - 1):
         expected = torch.stack([rows[token] for token in world_catalog.item_tokens[item]]).mean(0)
         torch.testing.assert_close(head.weight[item], expected)
@@ -249,10 +250,10 @@ def test_items_that_are_written_as_tokens_are_shown_by_their_titles(world_items:
     model = load_model(TINY, catalog.vocabulary, seed=0)
     head = RecommendationHead.untrained(model, catalog, Writing.of(catalog, QUICK))
     with torch.no_grad():  # whatever is before, the third item comes next
-        rows = model.get_output_embeddings().weight
-        rows.zero_()
-        model.get_output_embeddings().bias = torch.nn.Parameter(torch.zeros(len(rows)))
-        model.get_output_embeddings().bias[catalog.item_tokens[2][0]] = 9.0
+        layer = cast(torch.nn.Linear, model.get_output_embeddings())
+        layer.weight.zero_()
+        layer.bias = torch.nn.Parameter(torch.zeros(len(layer.weight)))
+        layer.bias[catalog.item_tokens[2][0]] = 9.0
     (text,) = ReasoningRecommender("reasoning", TreeModel(model.eval()), head, catalog).reasonings([[0, 1]])
     assert text == f"[{catalog.titles[2]}]" * QUICK.tokens
 
