@@ -33,5 +33,6 @@ def command(config: Path, name: str) -> None:
             click.echo(f"Not on this machine, and needed where the steps run: {', '.join(missing)}.", err=True)
         preflight(settings)
         require_devices(settings)
-        check_backbone(settings["catalog"], settings["sft"], settings["rl"], settings["preference"])
+        policies = (settings[stage] for stage in ("rl", "preference", "reasoning"))
+        check_backbone(settings["catalog"], settings["sft"], *policies)
     click.echo(f"{config}: the settings are sound. `rere validate -c {config}` looks at the data.")

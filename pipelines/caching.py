@@ -15,6 +15,7 @@ STEPS = (
     "item_models",
     "preference",  # where it is asked for
     "rl",
+    "reasoning",  # where it is asked for
     "baselines",
     "evaluate",
     "prior",
@@ -41,6 +42,7 @@ EDITS = {
     "rere/config/rl.py": "settings of RL",
     "rere/training/rl/rewards/ranking.py": "a reward",
     "rere/training/rl/losses/dapo.py": "a loss",
+    "rere/config/reasoning.py": "settings of reasoning",
     "rere/decoding/beam.py": "constrained beam search",
     "rere/config/served_model.py": "settings of what is registered beside the weights",
     "rere/config/evaluation.py": "settings of the evaluation",

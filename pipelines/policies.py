@@ -1,4 +1,4 @@
-"""What is trained on from the fine-tuned model: by preference, by RL, or by one after the other."""
+"""What is trained on from the fine-tuned model: by preference, by RL, or by one after the other; to reason, too."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from ops.runtime.named import named_content
 from pipelines.settings import RunSettings
 from steps.preference import prefer
+from steps.reasoning import reason
 from steps.rl import reinforce
 
 
@@ -17,6 +18,7 @@ class Policies:
 
     preference_model: Any
     rl_model: Any
+    reasoning_model: Any  # is judged, and not served
 
     @property
     def served(self) -> Any:
@@ -25,8 +27,8 @@ class Policies:
 
 
 def train_policies(*, sft_model: Any, windows: Any, catalog: Any, teacher: Any, given: RunSettings) -> Policies:
-    """The steps that `preference` and `rl` ask for."""
-    preference_model, rl_model = None, None
+    """The steps that `preference`, `rl` and `reasoning` ask for."""
+    preference_model, rl_model, reasoning_model = None, None, None
     place = None if given.preference is None else given.preference.place
     if given.preference is not None:
         preference_model = prefer(
@@ -41,4 +43,6 @@ def train_policies(*, sft_model: Any, windows: Any, catalog: Any, teacher: Any, 
             config=given.rl,
             named_sha256=named_content(given.rl),
         )
-    return Policies(preference_model, rl_model)
+    if given.reasoning is not None:
+        reasoning_model = reason(sft_model=sft_model, windows=windows, catalog=catalog, config=given.reasoning)
+    return Policies(preference_model, rl_model, reasoning_model)

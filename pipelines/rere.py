@@ -22,6 +22,7 @@ from rere.config.evaluation import EvaluationConfig
 from rere.config.ingest import IngestConfig
 from rere.config.preference import PreferenceStageConfig
 from rere.config.promotion import PromotionConfig
+from rere.config.reasoning import ReasoningConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
 from rere.config.served_model import ServedModelConfig
@@ -56,6 +57,7 @@ def rere_pipeline(
     sft: SFTConfig = SFTConfig(),
     preference: PreferenceStageConfig | None = None,
     rl: RLConfig = RLConfig(),
+    reasoning: ReasoningConfig | None = None,
     item_models: ItemModelsConfig = ItemModelsConfig(),
     serving: ServedModelConfig = ServedModelConfig(),
     evaluation: EvaluationConfig = EvaluationConfig(),
@@ -70,6 +72,7 @@ def rere_pipeline(
         sft=sft,
         preference=preference,
         rl=rl,
+        reasoning=reasoning,
         item_models=item_models,
         serving=serving,
         evaluation=evaluation,
@@ -98,6 +101,7 @@ def prepare(given: RunSettings) -> Prepared:
         sft=given.sft,
         preference=given.preference,
         rl=given.rl,
+        reasoning=given.reasoning,
         named_sha256=named_content(given.catalog, given.rl),
     )
     dataset = ingest(config=given.data, source_sha256=source_fingerprint(given.data.source))
@@ -187,6 +191,7 @@ def judge(
         sft_model=sft_model,
         preference_model=policies.preference_model,
         rl_model=policies.rl_model,
+        reasoning_model=policies.reasoning_model,
         config=given.evaluation,
         prior=prior if given.serving.changes_lists else None,
     )

@@ -18,6 +18,7 @@ from rere.config.evaluation import EvaluationConfig
 from rere.config.ingest import IngestConfig
 from rere.config.preference import PreferenceStageConfig
 from rere.config.promotion import PromotionConfig
+from rere.config.reasoning import ReasoningConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.retraining import FromChampion, RetrainConfig
 from rere.config.rl import RLConfig
@@ -44,6 +45,7 @@ def retrain_pipeline(
     sft: SFTConfig = SFTConfig(),
     preference: PreferenceStageConfig | None = None,
     rl: RLConfig = RLConfig(),
+    reasoning: ReasoningConfig | None = None,
     item_models: ItemModelsConfig = ItemModelsConfig(),
     serving: ServedModelConfig = ServedModelConfig(),
     evaluation: EvaluationConfig = EvaluationConfig(),
@@ -59,6 +61,7 @@ def retrain_pipeline(
         sft=sft,
         preference=preference,
         rl=rl,
+        reasoning=reasoning,
         item_models=item_models,
         serving=serving,
         evaluation=evaluation,
@@ -77,6 +80,7 @@ def train_on(given: RetrainSettings) -> None:
         sft=given.sft,
         preference=given.preference,
         rl=given.rl,
+        reasoning=given.reasoning,
         named_sha256=named_content(given.catalog, given.rl),
     )
     base = base_of(given.promotion.model_name, given.retrain)

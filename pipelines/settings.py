@@ -13,6 +13,7 @@ from rere.config.evaluation import EvaluationConfig
 from rere.config.ingest import IngestConfig
 from rere.config.preference import PreferenceStageConfig
 from rere.config.promotion import PromotionConfig
+from rere.config.reasoning import ReasoningConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.retraining import RetrainConfig
 from rere.config.rl import RLConfig
@@ -33,6 +34,7 @@ class RunSettings(BaseModel):
     sft: SFTConfig
     preference: PreferenceStageConfig | None = None
     rl: RLConfig
+    reasoning: ReasoningConfig | None = None
     item_models: ItemModelsConfig
     serving: ServedModelConfig
     evaluation: EvaluationConfig

@@ -18,6 +18,7 @@ from rere.config.evaluation import EvaluationConfig
 from rere.config.ingest import IngestConfig
 from rere.config.preference import PreferenceStageConfig
 from rere.config.promotion import PromotionConfig
+from rere.config.reasoning import ReasoningConfig
 from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
 from rere.config.served_model import ServedModelConfig
@@ -40,6 +41,7 @@ def tune_pipeline(
     sft: SFTConfig = SFTConfig(),
     preference: PreferenceStageConfig | None = None,
     rl: RLConfig = RLConfig(),
+    reasoning: ReasoningConfig | None = None,
     item_models: ItemModelsConfig = ItemModelsConfig(),
     serving: ServedModelConfig = ServedModelConfig(),
     evaluation: EvaluationConfig = EvaluationConfig(),
@@ -55,6 +57,7 @@ def tune_pipeline(
         sft=sft,
         preference=preference,
         rl=rl,
+        reasoning=reasoning,
         item_models=item_models,
         serving=serving,
         evaluation=evaluation,

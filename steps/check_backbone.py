@@ -7,13 +7,20 @@ from zenml import step
 from ops.runtime.cache_keys import cache_policy
 from rere.config.catalog import IndexConfig
 from rere.config.preference import PreferenceStageConfig
+from rere.config.reasoning import ReasoningConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 
 
 @step(name="check_backbone", cache_policy=cache_policy(__name__))
 def check_backbone(
-    catalog: IndexConfig, sft: SFTConfig, preference: PreferenceStageConfig | None, rl: RLConfig, named_sha256: str
+    *,
+    catalog: IndexConfig,
+    sft: SFTConfig,
+    preference: PreferenceStageConfig | None,
+    rl: RLConfig,
+    reasoning: ReasoningConfig | None,
+    named_sha256: str,
 ) -> None:
     """Stop a run that would end at training, or after it: seconds now instead of hours later.
 
@@ -21,4 +28,4 @@ def check_backbone(
     """
     from rere.training.check import check_backbone as check
 
-    check(catalog, sft, rl, preference)
+    check(catalog, sft, rl, preference, reasoning)

@@ -1,4 +1,7 @@
-"""Every test row, by constrained beam search over the whole catalogue: the fine-tuned model, and those after it."""
+"""Every test row, by constrained beam search over the whole catalogue: the fine-tuned model, and those after it.
+
+A model that reasons ranks by its own head.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,7 @@ def evaluate(
     config: EvaluationConfig,
     preference_model: Checkpoint | None = None,
     rl_model: Checkpoint | None = None,
+    reasoning_model: Checkpoint | None = None,
     prior: Prior | None = None,
 ) -> tuple[
     Annotated[pd.DataFrame, ArtifactConfig(name="results")],
@@ -40,7 +44,7 @@ def evaluate(
     """Per-row results of all models, and their metrics with intervals.
 
     Args:
-        preference_model, rl_model: of the stages that ran.
+        preference_model, rl_model, reasoning_model: of the stages that ran.
         prior: where what is served ranks otherwise than the model by itself (`ServedModelConfig.changes_lists`); else
             None.
     """
@@ -51,6 +55,7 @@ def evaluate(
     from rere.evaluation.evaluator import summarise
     from rere.recommenders.alone import ItemModelAlone
     from rere.recommenders.labels import Label
+    from rere.recommenders.reasoning import ReasoningRecommender
     from rere.recommenders.trained import Trained
 
     trained = Trained(sft_model, preference_model, rl_model)
@@ -59,6 +64,11 @@ def evaluate(
     with work_directory("evaluate", config.as_one(), *inputs, code_fingerprint(__name__)) as work:
         generative = evaluate_checkpoints(models, windows, catalog, config, work)
     tables = [baselines, generative]
+    if reasoning_model is not None:
+        reasoner = ReasoningRecommender.load(
+            Label.REASONING, reasoning_model.path, catalog, batch_prompts=config.batch_prompts
+        )
+        tables.append(evaluate_rows(reasoner, windows.of("test"), catalog.index_of, config))
     if prior is not None and prior.alone:
         recommender = ItemModelAlone(Label.ALONE, prior, len(catalog.item_ids))
         tables.append(evaluate_rows(recommender, windows.of("test"), catalog.index_of, config))

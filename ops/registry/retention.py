@@ -24,7 +24,7 @@ from rere.errors import RereError
 
 LARGE = (
     *("collected", "dataset", "windows", "catalog", "item_models", "teacher", "sft_model", "preference_model"),
-    *("rl_model", "prior"),
+    *("rl_model", "reasoning_model", "prior"),
     *("baselines", "results", "champion_results", "recommendations", "unanswered"),
 )
 PAGE = 100

@@ -13,6 +13,7 @@ class Label(StrEnum):
     SFT = "SFT"
     PREFERENCE = "preference"  # DPO and what came after it
     RL = "ReRe"
+    REASONING = "reasoning"  # a text, then a recommendation head; judged, and never served
     BLEND = "blend"  # the served language model with an item model's part in every search
     BOOSTED = "ReRe, new items boosted"
     PREFERENCE_BOOSTED = "preference, new items boosted"  # where it is served

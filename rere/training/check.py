@@ -21,6 +21,7 @@ from rere.config.backbone import Backbone, LocalModel, ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.config.decoding import SearchSettings
 from rere.config.preference import PreferenceConfig
+from rere.config.reasoning import ReasoningConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.decoding.beam import beam_search
@@ -38,7 +39,11 @@ NARROW, WINDOW = 64, 3
 
 
 def check_backbone(
-    catalog: IndexConfig, sft: SFTConfig, rl: RLConfig, preference: PreferenceConfig | None = None
+    catalog: IndexConfig,
+    sft: SFTConfig,
+    rl: RLConfig,
+    preference: PreferenceConfig | None = None,
+    reasoning: ReasoningConfig | None = None,
 ) -> None:
     """Check that a backbone can be trained, searched and scored with these settings; takes seconds.
 
@@ -64,7 +69,7 @@ def check_backbone(
         require_room(context_of(config), around + 2, "a shorter `catalog.instruction`, or another backbone")
     check_search(miniature(catalog.backbone))
     prepared(miniature(catalog.backbone), sft.adaptation)
-    for policy in (preference, rl):
+    for policy in (preference, rl, reasoning):
         if policy is not None:
             adapt(miniature(catalog.backbone), policy.adaptation)
 
