@@ -185,10 +185,9 @@ def reasoning(index: IndexConfig = INDEX, sft: SFTConfig = SFT, **settings: Any)
 
     def make(lab: Runner, judged: Normalisation) -> TrainedModel:
         checkpoint = lab.reasoning(index, sft, config)
-        facts = checkpoint.facts()
-        kept = {key: facts[key] for key in ("start_valid_ndcg@10", "best_valid_ndcg@10", "best_update")}
+        facts, kept = checkpoint.facts(), training_facts(checkpoint, len(lab.world.windows.of("train")))
         recommender = ReasoningRecommender.load("model", checkpoint.path, lab.index(index))
-        return TrainedModel(recommender, facts["seconds"], facts["tokens"], kept)
+        return TrainedModel(recommender, facts["seconds"], facts["tokens"], kept, checkpoint.curves())
 
     return make
 
