@@ -12,7 +12,6 @@ can only refuse, so they share one error rate (Bonferroni): with more segments n
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from rere.config.promotion import GateConfig
@@ -80,20 +79,26 @@ def surely_better(challenger: pd.DataFrame, rival: pd.DataFrame, config: GateCon
 
 
 def gate_power(ours: pd.DataFrame, theirs: pd.DataFrame, config: GateConfig, challengers: int = 1) -> Power | None:
-    """The power of the test against the champion for models that differ as these do.
+    """The power of the test against the champion, and of each guard, for models that differ as these do.
 
     None for rows of one user, and where the models don't differ: lists that are the same say nothing of others.
     """
-    values, others, rows = paired_values(ours, theirs, config.metric)
-    users = rows["user_id"].to_numpy()
-    if len(np.unique(users)) < 2:
+    if ours["user_id"].nunique() < 2:
         return None
-    error = clustered_error(values - others, users)
+    error = _error(ours, theirs, config.metric)
     if error == 0:
         return None
-    return Power(
-        config.metric, error, config.test.threshold, config.test.level(config.confidence, challengers), len(ours)
+    guards = tuple(
+        Power(guard, _error(ours, theirs, guard), -config.guard_margin, config.confidence, len(ours))
+        for guard in config.guards
     )
+    level = config.test.level(config.confidence, challengers)
+    return Power(config.metric, error, config.test.threshold, level, len(ours), guards)
+
+
+def _error(ours: pd.DataFrame, theirs: pd.DataFrame, metric: str) -> float:
+    values, others, rows = paired_values(ours, theirs, metric)
+    return clustered_error(values - others, rows["user_id"].to_numpy())
 
 
 def _against_champion(

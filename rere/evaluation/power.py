@@ -38,13 +38,14 @@ def clustered_error(differences: np.ndarray, users: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Power:
-    """The gate's main test on one set of test rows.
+    """One of the gate's tests on one set of test rows.
 
     metric: that is compared, e.g. ndcg@10.
     error: standard error of the mean paired difference, in the metric's units.
     threshold: what the interval's lower end must reach.
     confidence: of the two-sided interval.
     rows: test rows that `error` was measured on.
+    guards: of the metrics that must not fall either, which a challenger has to pass as well.
     """
 
     metric: str
@@ -52,6 +53,7 @@ class Power:
     threshold: float
     confidence: float
     rows: int
+    guards: tuple[Power, ...] = ()
 
     def passes(self, difference: float) -> float:
         """The probability that a challenger passes that is truly better by `difference`."""
@@ -86,7 +88,18 @@ class Power:
                 f" That is too little to tell good from bad: it takes about {self.rows_for():,.0f} test rows, "
                 "or a wider margin."
             )
-        return said
+        return said + "".join(f" {guard._as_guard}" for guard in self.guards)
+
+    @property
+    def _as_guard(self) -> str:
+        said = (
+            f"The guard {self.metric.upper()} asks as well (margin {-self.threshold:g}): an equal challenger passes it "
+            f"with {self.passes(0.0):.0%} probability"
+        )
+        if self.passes(0.0) < LOW:
+            rows = f"{self.rows_for():,.0f} test rows, or " if self.threshold < 0 else ""
+            said += f"; for {LOW:.0%} it takes about {rows}a wider `guard_margin`"
+        return f"{said}."
 
     @property
     def _z(self) -> float:

@@ -336,6 +336,12 @@ def test_the_verdict_says_what_the_gate_can_see() -> None:
     power = verdict_of(side(ours), side(theirs)).power
     assert power is not None
     assert power.error == pytest.approx((0.1 / 399) ** 0.5)
+    guarded = CONFIG.model_copy(update={"guards": ("hr@10",), "guard_margin": 0.01})
+    found = verdict_of(side(ours), side(theirs), guarded).power
+    assert found is not None
+    [guard] = found.guards
+    assert (guard.metric, guard.threshold, guard.error) == ("hr@10", -0.01, power.error)  # hits are at the first rank
+    assert Verdict.model_validate_json(Verdict.of([], found).model_dump_json()).power == found
     alone = verdict_of(side(ours), stand_in=theirs).power
     assert alone is not None
     assert alone.error == power.error

@@ -56,6 +56,15 @@ def test_the_sentence_warns_where_the_rows_are_too_few() -> None:
     assert "too little" not in many.sentence
 
 
+def test_what_the_guards_let_through_is_said_too() -> None:
+    guards = tuple(Power("hr@10", error, -0.01, 0.95, 934) for error in (0.0118, 0.0025))
+    said = Power("ndcg@10", 0.00125, -0.005, 0.95, 934, guards).sentence
+    strict, wide = said.split("The guard ")[1:]
+    assert strict.startswith("HR@10 asks as well (margin 0.01): an equal challenger passes it with 13% probability;")
+    assert "for 80% it takes about 10,2" in strict
+    assert wide == "HR@10 asks as well (margin 0.01): an equal challenger passes it with 98% probability."
+
+
 def test_drawn_test_sets_agree_with_the_formula() -> None:
     random = np.random.default_rng(1)
     users = random.integers(0, 300, 1500)
