@@ -170,7 +170,7 @@ format: venv  ## format, and mend what ruff can
 	$(BIN)/ruff format .
 
 reproduce: smollm2 stack  ## rerun the evidence of docs/results.md (hours on 2 cores; resumes where it stopped)
-	$(IN_STACK) python -m experiments.run main methods --data movielens $(TOYS) --seeds 3
+	$(IN_STACK) python -m experiments.run main methods codes --data movielens $(TOYS) --seeds 3
 	$(IN_STACK) python -m experiments.run ablations sensitivity --data movielens --seeds 3
 	$(IN_STACK) python -m experiments.run generation --data movielens --seeds 1
 	$(IN_STACK) python -m experiments.run pretrained --data movielens-quarter --seeds 1

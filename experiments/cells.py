@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.kept import training_facts
 from experiments.lab import Runner
+from rere.catalog.codes.item import ItemTokenCode
 from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.codes.semantic import SemanticCode
 from rere.catalog.codes.title import TitleCode
@@ -161,6 +162,12 @@ def tuned(index: IndexConfig, sft: SFTConfig = SFT) -> Make:
 def continued(index: IndexConfig, sft: SFTConfig, config: SFTConfig) -> Make:
     """Fine-tuning on labels after fine-tuning."""
     return lambda lab, judged: generative(lab, index, lab.continued(index, sft, config), judged)
+
+
+def semantic(embedding: dict[str, Any], **settings: Any) -> Make:
+    """Fine-tuned on semantic IDs made of these item vectors."""
+    code = SemanticCode.model_validate({"embedding": embedding, **settings})
+    return tuned(IndexConfig(backbone=SMALL, code=code), SEMANTIC_SFT)
 
 
 def debiased(lab: Runner, judged: Normalisation) -> TrainedModel:
@@ -394,9 +401,19 @@ PRETRAINED = [
     Cell("RPORec, SmolLM2", reasoning(SMOLLM2, SMOLLM2_SFT.model_copy(update={"epochs": 0}), **SMOLLM2_REASONING)),
     Cell("ReRe (paper), SmolLM2", reinforced(PAPER, SMOLLM2, SMOLLM2_SFT, **SMOLLM2_RL)),
 ]
+# What an item is to a model: fine-tuned on labels alone, everything else equal.
+CODES = [
+    Cell("SFT", tuned(INDEX)),
+    Cell("a token per item", tuned(IndexConfig(backbone=SMALL, code=ItemTokenCode()))),
+    Cell("SFT, semantic IDs (TIGER-style)", tuned(SEMANTIC, SEMANTIC_SFT)),
+    Cell("semantic IDs, from users", semantic({"type": "collaborative"})),
+    Cell("semantic IDs, both", semantic({"type": "both"})),
+    Cell("semantic IDs, both, RQ-VAE", semantic({"type": "both"}, quantiser={"type": "rq_vae"})),
+]
 STUDIES = {
     "main": MAIN,
     "methods": METHODS,
+    "codes": CODES,
     "speed": SPEED,
     "ablations": ABLATIONS,
     "generation": GENERATION,

@@ -26,6 +26,7 @@ matplotlib.rcParams["svg.hashsalt"] = "rere"  # the same figures give the same f
 BASE = {
     "main": "SFT (default: the teacher's distribution)",
     "methods": "SFT",
+    "codes": "SFT",
     "speed": "ReRe (default)",
     "ablations": "SFT (start)",
     "generation": "SFT (start), constrained",
