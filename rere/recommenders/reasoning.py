@@ -65,7 +65,7 @@ class ReasoningRecommender:
         titles: dict[int, str] = {}
         if self.catalog.config.code.one_token:
             titles = {own[0]: title for own, title in zip(self.catalog.item_tokens, self.catalog.titles, strict=True)}
-        parts = []
+        parts: list[str] = []
         for is_item, run in itertools.groupby(tokens, lambda token: token in titles):
             own = list(run)
             parts += (
