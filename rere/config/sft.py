@@ -84,8 +84,9 @@ class SFTConfig(InProcesses, OptimiserSettings):
         description="fsdp: each process holds a part of the weights, gradients and optimiser state, for models that "
         "one device can't train (needs adaptation: full)",
     )
-    patience: int = Field(default=3, ge=1, description="epochs without a better validation loss")
-    validation_rows: int = Field(default=2000, ge=1, description="validation windows judged per epoch, at most")
+    validations_per_epoch: int = Field(default=1, ge=1, description="at equal distances, the last at the epoch's end")
+    patience: int = Field(default=3, ge=1, description="validations in a row without a better loss, then it stops")
+    validation_rows: int = Field(default=2000, ge=1, description="validation windows judged each time, at most")
 
     @model_validator(mode="after")
     def _distillation_is_over_the_catalogue(self) -> SFTConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from rere.config.base import Seed, Settings
 from rere.config.variants import OneOf, Variant
@@ -26,6 +26,7 @@ class LoRA(Settings):
 Adaptation = Annotated[FullFineTuning | LoRA, Field(discriminator="type")]
 
 Precision = Literal["float32", "bfloat16"]
+LearningRateSchedule = Literal["cosine", "linear", "constant_with_warmup"]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -34,11 +35,19 @@ class OptimiserSettings(Settings):
 
     adaptation: Adaptation = FullFineTuning()
     learning_rate: PositiveFloat
-    warmup_share: Share = 0.03
+    lr_scheduler_type: LearningRateSchedule = Field(
+        default="cosine", description="how the learning rate falls after warm-up; transformers' names"
+    )
+    warmup_share: Share = Field(default=0.03, description="of all updates, over which the learning rate rises")
+    warmup_steps: NonNegativeInt | None = Field(default=None, description="updates in place of `warmup_share`")
     weight_decay: NonNegativeFloat = 0.0
     precision: Precision = "float32"
     gradient_checkpointing: Literal["off", "on"] = "off"
     seed: Seed = 0
+
+    def warmup(self, updates: int) -> int:
+        """Updates over which the learning rate rises, of so many in all."""
+        return round(self.warmup_share * updates) if self.warmup_steps is None else self.warmup_steps
 
 
 class WindowPrefill(Settings):

@@ -7,7 +7,7 @@ them: what stock `generate` draws under a prefix constraint. Draws that share a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -21,6 +21,9 @@ from rere.models.trunks import Prompts
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
+
+
+TargetCopies = Literal["all", "one"]
 
 
 @dataclass(frozen=True)
@@ -95,15 +98,20 @@ def _draw(
     return torch.bincount(edge.clamp(min=starts[which], max=ends[which]), minlength=len(branch))
 
 
-def dynamic_group(drawn: Int[Tensor, "P draws"], targets: Int[Tensor, " P"], group: int) -> Int[Tensor, "P G"]:
+def dynamic_group(
+    drawn: Int[Tensor, "P draws"], targets: Int[Tensor, " P"], group: int, target_copies: TargetCopies = "all"
+) -> Int[Tensor, "P G"]:
     """ReRe's dynamic sampling: draw more items than needed; keep the target, then distinct negatives, then repeats.
 
     Args:
         drawn: item indices, at least `group` per prompt.
+        target_copies: which draws of the target come first; one: its others are repeats like those of negatives.
 
     Returns:
         (P, group) item indices.
     """
     earlier = (drawn[:, :, None] == drawn[:, None, :]).tril(-1).any(2)  # a repeat of an earlier draw
-    rank = torch.where(earlier, 2, torch.where(drawn == targets[:, None], 0, 1))
+    is_target = drawn == targets[:, None]
+    first = is_target if target_copies == "all" else is_target & ~earlier
+    rank = torch.where(first, 0, torch.where(earlier, 2, 1))
     return drawn.gather(1, torch.argsort(rank, dim=1, stable=True)[:, :group])

@@ -101,7 +101,7 @@ class PolicyRun(ABC, Generic[Config]):
         groups = self.weights_to_train()
         self.optimiser = AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
         train_by_titles(self.model, catalog, self.optimiser)
-        self.schedule = get_scheduler("cosine", self.optimiser, round(config.warmup_share * self.total), self.total)
+        self.schedule = get_scheduler(config.lr_scheduler_type, self.optimiser, config.warmup(self.total), self.total)
         self.update, self.seconds, self.tokens = 0, 0.0, 0.0
         self.curves: list[dict[str, float]] = []
         self.best: Weights = {}

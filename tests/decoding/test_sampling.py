@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rere.catalog.trie import build_trie
-from rere.decoding.sampling import dynamic_group, sample_items
+from rere.decoding.sampling import TargetCopies, dynamic_group, sample_items
 from rere.models.tree_attention import TreeModel
 from tests.decoding.test_beam import END, random_items, random_prompts, tiny_model
 from tests.oracles import all_sequences, score_all_items
@@ -42,7 +42,20 @@ def test_tiny_catalogues(items: list[list[int]]) -> None:
     assert set(sample.items.flatten().tolist()) <= set(range(len(items)))
 
 
-def test_dynamic_group_keeps_the_target_then_distinct_negatives_then_repeats() -> None:
+@pytest.mark.parametrize("copies", ["all", "one"])
+def test_dynamic_group_keeps_the_target_then_distinct_negatives_then_repeats(copies: TargetCopies) -> None:
     drawn = torch.tensor([[4, 4, 1, 9, 4, 2], [3, 3, 3, 5, 3, 3]])
-    groups = dynamic_group(drawn, torch.tensor([9, 8]), 4)
+    groups = dynamic_group(drawn, torch.tensor([9, 8]), 4, copies)
     assert groups.tolist() == [[9, 4, 1, 2], [3, 5, 3, 3]]
+
+
+@pytest.mark.parametrize(
+    ("copies", "expected"),
+    [
+        ("all", [[9, 9, 4, 1], [9, 9, 9, 9], [9, 9, 9, 4]]),  # every draw of the target, even if that is the group
+        ("one", [[9, 4, 1, 2], [9, 1, 9, 9], [9, 4, 9, 4]]),  # the first; the others wait with the other repeats
+    ],
+)
+def test_dynamic_group_keeps_every_copy_of_the_target_or_one(copies: TargetCopies, expected: list[list[int]]) -> None:
+    drawn = torch.tensor([[4, 9, 4, 1, 9, 2], [9, 9, 9, 9, 9, 1], [4, 9, 9, 4, 4, 9]])
+    assert dynamic_group(drawn, torch.tensor([9, 9, 9]), 4, copies).tolist() == expected

@@ -44,6 +44,7 @@ SFT = SFTConfig(
     batch_tokens=35,
     device_batch_rows=3,
     sequence_items=8,
+    validations_per_epoch=2,  # a checkpoint lies within an epoch too
 )
 RL = RLConfig(
     num_generations=4,

@@ -143,7 +143,7 @@ def test_sft_goes_on_with_another_number_of_processes(
         place / "sft-two-one",
         log=lambda _, update: updates.append(update),
     )
-    assert min(updates) > max(r["update"] for r in one_sft.curves()) // 3  # from the checkpoint of the first epoch
+    assert min(updates) > max(r["update"] for r in one_sft.curves()) // 3  # from the checkpoint within the second epoch
     same(again, one_sft, SFT_NAMES)
 
 

@@ -101,6 +101,16 @@ def test_a_policy_that_only_gets_worse_leaves_the_start(
         torch.testing.assert_close(checkpoint.load_model().state_dict()[name], weight)
 
 
+def test_the_learning_rate_follows_its_schedule(
+    start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
+    settings = {"lr_scheduler_type": "linear", "warmup_steps": 2, "updates": 6, "num_generations": 2, "prompts": 4}
+    config = RLConfig.model_validate({**QUICK.model_dump(), **settings})
+    checkpoint = train_rl(start, world_windows, world_catalog, config, tmp_path, log=lambda *_: None)
+    rates = [record["learning_rate"] / config.learning_rate for record in checkpoint.curves()[1:]]
+    assert rates == pytest.approx([0, 1 / 2, 1, 3 / 4, 2 / 4, 1 / 4])
+
+
 def test_divergence_is_a_clear_error(
     start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
 ) -> None:

@@ -98,19 +98,22 @@ def test_training_learns_the_next_item(
     assert hits > 30  # of 60; chance is 2 in 24, which makes 5; 47 to 57 over four seeds
 
 
+@pytest.mark.parametrize("validations", [1, 2])
 def test_a_killed_run_resumes_and_ends_where_it_would_have(
-    world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+    world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, validations: int
 ) -> None:
-    whole = train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path / "whole", log=lambda *_: None)
+    """With two validations per epoch it goes on in the middle of the second epoch."""
+    config = QUICK.model_copy(update={"validations_per_epoch": validations})
+    whole = train_sft(world_windows, world_catalog, TINY, config, tmp_path / "whole", log=lambda *_: None)
     with pytest.raises(Killed):
-        train_sft(world_windows, world_catalog, TINY, QUICK, tmp_path / "killed", log=killed_after_epoch(2))
+        train_sft(world_windows, world_catalog, TINY, config, tmp_path / "killed", log=killed_after_epoch(2))
     cut = max((tmp_path / "killed" / "checkpoints").glob("checkpoint-*"))
     resumed_from = []
     again = train_sft(
         world_windows,
         world_catalog,
         TINY,
-        QUICK,
+        config,
         tmp_path / "killed",
         log=lambda metrics, update: resumed_from.append(update),
     )
@@ -118,6 +121,47 @@ def test_a_killed_run_resumes_and_ends_where_it_would_have(
     expected, found = (checkpoint.load_model().state_dict() for checkpoint in (whole, again))
     for name, weight in expected.items():
         torch.testing.assert_close(found[name], weight)
+
+
+def test_validations_are_at_equal_distances(
+    world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
+) -> None:
+    config = QUICK.model_copy(update={"validations_per_epoch": 3, "epochs": 2})
+    checkpoint = train_sft(world_windows, world_catalog, TINY, config, tmp_path / "whole", log=lambda *_: None)
+    updates = checkpoint.facts()["updates"]
+    validated = [record["update"] for record in checkpoint.curves() if "valid_loss" in record]
+    assert validated == [round(updates / 6 * part) for part in range(1, 7)]
+
+
+@pytest.mark.parametrize(("steps", "validates"), [([1, 2], True), ([1, 2, 3], False)])
+def test_an_epoch_that_patience_ended_is_not_judged_twice(steps: list[int], validates: bool) -> None:
+    state = TrainerState(global_step=3, log_history=[{"loss": 1.0, "step": 3}])
+    state.log_history += [{"eval_loss": 1.0, "step": step} for step in steps]
+    control = TrainerControl(should_evaluate=True, should_save=True)  # as the trainer has it at an epoch's end
+    callbacks.Validations(2).on_epoch_end(None, state, control)
+    assert (control.should_evaluate, control.should_save) == (validates, validates)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant_with_warmup"])
+def test_the_learning_rate_follows_its_schedule(
+    world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path, schedule: str
+) -> None:
+    """By hand: after 4 updates of warm-up, from 1 to 0 over the others."""
+    own = {"lr_scheduler_type": schedule, "warmup_steps": 4, "epochs": 2}
+    config = SFTConfig.model_validate({**QUICK.model_dump(), **own})
+    checkpoint = train_sft(world_windows, world_catalog, TINY, config, tmp_path, log=lambda *_: None)
+    updates = checkpoint.facts()["updates"]
+    falling = {
+        "cosine": lambda share: (1 + math.cos(math.pi * share)) / 2,
+        "linear": lambda share: 1 - share,
+        "constant_with_warmup": lambda share: 1.0,
+    }[schedule]
+    rates = {record["update"]: record["learning_rate"] for record in checkpoint.curves() if "learning_rate" in record}
+    assert max(rates) > 10
+    for update, rate in rates.items():
+        done = update - 1  # the rate of an update is that after those before it
+        expected = done / 4 if done < 4 else falling((done - 4) / (updates - 4))
+        assert rate == pytest.approx(QUICK.learning_rate * expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("kept", [1000.0, None], ids=["counted", "before there were clocks"])

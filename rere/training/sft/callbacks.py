@@ -118,8 +118,25 @@ class Instructions(TrainerCallback):
         self.collator, self.catalog, self.seed = collator, catalog, seed
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        epoch = round(state.epoch or 0)  # so many are done, those before an interruption too
+        epoch = int(state.epoch or 0)  # so many are done, those before an interruption too
         self.collator.draw = HeadDraw(self.catalog, self.seed, epoch)
+
+
+class Validations(TrainerCallback):
+    """Has the trainer validate and save at equal distances within an epoch, as it does by itself at an epoch's end."""
+
+    def __init__(self, per_epoch: int) -> None:
+        self.per_epoch = per_epoch
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        updates = state.max_steps // round(args.num_train_epochs)
+        if state.global_step % updates in {round(updates * part / self.per_epoch) for part in range(1, self.per_epoch)}:
+            # Logged too: the loss since the last log isn't in the checkpoint, and a resumed run must log the same.
+            control.should_log = control.should_evaluate = control.should_save = True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if any("eval_loss" in entry and entry["step"] == state.global_step for entry in state.log_history):
+            control.should_evaluate = control.should_save = False  # it was here that patience ended within the epoch
 
 
 class Patience(TrainerCallback):

@@ -33,7 +33,7 @@ from rere.recommenders.item_models import ItemModels
 from rere.runtime import distributed
 from rere.runtime.launch import Log
 from rere.training.adaptation import prepared
-from rere.training.sft.callbacks import Bars, Clock, Curves, Divergence, Instructions, Patience, record
+from rere.training.sft.callbacks import Bars, Clock, Curves, Divergence, Instructions, Patience, Validations, record
 from rere.training.sft.inputs import arguments, collator, datasets_of, loss_of, trained_tokens
 from rere.training.sft.processes import received, sft_in_processes
 from rere.training.sft.trainer import SharedTrainer
@@ -98,7 +98,13 @@ def train_sft(
         data_collator=batches,
         processing_class=catalog.tokenizer,
         peft_config=prepared(model, config.adaptation),
-        callbacks=[Divergence(catalog.vocabulary), Patience(config.patience), Curves(log), clock],
+        callbacks=[
+            Divergence(catalog.vocabulary),
+            Patience(config.patience),
+            Validations(config.validations_per_epoch),
+            Curves(log),
+            clock,
+        ],
     )
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(Bars())
@@ -114,7 +120,7 @@ def train_sft(
         "windows": windows.fingerprint,
         "updates": trainer.state.global_step,
         "targets_an_epoch": trained_tokens(train),
-        "tokens": sum(map(len, train["labels"])) * round(trainer.state.epoch or 0),
+        "tokens": round(sum(map(len, train["labels"])) * (trainer.state.epoch or 0)),
         "best_valid_loss": trainer.state.best_metric,
         "best_update": trainer.state.best_global_step,
         "parameters": sum(p.numel() for p in model.parameters()),

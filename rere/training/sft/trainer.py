@@ -172,7 +172,10 @@ class Shares(BatchSampler):
     def __len__(self) -> int:
         return len(self.batches)
 
+    def set_epoch(self, epoch: int) -> None:
+        self.order.set_epoch(epoch)
+
 
 class _Loader(DataLoader[Any]):
     def set_epoch(self, epoch: int) -> None:
-        cast(Shares, self.batch_sampler).order.set_epoch(epoch)
+        cast(Shares, self.batch_sampler).set_epoch(epoch)

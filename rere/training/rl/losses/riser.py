@@ -24,7 +24,8 @@ class RISER(Loss):
     After RISER (arXiv 2602.00632): a group without a hit has no advantage to learn from, so its candidates become what
     the target is preferred to, by SimPO (arXiv 2405.14734), which needs no reference. Written from the paper's abstract
     and others' summaries of it, so no replica. Its other two parts are settings of their own here: rollouts that don't
-    repeat (`sampling: beam` or `dynamic`), and tokens without an alternative, which `normalisation: trie` leaves out.
+    repeat (`sampling: beam`, or `dynamic` with `target_copies: one`), and tokens without an alternative, which
+    `normalisation: trie` leaves out.
     Its choice of tokens for the KL penalty is left out: all of a group with a hit have it.
 
     The target must be scored: `ground_truth: add`, by which it stands in the place of the last candidate, so that a
