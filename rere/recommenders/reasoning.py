@@ -68,7 +68,8 @@ class ReasoningRecommender:
         parts: list[str] = []
         for is_item, run in itertools.groupby(tokens, lambda token: token in titles):
             own = list(run)
-            parts += (
-                [f"[{titles[token]}]" for token in own] if is_item else [spell.decode(own, skip_special_tokens=True)]
-            )
+            if is_item:
+                parts += [f"[{titles[token]}]" for token in own]
+            else:
+                parts.append(str(spell.decode(own, skip_special_tokens=True)))
         return "".join(parts)

