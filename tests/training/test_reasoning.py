@@ -80,8 +80,8 @@ def test_the_objective_has_the_plain_value_and_gradients(rewarded: bool) -> None
     model, prompts = tiny_model("qwen2").double(), random_prompts(3, generator)
     start = copy.deepcopy(model)
     with torch.no_grad():  # a policy that has moved
-        for weight in model.parameters():
-            weight.add_(torch.randn(weight.shape, generator=generator, dtype=torch.float64) * 0.03)
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.03)
     weight = torch.randn((6, 16), generator=generator, dtype=torch.float64)
     head = RecommendationHead(weight, torch.randn(6, generator=generator, dtype=torch.float64), WRITING)
     targets, beta = [5, 0, 3], 0.3
