@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -151,16 +151,16 @@ def test_the_learning_rate_follows_its_schedule(
     config = SFTConfig.model_validate({**QUICK.model_dump(), **own})
     checkpoint = train_sft(world_windows, world_catalog, TINY, config, tmp_path, log=lambda *_: None)
     updates = checkpoint.facts()["updates"]
-    falling = {
+    falls: dict[str, Callable[[float], float]] = {
         "cosine": lambda share: (1 + math.cos(math.pi * share)) / 2,
         "linear": lambda share: 1 - share,
         "constant_with_warmup": lambda share: 1.0,
-    }[schedule]
+    }
     rates = {record["update"]: record["learning_rate"] for record in checkpoint.curves() if "learning_rate" in record}
     assert max(rates) > 10
     for update, rate in rates.items():
         done = update - 1  # the rate of an update is that after those before it
-        expected = done / 4 if done < 4 else falling((done - 4) / (updates - 4))
+        expected = done / 4 if done < 4 else falls[schedule]((done - 4) / (updates - 4))
         assert rate == pytest.approx(QUICK.learning_rate * expected, abs=1e-9)
 
 
