@@ -24,8 +24,8 @@ def command(model: str, as_json: bool) -> None:
     from ops.registry.compare import other_rows
     from rere.errors import RereError
 
-    found = registry.versions(model)
-    if not found:
+    found, log = registry.versions(model), champion.events(model)
+    if not found and not log:  # with a log, all of them were deleted: that is said
         raise RereError(f"registered versions of {model}", "none", "run `make demo`, or name another by --model")
     warnings = champion_record.disagreements(model) + other_rows(found)
     if as_json:
@@ -33,7 +33,7 @@ def command(model: str, as_json: bool) -> None:
             {"version": one.version, "registered": _time(one.created), "aliases": one.aliases} | one.tags.model_dump()
             for one in found
         ]
-        events = [event.model_dump() for event in champion.events(model)]
+        events = [event.model_dump() for event in log]
         click.echo(json.dumps({"model": model, "versions": listed, "log": events, "warnings": warnings}, indent=1))
         return
     warn(warnings)
@@ -46,7 +46,7 @@ def command(model: str, as_json: bool) -> None:
         table.add_row(version.version, registered, ", ".join(version.aliases), *figures)
     console = Console(soft_wrap=True)
     console.print(table)
-    for event in champion.events(model):
+    for event in log:
         before = f" (before: {event.previous})" if event.previous else ""
         console.print(
             f"{event.time}  {event.action} {event.version}{before}, by {event.who}: {event.reason}", markup=False

@@ -59,12 +59,12 @@ def status_of(name: str, service: str | None = None, now: datetime | None = None
         service: address of a `rere serve`, such as http://localhost:5001; what is wrong with it is a warning.
 
     Raises:
-        RereError: no registered version, or an address that is none.
+        RereError: never a registered version, or an address that is none.
     """
-    found = {version.version: version for version in registry.versions(name)}
-    if not found:
+    found, events = {version.version: version for version in registry.versions(name)}, events_of(name)
+    if not found and not events:
         raise RereError(f"registered versions of {name}", "none", "run `make demo`, or name another by --model")
-    warnings, events = champion_record.disagreements(name), events_of(name)
+    warnings = champion_record.disagreements(name)
     champion, challenger = registry.champion_version(name), registry.version_by_alias(name, registry.CHALLENGER)
     anchor = find_anchor(name)
     warnings += [anchor.note] if anchor.note else []

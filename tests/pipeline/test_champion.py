@@ -392,6 +392,19 @@ def test_a_version_that_was_deleted_in_mlflow_stops_nothing(stage: Stage, caplog
     assert registry.champion_version(NAME) == stage.version == "1"
 
 
+def test_where_every_version_was_deleted_the_log_and_what_happened_are_still_told(stage: Stage) -> None:
+    champion.move(NAME, "1", "ada", "first")
+    follow_champion(NAME, "1", surely_better=True)
+    for version in "123":
+        MlflowClient().delete_model_version(NAME, version)
+    for command, told in (("status", "champion: none"), ("versions", "promote 1, by ada: first")):
+        code, output = rere(command)
+        assert code == 0, output
+        assert "Version 1 of model, the champion by the log, was deleted in MLflow" in output
+        assert told in output
+    assert json.loads(CliRunner().invoke(cli, ["versions", "--json", "--model", NAME]).stdout)["versions"] == []
+
+
 def test_a_person_may_approve_what_waits_for_a_lost_champion(stage: Stage) -> None:
     champion.move(NAME, "1", "ada", "first")
     assert champion_record.lost_champion(NAME) is None
