@@ -33,6 +33,7 @@ class ReasoningConfig(UpdateSettings):
     beta: float = Field(default=1e-2, ge=0, description="weight of the k3 KL of what is written to the start")
     learning_rate: PositiveFloat = 1e-4
     updates: PositiveInt | None = 400
+    probe_rows: int = Field(default=0, ge=0, description="as in RL; a reasoning is written for each such row")
     epochs: PositiveInt = 2
 
     @model_validator(mode="after")

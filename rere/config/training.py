@@ -82,6 +82,12 @@ class UpdateSettings(OptimiserSettings):
     max_grad_norm: float = Field(default=1.0, gt=0)
     validate_every: int = Field(default=100, ge=1, description="updates between validations")
     validation_rows: int = Field(default=2000, ge=1, description="validation rows judged, at most")
+    probe_rows: int = Field(
+        default=300,
+        ge=0,
+        description="training rows that the stage saw, and as many that it doesn't visit, judged at each validation to "
+        "show what is learned by heart; 0: none",
+    )
     checkpoint_every: int = Field(default=50, ge=1, description="updates between checkpoints")
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from rere.reporting.carried_over import gains_plot, remark
 from rere.reporting.flat import flat
 from rere.reporting.plots import curve_plot
 
@@ -24,6 +25,8 @@ RL_PLOTS = {  # metric -> heading, label of the y axis
     "diversity": ("RL: diversity", "distinct items per candidate"),
     "valid_ndcg@10": ("RL: validation", "NDCG@10"),
 }
+STAGE_PLOTS = {"preference": PREFERENCE_PLOTS, "rl": RL_PLOTS}
+SPOKEN = {"preference": "Preference training", "rl": "RL"}  # stage -> its name in a sentence
 
 
 def environment() -> Environment:
@@ -51,10 +54,18 @@ def lineage_sections(lineage: Mapping[str, Any]) -> dict[str, list[tuple[str, st
 def training_plots(curves: Mapping[str, list[dict[str, float]]]) -> list[tuple[str, Markup]]:
     """(heading, SVG) of what the stages ("sft", "preference", "rl") recorded."""
     plots = [("SFT: loss", curve_plot(curves.get("sft", []), SFT_CURVES, "loss (nats per token)"))]
-    for stage, own in {"preference": PREFERENCE_PLOTS, "rl": RL_PLOTS}.items():
+    for stage, own in STAGE_PLOTS.items():
+        records = curves.get(stage, [])
         for name, (heading, label) in own.items():
-            plots.append((heading, curve_plot(curves.get(stage, []), {name: heading}, label)))
+            plots.append((heading, curve_plot(records, {name: heading}, label)))
+        plots.append((f"{SPOKEN[stage]}: what carries over", gains_plot(records)))
     return drawn(plots)
+
+
+def training_remarks(curves: Mapping[str, list[dict[str, float]]]) -> list[str]:
+    """What the stages' probes say, in words."""
+    found = [remark(curves.get(stage, []), SPOKEN[stage]) for stage in STAGE_PLOTS]
+    return [said for said in found if said]
 
 
 def drawn(plots: list[tuple[str, str | None]]) -> list[tuple[str, Markup]]:

@@ -20,7 +20,7 @@ from rere.evaluation.evaluator import compare
 from rere.evaluation.verdict import Verdict
 from rere.reporting.examples import HISTORY, TOP, example, spread
 from rere.reporting.layout import FAMILIES, LISTS, by_model, by_part, by_rival, list_metrics, metric_names, subsets
-from rere.reporting.page import drawn, environment, lineage_sections, training_plots
+from rere.reporting.page import drawn, environment, lineage_sections, training_plots, training_remarks
 from rere.reporting.plots import metric_plot, power_plot
 
 EXAMPLES = 8  # rows shown
@@ -84,6 +84,7 @@ def render_report(inputs: ReportInputs) -> str:
             lists=list_metrics(inputs.summary, inputs.config, models),
             list_meanings=LISTS,
             plots=_plots(inputs),
+            training_remarks=training_remarks(inputs.curves),
             examples=_examples(inputs, models),
             shown={"top": TOP, "history": HISTORY},
             ingest=inputs.ingest,

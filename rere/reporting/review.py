@@ -25,7 +25,7 @@ from rere.reporting.examples import TOP, example, spread
 from rere.reporting.in_words import Standing, hits, in_one_sentence, risks
 from rere.reporting.layout import FAMILIES, LISTS, list_metric
 from rere.reporting.method import gate_method
-from rere.reporting.page import environment, lineage_sections, sureness, training_plots
+from rere.reporting.page import environment, lineage_sections, sureness, training_plots, training_remarks
 
 USERS, OPEN, REGRESSIONS = 20, 5, 10  # users shown, of them at once; rows listed
 CHALLENGER = str(Label.CHALLENGER)
@@ -132,6 +132,7 @@ def render_review(inputs: ReviewInputs) -> str:
             top=TOP,
             open=OPEN,
             training=training_plots(inputs.curves),
+            training_remarks=training_remarks(inputs.curves),
             validation=inputs.validation,
             drift=inputs.drift,
             cost=inputs.cost,

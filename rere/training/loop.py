@@ -9,6 +9,7 @@ over processes, so all take the same step and hold the same weights. The first o
 
 from __future__ import annotations
 
+import itertools
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -38,7 +39,6 @@ from rere.models.tree_log_probs import TreeLogProbs
 from rere.models.trunks import Prompts
 from rere.recommenders.base import Recommender
 from rere.recommenders.generative import GenerativeRecommender
-from rere.recommenders.rankings import mean_ndcg
 from rere.runtime import distributed
 from rere.runtime.launch import Log
 from rere.runtime.progress import progress
@@ -56,6 +56,7 @@ from rere.training.checkpoint import (
 )
 from rere.training.instructions import HeadDraw
 from rere.training.prefill import PrefillGroups
+from rere.training.probes import VALID, Probe, Probes, training_probes
 
 SCORE = "valid_ndcg@10"
 Config = TypeVar("Config", bound=UpdateSettings)
@@ -81,14 +82,16 @@ class PolicyRun(ABC, Generic[Config]):
         self.config: Config = config
         self.progress, self.log = progress, log
         self.training = self.training_windows()
-        self.histories, self.targets = indexed(self.training.of("train"), catalog, "training")
-        self.groups = PrefillGroups(self.training, catalog, self.histories, self.targets.numpy(), config.prefill)
+        prompts = require_rows(self.training.of("train"), "training")
+        self.histories, targets = indexed_rows(prompts, catalog.index_of)
+        self.targets = torch.from_numpy(targets)
+        self.groups = PrefillGroups(self.training, catalog, self.histories, targets, config.prefill)
         valid = windows.of("valid")
-        self.valid_rows = indexed(
-            valid.sample(min(len(valid), config.validation_rows), random_state=0), catalog, "validation"
-        )
+        valid = require_rows(valid.sample(min(len(valid), config.validation_rows), random_state=0), "validation")
         self.per_epoch = -(-len(self.histories) // config.prompts)
         self.total = min(config.epochs * self.per_epoch, config.updates or config.epochs * self.per_epoch)
+        probes = training_probes(windows, self.training, list(self._planned()), catalog, config)
+        self.probes = Probes({VALID: Probe.of(valid, catalog), **probes})
         torch.manual_seed(config.seed)
         self.model = self.model_to_train()
         if config.gradient_checkpointing == "on":
@@ -152,15 +155,15 @@ class PolicyRun(ABC, Generic[Config]):
     def train(self) -> None:
         """Run all remaining updates."""
         if not self.curves:
-            self._record({SCORE: self._validate()})
+            self._record(self._validate())
         bar = progress(total=self.total, initial=self.update, desc=self.name, unit="update")
-        for rows in self._batches():
+        for rows in itertools.islice(self._planned(), self.update, None):
             started = time.perf_counter()
             record = self._step(rows)
             self.update += 1
             self.after_update()
             if self.update % self.config.validate_every == 0 or self.update == self.total:
-                record[SCORE] = self._validate()
+                record |= self._validate()
             self.seconds += time.perf_counter() - started
             self._record(record)
             if self.update % self.config.checkpoint_every == 0:
@@ -181,6 +184,7 @@ class PolicyRun(ABC, Generic[Config]):
             "start_" + SCORE: self.curves[0][SCORE],
             "best_" + SCORE: self.best_score,
             "best_update": self.best_update,
+            "probes": {name: len(probe.targets) for name, probe in self.probes.probes.items()},
             "seconds": round(self.seconds, 1),
             "tokens": int(self.tokens),
         }
@@ -206,8 +210,16 @@ class PolicyRun(ABC, Generic[Config]):
             self.tree_model.device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bfloat16"
         )
 
-    def _batches(self) -> Iterator[np.ndarray]:
-        """Rows of each remaining update."""
+    def accumulate(self, rows: np.ndarray) -> Tally:
+        """Add the gradient of an update's rows to the weights; the sums over all its micro-batches and processes."""
+        tally = Tally(float)
+        for micro in self.groups.micro_batches(rows, self.config.device_batch_prompts):
+            self.micro_step(self.groups.share(micro), len(rows), tally)
+        distributed.sum_gradients(trainable(self.model).values())
+        return distributed.total_of(tally)
+
+    def _planned(self) -> Iterator[np.ndarray]:
+        """Rows of each update, those done included."""
         done = 0
         for epoch in range(self.config.epochs):
             order = self.groups.epoch(self.config.seed, epoch)
@@ -215,16 +227,12 @@ class PolicyRun(ABC, Generic[Config]):
                 if done == self.total:
                     return
                 done += 1
-                if done > self.update:
-                    yield order[first : first + self.config.prompts]
+                yield order[first : first + self.config.prompts]
 
     def _step(self, rows: np.ndarray) -> dict[str, float]:
-        """One update: the gradient of each micro-batch, then the optimiser's step."""
-        started, tally = time.perf_counter(), Tally(float)
-        for micro in self.groups.micro_batches(rows, self.config.device_batch_prompts):
-            self.micro_step(self.groups.share(micro), len(rows), tally)
-        distributed.sum_gradients(trainable(self.model).values())
-        tally = distributed.total_of(tally)
+        """One update: the gradient, then the optimiser's step."""
+        started = time.perf_counter()
+        tally = self.accumulate(rows)
         norm = torch.nn.utils.clip_grad_norm_(trainable(self.model).values(), self.config.max_grad_norm)
         if not torch.isfinite(norm):
             raise RereError(
@@ -246,14 +254,13 @@ class PolicyRun(ABC, Generic[Config]):
         self.curves.append({"update": self.update, **record})
         self.log(record, self.update)
 
-    def _validate(self) -> float:
-        """NDCG@10 on the validation rows; keeps the best weights so far."""
+    def _validate(self) -> dict[str, float]:
+        """NDCG@10 on the validation rows and the other probes; keeps the best weights so far."""
         self.model.eval()
-        histories, targets = self.valid_rows
-        score = mean_ndcg(self.recommender(), histories, targets.numpy())
-        if score > self.best_score:
-            self.best, self.best_score, self.best_update = snapshot(self.model), score, self.update
-        return score
+        record = self.probes.measure(self.recommender())
+        if record[SCORE] > self.best_score:
+            self.best, self.best_score, self.best_update = snapshot(self.model), record[SCORE], self.update
+        return record
 
     def _resume(self) -> None:
         found = load_progress(self.progress, self.tree_model.device)
@@ -267,6 +274,7 @@ class PolicyRun(ABC, Generic[Config]):
         set_random_state(optimiser, self.tree_model.device)
         self.update, self.seconds, self.tokens = facts["update"], facts["seconds"], facts["tokens"]
         self.curves, self.best_score, self.best_update = facts["curves"], facts["best_score"], facts["best_update"]
+        self.probes.start_ranks = facts["start_ranks"]
 
     def _save(self) -> None:
         if not distributed.is_main():
@@ -282,14 +290,14 @@ class PolicyRun(ABC, Generic[Config]):
                 "curves": self.curves,
                 "best_score": self.best_score,
                 "best_update": self.best_update,
+                "start_ranks": self.probes.start_ranks,
             },
             state | random_state(self.tree_model.device),
         )
 
 
-def indexed(rows: pd.DataFrame, catalog: CatalogIndex, name: str) -> tuple[list[list[int]], torch.Tensor]:
-    """Histories and targets as item indices."""
+def require_rows(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The rows; RereError where there are none."""
     if not len(rows):
         raise RereError(f"at least one {name} window", "none", "use more data, another split or a smaller k-core")
-    histories, targets = indexed_rows(rows, catalog.index_of)
-    return histories, torch.from_numpy(targets)
+    return rows

@@ -209,6 +209,17 @@ def test_every_model_metric_and_plot_is_there(page: str, inputs: ReportInputs) -
     assert f"{gain['ReRe'] - gain['popularity']:+.4f}" in page
 
 
+def test_a_person_sees_what_is_learned_by_heart(inputs: ReportInputs) -> None:
+    """Probes on record add a plot, and a sentence before the plots."""
+    first, *between, last = inputs.curves["rl"]
+    start = {f"{name}_ndcg@10": 0.1 for name in ("seen", "unseen", "valid")}
+    end = start | {"seen_ndcg@10": 0.13} | {f"{name}_gain_error": 0.002 for name in ("seen", "unseen", "valid")}
+    page = render_report(dataclasses.replace(inputs, curves={"rl": [first | start, *between, last | end]}))
+    assert page.count("<svg") == 2 + 1 + 6  # accuracy, the gate, RL
+    assert page.index("RL learns rows by heart") < page.index("RL: what carries over")
+    assert not Elements(page).open
+
+
 def test_the_page_depends_on_its_inputs_only(page: str, inputs: ReportInputs) -> None:
     assert render_report(inputs) == page
 

@@ -54,6 +54,7 @@ RL = RLConfig(
     learning_rate=2e-3,
     validate_every=3,
     checkpoint_every=2,
+    probe_rows=20,
 )
 BY_SEQUENCE = RL.model_copy(update={"prefill": SequencePrefill(prompts=3)})
 EVALUATION = EvaluationConfig(beams=10, batch_prompts=9)

@@ -137,7 +137,8 @@ def test_a_killed_run_resumes_and_ends_where_it_would_have(
     assert updates == [5, 6]  # from the checkpoint of update 4
     for name, weight in whole.load_model().state_dict().items():
         torch.testing.assert_close(again.load_model().state_dict()[name], weight)
-    keys = ("update", "reward", "kl", "groups_with_hit")
+    keys = ("update", "reward", "kl", "groups_with_hit", "seen_ndcg@10", "seen_gain_error", "unseen_gain_error")
+    assert all(key in whole.curves()[-1] for key in keys)
     assert [[r.get(k) for k in keys] for r in whole.curves()] == [[r.get(k) for k in keys] for r in again.curves()]
 
 
