@@ -18,7 +18,7 @@ from rere.config.decoding import InferencePrecision, Normalisation
 from rere.config.evaluation import EvaluationConfig
 from rere.config.preference import PreferenceConfig
 from rere.config.reasoning import ReasoningConfig
-from rere.config.recommenders import ItemModelsConfig
+from rere.config.recommenders import CrossFit, ItemModelsConfig
 from rere.config.rl import RLConfig
 from rere.config.served_model import BlendConfig, ServedModelConfig
 from rere.config.sft import SFTConfig
@@ -52,6 +52,7 @@ TITLES = IndexConfig(backbone=SMALL, code=TitleCode())
 TITLES_SFT = SFT.model_copy(update={"epochs": 3})  # nine tokens per item: free generation needs them
 D3_WEIGHT = 0.3  # by validation, see docs/decisions.md
 TEACHER = ItemModelsConfig().teacher
+FOLDS = CrossFit().folds
 EXPOSURES = (0.1, 1.0, 3.0, 10.0, 20.0, 30.0, 50.0, 100.0, 300.0)  # of the others' average probability
 
 # All language models of a study are judged under one normalisation, whatever they were trained under: identical weights
@@ -155,8 +156,9 @@ def boosted(made: Make) -> Make:
     return make
 
 
-def tuned(index: IndexConfig, sft: SFTConfig = SFT) -> Make:
-    return lambda lab, judged: generative(lab, index, lab.tuned(index, sft), judged)
+def tuned(index: IndexConfig, sft: SFTConfig = SFT, folds: int | None = None) -> Make:
+    """Fine-tuning; with `folds` its teacher is cross-fitted."""
+    return lambda lab, judged: generative(lab, index, lab.tuned(index, sft, folds), judged)
 
 
 def continued(index: IndexConfig, sft: SFTConfig, config: SFTConfig) -> Make:
@@ -180,10 +182,12 @@ def preferring(config: PreferenceConfig) -> Make:
     return lambda lab, judged: generative(lab, INDEX, lab.preferring(INDEX, SFT, config), judged)
 
 
-def reinforced(config: RLConfig, index: IndexConfig = INDEX, sft: SFTConfig = SFT, **changes: Any) -> Make:
-    """RL with some settings changed."""
+def reinforced(
+    config: RLConfig, index: IndexConfig = INDEX, sft: SFTConfig = SFT, *, folds: int | None = None, **changes: Any
+) -> Make:
+    """RL with some settings changed; with `folds` the teacher, fine-tuning's too, is cross-fitted."""
     changed = RLConfig.model_validate({**config.model_dump(), **changes})
-    return lambda lab, judged: generative(lab, index, lab.reinforced(index, sft, changed, TEACHER), judged)
+    return lambda lab, judged: generative(lab, index, lab.reinforced(index, sft, changed, TEACHER, folds), judged)
 
 
 def reasoning(index: IndexConfig = INDEX, sft: SFTConfig = SFT, **settings: Any) -> Make:
@@ -270,6 +274,8 @@ MAIN = [
     Cell("SFT (default: the teacher's distribution)", tuned(TAUGHT_INDEX, TAUGHT_SFT)),
     Cell("control: cross-entropy in RL's place", continued(TAUGHT_INDEX, TAUGHT_SFT, CONTROL)),
     Cell("ReRe (default)", reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT)),
+    Cell("SFT, cross-fitted teacher", tuned(TAUGHT_INDEX, TAUGHT_SFT, FOLDS)),
+    Cell("ReRe, cross-fitted teacher", reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT, folds=FOLDS)),
     Cell("ReRe, blended with its teacher", blended(TAUGHT_INDEX, TAUGHT_SFT, TAUGHT_RL)),
     Cell("ReRe, new items boosted", boosted(reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT))),
     Cell("ensemble, new items exposed", exposed("ensemble")),
@@ -298,6 +304,7 @@ METHODS = [
     Cell("NAPO, fixed margin", preferring(preference(negatives=3, loss="napo", in_batch={"type": "similar_users"}))),
     Cell("ReRe (paper)", reinforced(PAPER)),
     Cell("ReRe (labels, then a teacher's reward)", reinforced(REINFORCED)),
+    Cell("ReRe, a cross-fitted teacher's reward", reinforced(REINFORCED, folds=FOLDS)),
     Cell("partial-code reward", reinforced(PAPER, rewards=rewards("partial_code"))),
     Cell("next-items reward", reinforced(PAPER, rewards=rewards("next_items"))),
     Cell("Sibling-GRPO (V-STAR)", reinforced(PAPER, loss="sibling_grpo")),

@@ -17,10 +17,11 @@ from rere.config.ingest import IngestConfig
 from rere.data.dataset import Dataset, Period, Windows
 from rere.data.halves import selection_rows
 from rere.data.ingest import ingest
-from rere.data.sequences import indexed_rows, training_sequences
+from rere.data.sequences import indexed_rows, training_sequences, user_sequences
 from rere.data.sources.tables import Tables
 from rere.data.windows import make_windows
 from rere.errors import RereError
+from rere.recommenders.item_model import FitData
 
 TOYS = "RERE_TOYS_2013"  # environment variable: a directory with interactions.csv and items.csv
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data" / "amazon_toys_2013"
@@ -44,6 +45,12 @@ class ExperimentData:
     @cached_property
     def sequences(self) -> list[np.ndarray]:
         return training_sequences(self.dataset)
+
+    def fit_data(self) -> FitData:
+        """What item models are fitted on."""
+        known = user_sequences(self.dataset)
+        titles = self.dataset.items["title"].tolist()
+        return FitData(list(known.values()), len(titles), *self.selection_rows(), titles=titles, users=list(known))
 
     def rows(self, period: Period) -> tuple[list[list[int]], np.ndarray]:
         """Histories and targets of a period, as item indices."""

@@ -70,12 +70,11 @@ def tune_pipeline(
 def try_settings(given: TuneSettings) -> None:
     """All steps of a tuning."""
     data, first = prepare(given), given.tuning.first_stage
-    item_models: Any = None
     teacher: Any = None
     sft_model: Any = None
     preference_model: Any = None
     if first in ("sft", "preference", "rl"):
-        item_models, teacher = train_item_models(
+        _, teacher = train_item_models(
             dataset=data.dataset, windows=data.windows, catalog=data.catalog, config=given.item_models
         )
     if first in ("preference", "rl"):
@@ -98,6 +97,6 @@ def try_settings(given: TuneSettings) -> None:
         settings=given.run().model_dump(mode="json"),
         start=first_trial(given) or {},
         named_sha256=named_content(given.catalog, given.rl),
-        item_models=item_models,
+        teacher=teacher,
         start_model=sft_model if preference_model is None else preference_model,
     )

@@ -29,12 +29,15 @@ def train_item_models(
 ]:
     """Fit on the training period; epochs and weights are chosen on half of the validation users.
 
-    Returns all models, and the teacher alone: a change of another model leaves the teacher's pupil cached.
+    Returns all models, and the teacher alone, cross-fitted where the settings say so: a change of another model leaves
+    the teacher's pupil cached.
     """
-    from rere.recommenders.fitting import fit_data, fit_item_models
+    from rere.recommenders.fitting import fit_data, fit_item_models, fit_teacher
 
     code = (code_fingerprint(module) for module in (__name__, *modules()))
     inputs = (windows.fingerprint, catalogue_fingerprint(catalog), *code)
     with work_directory("item_models", config.as_one(), *inputs) as work:
-        fitted = fit_item_models(fit_data(dataset, windows, catalog), config, work)
-    return fitted, fitted.only(fitted.teacher(config.teacher))
+        data = fit_data(dataset, windows, catalog)
+        fitted = fit_item_models(data, config, work)
+        teacher = fit_teacher(data, fitted, config, work)
+    return fitted, teacher

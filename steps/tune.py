@@ -31,7 +31,7 @@ def tune(
     settings: dict[str, Any],
     start: dict[str, Any],
     named_sha256: str,
-    item_models: ItemModels | None = None,
+    teacher: ItemModels | None = None,
     start_model: Checkpoint | None = None,
 ) -> tuple[
     Annotated[pd.DataFrame, ArtifactConfig(name="trials")],
@@ -44,7 +44,7 @@ def tune(
         settings: the run's, plain values by stage.
         start: the settings as they stand, in Optuna's words; empty where the space leaves them out.
         named_sha256: content of what the settings name, see `ops.runtime.named`.
-        item_models, start_model: where the space changes nothing of them, those of all trials.
+        teacher, start_model: where the space changes nothing of them, those of all trials.
     """
     from ops.registry.mlflow_registry import require_tracker
     from ops.runtime.studies import study_directory
@@ -57,7 +57,7 @@ def tune(
 
     require_tracker()
     kept, rows = without_test(dataset, windows)
-    inputs = TrialInputs(kept, rows, catalog, item_models, start_model)
+    inputs = TrialInputs(kept, rows, catalog, teacher, start_model)
     spec = StudySpec(
         config=config,
         settings=settings,

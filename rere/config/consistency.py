@@ -51,6 +51,7 @@ def require_consistent(settings: Mapping[str, Any]) -> None:
         setting = "candidate" if serving.blend is None else "blend.item_model"
         problems.append(f"serving.{setting}: {serving.item_model} with item_models.rivals: {', '.join(rivals)}")
     problems += _places(settings)
+    problems += _asked_teacher(settings)
     if problems:
         raise RereError("settings that go together", "; ".join(problems), "change one of each pair")
 
@@ -75,6 +76,13 @@ def _kept_users(settings: Mapping[str, Any]) -> Iterator[str]:
         yield f"sft.kept_users: {kept} with rl.rows: {given} (the one leaves out what the other takes)"
     if kept and preference is not None and preference.place != "beside_rl":
         yield f"sft.kept_users with preference.place: {preference.place} (RL alone is to see their rows: beside_rl)"
+
+
+def _asked_teacher(settings: Mapping[str, Any]) -> Iterator[str]:
+    preference, rl = settings["preference"], settings["rl"]
+    by_rl = rl.asks_teacher and (preference is None or preference.place != "instead_of_rl")
+    if settings["item_models"].cross_fit is not None and not by_rl and settings["sft"].distillation is None:
+        yield "item_models.cross_fit with sft.distillation: null and no collaborative reward (nobody asks the teacher)"
 
 
 def _places(settings: Mapping[str, Any]) -> Iterator[str]:

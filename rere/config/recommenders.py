@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from rere.config.base import Seed
+from rere.config.base import Seed, Settings
 from rere.config.training import AnyLauncher, InProcesses
 from rere.config.variants import OneOf, Variant
 
@@ -32,6 +32,12 @@ class SequentialConfig(Variant):
     seed: Seed = 0
 
 
+class CrossFit(Settings):
+    """The teacher's answer on a training row comes from a model fitted without that row's user."""
+
+    folds: int = Field(default=5, ge=2, description="of users: as many more fits of the teacher and of its members")
+
+
 class ItemModelsConfig(InProcesses):
     """Which item models are fitted and judged beside the generative ones, and which one teaches."""
 
@@ -52,7 +58,11 @@ class ItemModelsConfig(InProcesses):
         description="asked by the collaborative reward. best: the rival with the best validation NDCG@10; or a name: "
         "that rival, or, where it is none, that model with its defaults",
     )
-
+    cross_fit: CrossFit | None = Field(
+        default=None,
+        description="{folds: 5}: the teacher answers for each fold of users by a model fitted without them; null: one "
+        "model, fitted on all, answers for everybody",
+    )
     launcher: AnyLauncher = Field(
         default={"type": "local", "processes": 2},
         validate_default=True,

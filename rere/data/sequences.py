@@ -12,6 +12,11 @@ from rere.errors import RereError
 
 
 def training_sequences(dataset: Dataset) -> list[np.ndarray]:
+    """The values of `user_sequences`."""
+    return list(user_sequences(dataset).values())
+
+
+def user_sequences(dataset: Dataset) -> dict[str, np.ndarray]:
     """Each user's training interactions, in order of time.
 
     Returns:
@@ -26,7 +31,7 @@ def training_sequences(dataset: Dataset) -> list[np.ndarray]:
     if (items < 0).any():
         unknown = rows.loc[items < 0, "item_id"].unique()[:5].tolist()
         raise RereError("interactions with items of the catalogue", f"unknown item ids {unknown}", "mend the data")
-    return [items[positions] for positions in rows.groupby("user_id", sort=False).indices.values()]
+    return {str(user): items[positions] for user, positions in rows.groupby("user_id", sort=False).indices.items()}
 
 
 def item_counts(sequences: Sequence[np.ndarray], items: int) -> np.ndarray:

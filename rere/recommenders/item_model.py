@@ -7,7 +7,7 @@ import json
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from rere.artifacts.manifest import fingerprint, seal, sha256, verify
 from rere.config.variants import Variant
+from rere.data.user_draws import fold_of
 from rere.recommenders.base import Ranking, Recommender
 from rere.recommenders.rankings import mean_ndcg, ranking_log_probs
 
@@ -38,6 +39,7 @@ class FitData:
     fitted: by kind, the models that were fitted before because this one's settings name them (see `ItemModel.needs`)
     log: called with each record of `ItemModel.curves` as it comes, of fits in this process
     titles: each item's, for models that read them
+    users: each sequence's, for a teacher that is cross-fitted
     """
 
     sequences: Sequence[np.ndarray]
@@ -47,6 +49,13 @@ class FitData:
     fitted: Mapping[str, ItemModel] = field(default_factory=dict)
     log: FitLog = _untold
     titles: Sequence[str] = ()
+    users: Sequence[str] = ()
+
+    def without(self, fold: int, folds: int) -> FitData:
+        """The same without the sequences of the users of one of so many folds; nobody follows a fit on it."""
+        kept = np.flatnonzero(fold_of(self.users, folds) != fold).tolist()
+        sequences, users = [self.sequences[row] for row in kept], [self.users[row] for row in kept]
+        return replace(self, sequences=sequences, users=users, fitted={}, log=_untold)
 
     def save(self, directory: Path) -> None:
         """Write all but `fitted` and `log`, sealed: lists of rows as their items and where each row ends."""
@@ -55,6 +64,7 @@ class FitData:
             "items": np.array(self.items),
             "valid_targets": np.asarray(self.valid_targets, dtype=np.int64),
             "titles": np.array(self.titles, dtype=np.str_),
+            "users": np.array(self.users, dtype=np.str_),
         }
         for name, rows in (("sequences", self.sequences), ("valid_histories", self.valid_histories)):
             arrays[name] = np.concatenate([np.empty(0, dtype=np.int64), *(np.asarray(r, dtype=np.int64) for r in rows)])
@@ -71,8 +81,8 @@ class FitData:
             histories = [
                 row.tolist() for row in np.split(arrays["valid_histories"], arrays["valid_histories_ends"])[:-1]
             ]
-            titles = arrays["titles"].tolist()
-            return cls(sequences, int(arrays["items"]), histories, arrays["valid_targets"], titles=titles)
+            words = {name: arrays[name].tolist() for name in ("titles", "users")}
+            return cls(sequences, int(arrays["items"]), histories, arrays["valid_targets"], **words)
 
     def score(self, recommender: Recommender) -> float:
         """Mean NDCG@10 on the validation rows."""

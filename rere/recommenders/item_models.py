@@ -29,6 +29,11 @@ class ItemModels:
         """The model of one kind."""
         return ItemModels({kind: self.models[kind]})
 
+    def alone(self) -> ItemModel:
+        """The model, where there is one."""
+        [model] = self.models.values()
+        return model
+
     def save(self, directory: Path) -> None:
         """Each model's files side by side, sealed as a whole."""
         directory.mkdir(parents=True, exist_ok=True)

@@ -24,12 +24,14 @@ ITEM_MODELS = {
     "ensemble": "rere.recommenders.ensemble:Ensemble",
 }
 
+MADE = {"cross_fitted": "rere.recommenders.cross_fitted:CrossFitted"}  # of others; no setting names these
+
 
 def model_type(kind: str) -> type[ItemModel]:
     """The class of a kind's models; RereError for a kind that isn't registered."""
-    if kind not in ITEM_MODELS:
+    if kind not in (known := ITEM_MODELS | MADE):
         raise RereError(f"an item model ({', '.join(ITEM_MODELS)})", repr(kind), "correct its name")
-    module, name = ITEM_MODELS[kind].split(":")
+    module, name = known[kind].split(":")
     found: type[ItemModel] = getattr(importlib.import_module(module), name)
     return found
 

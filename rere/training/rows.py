@@ -27,6 +27,7 @@ from rere.training.instructions import HeadDraw
 Row = dict[str, Any]
 NUMBER = "number"  # key of a row whose instruction is drawn: its number among the training rows
 ALIGNED = "aligned"  # key of a row's weight in alignment (rere/training/sft/alignment.py); 0 in rows of next items
+FOLD = "fold"  # key of a row's fold of users, for a cross-fitted teacher
 IGNORED = -100  # the label that the loss ignores
 
 

@@ -27,8 +27,8 @@ from rere.evaluation.metrics import row_metric
 from rere.models.checkpoint import Checkpoint
 from rere.recommenders.as_evaluated import as_evaluated
 from rere.recommenders.base import Recommender
-from rere.recommenders.fitting import fit_data, fit_item_models
-from rere.recommenders.item_model import SCORE
+from rere.recommenders.fitting import fit_data, fit_item_models, fit_teacher
+from rere.recommenders.item_model import SCORE, FitData
 from rere.recommenders.item_models import ItemModels
 from rere.runtime.launch import Log
 from rere.training.preference.train import train_preference
@@ -61,21 +61,21 @@ class TrialSettings(BaseModel):
 class TrialInputs:
     """What all trials share: the data without test rows, and what the space changes nothing of.
 
-    item_models: None where each trial fits its own
+    teacher: the one item model that teaches; None where each trial fits its own
     start_model: from which the first stage that the space changes is trained; None where each trial begins with SFT
     """
 
     dataset: Dataset
     windows: Windows
     catalog: CatalogIndex
-    item_models: ItemModels | None = None
+    teacher: ItemModels | None = None
     start_model: Checkpoint | None = None
 
     def save(self, directory: Path) -> None:
         """Write what `load` reads; what is there already is left."""
         parts: dict[str, Any] = {"dataset": self.dataset, "windows": self.windows, "catalog": self.catalog}
-        if self.item_models is not None:
-            parts["item_models"] = self.item_models
+        if self.teacher is not None:
+            parts["teacher"] = self.teacher
         for name, part in parts.items():
             if not is_sealed(directory / name):
                 part.save(directory / name)
@@ -83,7 +83,7 @@ class TrialInputs:
     @classmethod
     def load(cls, directory: Path, start_model: Path | None) -> TrialInputs:
         """Read what `save` wrote; the model to start from stays where it is."""
-        shared = directory / "item_models"
+        shared = directory / "teacher"
         return cls(
             Dataset.load(directory / "dataset"),
             Windows.load(directory / "windows"),
@@ -121,15 +121,12 @@ def run_trial(settings: TrialSettings, inputs: TrialInputs, config: TuningConfig
     if settings.catalog != catalog.config:
         catalog = index_dataset(inputs.dataset, settings.catalog)
     stage, evaluation = config.stage, settings.evaluation
-    asks = stage == "item_models" or settings.sft.distillation is not None
-    models = inputs.item_models
-    if models is None and (asks or (stage == "rl" and settings.rl.asks_teacher)):
-        models = _item_models(settings, inputs, catalog, report)
-    teacher = None if models is None else models.teacher(settings.item_models.teacher)
+    teacher, choice = inputs.teacher, settings.item_models.teacher
     if stage == "item_models":
-        assert models is not None
-        assert teacher is not None
-        return judge(models.models[teacher], inputs.windows, catalog, evaluation, config)
+        _, models = _item_models(settings, inputs, catalog, report)
+        return judge(models.models[models.teacher(choice)], inputs.windows, catalog, evaluation, config)
+    if teacher is None and (settings.sft.distillation is not None or (stage == "rl" and settings.rl.asks_teacher)):
+        teacher = fit_teacher(*_item_models(settings, inputs, catalog, report), settings.item_models)
     model = inputs.start_model or train_sft(
         inputs.windows,
         catalog,
@@ -137,7 +134,7 @@ def run_trial(settings: TrialSettings, inputs: TrialInputs, config: TuningConfig
         settings.sft,
         work / "sft",
         log=_sft_log(report),
-        teacher=models.only(teacher) if models and teacher and settings.sft.distillation else None,
+        teacher=teacher if settings.sft.distillation else None,
     )
     if settings.prefers(stage) and config.first_stage != "rl":
         assert settings.preference is not None  # `require_consistent` asked
@@ -154,7 +151,7 @@ def run_trial(settings: TrialSettings, inputs: TrialInputs, config: TuningConfig
             settings.rl,
             work / "rl",
             log=_policy_log("rl", report),
-            teacher=models.models[teacher] if models and teacher else None,
+            teacher=None if teacher is None else teacher.alone(),
         )
     ranker = as_evaluated(stage, model, catalog, evaluation, sharding="shared")
     return judge(ranker, inputs.windows, catalog, evaluation, config)
@@ -183,8 +180,10 @@ def judge(
     return Judged(float(chosen.mean()), float(others.mean()) if len(others) else None)
 
 
-def _item_models(settings: TrialSettings, inputs: TrialInputs, catalog: CatalogIndex, report: Report) -> ItemModels:
-    """Fitted one after the other in this process: trials run side by side already."""
+def _item_models(
+    settings: TrialSettings, inputs: TrialInputs, catalog: CatalogIndex, report: Report
+) -> tuple[FitData, ItemModels]:
+    """What they are fitted on, and they: one after the other in this process, since trials run side by side already."""
     best, order = -1.0, dict[str, int]()  # of fitting
 
     def log(kind: str, record: dict[str, float]) -> None:
@@ -193,8 +192,8 @@ def _item_models(settings: TrialSettings, inputs: TrialInputs, catalog: CatalogI
         step = MOST_EPOCHS * order.setdefault(kind, len(order)) + int(record.get("epoch", 1))
         report("item_models", step, best)
 
-    data = fit_data(inputs.dataset, inputs.windows, catalog)
-    return fit_item_models(replace(data, log=log), settings.item_models)
+    data = replace(fit_data(inputs.dataset, inputs.windows, catalog), log=log)
+    return data, fit_item_models(data, settings.item_models)
 
 
 def _sft_log(report: Report) -> Log:

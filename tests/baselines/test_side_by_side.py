@@ -46,7 +46,7 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
 
 def test_what_a_killed_run_finished_is_kept(tmp_path: Path) -> None:
     models = {one.type: one.model_dump(mode="json") for one in config_of(2).rivals if one.type in ("gru4rec", "caser")}
-    spec = {"models": models, "work": str(tmp_path)}
+    spec = {"models": models, "without": {}, "work": str(tmp_path)}
     DATA.save(in_processes.inputs_of(spec) / "data")
     worker(spec, lambda record, update: None)
     first = {kind: model_type(kind).load(tmp_path / kind).content() for kind in models}

@@ -23,7 +23,7 @@ CONFIG = {
     "catalog": {"backbone": {"type": "scratch", "layers": 1, "width": 32, "heads": 2, "vocabulary": 300}},
     "sft": {"distillation": None, "normalisation": "vocab", "epochs": 1, "batch_tokens": 64, "sequence_items": 8},
     "rl": {"num_generations": 4, "updates": 2, "prompts": 4, "device_batch_prompts": 4, "validate_every": 1},
-    "item_models": {"rivals": ["co_occurrence"], "teacher": "co_occurrence"},
+    "item_models": {"rivals": ["co_occurrence"], "teacher": "co_occurrence", "cross_fit": {"folds": 2}},
     "evaluation": {"beams": 10},
 }
 TRIALS = """

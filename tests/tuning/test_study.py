@@ -105,6 +105,17 @@ def test_a_trial_fits_models_that_read_titles(inputs: TrialInputs, tmp_path: Pat
     assert 0 <= judged.chosen_by <= 1
 
 
+def test_a_trial_cross_fits_its_teacher(inputs: TrialInputs, tmp_path: Path) -> None:
+    """Their fits tell nobody: only those of models fitted on all users are validations of the trial."""
+    models = {"rivals": ["co_occurrence"], "cross_fit": {"folds": 2}}
+    settings = TrialSettings.model_validate({**BASE, "item_models": models, "rl": BASE["rl"] | {"updates": 1}})
+    space = {"rl.beta": {"type": "float", "low": 0.0, "high": 0.1}}
+    config = TuningConfig.model_validate({"stage": "rl", "space": space, "validation_rows": 20})
+    told: list[str] = []
+    run_trial(settings, inputs, config, tmp_path, lambda stage, step, value: told.append(stage))
+    assert told == ["item_models", "sft", "rl", "rl"]
+
+
 def test_fine_tuning_and_rl_are_tuned_pruned_and_the_best_runs(tmp_path: Path, prepared: Any) -> None:
     """The second trial learns nothing, and ends at its first validation of fine-tuning."""
     space = {

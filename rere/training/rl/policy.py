@@ -16,7 +16,7 @@ from rere.models.checkpoint import Checkpoint
 from rere.models.tree_log_probs import group_tree
 from rere.models.trunks import Prompts
 from rere.recommenders.base import Recommender
-from rere.recommenders.item_model import item_log_probs
+from rere.recommenders.cross_fitted import folds_for, teacher_log_probs
 from rere.runtime.launch import Log
 from rere.training.loop import PolicyRun, Tally
 from rere.training.rl.advantages.base import Advantage
@@ -53,6 +53,7 @@ class RLRun(PolicyRun[RLConfig]):
     ) -> None:
         super().__init__(start, windows, catalog, config, progress, log=log)
         self.normalisation, self.teacher = config.normalisation, teacher
+        self.folds = folds_for(teacher, self.training.of("train")["user_id"])
         self.end = item_end(catalog) if config.generation == "unconstrained" else None
         device = self.tree_model.device
         self.builder = GroupBuilder(windows, self.training, self.targets, catalog, config, device=device)
@@ -75,7 +76,7 @@ class RLRun(PolicyRun[RLConfig]):
         found = self._rollout(rows, prompts, targets)
         candidates, items = found.candidates, found.items
         reached = (items == targets[:, None]).any(1)
-        teacher_log_probs = self._teacher_log_probs(histories) if config.asks_teacher else None
+        teacher_log_probs = self._teacher_log_probs(rows, histories) if config.asks_teacher else None
         if config.ground_truth == "add":
             candidates = items = with_targets(items, targets)
         tree = group_tree(found.trie, prompts, candidates, config.normalisation, self.tree_model.dtype)
@@ -154,8 +155,9 @@ class RLRun(PolicyRun[RLConfig]):
             for own, row in zip(found, rows.tolist(), strict=True)
         ]
 
-    def _teacher_log_probs(self, histories: list[list[int]]) -> Float[Tensor, "P I"]:
+    def _teacher_log_probs(self, rows: np.ndarray, histories: list[list[int]]) -> Float[Tensor, "P I"]:
         """(P, I) the teacher's log-probabilities of all items (nats)."""
         assert self.teacher is not None
-        every = item_log_probs(self.teacher, histories, self.trie.items)
+        folds = None if self.folds is None else self.folds[rows]
+        every = teacher_log_probs(self.teacher, histories, self.trie.items, folds)
         return every.to(self.tree_model.device, torch.float32)

@@ -42,7 +42,7 @@ def train_rl(
 
     Args:
         teacher: the item model whose probabilities are a collaborative reward; its scores are log-probabilities up
-            to a constant per row.
+            to a constant per row. A cross-fitted one answers for each row's user by the member that never saw them.
 
     Returns:
         The kept policy (see `RLConfig.keep`), adapters merged, sealed; `curves` has one record per update.

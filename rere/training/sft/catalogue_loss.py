@@ -22,7 +22,7 @@ from rere.models.child_log_probs import child_log_probs
 from rere.models.heads import Head, logits_of, precise
 from rere.models.ragged import ragged_arange, ragged_log_softmax
 from rere.training.instructions import HeadDraw
-from rere.training.rows import ALIGNED, IGNORED, Collator
+from rere.training.rows import ALIGNED, FOLD, IGNORED, Collator
 from rere.training.sft.teacher import Teacher
 
 NOWHERE = -1  # the node of a token that trains nothing
@@ -31,7 +31,8 @@ NOWHERE = -1  # the node of a token that trains nothing
 class CatalogueCollator(Collator):
     """A batch with the node that each label continues, and the teacher's distribution where a row asks for it.
 
-    A row with the key `taught` asks: its value is the teacher's part of the loss, the label has the rest.
+    A row with the key `taught` asks: its value is the teacher's part of the loss, the label has the rest. A
+    cross-fitted teacher is told the fold of the row's user by the key `fold`.
     """
 
     def __init__(
@@ -69,7 +70,10 @@ class CatalogueCollator(Collator):
                 for row in rows
                 for end in range(row["untrained"], len(row["items"]))
             ]
-            batch["log_probs"] = self.teacher.log_probs(histories)
+            folds = None
+            if FOLD in rows[0]:
+                folds = [row[FOLD] for row in rows for _ in range(row["untrained"], len(row["items"]))]
+            batch["log_probs"] = self.teacher.log_probs(histories, folds)
         return batch
 
 

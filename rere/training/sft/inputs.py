@@ -15,20 +15,26 @@ from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.data.user_draws import is_kept
 from rere.errors import RereError
+from rere.recommenders.base import Recommender
 from rere.recommenders.item_models import ItemModels
 from rere.training.instructions import HeadDraw
-from rere.training.rows import ALIGNED, NUMBER, Collator, sequence_row, sequence_rows, stretches, window_rows
+from rere.training.rows import ALIGNED, FOLD, NUMBER, Collator, sequence_rows, stretches, window_rows
 from rere.training.sft.alignment import AlignedLoss, alignment_rows
-from rere.training.sft.altered import NewItems, altered_rows
+from rere.training.sft.altered import NewItems
 from rere.training.sft.catalogue_loss import CatalogueCollator, CatalogueLoss
+from rere.training.sft.taught import taught_rows
 from rere.training.sft.teacher import Teacher
 from rere.training.sft.trainer import FSDP
 
 
 def datasets_of(
-    windows: Windows, catalog: CatalogIndex, config: SFTConfig
+    windows: Windows, catalog: CatalogIndex, config: SFTConfig, teacher: Recommender | None = None
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """Training and validation rows; RereError where there are none."""
+    """Training and validation rows; RereError where there are none.
+
+    Args:
+        teacher: that is asked for its distribution; a cross-fitted one needs each row's fold.
+    """
     every, valid = windows.of("train"), windows.of("valid")
     train = every[~is_kept(every["user_id"], config.kept_users)].reset_index(drop=True) if config.kept_users else every
     for name, rows in {"training": train, "validation": valid}.items():
@@ -38,26 +44,29 @@ def datasets_of(
             raise RereError(f"at least one {name} window", "none", remedy)
     if len(valid) > config.validation_rows:
         valid = valid.sample(config.validation_rows, random_state=config.seed)
-    train_rows = list(
-        window_rows(train, catalog)
-        if config.rows == "window"
-        else sequence_rows(train, catalog, windows.history_items, config.sequence_items)
-    )
     if (taught := config.distillation) is not None:
-        sequences = [context + targets for context, targets in stretches(train, catalog, windows.history_items)]
-        count = round(taught.altered_rows * len(train_rows))
-        taken = sequences  # by all users, those kept from this training too
-        if config.kept_users:
-            taken = [context + targets for context, targets in stretches(every, catalog, windows.history_items)]
-        new = NewItems.of(taken, valid["target"].map(catalog.index_of).tolist(), len(catalog.items))
-        altered = altered_rows(sequences, rows=count, items=config.sequence_items, new=new, seed=config.seed)
-        train_rows = [{**row, "taught": taught.weight} for row in train_rows]
-        train_rows += [{**sequence_row(items, 1, catalog), "taught": 1.0} for items in altered]
+        taken = stretches(every, catalog, windows.history_items)  # by all users, those kept from this training too
+        items = [context + targets for context, targets in taken]
+        train_rows = list(
+            taught_rows(
+                train,
+                catalog,
+                config,
+                taught=taught,
+                history_items=windows.history_items,
+                new=NewItems.of(items, valid["target"].map(catalog.index_of).tolist(), len(catalog.items)),
+                teacher=teacher,
+            )
+        )
+    elif config.rows == "window":
+        train_rows = list(window_rows(train, catalog))
+    else:
+        train_rows = list(sequence_rows(train, catalog, windows.history_items, config.sequence_items))
     if catalog.further_heads:
         train_rows = [{**row, NUMBER: number} for number, row in enumerate(train_rows)]
     if config.alignment is not None:
         train_rows = [{**row, ALIGNED: 0.0} for row in train_rows]
-        like = {"taught": 0.0} if config.distillation is not None else {}
+        like = {"taught": 0.0, FOLD: 0}
         keys = {*train_rows[0], ALIGNED} - {NUMBER}
         asked = alignment_rows(catalog, config.alignment)
         train_rows += [{name: value for name, value in {**row, **like}.items() if name in keys} for row in asked]
@@ -76,8 +85,7 @@ def collator(windows: Windows, catalog: CatalogIndex, config: SFTConfig, teacher
         return Collator(_pad(catalog), windows.history_items, draw)
     own_teacher = None
     if config.distillation and teacher is not None:
-        [model] = teacher.models.values()
-        own_teacher = Teacher(model, len(catalog.items))
+        own_teacher = Teacher(teacher.alone(), len(catalog.items))
     return CatalogueCollator(_pad(catalog), windows.history_items, catalog, own_teacher, draw)
 
 

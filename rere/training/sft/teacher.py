@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import torch
 
 from rere.recommenders.base import Recommender
-from rere.recommenders.item_model import item_log_probs
+from rere.recommenders.cross_fitted import teacher_log_probs
 
 TOP, MEMORY = 512, 1 << 30
 TINY = 1e-30
+Asked = tuple[int | None, tuple[int, ...]]  # the fold of a history's user (None: not asked for), and the history
 
 
 class Teacher:
@@ -35,11 +36,16 @@ class Teacher:
         self.top_items = torch.empty((0, min(top, items)), dtype=index_type)
         bytes_per_row = min(top, items) * (torch.float16.itemsize + index_type.itemsize)
         self.most_rows = memory // bytes_per_row
-        self.row_of: dict[tuple[int, ...], int] = {}  # history -> row of the two tables
+        self.row_of: dict[Asked, int] = {}  # -> row of the two tables
 
-    def log_probs(self, histories: Sequence[Sequence[int]]) -> torch.Tensor:
-        """(P, I) float32, normalised."""
-        keys = [tuple(history) for history in histories]
+    def log_probs(self, histories: Sequence[Sequence[int]], folds: Sequence[int] | None = None) -> torch.Tensor:
+        """(P, I) float32, normalised.
+
+        Args:
+            folds: of the histories' users, for a cross-fitted model alone.
+        """
+        own: Sequence[int | None] = [None] * len(histories) if folds is None else folds
+        keys = [(fold, tuple(history)) for fold, history in zip(own, histories, strict=True)]
         known = len(self.row_of)
         asked = list(dict.fromkeys(key for key in keys if key not in self.row_of))
         row_of_asked = {key: known + n for n, key in enumerate(asked)}
@@ -53,11 +59,12 @@ class Teacher:
         rest = (1 - log_probs.exp().sum(1, keepdim=True)).clamp(min=TINY) / max(1, self.items - items.shape[1])
         return rest.log().repeat(1, self.items).scatter(1, items, log_probs).log_softmax(1)
 
-    def _ask(self, histories: Sequence[Sequence[int]], first: int) -> None:
+    def _ask(self, asked: Sequence[Asked], first: int) -> None:
         """Write the answers to the tables' rows from `first` on."""
-        log_probs = item_log_probs(self.model, histories, self.items)
+        histories, folds = [history for _, history in asked], [fold for fold, _ in asked if fold is not None]
+        log_probs = teacher_log_probs(self.model, histories, self.items, folds or None)
         top = log_probs.topk(self.top_items.shape[1], dim=1, sorted=False)
-        end = first + len(histories)
+        end = first + len(asked)
         if end > len(self.top_items):
             rows = max(end, min(2 * len(self.top_items), self.most_rows))
             self.top_log_probs, self.top_items = _longer(self.top_log_probs, rows), _longer(self.top_items, rows)

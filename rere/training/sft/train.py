@@ -55,7 +55,7 @@ def train_sft(
     Args:
         work: directory for checkpoints and the result, for these settings and data only.
         log: called with metrics and the update they belong to.
-        teacher: the one item model that `config.distillation` learns from.
+        teacher: the one item model that `config.distillation` learns from, cross-fitted or not.
         start: an earlier model of this backbone and tokenizer to continue from, instead of the backbone's weights.
 
     Returns:
@@ -80,7 +80,8 @@ def train_sft(
             f"{__name__}:worker", windows, catalog, backbone, config, work=work, log=log, start=start, teacher=teacher
         )
     clock = Clock()
-    train, valid = datasets_of(windows, catalog, config)
+    asked = teacher.alone() if config.distillation and teacher is not None else None
+    train, valid = datasets_of(windows, catalog, config, asked)
     drawn = max(map(len, catalog.prompt_heads)) - len(catalog.prompt_head)  # more, where a longer instruction is drawn
     longest_row = max(map(len, train["input_ids"])) + drawn
     model = _untrained(windows, catalog, backbone, start, longest_row=longest_row, seed=config.seed)
