@@ -15,8 +15,8 @@ from .options import config_option, pipeline_named, pipeline_option
 def command(config: Path, name: str) -> None:
     """Check all settings of a run without data: names, values, what goes together, files, own rewards, the backbone.
 
-    A run does the same, most of it before it reads anything. Files that settings name must be here, unless the stack
-    runs steps elsewhere: then what isn't here is only listed. Exit status 1 with the mistakes, else 0.
+    A run does the same before it reads anything. Files that settings name must be here, unless the stack runs steps
+    elsewhere: then what isn't here is only listed. Exit status 1 with the mistakes, else 0.
     """
     from pipelines.checked import settings_of
     from pipelines.devices import require_devices, stays_here

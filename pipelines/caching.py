@@ -5,7 +5,7 @@ from __future__ import annotations
 from ops.runtime.cache_keys import reachable_files
 from rere.recommenders.registry import modules
 
-# In the pipeline's order; gate, review, promote and summarise always run.
+# In the pipeline's order, without those that always run.
 STEPS = (
     "ingest",
     "validate",  # and validate_split
@@ -65,13 +65,15 @@ was trained again to the same weights and records counts as the same, whatever t
 
 {table}
 
-`gate`, `review`, `promote` and `summarise` always run: who the champion is stands in the registry, which the cache
-doesn't see. An item model's file isn't in the key of `rl`, which asks one of them, the teacher: the sum of that file
+`sum_up_inputs` and, in a retraining, `look_up_base` always run: they read the files and ask the registry when the run
+begins, so that a schedule sees what is new, and what they find is in the keys of the steps that take it. `gate`,
+`review`, `promote` and `summarise` always run too: who the champion is stands in the registry, which the cache doesn't
+see. An item model's file isn't in the key of `rl`, which asks one of them, the teacher: the sum of that file
 travels in the teacher's record, so an edit of the teacher's file reruns `rl`, and an edit of another model's doesn't.
 
 ## What settings name
 
-Their content belongs to the key, whatever the name says:
+Their content, as it is when the run begins, belongs to the key, whatever the name says:
 
 | setting | what is summed up | steps |
 |---|---|---|
@@ -82,9 +84,10 @@ Their content belongs to the key, whatever the name says:
 `index_items`, `rl` |
 | `rl.rewards`: a `custom` reward | its module, and those of yours that it imports, at any depth | `rl` |
 
-A hub's id counts by its name and revision: pin the revision. Files that a reward's code opens by itself aren't seen.
-The directory that a killed training left is found again by the same key, so a changed reward never goes on from a
-checkpoint of the old one.
+A hub's id counts by the commit of its revision, which is asked for when the run begins (without a network: the one that
+was fetched before). All steps take that commit, and `rere config` gives it. Files that a reward's code opens by itself
+aren't seen. The directory that a killed training left is found again by the same key, so a changed reward never goes on
+from a checkpoint of the old one.
 """
 
 

@@ -26,6 +26,7 @@ from ops.runtime.stopping import stoppable
 from ops.runtime.unfinished import close_dead, running
 from pipelines.announce import announce
 from pipelines.devices import require_devices, stays_here
+from pipelines.named_files import require_files
 from pipelines.step_names import require_steps
 from pipelines.zenml_settings import require_zenml_settings
 from rere.artifacts.manifest import writing
@@ -58,6 +59,7 @@ class CheckedPipeline(Pipeline):
             settings = settings_of(self, Path(config)) if config else defaults_of(self)
             if stays_here():
                 require_devices(settings)
+                require_files(settings)
             announce(self, settings)
             for run in close_dead():
                 logging.getLogger(__name__).warning("%s was killed: ZenML now lists it as failed.", run)

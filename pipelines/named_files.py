@@ -39,6 +39,12 @@ def missing_files(settings: Mapping[str, Any]) -> list[str]:
     return [f"{name}: {path}" for name, path in _named(given, "") if not path.exists()]
 
 
+def require_files(settings: Mapping[str, Any]) -> None:
+    """RereError where something is missing; for runs that read it on this machine, see `missing_files`."""
+    if missing := missing_files(settings):
+        raise not_there(missing)
+
+
 def not_there(missing: list[str]) -> RereError:
     """The error for what `missing_files` found."""
     return RereError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ops.runtime.named import named_content
 from pipelines.settings import RunSettings
 from steps.preference import prefer
 from steps.reasoning import reason
@@ -26,7 +25,16 @@ class Policies:
         return self.preference_model if self.rl_model is None else self.rl_model
 
 
-def train_policies(*, sft_model: Any, windows: Any, catalog: Any, teacher: Any, given: RunSettings) -> Policies:
+def train_policies(
+    *,
+    sft_model: Any,
+    windows: Any,
+    catalog: Any,
+    teacher: Any,
+    rl_sha256: Any,
+    model_commits: Any,
+    given: RunSettings,
+) -> Policies:
     """The steps that `preference`, `rl` and `reasoning` ask for."""
     preference_model, rl_model, reasoning_model = None, None, None
     place = None if given.preference is None else given.preference.place
@@ -41,7 +49,8 @@ def train_policies(*, sft_model: Any, windows: Any, catalog: Any, teacher: Any, 
             catalog=catalog,
             teacher=teacher,
             config=given.rl,
-            named_sha256=named_content(given.rl),
+            rl_sha256=rl_sha256,
+            model_commits=model_commits,
         )
     if given.reasoning is not None:
         reasoning_model = reason(sft_model=sft_model, windows=windows, catalog=catalog, config=given.reasoning)

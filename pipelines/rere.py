@@ -8,9 +8,8 @@ under their own names.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from ops.runtime.named import named_content
 from pipelines.checked import checked_pipeline
 from pipelines.policies import train_policies
 from pipelines.preflight import preflight
@@ -27,8 +26,9 @@ from rere.config.recommenders import ItemModelsConfig
 from rere.config.rl import RLConfig
 from rere.config.served_model import ServedModelConfig
 from rere.config.sft import SFTConfig
-from rere.data.sources.base import source_fingerprint, source_location
+from rere.data.sources.base import source_location
 from steps.baselines import rank_baselines
+from steps.beginning import sum_up_inputs
 from steps.check_backbone import check_backbone
 from steps.evaluate import evaluate
 from steps.gate import gate
@@ -82,10 +82,23 @@ def rere_pipeline(
     train(given)
 
 
+class Inputs(NamedTuple):
+    """Artifacts of `sum_up_inputs`, in its order."""
+
+    source_sha256: Any
+    catalog_sha256: Any
+    backbone_sha256: Any
+    rl_sha256: Any
+    data_commits: Any
+    model_commits: Any
+    named: Any
+
+
 @dataclass(frozen=True)
 class Prepared:
     """Artifacts of the steps that come before anything is trained."""
 
+    inputs: Inputs
     dataset: Any
     data_validation: Any
     split_validation: Any
@@ -93,18 +106,26 @@ class Prepared:
     catalog: Any
 
 
-def prepare(given: RunSettings) -> Prepared:
-    """Read, check, split and index the data: what every first training, and a tuning, begins with."""
-    location = source_location(given.data.source)
+def begin(given: RunSettings) -> Inputs:
+    """Sum up what the settings name, and try the backbone: every run begins so."""
+    inputs = Inputs(*sum_up_inputs(data=given.data, catalog=given.catalog, rl=given.rl))
     check_backbone(
         catalog=given.catalog,
         sft=given.sft,
         preference=given.preference,
         rl=given.rl,
         reasoning=given.reasoning,
-        named_sha256=named_content(given.catalog, given.rl),
+        catalog_sha256=inputs.catalog_sha256,
+        rl_sha256=inputs.rl_sha256,
+        model_commits=inputs.model_commits,
     )
-    dataset = ingest(config=given.data, source_sha256=source_fingerprint(given.data.source))
+    return inputs
+
+
+def prepare(given: RunSettings) -> Prepared:
+    """Read, check, split and index the data: what every first training, and a tuning, begins with."""
+    inputs, location = begin(given), source_location(given.data.source)
+    dataset = ingest(config=given.data, source_sha256=inputs.source_sha256, data_commits=inputs.data_commits)
     data_validation, profile = validate(dataset=dataset, config=given.checks, location=location)
     windows = split(dataset=dataset, data_validation=data_validation, config=given.windows)
     split_validation = validate_split(
@@ -114,10 +135,18 @@ def prepare(given: RunSettings) -> Prepared:
         dataset=dataset,
         split_validation=split_validation,
         config=given.catalog,
-        named_sha256=named_content(given.catalog),
+        catalog_sha256=inputs.catalog_sha256,
+        model_commits=inputs.model_commits,
         after=CHECKED,
     )
-    return Prepared(dataset, data_validation, split_validation, windows, catalog)
+    return Prepared(
+        inputs=inputs,
+        dataset=dataset,
+        data_validation=data_validation,
+        split_validation=split_validation,
+        windows=windows,
+        catalog=catalog,
+    )
 
 
 def train(given: RunSettings) -> None:
@@ -130,63 +159,51 @@ def train(given: RunSettings) -> None:
         windows=data.windows,
         catalog=data.catalog,
         config=given.sft,
-        backbone_sha256=named_content(given.catalog.backbone),
+        backbone_sha256=data.inputs.backbone_sha256,
         teacher=teacher if given.sft.distillation else None,
     )
-    judge(
-        dataset=data.dataset,
-        data_validation=data.data_validation,
-        split_validation=data.split_validation,
-        windows=data.windows,
-        catalog=data.catalog,
-        item_models=item_models,
-        teacher=teacher,
-        sft_model=sft_model,
-        given=given,
-    )
+    judge(data=data, item_models=item_models, teacher=teacher, sft_model=sft_model, given=given)
 
 
 def judge(
-    *,
-    dataset: Any,
-    data_validation: Any,
-    split_validation: Any,
-    windows: Any,
-    catalog: Any,
-    item_models: Any,
-    teacher: Any,
-    sft_model: Any,
-    given: RunSettings,
-    base: str = "",
+    *, data: Prepared, item_models: Any, teacher: Any, sft_model: Any, given: RunSettings, base: Any = None
 ) -> None:
     """The second half, which retraining shares: prefer, reinforce, evaluate, promote; takes the first half's artifacts.
 
     Args:
-        base: the version that a retraining goes on from; empty for none.
+        base: what a retraining goes on from.
     """
-    policies = train_policies(sft_model=sft_model, windows=windows, catalog=catalog, teacher=teacher, given=given)
+    policies = train_policies(
+        sft_model=sft_model,
+        windows=data.windows,
+        catalog=data.catalog,
+        teacher=teacher,
+        rl_sha256=data.inputs.rl_sha256,
+        model_commits=data.inputs.model_commits,
+        given=given,
+    )
     baselines = rank_baselines(
-        dataset=dataset,
-        windows=windows,
-        catalog=catalog,
+        dataset=data.dataset,
+        windows=data.windows,
+        catalog=data.catalog,
         item_models=item_models,
         config=given.item_models,
         evaluation=given.evaluation,
     )
     beside = given.serving.item_model is not None
     prior = make_prior(
-        dataset=dataset,
-        windows=windows,
-        catalog=catalog,
+        dataset=data.dataset,
+        windows=data.windows,
+        catalog=data.catalog,
         config=given.serving,
         evaluation=given.evaluation,
         item_models=item_models if beside else None,
         language_model=policies.served if given.serving.fits_searches else None,
     )
     results, metrics = evaluate(
-        dataset=dataset,
-        windows=windows,
-        catalog=catalog,
+        dataset=data.dataset,
+        windows=data.windows,
+        catalog=data.catalog,
         baselines=baselines,
         sft_model=sft_model,
         preference_model=policies.preference_model,
@@ -197,23 +214,26 @@ def judge(
     )
     judged, champion_results = gate(
         language_model=policies.served,
-        catalog=catalog,
+        catalog=data.catalog,
         prior=prior,
-        dataset=dataset,
-        windows=windows,
-        data_validation=data_validation,
-        split_validation=split_validation,
+        dataset=data.dataset,
+        windows=data.windows,
+        data_validation=data.data_validation,
+        split_validation=data.split_validation,
         results=results,
         evaluation=given.evaluation,
         config=given.promotion,
-        settings=given.record(),
+        settings=given.model_dump(mode="json"),
+        named=data.inputs.named,
+        data_commits=data.inputs.data_commits,
+        model_commits=data.inputs.model_commits,
         submitted=code_state() or {},
         base=base,
     )
     report = render_report(
-        dataset=dataset,
-        windows=windows,
-        catalog=catalog,
+        dataset=data.dataset,
+        windows=data.windows,
+        catalog=data.catalog,
         sft_model=sft_model,
         preference_model=policies.preference_model,
         rl_model=policies.rl_model,
@@ -223,11 +243,11 @@ def judge(
         evaluation=given.evaluation,
     )
     review = render_review(
-        dataset=dataset,
-        windows=windows,
-        catalog=catalog,
-        data_validation=data_validation,
-        split_validation=split_validation,
+        dataset=data.dataset,
+        windows=data.windows,
+        catalog=data.catalog,
+        data_validation=data.data_validation,
+        split_validation=data.split_validation,
         sft_model=sft_model,
         preference_model=policies.preference_model,
         rl_model=policies.rl_model,
@@ -239,13 +259,13 @@ def judge(
         decided_by=given.promotion.decided_by,
     )
     promotion = promote(
-        dataset=dataset,
+        dataset=data.dataset,
         sft_model=sft_model,
         preference_model=policies.preference_model,
         rl_model=policies.rl_model,
-        catalog=catalog,
+        catalog=data.catalog,
         prior=prior,
-        windows=windows,
+        windows=data.windows,
         metrics=metrics,
         report=report,
         review=review,

@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from ops.runtime.named import named_sums
+from ops.registry.recipe import recorded
+from ops.runtime.named import hub_commits, named_sums
 from rere.config.catalog import IndexConfig
 from rere.config.data import SplitConfig, ValidationConfig
 from rere.config.evaluation import EvaluationConfig
@@ -41,9 +42,13 @@ class RunSettings(BaseModel):
     promotion: PromotionConfig
 
     def record(self) -> dict[str, Any]:
-        """What is kept of them with a model: plain values by stage, and the sums of the files that they name."""
-        sums = named_sums(self.catalog, self.rl)
-        return self.model_dump(mode="json") | ({"named": sums} if sums else {})
+        """What is kept of them with a model: plain values by stage, and what is known of that which they name."""
+        return recorded(
+            self.model_dump(mode="json"),
+            named=named_sums(self.catalog, self.rl),
+            data=hub_commits(self.data.source),
+            models=hub_commits(self.catalog, self.rl),
+        )
 
 
 class RetrainSettings(RunSettings):

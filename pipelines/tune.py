@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ops.runtime.named import named_content
 from pipelines.checked import checked_pipeline
 from pipelines.preflight import first_trial, preflight
 from pipelines.rere import prepare
@@ -82,7 +81,7 @@ def try_settings(given: TuneSettings) -> None:
             windows=data.windows,
             catalog=data.catalog,
             config=given.sft,
-            backbone_sha256=named_content(given.catalog.backbone),
+            backbone_sha256=data.inputs.backbone_sha256,
             teacher=teacher if given.sft.distillation else None,
         )
     if first == "rl" and given.preference is not None and given.preference.place == "before_rl":
@@ -96,7 +95,9 @@ def try_settings(given: TuneSettings) -> None:
         config=given.tuning,
         settings=given.run().model_dump(mode="json"),
         start=first_trial(given) or {},
-        named_sha256=named_content(given.catalog, given.rl),
+        catalog_sha256=data.inputs.catalog_sha256,
+        rl_sha256=data.inputs.rl_sha256,
+        model_commits=data.inputs.model_commits,
         teacher=teacher,
         start_model=sft_model if preference_model is None else preference_model,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from zenml import step
 
 from ops.runtime.cache_keys import cache_policy
+from rere.artifacts.pins import pinned
 from rere.config.catalog import IndexConfig
 from rere.config.preference import PreferenceStageConfig
 from rere.config.reasoning import ReasoningConfig
@@ -20,12 +21,14 @@ def check_backbone(
     preference: PreferenceStageConfig | None,
     rl: RLConfig,
     reasoning: ReasoningConfig | None,
-    named_sha256: str,
+    catalog_sha256: str,
+    rl_sha256: str,
+    model_commits: dict[str, str],
 ) -> None:
     """Stop a run that would end at training, or after it: seconds now instead of hours later.
 
-    `named_sha256` is the content of what the settings name (see `ops.runtime.named`).
+    The sums are of the content of what the settings name (see `ops.runtime.named`).
     """
     from rere.training.check import check_backbone as check
 
-    check(catalog, sft, rl, preference, reasoning)
+    check(pinned(catalog, model_commits), sft, pinned(rl, model_commits), preference, reasoning)

@@ -11,30 +11,28 @@ from zenml import ArtifactConfig, get_step_context, log_metadata, step
 
 from materializers.collected import CollectedMaterializer
 from materializers.dataset import ROWS, DatasetMaterializer
+from ops.runtime.base_record import BaseRecord
 from ops.runtime.cache_keys import cache_policy
+from rere.artifacts.pins import pinned
 from rere.config.ingest import IngestConfig
 from rere.data.collected import Collected
 from rere.data.dataset import Dataset
 
 
-@step(name="collect", cache_policy=cache_policy(__name__), output_materializers=CollectedMaterializer)
-def collect_all(config: IngestConfig, source_sha256: str) -> Annotated[Collected, ArtifactConfig(name="collected")]:
-    """All of the source: the first time, or without a base."""
-    from rere.data.collected import collect
-    from rere.data.sources.base import load_source
-
-    return collect(load_source(config.source))
-
-
-@step(name="collect", cache_policy=cache_policy(__name__), output_materializers=CollectedMaterializer)
-def collect_new(
-    champion_collected: Collected, config: IngestConfig, source_sha256: str, deleted: Literal["keep", "forget"]
+@step(cache_policy=cache_policy(__name__), output_materializers=CollectedMaterializer)
+def collect(
+    *,
+    base: BaseRecord,
+    config: IngestConfig,
+    source_sha256: str,
+    data_commits: dict[str, str],
+    deleted: Literal["keep", "forget"],
 ) -> Annotated[Collected, ArtifactConfig(name="collected")]:
-    """The champion's rows, and the source's new rows."""
-    from rere.data.collected import collect
+    """The base's rows and what the source has gained since; all of the source where the base has none."""
+    from rere.data.collected import collect as collect_rows
     from rere.data.sources.base import load_source
 
-    return collect(load_source(config.source), champion_collected, deleted)
+    return collect_rows(load_source(pinned(config.source, data_commits)), base.load("collected"), deleted)
 
 
 @step(name="ingest", cache_policy=cache_policy(__name__), output_materializers=DatasetMaterializer)

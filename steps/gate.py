@@ -11,7 +11,9 @@ import pandas as pd
 from zenml import ArtifactConfig, step
 
 from materializers.table import TableMaterializer
+from ops.registry.recipe import recorded
 from ops.registry.stages import Judged, StageMaterializer
+from ops.runtime.base_record import BaseRecord
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.config.promotion import PromotionConfig
@@ -39,8 +41,11 @@ def gate(
     evaluation: EvaluationConfig,
     config: PromotionConfig,
     settings: dict[str, Any],
+    named: dict[str, str],
+    data_commits: dict[str, str],
+    model_commits: dict[str, str],
     submitted: dict[str, Any],
-    base: str,
+    base: BaseRecord | None = None,
 ) -> tuple[
     Annotated[Judged, ArtifactConfig(name="judged")],
     Annotated[pd.DataFrame, ArtifactConfig(name="champion_results")],
@@ -63,8 +68,8 @@ def gate(
         config,
         data_validation=data_validation,
         split_validation=split_validation,
-        settings=settings,
+        settings=recorded(settings, named=named, data=data_commits, models=model_commits),
         submitted=submitted,
-        base=base,
+        base=None if base is None else base.version,
     )
     return judged, champion_results  # a tuple as such: ZenML reads it from the source

@@ -7,12 +7,13 @@ from typing import Annotated
 from zenml import ArtifactConfig, step
 
 from materializers.checkpoint import CheckpointMaterializer
+from ops.runtime.base_record import BaseRecord
 from ops.runtime.cache_keys import cache_policy, code_fingerprint
 from ops.runtime.run_dirs import catalogue_fingerprint, work_directory
 from ops.runtime.tracking import mlflow_log
 from rere.catalog.index import CatalogIndex
 from rere.catalog.warm_start import StartRecord
-from rere.config.retraining import FromChampion
+from rere.config.retraining import FromChampion, Start
 from rere.config.sft import SFTConfig
 from rere.data.dataset import Windows
 from rere.models.checkpoint import Checkpoint
@@ -49,20 +50,20 @@ def fine_tune(
 )
 def fine_tune_on(
     *,
-    champion_model: Checkpoint,
+    base: BaseRecord,
     start: StartRecord,
     windows: Windows,
     catalog: CatalogIndex,
     config: SFTConfig,
     backbone_sha256: str,
-    warm_start: FromChampion,
+    start_from: Start,
     teacher: ItemModels | None = None,
 ) -> Annotated[Checkpoint, ArtifactConfig(name="sft_model")]:
-    """Fine-tune on from the champion's weights, where the catalogue goes on from its; else from the backbone."""
-    if start.type == "backbone":
+    """Fine-tune on from the base's weights, where the catalogue goes on from its; else from the backbone."""
+    if start.type == "backbone" or not isinstance(start_from, FromChampion):
         return _train(windows, catalog, config, backbone_sha256, start=None, teacher=teacher)
-    shorter = config.model_copy(update={"epochs": warm_start.epochs, "learning_rate": warm_start.learning_rate})
-    return _train(windows, catalog, shorter, backbone_sha256, start=champion_model, teacher=teacher)
+    shorter = config.model_copy(update={"epochs": start_from.epochs, "learning_rate": start_from.learning_rate})
+    return _train(windows, catalog, shorter, backbone_sha256, start=base.load("language_model"), teacher=teacher)
 
 
 def _train(

@@ -14,6 +14,7 @@ from zenml.types import HTMLString
 
 from materializers.table import TableMaterializer
 from ops.runtime.reports import write_report
+from rere.artifacts.pins import pinned_values
 from rere.catalog.index import CatalogIndex
 from rere.config.tuning import TuningConfig
 from rere.data.dataset import Dataset, Windows
@@ -30,7 +31,9 @@ def tune(
     config: TuningConfig,
     settings: dict[str, Any],
     start: dict[str, Any],
-    named_sha256: str,
+    catalog_sha256: str,
+    rl_sha256: str,
+    model_commits: dict[str, str],
     teacher: ItemModels | None = None,
     start_model: Checkpoint | None = None,
 ) -> tuple[
@@ -43,7 +46,8 @@ def tune(
     Args:
         settings: the run's, plain values by stage.
         start: the settings as they stand, in Optuna's words; empty where the space leaves them out.
-        named_sha256: content of what the settings name, see `ops.runtime.named`.
+        catalog_sha256, rl_sha256: content of what the settings name, see `ops.runtime.named`.
+        model_commits: of models that a hub has under a branch; the trials, and the best configuration, have them.
         teacher, start_model: where the space changes nothing of them, those of all trials.
     """
     from ops.registry.mlflow_registry import require_tracker
@@ -60,11 +64,11 @@ def tune(
     inputs = TrialInputs(kept, rows, catalog, teacher, start_model)
     spec = StudySpec(
         config=config,
-        settings=settings,
+        settings=pinned_values(settings, model_commits),
         start_model=start_model.path.resolve() if start_model else None,
         start=start or None,
     )
-    directory = study_directory(spec, inputs, named_sha256)
+    directory = study_directory(spec, inputs, f"{catalog_sha256} {rl_sha256}")
     study = run_study(directory, spec, inputs, TrialRuns(config, directory.name))
     result = result_of(study, spec)
     configuration = result.configuration()

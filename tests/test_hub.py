@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import httpx
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from transformers import AutoConfig
 
@@ -18,7 +19,9 @@ from rere.data.sources.hub import split_files
 from rere.errors import RereError
 from rere.models.backbone import load_config
 from rere.runtime import retries
-from rere.runtime.hub import from_hub
+from rere.runtime.hub import commit_of, from_hub
+
+NOW, EARLIER = "0123456789" * 4, "abcdef0123" * 4
 
 
 def test_a_hub_without_a_network_is_refused_without_retries(
@@ -91,3 +94,34 @@ def test_models_and_data_sets_are_fetched_so(monkeypatch: pytest.MonkeyPatch) ->
     )
     with pytest.raises(RereError, match=r"'someone/data' on the hub"):
         split_files("someone/data", None, "train", "main", TableFormat())
+
+
+@pytest.mark.parametrize("kind", ["model", "dataset"])
+def test_a_branch_is_the_commit_that_the_hub_says_or_the_one_fetched_before(
+    kind: Literal["model", "dataset"],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(retries, "WAITS", (0.0, 0.0))
+    answers: list[Exception | str] = [answered(503), NOW, httpx.ConnectError("nobody"), httpx.ConnectError("nobody")]
+    asked: list[Any] = []
+
+    def told(api: HfApi, name: str, **options: Any) -> Any:
+        asked.append((name, options["revision"], options["repo_type"]))
+        if isinstance(answer := answers.pop(0), Exception):
+            raise answer
+        return SimpleNamespace(sha=answer)
+
+    monkeypatch.setattr(HfApi, "repo_info", told)
+    assert commit_of("org/name", "main", kind) == NOW  # a failure that passes is no reason to take another
+    assert asked == [("org/name", "main", kind)] * 2
+    assert commit_of("org/name", "main", kind) is None
+    place = tmp_path / f"{kind}s--org--name"
+    (place / "snapshots" / EARLIER).mkdir(parents=True)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(EARLIER, encoding="utf-8")
+    assert commit_of("org/name", "main", kind) == EARLIER
+    assert "commit of org/name at main (nobody): taken as fetched before" in caplog.text
+    assert answers == []

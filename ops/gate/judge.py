@@ -38,7 +38,7 @@ def judge(
     split_validation: ValidationReport,
     settings: dict[str, Any],
     submitted: dict[str, Any],
-    base: str,
+    base: str | None,
 ) -> tuple[Judged, pd.DataFrame]:
     """Hold a model against popularity, the champion and the best champion on record, row by row.
 
@@ -48,7 +48,7 @@ def judge(
         results: of all models of the run.
         settings: the run's, by stage, for the record.
         submitted: the code's commit where the run was submitted, see `provenance`; empty without git.
-        base: the version that a retraining goes on from; empty for none.
+        base: the version that a retraining goes on from; None for none.
 
     Returns:
         The verdict with what it is about, and the champion's results on the same rows (no rows where none was judged).
@@ -101,7 +101,7 @@ def judge(
         windows=candidate.windows.fingerprint,
         settings=settings,
         submitted=submitted,
-        base=base or None,
+        base=base,
         gate=gate,
         laxer_than_policy=() if policy is None else tuple(weakened(policy, gate)),
         beats_anchor=best.lost is None and _beats_anchor(ours, best.anchor, rival, gate),

@@ -9,9 +9,12 @@ from pydantic import BaseModel, ConfigDict
 
 from ops.registry import mlflow_registry as registry
 from ops.registry.zenml_registry import metadata_of
+from rere.artifacts.pins import pinned_values
 from rere.errors import RereError
 
-NAMED = "named"  # of a run's recorded settings: sums of the files that they name, see `RunSettings.record`
+NAMED = "named"  # of a run's recorded settings: sums of the files that they name
+MODELS = "model_commits"  # and commits of models and data sets that a hub has under a branch or tag, `name@revision`
+DATA = "data_commits"
 
 
 class Recipe(BaseModel):
@@ -19,6 +22,7 @@ class Recipe(BaseModel):
 
     pipeline: the one that made it
     parameters: its settings, by stage
+    commits: of what the hub had under a branch or tag, by `name@revision`; its parameters have them
     data, named: file -> SHA-256 of the source's files, and of the files that settings name
     windows: the prediction rows' fingerprint
     git: the code's commit, and whether it had changes; None where it isn't on record
@@ -32,6 +36,7 @@ class Recipe(BaseModel):
     version: str
     pipeline: Literal["rere", "retrain"]
     parameters: dict[str, Any]
+    commits: dict[str, str]
     data: dict[str, str]
     named: dict[str, str]
     windows: str
@@ -49,6 +54,14 @@ class Recipe(BaseModel):
         return f"{self.git['commit']}{', with uncommitted changes' if self.git['dirty'] else ''}"
 
 
+def recorded(
+    settings: dict[str, Any], *, named: dict[str, str], data: dict[str, str], models: dict[str, str]
+) -> dict[str, Any]:
+    """A run's settings as they are kept with a model: by stage, and what is known of that which they name."""
+    beside = {NAMED: named, DATA: data, MODELS: models}
+    return settings | {key: found for key, found in beside.items() if found}
+
+
 def recipe_of(name: str, version: str) -> Recipe:
     """Read a version's record.
 
@@ -64,7 +77,8 @@ def recipe_of(name: str, version: str) -> Recipe:
             "name a version that a pipeline made; `rere versions` lists all",
         )
     parameters: dict[str, Any] = {**settings}
-    named = parameters.pop(NAMED, {})
+    named, commits = parameters.pop(NAMED, {}), parameters.pop(DATA, {}) | parameters.pop(MODELS, {})
+    parameters = pinned_values(parameters, commits)
     was = known.get("base")  # the champion that a retraining went on from, "" for none; None where it isn't on record
     if was is not None and parameters.get("retrain", {}).get("base") == "champion":
         base = {"type": "version", "model": name, "version": was} if was else "none"
@@ -76,6 +90,7 @@ def recipe_of(name: str, version: str) -> Recipe:
             "version": version,
             "pipeline": "retrain" if "retrain" in parameters else "rere",
             "parameters": parameters,
+            "commits": commits,
             "data": known.get("data") or {},
             "named": named,
             "windows": known.get("windows") or "",
@@ -97,6 +112,7 @@ def run_configuration(recipe: Recipe) -> str:
         f"rere run --pipeline {recipe.pipeline} -c THIS_FILE",
         f"code: commit {recipe.commit}",
         f"packages: {', '.join(f'{name} {version}' for name, version in recipe.packages.items() if version)}",
+        *(f"on the hub: {name} was {commit}" for name, commit in sorted(recipe.commits.items())),
         "files, SHA-256:" if sums else "files: none on record",
         *(f"  {digest}  {name}" for name, digest in sorted(sums.items())),
     ]

@@ -66,7 +66,6 @@ def find_base(name: str, version: str | None = None) -> Base | None:
     return Base(version, found[model], found["catalog"], found["dataset"], _rows_of(found["dataset"]))
 
 
-# Only `list_…` methods: inside a pipeline's body the client's `get_…` methods hand out promises, not things.
 def artifacts_of(name: str, version: str) -> dict[str, ArtifactVersionResponse]:
     """The artifacts of a ZenML Model version that a retraining goes on from, by name, newest of each."""
     client = Client()

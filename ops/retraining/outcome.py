@@ -46,8 +46,7 @@ def outcome_of(run: PipelineRunResponse, name: str, why: str, seconds: float) ->
     else:
         kind = "waiting" if promotion.verdict.passed else "refused"
     refusals = tuple(f"{check.name}: {check.explanation}" for check in promotion.verdict.checks if not check.passed)
-    warm = "start" in run.steps["index_items"].outputs
-    start = _output(run, "index_items", "start") if warm else None
+    start = _output(run, "index_items", "start")
     return Outcome.model_validate(
         {
             "type": kind,
@@ -56,7 +55,7 @@ def outcome_of(run: PipelineRunResponse, name: str, why: str, seconds: float) ->
             "version": promotion.version,
             "champion": registry.champion_version(name),
             "why": why,
-            "start": f"{start.type} ({start.reason})" if start else "backbone",
+            "start": f"{start.type} ({start.reason})",
             "new_interactions": _output(run, "collect", "collected").report.new,
             "value": promotion.value,
             "run": run.name,

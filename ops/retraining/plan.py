@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from ops.registry import mlflow_registry as registry
+from ops.registry.recipe import DATA
 from ops.registry.zenml_registry import metadata_of
 from ops.retraining.base import Base
 from rere.artifacts.manifest import sha256
@@ -83,9 +84,12 @@ def _judged(name: str, champion: str, sums: list[str] | None, settings: dict[str
 
 
 def _changed(theirs: Any, ours: dict[str, Any]) -> list[str]:
-    """Stages whose settings differ; those that an earlier model wasn't asked for don't count."""
+    """Stages whose settings differ; those that an earlier model wasn't asked for don't count.
+
+    Nor does another commit of the data: its rows are looked at.
+    """
     known = theirs if isinstance(theirs, dict) else {}
-    return [stage for stage, chosen in ours.items() if stage in known and known[stage] != chosen]
+    return [stage for stage, chosen in ours.items() if stage in known and stage != DATA and known[stage] != chosen]
 
 
 def _left_out(report: CollectionReport) -> str:

@@ -1,8 +1,8 @@
 """Files, directories and code that settings name: their content decides a result as much as the settings do.
 
 A pipeline hands these sums to the steps that read what is named, so that a change of it misses the cache. A name on a
-hub counts by itself (id and revision): what lies there isn't fetched for this. Files that a reward's code opens by
-itself nobody names, and they aren't seen.
+hub counts by its commit: what lies there isn't fetched for this. Files that a reward's code opens by itself nobody
+names, and they aren't seen.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from rere.artifacts.manifest import fingerprint, sha256
+from rere.artifacts.pins import moving
 from rere.config.backbone import GGUFModel, HubModel
 from rere.config.catalog import SentenceEmbedding
 from rere.errors import RereError
+from rere.runtime.hub import commit_of
 from rere.training.rl.rewards.custom import CustomReward
 
 INSTALLED = tuple(
@@ -57,6 +59,12 @@ def named_sums(*settings: Any) -> dict[str, str]:
         elif isinstance(value, dict):
             sums |= named_sums(*value.values())
     return sums
+
+
+def hub_commits(*settings: BaseModel) -> dict[str, str]:
+    """`name@revision` -> commit of all that settings name on a hub by a branch or a tag, where it can be told."""
+    found = {one.key: commit_of(one.name, one.revision, one.kind) for one in moving(*settings)}
+    return {key: commit for key, commit in found.items() if commit is not None}
 
 
 def code_sums(module: str) -> dict[str, str]:

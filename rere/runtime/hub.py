@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import TypeVar
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, TypeVar
 
-from huggingface_hub import constants, get_session, try_to_load_from_cache
+from huggingface_hub import HfApi, constants, get_session, snapshot_download, try_to_load_from_cache
 
 from rere.errors import RereError
 from rere.runtime.retries import causes, status_of, with_retries
@@ -52,3 +55,27 @@ def require_reachable(repository: str, revision: str, file: str) -> None:
         get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except Exception as error:  # those of the HTTP library that huggingface_hub happens to use
         raise OSError(f"no connection to {constants.ENDPOINT} ({error})") from error
+
+
+def commit_of(repository: str, revision: str, kind: Literal["model", "dataset"]) -> str | None:
+    """The commit that a branch or tag stands for; where the hub doesn't tell, that of what was fetched before.
+
+    A line in the log says so. None where neither is known: whoever fetches it says why.
+    """
+
+    def ask() -> str | None:
+        found = HfApi().repo_info(repository, revision=revision, repo_type=kind, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        return found.sha
+
+    # Any error: no network, no such repository, and the HTTP library's own, whichever it is.
+    try:
+        return with_retries(ask, f"{repository} on the hub")
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+    with suppress(Exception):
+        kept = Path(snapshot_download(repository, revision=revision, repo_type=kind, local_files_only=True)).name
+        logging.getLogger(__name__).warning(
+            "The hub doesn't tell the commit of %s at %s (%s): taken as fetched before.", repository, revision, reason
+        )
+        return kept
+    return None

@@ -78,38 +78,16 @@ class Platform:
         return "\n".join(f"== {pod['metadata']['name']}\n{self.cluster.log(pod)[-2500:]}" for pod in pods)
 
 
-def missing() -> str | None:
-    """What this machine lacks, or None."""
-    if problem := isolation_problem():
-        return problem
-    if not services.postgres_programs():
-        return "needs PostgreSQL: apt-get install postgresql"
-    if not services.zenml_server_python():
-        return "needs zenml[server]: make test-k8s installs it"
-    for package in ("kubernetes", "moto", "boto3", "s3fs", "psycopg2"):
-        try:
-            __import__(package)
-        except ImportError:
-            return f"needs the k8s extra ({package}): make test-k8s installs it"
-    return None
-
-
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """Services, cluster, project and stack; skips with the reason where the machine can't."""
-    if problem := missing():
+    if problem := isolation_problem() or services.missing("kubernetes"):
         pytest.skip(problem)
-    programs, server = services.postgres_programs(), services.zenml_server_python()
-    assert programs
-    assert server
     directory = tmp_path_factory.mktemp("platform")
     with ExitStack() as stack:
         cluster = SimulatedCluster(directory)
         stack.callback(cluster.stop)
-        database = stack.enter_context(services.postgres(programs))
-        store = stack.enter_context(services.s3(BUCKET, "mlflow"))
-        tracking = stack.enter_context(services.mlflow(database, store, directory))
-        zenml = stack.enter_context(services.zenml_server(server, directory))
+        store, tracking, zenml = stack.enter_context(services.remote(directory, BUCKET))
         platform = Platform(cluster, _project(directory), _client(cluster, zenml, tracking, directory))
         cluster.namespace(SPACE)
         cluster.objects.create(CLAIMS, SPACE, {"metadata": {"name": WORK}, "spec": {}})

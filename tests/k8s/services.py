@@ -15,11 +15,50 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import psutil
+
+from infra import patience
 from infra.ports import HOST, free_port
 
 KEY, SECRET, PASSWORD = "store-key", "store-secret", "rere-password"
 ZENML_SERVER = "RERE_ZENML_SERVER_PYTHON"
+
+
+class Remote(NamedTuple):
+    """URLs of what a stack elsewhere talks to."""
+
+    store: str
+    tracking: str
+    zenml: str
+
+
+def missing(*packages: str) -> str | None:
+    """What this machine lacks for `remote` (and of these packages), or None."""
+    if not postgres_programs():
+        return "needs PostgreSQL: apt-get install postgresql"
+    if not zenml_server_python():
+        return "needs zenml[server]: make test-k8s installs it"
+    for package in ("moto", "boto3", "s3fs", "psycopg2", *packages):
+        try:
+            __import__(package)
+        except ImportError:
+            return f"needs the k8s extra ({package}): make test-k8s installs it"
+    return None
+
+
+@contextlib.contextmanager
+def remote(directory: Path, bucket: str) -> Iterator[Remote]:
+    """An S3 store with the bucket, MLflow on PostgreSQL, a ZenML server; logs are in the directory."""
+    programs, server = postgres_programs(), zenml_server_python()
+    assert programs
+    assert server
+    with contextlib.ExitStack() as stack:
+        database = stack.enter_context(postgres(programs))
+        store = stack.enter_context(s3(bucket, "mlflow"))
+        tracking = stack.enter_context(mlflow(database, store, directory))
+        yield Remote(store, tracking, stack.enter_context(zenml_server(server, directory)))
 
 
 def postgres_programs() -> Path | None:
@@ -46,7 +85,8 @@ def service(
     """Run a server while the body runs.
 
     Raises:
-        RuntimeError: it ended, or wasn't ready within 90 s; with the end of its log.
+        RuntimeError: it ended before it was ready; with the end of its log.
+        Hung: it isn't ready, and does nothing.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -60,10 +100,11 @@ def service(
             preexec_fn=_end_with_parent,
         )
     try:
-        until = time.monotonic() + 90
+        watch = patience.Watch(psutil.Process(process.pid))
         while not ready():
-            if process.poll() is not None or time.monotonic() > until:
+            if process.poll() is not None:
                 raise RuntimeError(f"{command[0]} did not start: {log.read_text(errors='replace')[-3000:]}")
+            watch.look(f"{command[0]}, whose log is {log}")
             time.sleep(0.2)
         yield
     finally:

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.k8s
 UPDATES, AT_LEAST = 30, 3
 RUN = "smoke_on_simulated_kubernetes"
 STEPS = {
+    "sum_up_inputs",
     "check_backbone",
     "ingest",
     "validate",

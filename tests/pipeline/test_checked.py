@@ -72,8 +72,10 @@ def test_a_mistake_is_named_with_its_place_and_what_was_meant(content: str, mess
 
 def test_the_steps_of_each_pipeline_are_known() -> None:
     assert step_names(batch_pipeline) == {"recommend_batch", "recommend_on_ray"}
-    assert step_names(retrain_pipeline) - step_names(rere_pipeline) == {"collect"}
-    assert {"ingest", "check_backbone", "sft", "rl", "promote", "summarise"} <= step_names(rere_pipeline)
+    assert step_names(retrain_pipeline) - step_names(rere_pipeline) == {"look_up_base", "collect"}
+    assert {"sum_up_inputs", "ingest", "check_backbone", "sft", "rl", "promote", "summarise"} <= step_names(
+        rere_pipeline
+    )
     assert step_names(tune_pipeline) - step_names(rere_pipeline) == {"tune"}
     judging = {"baselines", "evaluate", "gate", "report", "review", "promote"}  # of test rows
     assert step_names(tune_pipeline) & judging == set()

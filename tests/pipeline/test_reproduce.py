@@ -71,6 +71,17 @@ def test_the_files_that_settings_name_are_no_setting(record: dict[str, Any]) -> 
     assert "named" not in yaml.safe_load(run_configuration(found))["parameters"]
 
 
+def test_a_branch_of_the_hub_is_the_commit_that_it_was(record: dict[str, Any], tmp_path: Path) -> None:
+    commit = "0123456789" * 4
+    record["settings"]["catalog"]["backbone"] = {"type": "hub", "id": "org/model", "revision": "main"}
+    record["settings"]["model_commits"] = {"org/model@main": commit}
+    found = recipe_of("shop", "7")
+    (tmp_path / "run.yaml").write_text(text := run_configuration(found), encoding="utf-8")
+    assert settings_of(rere_pipeline, tmp_path / "run.yaml")["catalog"].backbone.revision == commit
+    assert f"# on the hub: org/model@main was {commit}" in text
+    assert not any("Not pinned" in said for said in not_reproducible(found))
+
+
 def test_a_version_without_a_record_is_said(record: dict[str, Any]) -> None:
     del record["settings"]
     with pytest.raises(RereError, match="settings of version 7 of shop on record"):

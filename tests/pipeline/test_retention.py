@@ -26,7 +26,8 @@ from commands.clean import command
 from ops.runtime.mending import problem
 from rere.config.ingest import IngestConfig
 from rere.data.sources.base import source_fingerprint
-from steps.collect import collect_all, ingest_collected
+from ops.runtime.base_record import BaseRecord
+from steps.collect import collect, ingest_collected
 
 ROWS, ITEMS = Path("kept.csv"), Path("kept_items.csv")
 CORE = {"split": {"type": "leave_one_out"}, "k_core": 1}
@@ -35,7 +36,8 @@ CORE = {"split": {"type": "leave_one_out"}, "k_core": 1}
 @pipeline
 def short():
     data = IngestConfig.model_validate({"source": {"type": "tables", "interactions": ROWS, "items": ITEMS}, **CORE})
-    collected = collect_all(config=data, source_sha256=source_fingerprint(data.source))
+    content = source_fingerprint(data.source)
+    collected = collect(base=BaseRecord(), config=data, source_sha256=content, data_commits={}, deleted="keep")
     ingest_collected(collected=collected, config=data)
 
 

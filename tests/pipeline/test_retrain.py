@@ -92,7 +92,7 @@ def test_only_new_rows_are_read_and_a_refused_batch_leaves_nothing_behind(rounds
 
 def test_training_goes_on_from_the_champion_and_meets_new_items(rounds: Any) -> None:
     starts = [outcome["start"] for outcome in rounds[1]]
-    assert starts[0] == "backbone"
+    assert starts[0] == "backbone (there is no champion to go on from)"
     assert starts[1].startswith("champion (")
     assert starts[2] == "champion (24 items keep their codes, 0 are new)"
 

@@ -15,6 +15,7 @@ from zenml.io import fileio
 
 from ops.registry import mlflow_registry
 from ops.registry.mlflow_registry import Listed
+from ops.registry.recipe import recorded
 from ops.registry.tags import VersionTags
 from ops.retraining import base as bases
 from ops.retraining import plan as plans
@@ -92,6 +93,16 @@ def test_the_champions_own_files_are_nothing_new(data: IngestConfig, base: Base,
 def test_other_settings_are_a_reason_to_run(data: IngestConfig, base: Base, known: Any) -> None:
     found = plan(data, base, {"sft": {"epochs": 9}, "unheard_of": {}})
     assert (found.type, found.reason) == ("run", "settings changed since version 1: sft")
+
+
+def test_another_commit_of_the_model_is_a_reason_to_run_and_one_of_the_data_is_looked_at(
+    data: IngestConfig, base: Base, known: Any
+) -> None:
+    known["1"]["settings"] = recorded(SETTINGS, named={}, data={"me/clicks@main": "a"}, models={"org/model@main": "a"})
+    now = recorded(SETTINGS, named={}, data={"me/clicks@main": "b"}, models={"org/model@main": "a"})
+    assert plan(data, base, now).reason == "the source's files are those of the champion, version 1"
+    now = recorded(SETTINGS, named={}, data={"me/clicks@main": "a"}, models={"org/model@main": "b"})
+    assert plan(data, base, now).reason == "settings changed since version 1: model_commits"
 
 
 def test_new_rows_are_counted(data: IngestConfig, base: Base, known: Any) -> None:

@@ -191,15 +191,16 @@ def test_an_unknown_key_ends_the_run_with_one_message(project: Project) -> None:
     assert "Traceback" not in done.stdout
 
 
-def test_a_missing_backbone_ends_the_run_and_registers_nothing(smoke_run: Done, project: Project) -> None:
+def test_a_damaged_backbone_ends_the_run_and_registers_nothing(smoke_run: Done, project: Project) -> None:
     before = versions(project)
     smoke = (project.root / SMOKE).read_text(encoding="utf-8")
     assert "type: scratch" in smoke
-    backbone = "    backbone: {type: directory, path: nowhere/at/all}"
+    backbone = "    backbone: {type: directory, path: no/model}"
+    (project.root / "no" / "model").mkdir(parents=True)
     lines = [backbone if line.strip().startswith("backbone:") else line for line in smoke.splitlines()]
     done = project.run_pipeline(project.config("missing", "\n".join(lines)))
     assert done.returncode != 0
-    assert "Expected a model directory at nowhere/at/all; got no such directory." in done.stdout
+    assert "Expected a model directory at no/model; got no config.json there." in done.stdout
     assert "Traceback" not in done.stdout
     assert versions(project) == before
 

@@ -24,19 +24,22 @@ from ops.registry import mlflow_registry as registry
 from ops.registry.event_log import Event
 from ops.registry.stages import VERSION, Promoted, Reviewed, StageMaterializer
 from ops.registry.tags import VersionTags
+from ops.runtime.base_record import BaseRecord
 from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.index import CatalogIndex
 from rere.catalog.warm_start import StartRecord
-from rere.config.backbone import ScratchModel
+from rere.config.backbone import HubModel, ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.config.evaluation import EvaluationConfig
+from rere.config.ingest import IngestConfig
 from rere.config.promotion import GateConfig, NonInferiority, PromotionConfig
-from rere.config.retraining import FromChampion
+from rere.config.retraining import FromBackbone, FromChampion, Start
 from rere.config.rl import RLConfig
 from rere.config.served_model import BlendConfig, NewItemsConfig, ServedModelConfig
 from rere.config.sft import SFTConfig
 from rere.data.dataset import FORGOTTEN, Dataset, Windows
 from rere.data.sequences import indexed_rows, training_counts, training_sequences
+from rere.data.sources.hub import HubDataset
 from rere.data.validation_report import Check, FailingRow, ValidationReport
 from rere.errors import RereError
 from rere.evaluation.checkpoints import evaluate_checkpoints
@@ -51,6 +54,8 @@ from rere.recommenders.item_models import ItemModels
 from rere.recommenders.labels import Label
 from rere.recommenders.prior import Prior
 from rere.runtime.launchers.local import LocalLauncher
+from steps.check_backbone import check_backbone
+from steps.collect import collect
 from steps.evaluate import evaluate
 from steps.gate import gate
 from steps.index_items import continue_items, index_items
@@ -88,7 +93,9 @@ def failed_report() -> ValidationReport:
 
 def test_nothing_is_indexed_before_the_checks_passed(world_items: pd.DataFrame) -> None:
     with pytest.raises(RereError, match=r"a title for every item.*row 7 \(item_id=x9\).*give those items a title"):
-        index_items.entrypoint(SimpleNamespace(items=world_items), failed_report(), IndexConfig(code=PrefixCode()), "")
+        index_items.entrypoint(
+            SimpleNamespace(items=world_items), failed_report(), IndexConfig(code=PrefixCode()), "", {}
+        )
 
 
 def test_fine_tuning_works_in_its_own_directory(
@@ -133,15 +140,16 @@ def test_fine_tuning_works_in_its_own_directory(
     assert {place.parent for place in used} == {tmp_path}
 
     champion = save_checkpoint(load_model(ScratchModel(layers=1, width=8, heads=1), 300, 0), tmp_path / "old", [], {})
+    monkeypatch.setattr(BaseRecord, "load", lambda base, part: champion)
     for kind in ("champion", "backbone"):  # on from the champion where the catalogue goes on from its, else as ever
         start = StartRecord.model_validate({"type": kind, "reason": "", "known_items": 0, "new_items": 0})
-        inputs: dict[str, Any] = {"champion_model": champion, "start": start, "windows": world_windows}
+        inputs: dict[str, Any] = {"base": BaseRecord(language_model="id"), "start": start, "windows": world_windows}
         inputs |= {
             "catalog": world_catalog,
             "config": SFTConfig(distillation=None, normalisation="vocab"),
             "backbone_sha256": "",
         }
-        inputs["warm_start"] = FromChampion(epochs=1)
+        inputs["start_from"] = FromChampion(epochs=1)
         fine_tune_on.entrypoint(**inputs)
     assert begun[-2:] == [(1, champion), (SFTConfig(distillation=None, normalisation="vocab").epochs, None)]
     assert used[-2] not in used[:3]
@@ -170,31 +178,53 @@ def test_rl_is_not_resumed_over_other_item_columns(
             catalog=dataclasses.replace(world_catalog, columns=columns),
             teacher=teacher,
             config=RLConfig(),
-            named_sha256="",
+            rl_sha256="",
+            model_commits={},
         )
     assert used[0] == used[1]
     assert len(set(used)) == 4
 
 
+def test_steps_take_what_a_hub_has_in_the_commit_that_the_run_began_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    commit, taken = "0123456789" * 4, []
+    monkeypatch.setattr("rere.data.sources.base.load_source", lambda source: taken.append(source))
+    monkeypatch.setattr("rere.data.collected.collect", lambda rows, base, deleted: None)
+    monkeypatch.setattr("rere.training.check.check_backbone", lambda catalog, sft, rl: taken.append(catalog.backbone))
+    data = IngestConfig(source=HubDataset(interactions="me/clicks", items="me/items"))
+    catalog = IndexConfig(backbone=HubModel(id="org/model"))
+    sums = {"catalog_sha256": "", "rl_sha256": ""}
+    commits = {f"{name}@main": commit for name in ("me/clicks", "me/items", "org/model")}
+    collect.entrypoint(base=BaseRecord(), config=data, source_sha256="", data_commits=commits, deleted="keep")
+    check_backbone.entrypoint(catalog=catalog, sft=SFTConfig(), rl=RLConfig(), model_commits=commits, **sums)
+    assert [taken[0].interactions_revision, taken[0].items_revision, taken[1].revision] == [commit] * 3
+
+
 def test_from_a_model_that_learned_what_is_to_be_forgotten_training_does_not_go_on(
-    world_dataset: Dataset, world_catalog: CatalogIndex
+    world_dataset: Dataset, world_catalog: CatalogIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def start(dropped: dict[str, int]) -> StartRecord:
+    monkeypatch.setattr(BaseRecord, "load", lambda base, part: world_catalog)
+
+    def start(dropped: dict[str, int], base: BaseRecord, start_from: Start) -> StartRecord:
         report = world_dataset.report.model_copy(update={"dropped": dropped})
         _, found = continue_items.entrypoint(
             dataset=dataclasses.replace(world_dataset, report=report),
             split_validation=CHECKED_ROWS,
-            champion_catalog=world_catalog,
+            base=base,
             config=world_catalog.config,
-            named_sha256="",
-            warm_start=FromChampion(),
+            catalog_sha256="",
+            model_commits={},
+            start_from=start_from,
         )
         assert isinstance(found, StartRecord)
         return found
 
-    assert start({FORGOTTEN: 0}).type == "champion"
-    forgotten = start({FORGOTTEN: 2})
+    champion = BaseRecord(version="1", language_model="id", catalog="id")
+    assert start({FORGOTTEN: 0}, champion, FromChampion()).type == "champion"
+    forgotten = start({FORGOTTEN: 2}, champion, FromChampion())
     assert (forgotten.type, "2 interactions" in forgotten.reason) == ("backbone", True)
+    without = [start({}, BaseRecord(), FromChampion()), start({}, champion, FromBackbone())]
+    assert {one.type for one in without} == {"backbone"}
+    assert [one.reason for one in without] == ["there is no champion to go on from", "the settings ask for it"]
 
 
 @pytest.fixture(scope="module")
@@ -240,8 +270,10 @@ def world(
         "evaluation": JUDGED,
         "config": EASY,
         "settings": {},
+        "named": {},
+        "data_commits": {},
+        "model_commits": {"org/model@main": "0123456789" * 4},
         "submitted": {"commit": "c0ffee", "dirty": False},
-        "base": "",
     }
 
 
@@ -398,6 +430,7 @@ def test_the_first_model_that_passes_is_promoted(world: dict[str, Any], in_mlflo
     assert decision.promotes
     assert decision.champion is None
     assert decision.value == 1  # every target at rank 1
+    assert decision.settings == {"model_commits": world["model_commits"]}
     assert rival.empty
 
 

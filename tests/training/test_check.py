@@ -14,18 +14,21 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from rere.artifacts.pins import not_pinned, unpinned
+from rere.artifacts.pins import not_pinned, pinned, unpinned
 from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.codes.semantic import SemanticCode
 from rere.catalog.index import build_index
 from rere.config.backbone import GGUFModel, HubModel, LocalModel
 from rere.config.catalog import IndexConfig, SentenceEmbedding
+from rere.config.ingest import IngestConfig
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
 from rere.config.training import FullFineTuning, LoRA
+from rere.data.sources.hub import HubDataset
 from rere.errors import RereError
 from rere.models.backbone import load_model
 from rere.training.check import check_backbone
+from rere.training.rl.rewards.rule import RuleReward
 from rere.training.rl.rewards.semantic import SemanticReward
 from tests.decoding.test_architectures import ARCHITECTURES, REFUSED, tiny
 
@@ -219,6 +222,21 @@ def test_the_head_has_no_adapter_in_supervised_fine_tuning() -> None:
     check_backbone(
         IndexConfig(code=PrefixCode()), SFTConfig(distillation=None, normalisation="vocab"), RLConfig(adaptation=head)
     )
+
+
+def test_names_on_a_hub_take_the_commits_that_are_known(tmp_path: Path) -> None:
+    commit, held = "0123456789" * 4, "abcdef0123" * 4
+    source = HubDataset(interactions="me/clicks", items="me/items", items_revision=held)
+    data, catalog = IngestConfig(source=source), IndexConfig(code=PrefixCode(), backbone=HubModel(id="org/model"))
+    rl = RLConfig(rewards=(RuleReward(), SemanticReward(embedding=SentenceEmbedding(model="org/vectors"))))
+    assert unpinned(data) == ["me/clicks (revision main)"]
+    commits = {f"{name}@main": commit for name in ("me/clicks", "org/model", "org/vectors")}
+    after = [pinned(data, commits), pinned(catalog, commits), pinned(rl, commits)]
+    assert unpinned(*after) == []
+    assert after[0] == data.model_copy(update={"source": source.model_copy(update={"interactions_revision": commit})})
+    assert after[1].backbone == HubModel(id="org/model", revision=commit)
+    assert after[2].rewards[0] == rl.rewards[0]
+    assert pinned(rl, {"org/model@main": commit}) == rl
 
 
 def test_what_is_not_pinned_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -107,8 +107,10 @@ def same(found: Checkpoint, expected: Checkpoint, names: Sequence[str]) -> None:
 
 
 SFT_NAMES = ("train_loss", "valid_loss", "gradient_norm", "learning_rate")
-RL_NAMES: tuple[str, ...] = ("loss", "reward", "kl", "groups_with_hit", "diversity", "gradient_norm", "valid_ndcg@10")
-RL_NAMES += ("seen_ndcg@10", "unseen_ndcg@10", "seen_gain_error")
+RL_NAMES = (
+    *("loss", "reward", "kl", "groups_with_hit", "diversity", "gradient_norm", "valid_ndcg@10"),
+    *("seen_ndcg@10", "unseen_ndcg@10", "seen_gain_error"),
+)
 
 
 @pytest.fixture(scope="module")
