@@ -34,14 +34,14 @@ def not_pinned(named: Iterable[tuple[str, str]]) -> list[str]:
     return [f"{name} (revision {revision})" for name, revision in dict.fromkeys(named) if _moves(name, revision)]
 
 
-def unpinned(*settings: BaseModel) -> list[str]:
+def unpinned(*settings: BaseModel | None) -> list[str]:
     """What these settings name on a hub without a commit, at any depth: see `not_pinned`."""
     return not_pinned((one.name, one.revision) for one in moving(*settings))
 
 
-def moving(*settings: BaseModel) -> list[HubName]:
-    """What these settings name on a hub without a commit, at any depth."""
-    named = (found for one in settings for _, found in _named(one.model_dump(mode="json")))
+def moving(*settings: BaseModel | None) -> list[HubName]:
+    """What these settings name on a hub without a commit, at any depth; None is a stage that doesn't run."""
+    named = (found for one in settings if one is not None for _, found in _named(one.model_dump(mode="json")))
     return [one for one in dict.fromkeys(named) if _moves(one.name, one.revision)]
 
 

@@ -189,13 +189,15 @@ def test_steps_take_what_a_hub_has_in_the_commit_that_the_run_began_with(monkeyp
     commit, taken = "0123456789" * 4, []
     monkeypatch.setattr("rere.data.sources.base.load_source", lambda source: taken.append(source))
     monkeypatch.setattr("rere.data.collected.collect", lambda rows, base, deleted: None)
-    monkeypatch.setattr("rere.training.check.check_backbone", lambda catalog, sft, rl: taken.append(catalog.backbone))
+    monkeypatch.setattr("rere.training.check.check_backbone", lambda catalog, *others: taken.append(catalog.backbone))
     data = IngestConfig(source=HubDataset(interactions="me/clicks", items="me/items"))
     catalog = IndexConfig(backbone=HubModel(id="org/model"))
     sums = {"catalog_sha256": "", "rl_sha256": ""}
     commits = {f"{name}@main": commit for name in ("me/clicks", "me/items", "org/model")}
     collect.entrypoint(base=BaseRecord(), config=data, source_sha256="", data_commits=commits, deleted="keep")
-    check_backbone.entrypoint(catalog=catalog, sft=SFTConfig(), rl=RLConfig(), model_commits=commits, **sums)
+    check_backbone.entrypoint(
+        catalog=catalog, sft=SFTConfig(), preference=None, rl=RLConfig(), model_commits=commits, **sums
+    )
     assert [taken[0].interactions_revision, taken[0].items_revision, taken[1].revision] == [commit] * 3
 
 
