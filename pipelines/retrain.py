@@ -72,7 +72,15 @@ def retrain_pipeline(
 def train_on(given: RetrainSettings) -> None:
     """All steps of a retraining."""
     inputs, location = begin(given), source_location(given.data.source)
-    base = look_up_base(model_name=given.promotion.model_name, config=given.retrain)
+    base = look_up_base(
+        model_name=given.promotion.model_name,
+        config=given.retrain,
+        data=given.data,
+        settings=given.model_dump(mode="json"),
+        named=inputs.named,
+        data_commits=inputs.data_commits,
+        model_commits=inputs.model_commits,
+    )
     collected = collect(
         base=base,
         config=given.data,

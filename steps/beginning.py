@@ -6,7 +6,7 @@ nothing.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from zenml import ArtifactConfig, log_metadata, step
 
@@ -54,13 +54,24 @@ def sum_up_inputs(
 
 
 @step(enable_cache=False, experiment_tracker=True, output_materializers=BaseRecordMaterializer)
-def look_up_base(model_name: str, config: RetrainConfig) -> Annotated[BaseRecord, ArtifactConfig(name="base")]:
-    """The champion's artifacts, or those of the version that `config.base` names; an empty record without any."""
+def look_up_base(
+    *,
+    model_name: str,
+    config: RetrainConfig,
+    data: IngestConfig,
+    settings: dict[str, Any],
+    named: dict[str, str],
+    data_commits: dict[str, str],
+    model_commits: dict[str, str],
+) -> Annotated[BaseRecord, ArtifactConfig(name="base")]:
+    """The artifacts that a retraining goes on from (see `base_with`); an empty record without any."""
     from ops.registry.mlflow_registry import require_tracker
-    from ops.retraining.base import base_of
+    from ops.registry.recipe import recorded
+    from ops.retraining.unchanged import base_with
 
     require_tracker()
-    found = base_of(model_name, config)
+    known = recorded(settings, named=named, data=data_commits, models=model_commits)
+    found = base_with(model_name, data, config, known)
     if found is None:
         return BaseRecord()
     log_metadata({"version": found.version})

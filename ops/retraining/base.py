@@ -58,7 +58,7 @@ def find_base(name: str, version: str | None = None) -> Base | None:
     lost = [part for part in parts if part not in found or not _whole(found[part], FOLDERS[part])]
     if lost:
         logging.getLogger(__name__).warning(
-            "Version %s, the base, lacks its %s: training starts from the backbone, with all of the source.",
+            "Version %s, the base, lacks its %s: no training can go on from it.",
             version,
             ", ".join(lost),
         )

@@ -10,13 +10,13 @@ from ops.registry import mlflow_registry as registry
 from ops.registry.recipe import DATA
 from ops.registry.zenml_registry import metadata_of
 from ops.retraining.base import Base
-from rere.artifacts.manifest import sha256
+from ops.retraining.unchanged import made_of, recorded_sums, source_sums
 from rere.config.ingest import IngestConfig
 from rere.config.retraining import RetrainConfig
 from rere.data.collected import GONE, LATE, CollectionReport, collect
 from rere.data.dataset import FORGOTTEN
 from rere.data.flags import moment
-from rere.data.sources.base import as_source, load_source
+from rere.data.sources.base import load_source
 
 
 class Plan(BaseModel):
@@ -40,7 +40,7 @@ def make_plan(
         return Plan(type="run", reason=f"no champion of {name} to go on from: the whole source is ingested")
     theirs = metadata_of(name, base.version)
     changed = _changed(theirs.get("settings"), settings)
-    sums = _sums(data)
+    sums = source_sums(data)
     judged = _judged(name, base.version, sums, settings)
     if judged is not None:
         gate = judged.tags.gate or "not asked"
@@ -51,7 +51,7 @@ def make_plan(
         )
     if changed:
         return Plan(type="run", reason=f"settings changed since version {base.version}: {', '.join(changed)}")
-    if sums is not None and sums == _values(theirs.get("data")):
+    if sums is not None and sums == recorded_sums(theirs):
         return Plan(type="skip", reason=f"the source's files are those of the champion, version {base.version}")
     raw = load_source(data.source)
     if base.collected is None:
@@ -77,8 +77,7 @@ def _judged(name: str, champion: str, sums: list[str] | None, settings: dict[str
     for version in registry.versions(name):
         if sums is None or version.version == champion or version.tags.judged_against != champion:
             continue
-        made = metadata_of(name, version.version)
-        if _values(made.get("data")) == sums and made.get("settings") == settings:
+        if made_of(metadata_of(name, version.version), sums, settings):
             return version
     return None
 
@@ -97,13 +96,3 @@ def _left_out(report: CollectionReport) -> str:
     late, gone = report.dropped[LATE], report.noticed.get(GONE, 0)
     said = f" ({late:,} came late, older than that: `retrain: {{base: none}}` takes them in)" if late else ""
     return said + (f" ({gone:,} of its rows are gone at the source, and kept)" if gone else "")
-
-
-def _sums(data: IngestConfig) -> list[str] | None:
-    """SHA-256 sums of the source's files, sorted; None for a source without files, of which nothing is known."""
-    files = as_source(data.source).files()
-    return sorted(sha256(file) for file in files) or None
-
-
-def _values(sums: Any) -> list[str]:
-    return sorted(map(str, sums.values())) if isinstance(sums, dict) else []

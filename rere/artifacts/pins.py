@@ -25,8 +25,8 @@ class HubName(NamedTuple):
 
     @property
     def key(self) -> str:
-        """By which its commit is kept."""
-        return f"{self.name}@{self.revision}"
+        """By which its commit is kept; as in the hub's addresses, a data set may have a model's name."""
+        return f"{'datasets/' if self.kind == 'dataset' else ''}{self.name}@{self.revision}"
 
 
 def not_pinned(named: Iterable[tuple[str, str]]) -> list[str]:

@@ -105,3 +105,16 @@ def test_the_model_says_which_one_it_comes_from(rounds: Any, project: Project) -
     records = (project.root / ".rere" / "zenml" / "local_stores").rglob("sft/sft_model/**/checkpoint/training.json")
     newest = sorted(records, key=lambda path: path.stat().st_mtime)[-3:]
     assert ["parent" in json.loads(path.read_text(encoding="utf-8")) for path in newest] == [False, True, True]
+
+
+def test_a_run_with_nothing_new_comes_from_the_cache_and_ends_at_the_champion(rounds: Any, project: Project) -> None:
+    def trained() -> int:
+        return len([*(project.root / ".rere" / "zenml" / "local_stores").rglob("checkpoint/training.json")])
+
+    before, told = trained(), project.root / "again.json"
+    config = str(project.root / ".rere" / "retrain" / "config.yaml")
+    done = project.run("rere", "retrain", "-c", config, "--when", "always", "--to", str(told))
+    assert done.returncode == 0, done.stdout[-6000:]
+    outcome = json.loads(told.read_text(encoding="utf-8"))
+    assert (outcome["type"], outcome["version"], outcome["champion"]) == ("unchanged", "3", "3")
+    assert trained() == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Literal, cast
 from unittest.mock import MagicMock
 
 import pandas as pd
@@ -19,8 +19,11 @@ from ops.registry.recipe import recorded
 from ops.registry.tags import VersionTags
 from ops.retraining import base as bases
 from ops.retraining import plan as plans
+from ops.retraining import unchanged
 from ops.retraining.base import Base
 from ops.retraining.plan import make_plan
+from ops.retraining.unchanged import base_with
+from ops.retraining.unchanged import made_of as made_of_these
 from rere.artifacts.manifest import MANIFEST, sha256
 from rere.config.ingest import IngestConfig
 from rere.config.retraining import RetrainConfig
@@ -98,11 +101,46 @@ def test_other_settings_are_a_reason_to_run(data: IngestConfig, base: Base, know
 def test_another_commit_of_the_model_is_a_reason_to_run_and_one_of_the_data_is_looked_at(
     data: IngestConfig, base: Base, known: Any
 ) -> None:
-    known["1"]["settings"] = recorded(SETTINGS, named={}, data={"me/clicks@main": "a"}, models={"org/model@main": "a"})
-    now = recorded(SETTINGS, named={}, data={"me/clicks@main": "b"}, models={"org/model@main": "a"})
+    known["1"]["settings"] = recorded(
+        SETTINGS, named={}, data={"datasets/me/clicks@main": "a"}, models={"org/model@main": "a"}
+    )
+    now = recorded(SETTINGS, named={}, data={"datasets/me/clicks@main": "b"}, models={"org/model@main": "a"})
     assert plan(data, base, now).reason == "the source's files are those of the champion, version 1"
-    now = recorded(SETTINGS, named={}, data={"me/clicks@main": "a"}, models={"org/model@main": "b"})
+    now = recorded(SETTINGS, named={}, data={"datasets/me/clicks@main": "a"}, models={"org/model@main": "b"})
     assert plan(data, base, now).reason == "settings changed since version 1: model_commits"
+
+
+def test_a_run_with_nothing_new_goes_on_from_what_the_champion_went_on_from(
+    data: IngestConfig, base: Base, known: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = {None: base, "0": dataclasses.replace(base, version="0")}
+    monkeypatch.setattr(bases, "find_base", lambda name, version=None: there.get(version))
+    monkeypatch.setattr(unchanged, "find_base", bases.find_base)
+    monkeypatch.setattr(unchanged, "metadata_of", lambda name, version: known[version])
+
+    def goes_on_from(settings: dict[str, Any] = SETTINGS, base: Literal["champion", "none"] = "champion") -> str | None:
+        found = base_with("rere", data, RetrainConfig(base=base), settings)
+        return None if found is None else found.version
+
+    assert goes_on_from() == "1"  # which went on from what isn't on record
+    known["1"]["base"] = "0"
+    assert goes_on_from() == "0"
+    assert goes_on_from({"sft": {"epochs": 9}}) == "1"
+    assert goes_on_from(base="none") == "1"
+    known["1"]["base"] = "7"  # whose files are gone
+    assert goes_on_from() == "1"
+    known["1"]["base"] = ""
+    assert goes_on_from() is None
+    write(data, [100, 200, 300])
+    assert goes_on_from() == "1"
+
+
+def test_data_sets_of_a_hub_are_known_by_their_commits() -> None:
+    settings = recorded(SETTINGS, named={}, data={"datasets/me/clicks@main": "a"}, models={})
+    moved = recorded(SETTINGS, named={}, data={"datasets/me/clicks@main": "b"}, models={})
+    assert made_of_these({"data": {}, "settings": settings}, None, settings)
+    assert not made_of_these({"data": {}, "settings": settings}, None, moved)
+    assert not made_of_these({"data": {}, "settings": SETTINGS}, None, SETTINGS)  # nothing is known of the rows
 
 
 def test_new_rows_are_counted(data: IngestConfig, base: Base, known: Any) -> None:

@@ -21,6 +21,7 @@ from zenml.client import Client
 from zenml.execution.pipeline.utils import submit_pipeline
 from zenml.pipelines.run_utils import create_placeholder_run
 
+from pipelines.rere import Inputs
 from pipelines.retrain import retrain_pipeline
 from rere.config.catalog import IndexConfig
 from rere.config.ingest import IngestConfig
@@ -37,9 +38,16 @@ champion = None
 @pipeline
 def nightly():
     data = IngestConfig.model_validate({"source": SOURCE})
-    source_sha256, _, _, _, data_commits, *_ = sum_up_inputs(data=data, catalog=IndexConfig(), rl=RLConfig())
-    base = look_up_base(model_name="rere-nightly", config=RetrainConfig())
-    collect(base=base, config=data, source_sha256=source_sha256, data_commits=data_commits, deleted="keep")
+    inputs = Inputs(*sum_up_inputs(data=data, catalog=IndexConfig(), rl=RLConfig()))
+    known = {"named": inputs.named, "data_commits": inputs.data_commits, "model_commits": inputs.model_commits}
+    base = look_up_base(model_name="rere-nightly", config=RetrainConfig(), data=data, settings={}, **known)
+    collect(
+        base=base,
+        config=data,
+        source_sha256=inputs.source_sha256,
+        data_commits=inputs.data_commits,
+        deleted="keep",
+    )
 
 
 def night(snapshot):

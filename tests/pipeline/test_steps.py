@@ -193,7 +193,7 @@ def test_steps_take_what_a_hub_has_in_the_commit_that_the_run_began_with(monkeyp
     data = IngestConfig(source=HubDataset(interactions="me/clicks", items="me/items"))
     catalog = IndexConfig(backbone=HubModel(id="org/model"))
     sums = {"catalog_sha256": "", "rl_sha256": ""}
-    commits = {f"{name}@main": commit for name in ("me/clicks", "me/items", "org/model")}
+    commits = {f"{name}@main": commit for name in ("datasets/me/clicks", "datasets/me/items", "org/model")}
     collect.entrypoint(base=BaseRecord(), config=data, source_sha256="", data_commits=commits, deleted="keep")
     check_backbone.entrypoint(
         catalog=catalog, sft=SFTConfig(), preference=None, rl=RLConfig(), model_commits=commits, **sums

@@ -230,13 +230,14 @@ def test_names_on_a_hub_take_the_commits_that_are_known(tmp_path: Path) -> None:
     data, catalog = IngestConfig(source=source), IndexConfig(code=PrefixCode(), backbone=HubModel(id="org/model"))
     rl = RLConfig(rewards=(RuleReward(), SemanticReward(embedding=SentenceEmbedding(model="org/vectors"))))
     assert unpinned(data) == ["me/clicks (revision main)"]
-    commits = {f"{name}@main": commit for name in ("me/clicks", "org/model", "org/vectors")}
-    after = [pinned(data, commits), pinned(catalog, commits), pinned(rl, commits)]
-    assert unpinned(*after) == []
-    assert after[0] == data.model_copy(update={"source": source.model_copy(update={"interactions_revision": commit})})
-    assert after[1].backbone == HubModel(id="org/model", revision=commit)
-    assert after[2].rewards[0] == rl.rewards[0]
+    commits = {f"{name}@main": commit for name in ("datasets/me/clicks", "org/model", "org/vectors")}
+    then_data, then_catalog, then_rl = pinned(data, commits), pinned(catalog, commits), pinned(rl, commits)
+    assert unpinned(then_data, then_catalog, then_rl) == []
+    assert then_data == data.model_copy(update={"source": source.model_copy(update={"interactions_revision": commit})})
+    assert then_catalog.backbone == HubModel(id="org/model", revision=commit)
+    assert then_rl.rewards[0] == rl.rewards[0]
     assert pinned(rl, {"org/model@main": commit}) == rl
+    assert pinned(data, {"me/clicks@main": commit}) == data  # a model of the data set's name
 
 
 def test_what_is_not_pinned_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
