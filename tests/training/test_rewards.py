@@ -22,7 +22,6 @@ from rere.config.rl import RLConfig
 from rere.data.dataset import Windows
 from rere.data.sequences import indexed_rows
 from rere.errors import RereError
-
 from rere.training.rl.advantages.group_std import GroupStd
 from rere.training.rl.advantages.unscaled import Unscaled
 from rere.training.rl.group import Group, ItemFacts
