@@ -61,10 +61,10 @@ class CrossFitted(ItemModel):
         self, histories: Sequence[Sequence[int]], folds: Sequence[int] | Int[np.ndarray, " P"]
     ) -> Float[np.ndarray, "P I"]:
         """(P, I) float32 log-probabilities (nats), each by the member that saw nobody of the history's fold."""
-        own = np.asarray(folds)
+        own = np.asarray(folds, dtype=np.int64)
         found = np.empty((len(histories), self.items), dtype=np.float32)
-        for fold in np.unique(own).tolist():
-            rows = np.flatnonzero(own == fold)
+        for fold in sorted(set(own.tolist())):
+            rows = np.flatnonzero(own == fold).tolist()
             found[rows] = self.members[fold].log_probs([histories[row] for row in rows])
         return found
 

@@ -27,8 +27,14 @@ def fit_data(dataset: Dataset, windows: Windows, catalog: CatalogIndex) -> FitDa
     """The training period; epochs and weights are chosen on half of the validation users."""
     histories, targets = indexed_rows(selection_half(windows), catalog.index_of)
     sequences = user_sequences(dataset)
-    known = {"titles": catalog.titles, "users": list(sequences)}
-    return FitData(list(sequences.values()), len(catalog.titles), histories, targets, **known)
+    return FitData(
+        list(sequences.values()),
+        len(catalog.titles),
+        histories,
+        targets,
+        titles=catalog.titles,
+        users=list(sequences),
+    )
 
 
 def fit_item_models(data: FitData, config: ItemModelsConfig, work: Path | None = None) -> ItemModels:

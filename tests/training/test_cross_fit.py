@@ -168,9 +168,10 @@ def test_cross_fitting_that_nobody_asks_for_is_refused() -> None:
             "promotion": PromotionConfig(),
         }
 
-    alone, unasked = {"distillation": None}, {"rewards": ["rule"]}
-    for given in ((alone, unasked, None), (alone, {}, "instead_of_rl")):
+    alone: dict[str, Any] = {"distillation": None}
+    unasked: dict[str, Any] = {"rewards": ["rule"]}
+    for sft, rl, place in ((alone, unasked, None), (alone, {}, "instead_of_rl")):
         with pytest.raises(RereError, match=r"item_models\.cross_fit.*nobody asks the teacher"):
-            require_consistent(settings(*given))
+            require_consistent(settings(sft, rl, place))
     require_consistent(settings({}, unasked, None))
     require_consistent(settings(alone, {}, "beside_rl"))
