@@ -196,7 +196,7 @@ def test_steps_take_what_a_hub_has_in_the_commit_that_the_run_began_with(monkeyp
     commits = {f"{name}@main": commit for name in ("datasets/me/clicks", "datasets/me/items", "org/model")}
     collect.entrypoint(base=BaseRecord(), config=data, source_sha256="", data_commits=commits, deleted="keep")
     check_backbone.entrypoint(
-        catalog=catalog, sft=SFTConfig(), preference=None, rl=RLConfig(), model_commits=commits, **sums
+        catalog=catalog, sft=SFTConfig(), preference=None, rl=RLConfig(), reasoning=None, model_commits=commits, **sums
     )
     assert [taken[0].interactions_revision, taken[0].items_revision, taken[1].revision] == [commit] * 3
 
