@@ -89,11 +89,24 @@ def gate_power(ours: pd.DataFrame, theirs: pd.DataFrame, config: GateConfig, cha
     if error == 0:
         return None
     guards = tuple(
-        Power(guard, _error(ours, theirs, guard), -config.guard_margin, config.confidence, len(ours))
+        Power(
+            metric=guard,
+            error=_error(ours, theirs, guard),
+            threshold=-config.guard_margin,
+            confidence=config.confidence,
+            rows=len(ours),
+        )
         for guard in config.guards
     )
     level = config.test.level(config.confidence, challengers)
-    return Power(config.metric, error, config.test.threshold, level, len(ours), guards)
+    return Power(
+        metric=config.metric,
+        error=error,
+        threshold=config.test.threshold,
+        confidence=level,
+        rows=len(ours),
+        guards=guards,
+    )
 
 
 def _error(ours: pd.DataFrame, theirs: pd.DataFrame, metric: str) -> float:

@@ -233,7 +233,8 @@ def documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
     (tmp_path / ".rere").mkdir()
     paths = [part.split('"')[0] for part in text.split('{type: custom, path: "')[1:]]
-    examples = [part.split("```")[0] for part in text.split("```python\n")[1:]]
+    blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
+    examples = [block for block in blocks if "group: Group" in block]
     for path, example in zip(paths, examples, strict=True):
         file = tmp_path / f"{path.split(':')[0].replace('.', '/')}.py"
         file.parent.mkdir(exist_ok=True)
