@@ -234,7 +234,7 @@ def documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     (tmp_path / ".rere").mkdir()
     paths = [part.split('"')[0] for part in text.split('{type: custom, path: "')[1:]]
     blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
-    examples = [block for block in blocks if "group: Group" in block]
+    examples = [block for block in blocks if "(group):" in block]
     for path, example in zip(paths, examples, strict=True):
         file = tmp_path / f"{path.split(':')[0].replace('.', '/')}.py"
         file.parent.mkdir(exist_ok=True)
