@@ -333,8 +333,11 @@ ABLATIONS = [
     Cell("reward: rule + semantic", reinforced(PAPER, rewards=rewards("rule", "semantic"))),
     Cell("reward: rule + collaborative", reinforced(PAPER, rewards=rewards("rule", "collaborative"))),
     Cell("reward: collaborative only", reinforced(PAPER, rewards=rewards("collaborative"))),
-    Cell("loss: DAPO", reinforced(PAPER, loss="dapo")),
-    Cell("loss: GSPO", reinforced(PAPER, loss="gspo")),
+    # With one step per rollout GSPO's gradient is GRPO's.
+    *[
+        Cell(f"loss: {loss.upper()}, 4 steps per rollout", reinforced(PAPER, loss=loss, num_iterations=4))
+        for loss in ("grpo", "dapo", "gspo")
+    ],
     Cell("advantage: unscaled", reinforced(PAPER, advantage="none")),
     Cell("truth added", reinforced(PAPER, ground_truth="add")),
     Cell("start: base", reinforced(PAPER, sft=SFT.model_copy(update={"epochs": 0}))),

@@ -37,6 +37,7 @@ class LossSettings(Variant):
     """What the settings of all losses have."""
 
     needs_target: ClassVar[bool] = False  # the target must be among the candidates
+    clips: ClassVar[bool] = False  # keeps the policy near that of the rollout, so a rollout may have several steps
 
 
 class AllRows(Settings):
@@ -128,6 +129,11 @@ class RLConfig(InProcesses, UpdateSettings):
         validate_default=True,
         description="group_std: divided by the group's deviation; none: only its mean is removed",
     )
+    num_iterations: int = Field(
+        default=1,
+        ge=1,
+        description="optimiser steps per rollout, the ratio to the rollout's policy clipped (loss: grpo, dapo or gspo)",
+    )
     beta: float = Field(default=1e-3, ge=0, description="weight of the k3 KL to the reference")
     ref_model_sync_steps: int = Field(default=512, ge=1)
     ref_model_mixup_alpha: float = Field(default=0.6, ge=0, le=1, description="share of the policy at a sync")
@@ -151,6 +157,15 @@ class RLConfig(InProcesses, UpdateSettings):
     def _the_target_is_there(self) -> RLConfig:
         if self.loss.needs_target and self.ground_truth == "off":
             raise ValueError(f"loss: {self.loss.type} goes with ground_truth: add, since it scores the target")
+        return self
+
+    @model_validator(mode="after")
+    def _several_steps_are_clipped(self) -> RLConfig:
+        if self.num_iterations > 1 and not self.loss.clips:
+            raise ValueError(
+                f"num_iterations: {self.num_iterations} goes with loss: grpo, dapo or gspo, which clip the ratio to "
+                f"the rollout's policy; {self.loss.type} takes one step per rollout"
+            )
         return self
 
     @model_validator(mode="after")

@@ -104,7 +104,8 @@ class PolicyRun(ABC, Generic[Config]):
         groups = self.weights_to_train()
         self.optimiser = AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
         train_by_titles(self.model, catalog, self.optimiser)
-        self.schedule = get_scheduler(config.lr_scheduler_type, self.optimiser, config.warmup(self.total), self.total)
+        steps = self.total * self.steps_per_update
+        self.schedule = get_scheduler(config.lr_scheduler_type, self.optimiser, config.warmup(steps), steps)
         self.update, self.seconds, self.tokens = 0, 0.0, 0.0
         self.curves: list[dict[str, float]] = []
         self.best: Weights = {}
@@ -144,6 +145,14 @@ class PolicyRun(ABC, Generic[Config]):
             rows: indices of this process's share of a micro-batch; empty if there are fewer rows than processes.
             count: rows of the whole update.
         """
+
+    @property
+    def steps_per_update(self) -> int:
+        """The optimiser's steps on the same prompts."""
+        return 1
+
+    def again(self, count: int, tally: Tally) -> None:
+        """Add the gradient of all micro-batches of the update once more, for a further step on them."""
 
     @abstractmethod
     def summary(self, tally: Tally, count: int) -> dict[str, float]:
@@ -230,9 +239,25 @@ class PolicyRun(ABC, Generic[Config]):
                 yield order[first : first + self.config.prompts]
 
     def _step(self, rows: np.ndarray) -> dict[str, float]:
-        """One update: the gradient, then the optimiser's step."""
+        """One update: the gradient, then the optimiser's step, as often as there are steps."""
         started = time.perf_counter()
         tally = self.accumulate(rows)
+        facts = self._descend()
+        for _ in range(1, self.steps_per_update):
+            further = Tally(float)
+            self.again(len(rows), further)
+            distributed.sum_gradients(trainable(self.model).values())
+            tally["tokens"] += distributed.total_of(further)["tokens"]
+            self._descend()
+        self.tokens += tally["tokens"]
+        return {
+            **self.summary(tally, len(rows)),
+            "tokens_per_second": tally["tokens"] / (time.perf_counter() - started),
+            **facts,
+        }
+
+    def _descend(self) -> dict[str, float]:
+        """The optimiser's step along the gradient; an update's record has those of its first."""
         norm = torch.nn.utils.clip_grad_norm_(trainable(self.model).values(), self.config.max_grad_norm)
         if not torch.isfinite(norm):
             raise RereError(
@@ -242,13 +267,7 @@ class PolicyRun(ABC, Generic[Config]):
         self.optimiser.step()
         self.schedule.step()
         self.optimiser.zero_grad(set_to_none=True)
-        self.tokens += tally["tokens"]
-        facts = {"gradient_norm": float(norm), "learning_rate": rate}
-        return {
-            **self.summary(tally, len(rows)),
-            "tokens_per_second": tally["tokens"] / (time.perf_counter() - started),
-            **facts,
-        }
+        return {"gradient_norm": float(norm), "learning_rate": rate}
 
     def _record(self, record: dict[str, float]) -> None:
         self.curves.append({"update": self.update, **record})

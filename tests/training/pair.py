@@ -60,6 +60,11 @@ BY_SEQUENCE = RL.model_copy(update={"prefill": SequencePrefill(prompts=3)})
 EVALUATION = EvaluationConfig(beams=10, batch_prompts=9)
 
 
+def with_loss(loss: str) -> RLConfig:
+    """RL by a loss; by GRPO with two steps per rollout."""
+    return RL.model_validate({**RL.model_dump(), "loss": loss, "num_iterations": 2 if loss == "grpo" else 1})
+
+
 def nothing(metrics: dict[str, float], update: int) -> None:
     pass
 
@@ -92,7 +97,7 @@ def work(spec: dict[str, Any], log: Log) -> None:
         train_sft(windows, catalog, TINY, SFT, place / "sft-two-one", log=killed_after_epoch(2))
     distributed.barrier()
     for loss in LOSSES:
-        config = RL.model_copy(update={"loss": loss.model_validate({})})
+        config = with_loss(loss.type_name())
         train_rl(start, windows, catalog, config, place / loss.type_name(), log=nothing, teacher=teacher)
     train_rl(start, windows, catalog, BY_SEQUENCE, place / "by-sequence", log=nothing, teacher=teacher)
     train_rl(start, windows, catalog, RL, place / "rl-one-two", log=nothing, teacher=teacher)

@@ -160,7 +160,7 @@ def test_rl_has_the_curve_and_weights_of_one_process(
     loss: str,
 ) -> None:
     place, start, _ = two
-    config = pair.RL.model_validate({**pair.RL.model_dump(), "loss": loss})
+    config = pair.with_loss(loss)
     one = train_rl(start, world_windows, world_catalog, config, tmp_path, log=pair.nothing, teacher=teacher)
     same(type(one)(place / loss / "model"), one, RL_NAMES)
 

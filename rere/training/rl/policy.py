@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from rere.config.rl import AlteredHistories, RLConfig
 from rere.data.dataset import Windows
 from rere.decoding.unconstrained import item_end
 from rere.models.checkpoint import Checkpoint
-from rere.models.tree_log_probs import group_tree
+from rere.models.tree_log_probs import GroupTree, group_tree
 from rere.models.trunks import Prompts
 from rere.recommenders.base import Recommender
 from rere.recommenders.cross_fitted import folds_for, teacher_log_probs
@@ -56,12 +57,18 @@ class RLRun(PolicyRun[RLConfig]):
         self.folds = folds_for(teacher, self.training.of("train")["user_id"])
         self.end = item_end(catalog) if config.generation == "unconstrained" else None
         device = self.tree_model.device
+        self.rollouts: list[tuple[GroupTree, LossInputs]] = []  # of this update, where it has several steps
         self.builder = GroupBuilder(windows, self.training, self.targets, catalog, config, device=device)
 
     def training_windows(self) -> Windows:
         return chosen_windows(self.windows, self.config.rows)
 
+    @property
+    def steps_per_update(self) -> int:
+        return self.config.num_iterations
+
     def after_update(self) -> None:
+        self.rollouts.clear()
         if self.update % self.config.ref_model_sync_steps == 0:
             self.reference.sync(self.config.ref_model_mixup_alpha)
 
@@ -108,6 +115,8 @@ class RLRun(PolicyRun[RLConfig]):
         )
         loss = config.loss(scored) * counts.prompts / count
         loss.backward()
+        if config.num_iterations > 1:
+            self.rollouts.append((tree, replace(scored, policy=policy.detach())))
         for name, prompts_so in config.loss.counted(scored).items():
             tally[COUNTED + name] += prompts_so
         tally["loss"] += float(loss.detach())
@@ -118,6 +127,17 @@ class RLRun(PolicyRun[RLConfig]):
         tally["scored"] += float(tree.mask.sum())
         tally["tokens"] += float(found.forwarded + 2 * len(tree.tokens))
         count_candidates(tally, found)
+
+    def again(self, count: int, tally: Tally) -> None:
+        """A further step on this update's rollouts, whose candidates, rewards and reference stay as they are."""
+        assert isinstance(self.config.loss, Loss)
+        self.model.train()
+        for tree, first in self.rollouts:
+            with self.precision():
+                policy = self.scorer(tree)
+            scored = replace(first, policy=policy, old=first.policy)
+            (self.config.loss(scored) * first.counts.prompts / count).backward()
+            tally["tokens"] += float(len(tree.tokens))
 
     def summary(self, tally: Tally, count: int) -> dict[str, float]:
         """Means; groups_… and frac_… are shares of prompts; diversity, invalid and duplicate of candidates."""

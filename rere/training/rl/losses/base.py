@@ -2,8 +2,8 @@
 
 Axes: P prompts, G candidates per prompt, L tokens of a candidate.
 
-The batch is sampled from the very policy that is updated, once, so every ratio is 1 in value and carries the
-gradient; clipping (also DAPO's and GSPO's) never binds and is left out.
+The first step of a rollout is on the policy that made it: every ratio is 1 in value and carries the gradient, and
+clipping doesn't bind. Further steps (`num_iterations`) have `old`, the first's log-probabilities, and losses that clip.
 
 A loss is a sum over this process's prompts, divided by `counts` of the whole micro-batch: the losses of processes that
 share a micro-batch add up to that of one process.
@@ -14,9 +14,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
+from pydantic import Field
 
 from rere.config.rl import LossSettings
 
@@ -56,6 +57,7 @@ class LossInputs:
     valid: (P, G) bool, False where there is no candidate
     counts: of the whole micro-batch, which several processes may share
     beta: weight of the KL penalty
+    old: (P, G, L) float log-probabilities at the rollout's first step; None in that step
     """
 
     policy: Float[Tensor, "P G L"]
@@ -69,6 +71,12 @@ class LossInputs:
     valid: Bool[Tensor, "P G"]
     counts: Counts
     beta: float = 0.0
+    old: Float[Tensor, "P G L"] | None = None
+
+    @cached_property
+    def log_ratio(self) -> Float[Tensor, "P G L"]:
+        """(P, G, L) log of the policy's probability over that at the rollout."""
+        return self.policy - (self.policy.detach() if self.old is None else self.old)
 
     @cached_property
     def divergence(self) -> Float[Tensor, "P G L"]:
@@ -96,6 +104,34 @@ class Loss(LossSettings):
     def counted(self, given: LossInputs) -> dict[str, float]:
         """Prompts that the loss treats in a way of its own, by a name under which the record has their share."""
         return {}
+
+
+class ClippedLoss(Loss):
+    """A loss whose ratio to the rollout's policy is clipped, so that a rollout may have several steps.
+
+    A gain is min(ratio · advantage, clip(ratio, 1 - epsilon, 1 + epsilon_high) · advantage): beyond the bound on the
+    advantage's side nothing is gained, and there is no gradient.
+    """
+
+    clips: ClassVar[bool] = True
+
+    epsilon: float = Field(
+        default=0.2, gt=0, lt=1, description="how far below 1 the ratio to the rollout's policy counts"
+    )
+    epsilon_high: float = Field(default=0.2, gt=0, description="how far above 1")
+
+    def gain(
+        self, given: LossInputs, ratio: Float[Tensor, "P G ..."], advantages: Float[Tensor, "P G ..."]
+    ) -> Float[Tensor, "P G ..."]:
+        """Ratio times advantage, clipped in the steps after a rollout's first."""
+        if given.old is None:
+            return ratio * advantages
+        return torch.minimum(ratio * advantages, ratio.clamp(1 - self.epsilon, 1 + self.epsilon_high) * advantages)
+
+    def token_objective(self, given: LossInputs) -> Float[Tensor, "P G L"]:
+        """(P, G, L) gain of each token's ratio, less the penalty; 0 outside the mask."""
+        gain = self.gain(given, torch.exp(given.log_ratio), given.advantages[:, :, None])
+        return (gain - given.penalty) * given.mask
 
 
 def k3(policy: Float[Tensor, " ..."], reference: Float[Tensor, " ..."]) -> Float[Tensor, " ..."]:

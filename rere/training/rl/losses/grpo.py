@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from rere.training.rl.losses.base import Loss, LossInputs, token_objective
+from rere.training.rl.losses.base import ClippedLoss, LossInputs
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
 
-class GRPO(Loss):
+class GRPO(ClippedLoss):
     """Mean over sequences of each sequence's mean token objective (arXiv 2402.03300)."""
 
     type: Literal["grpo"] = "grpo"
 
     def __call__(self, given: LossInputs) -> Float[Tensor, ""]:
-        means = token_objective(given).sum(2) / given.lengths
+        means = self.token_objective(given).sum(2) / given.lengths
         return -means.sum() / max(given.counts.sequences, 1)
