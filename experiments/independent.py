@@ -1,0 +1,200 @@
+"""Our item models beside RecBole's on the same rows: `make independent`, or
+`python -m experiments.independent --python .venv-recbole/bin/python --data movielens --seeds 1`.
+
+RecBole trains its own networks, with its published settings, on exactly our training rows and keeps the epoch that is
+best on the same half of the validation users; both rank the whole catalogue on the same test rows. Its item-kNN is the
+best of a grid, ours has its defaults. The difference has an interval over users. What is finished is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from experiments.lab import Runner
+from experiments.run import EVALUATION, ROOT
+from experiments.worlds import NAMES, ExperimentData, check, load
+from rere.artifacts.manifest import fingerprint, sha256
+from rere.data.halves import selection_half
+from rere.errors import RereError
+from rere.evaluation.bootstrap import bootstrap_means
+from rere.evaluation.evaluator import evaluate
+from rere.evaluation.metrics import hit_rate, ndcg
+
+SCRIPT = Path(__file__).with_name("by_recbole.py")
+THEIRS = {"gru4rec": "GRU4Rec", "sasrec": "SASRec", "caser": "Caser", "item_knn": "ItemKNN"}
+SEEDLESS = ("item_knn",)
+RANKS = {"theirs": "rank", "theirs without history": "rank_of_others"}
+
+
+class RecBole:
+    """RecBole's models of one data set.
+
+    Args:
+        python: interpreter of an environment with the packages of `experiments/recbole.txt`.
+    """
+
+    def __init__(self, world: ExperimentData, root: Path, python: Path) -> None:
+        self.world, self.python = world, python
+        made_by = {"script": sha256(SCRIPT), "windows": world.windows.fingerprint}
+        self.work = root / world.name / f"recbole-{fingerprint(made_by)[:12]}"
+
+    def results(self, kind: str, seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """The test rows' ranks, and the facts of the fit; trained unless that was done before.
+
+        Raises:
+            RereError: RecBole's run fails.
+        """
+        out = self.work / f"{THEIRS[kind]}-{seed}"
+        if not out.with_suffix(".json").exists():
+            rows = self.work / "rows"
+            write_rows(self.world, rows)
+            command = [
+                self.python.absolute(),
+                "-P",
+                "-W",
+                "ignore::FutureWarning",
+                SCRIPT,
+                rows,
+                THEIRS[kind],
+                str(seed),
+            ]
+            apart = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+            if subprocess.run([*command, out], cwd=self.work, env=apart).returncode:
+                raise RereError(
+                    f"RecBole's {THEIRS[kind]} to train", "a failure (above)", f"see that {self.python} has recbole.txt"
+                )
+        return pd.read_parquet(out.with_suffix(".parquet")), json.loads(out.with_suffix(".json").read_text())
+
+
+def write_rows(world: ExperimentData, to: Path) -> None:
+    """RecBole's atomic files, named as their directory: the periods' rows, of validation the selection half.
+
+    Items are indices. The file of items names the whole catalogue, so that all of it is ranked.
+    """
+    to.mkdir(parents=True, exist_ok=True)
+    periods = {"train": world.windows.of("train"), "valid": selection_half(world.windows)}
+    for period, rows in (periods | {"test": world.windows.of("test")}).items():
+        histories = [" ".join(str(world.item_index[item]) for item in history) for history in rows["history"]]
+        table = pd.DataFrame(
+            {
+                "row_id:token": rows["row_id"].to_numpy(),
+                "user_id:token": rows["user_id"].astype(str).to_numpy(),
+                "item_id_list:token_seq": histories,
+                "item_id:token": [world.item_index[item] for item in rows["target"]],
+            }
+        )
+        table.to_csv(to / f"{to.name}.{period}.inter", sep="\t", index=False)
+    items = pd.DataFrame({"item_id:token": range(len(world.item_index))})
+    items.to_csv(to / f"{to.name}.item", sep="\t", index=False)
+
+
+def compare(ours: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame]) -> dict[str, float]:
+    """NDCG@10 and HR@10 of both, and ours less theirs, with intervals over users; means over the seeds of each.
+
+    Args:
+        ours: results of `evaluate`, one per seed.
+        theirs: ranks as `by_recbole.py` writes them, one per seed.
+
+    Raises:
+        RereError: they are of other rows.
+    """
+    judged = ours[0].sort_values("row_id")
+    ranks: dict[str, list[np.ndarray]] = {"ours": [], **{name: [] for name in RANKS}}
+    for own in ours:
+        ranks["ours"].append(own.sort_values("row_id")["rank"].to_numpy())
+    for own in theirs:
+        own = own.sort_values("row_id")
+        if own["row_id"].tolist() != judged["row_id"].tolist():
+            raise RereError(f"ranks of the {len(judged)} test rows", f"{len(own)} others", "run it again elsewhere")
+        for name, column in RANKS.items():
+            ranks[name].append(own[column].to_numpy())
+    gains = {name: np.mean([ndcg(own, 10) for own in each], axis=0) for name, each in ranks.items()}
+    columns = gains | {f"ours less {name}": gains["ours"] - gains[name] for name in RANKS}
+    estimates = bootstrap_means(
+        np.column_stack(list(columns.values())),
+        EVALUATION.bootstrap_samples,
+        EVALUATION.confidence,
+        EVALUATION.seed,
+        judged["user_id"].to_numpy(),
+    )
+    record: dict[str, float] = {"rows": len(judged)}
+    for name, estimate in zip(columns, estimates, strict=True):
+        record |= {name: estimate.mean, f"{name} low": estimate.low, f"{name} high": estimate.high}
+    return record | {
+        f"hr@10 {name}": float(np.mean([hit_rate(own, 10) for own in each])) for name, each in ranks.items()
+    }
+
+
+def run(world: ExperimentData, root: Path, python: Path, kinds: Sequence[str], seeds: int) -> pd.DataFrame:
+    """A row per model."""
+    library, records = RecBole(world, root, python), []
+    for kind in kinds:
+        ours, theirs, facts = [], [], []
+        for seed in range(1 if kind in SEEDLESS else seeds):
+            ranks, fact = library.results(kind, seed)
+            model = Runner(world, seed, root).item_model(kind)
+            theirs.append(ranks)
+            facts.append(fact | {"ours": model.best_score()})
+            ours.append(evaluate(model, world.windows.of("test"), world.item_index, EVALUATION))
+        record: dict[str, Any] = {"model": THEIRS[kind], "seeds": len(ours)} | compare(ours, theirs)
+        record |= {"valid ours": np.mean([fact["ours"] for fact in facts])}
+        record |= {"valid theirs": np.mean([fact["score"] for fact in facts])}
+        record |= {"their epochs": np.mean([len(fact["curve"]) for fact in facts]), **_told(facts[0])}
+        records.append(record)
+        print(_sentence(record), flush=True)
+    return pd.DataFrame(records)
+
+
+def _told(fact: Mapping[str, Any]) -> dict[str, str]:
+    return {name: json.dumps(fact[name]) for name in ("settings", "versions")}
+
+
+def _sentence(record: Mapping[str, Any]) -> str:
+    name = "ours less theirs"
+    gap, low, high = (record[key] for key in (name, f"{name} low", f"{name} high"))
+    verdict = "ours is weaker" if high < 0 else "ours is stronger" if low > 0 else "no difference beyond the interval"
+    return (
+        f"{record['model']:8s} ours {record['ours']:.4f}, RecBole's {record['theirs']:.4f}: "
+        f"{gap:+.4f} [{low:+.4f}, {high:+.4f}], {verdict}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.independent",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--python", type=Path, default=Path(".venv-recbole/bin/python"), help="RecBole's environment")
+    parser.add_argument("--data", choices=NAMES, nargs="+", default=["movielens"])
+    parser.add_argument("--only", choices=THEIRS, nargs="+", default=list(THEIRS), help="kinds (default: all)")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds 0, 1, ... of both (default: 1)")
+    parser.add_argument("--root", type=Path, default=ROOT, help=f"where models are kept (default: {ROOT})")
+    parser.add_argument("--to", type=Path, default=Path("docs/results"), help="default: docs/results")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    try:
+        for name in given.data:
+            check(name)
+        if not given.python.exists():
+            raise RereError("the environment of RecBole", f"no {given.python}", "make independent")
+        given.to.mkdir(parents=True, exist_ok=True)
+        for name in given.data:
+            table = run(load(name), given.root, given.python, given.only, given.seeds)
+            table.to_csv(given.to / f"independent-{name}.csv", index=False, float_format="%.6g")
+    except RereError as error:
+        parser.exit(1, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()
