@@ -14,6 +14,9 @@ SERVER_STAMP := $(SERVER)/.installed
 K8S_STAMP := $(VENV)/.k8s-installed
 RAY_STAMP := $(VENV)/.ray-installed
 DOCS_STAMP := $(VENV)/.docs-installed
+# RecBole, too: it wants an older pandas and NumPy.
+RECBOLE := $(VENV)-recbole
+RECBOLE_STAMP := $(RECBOLE)/.installed
 # Images: `make image`, `make image TORCH=cuda`, with docker or what stands in for it.
 DOCKER ?= docker
 REGISTRY ?= registry.example.com/rere
@@ -35,7 +38,7 @@ TOYS := $(if $(wildcard $(or $(RERE_TOYS_2013),../shared/data/amazon_toys_2013)/
 IN_STACK := source "$(ENVIRONMENT)" && export PATH="$(if $(filter /%,$(BIN)),,$(CURDIR)/)$(BIN):$$PATH" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock smollm2 gpu wheels stack demo retrain report dashboard mlflow pictures serve test coverage test-environment test-k8s test-ray image wheel docs check lint format \
+.PHONY: help venv lock smollm2 gpu wheels stack demo retrain report dashboard mlflow pictures serve test coverage test-environment test-k8s test-ray independent image wheel docs check lint format \
   reproduce reproduce-quick clean
 
 help:  ## list the tasks
@@ -119,6 +122,9 @@ test-ray: $(RAY_STAMP)  ## run trainings and batches on a Ray cluster on this ma
 test-environment: venv  ## a registered model in an environment of its requirements; our baselines against RecTools (downloads both)
 	$(BIN)/python -m pytest tests/pipeline/test_model_environment.py tests/baselines/test_rectools.py -m environment
 
+independent: stack $(RECBOLE_STAMP)  ## compare our item models with RecBole's on MovieLens-100K (installs it; hours on 2 cores)
+	$(IN_STACK) python -m experiments.independent --python "$(if $(filter /%,$(RECBOLE)),,$(CURDIR)/)$(RECBOLE)/bin/python"
+
 $(K8S_STAMP): $(STAMP) $(SERVER_STAMP)
 	$(PIP) --quiet -c constraints.txt -e '.[dev,k8s,simulated]'
 	@touch $@
@@ -131,6 +137,13 @@ $(SERVER_STAMP): tests/k8s/zenml-server.txt
 	@echo "Installing the ZenML server into $(SERVER)"
 	test -x $(SERVER)/bin/python || $(PYTHON) -m venv $(SERVER)
 	$(SERVER)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/k8s/zenml-server.txt
+	@touch $@
+
+$(RECBOLE_STAMP): experiments/recbole.txt requirements-data.txt
+	@echo "Installing RecBole into $(RECBOLE)"
+	test -x $(RECBOLE)/bin/python || $(PYTHON) -m venv $(RECBOLE)
+	$(RECBOLE)/bin/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r experiments/recbole.txt
+	$(RECBOLE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-data.txt
 	@touch $@
 
 image:  ## build the images of steps and service (TORCH=cuda for GPU nodes; REGISTRY, TAG, DOCKER)

@@ -19,13 +19,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import recbole
 import torch
 import yaml
-from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
-from recbole.model.general_recommender.itemknn import ComputeSimilarity
-from recbole.utils import get_model, get_trainer, init_seed
 from scipy.sparse import csr_matrix
 
 HISTORY = "item_id_list"
@@ -43,20 +38,19 @@ ASKED: dict[str, Any] = {
     "use_gpu": False,
     "show_progress": False,
 }
-TOLD = (
-    "epochs",
-    "stopping_step",
-    "train_batch_size",
-    "learner",
-    "learning_rate",
-    "weight_decay",
-)  # beside the model's own
+# Settings that are told beside a model's own.
+TOLD = ("epochs", "stopping_step", "train_batch_size", "learner", "learning_rate", "weight_decay")
 # RecBole publishes 100 neighbours and no shrinkage for any data; these stand around them.
 NEIGHBOURS, SHRINKAGES = (20, 50, 100, 200, 500, 1000), (0.0, 1.0, 10.0, 30.0, 100.0)
 
 
 def network(rows: Path, name: str, seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
     """A network with its published settings; the epoch with the best NDCG@10 on the validation rows is kept."""
+    import recbole  # here and below: the ranks are tested where RecBole isn't installed
+    from recbole.config import Config
+    from recbole.data import create_dataset, data_preparation
+    from recbole.utils import get_model, get_trainer, init_seed
+
     longest = max(len(history.split()) for history in _table(rows, "train")[HISTORY])
     asked = ASKED | {"data_path": str(rows.parent), "seed": seed, "MAX_ITEM_LIST_LENGTH": longest}
     config = Config(model=name, dataset=rows.name, config_dict=asked)
@@ -100,6 +94,8 @@ def item_knn(rows: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
     The best of the grid on the validation rows is kept: without the history's items, which RecBole always takes out.
     """
+    from recbole.model.general_recommender.itemknn import ComputeSimilarity
+
     items = len(pd.read_csv(rows / f"{rows.name}.item", sep="\t"))
     train, valid, test = (_table(rows, period) for period in ("train", "valid", "test"))
     before = train.assign(item_id=train[HISTORY].str.split()).explode("item_id").astype({"item_id": np.int64})

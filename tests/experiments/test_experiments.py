@@ -18,7 +18,6 @@ from rere.config.catalog import IndexConfig
 from rere.config.decoding import Normalisation
 from rere.config.rl import RLConfig
 from rere.config.sft import SFTConfig
-from rere.data.dataset import Dataset, IngestReport, Windows
 from rere.evaluation.breakdown import HISTORY
 from rere.recommenders.base import Ranking
 from rere.recommenders.generative import GenerativeRecommender
@@ -28,21 +27,6 @@ from tests.conftest import TINY
 INDEX = IndexConfig(code=PrefixCode(), backbone=TINY)
 SHORT = {"updates": 1, "prompts": 4, "num_generations": 2, "rewards": [{"type": "rule"}]}
 SFT = SFTConfig(distillation=None, normalisation="vocab", epochs=1, batch_tokens=64, sequence_items=8)
-
-
-@pytest.fixture
-def world(world_items: pd.DataFrame, world_windows: Windows) -> ExperimentData:
-    rows = world_windows.table
-    events = pd.DataFrame(
-        {
-            "user_id": rows["user_id"],
-            "item_id": rows["target"],
-            "timestamp": rows["timestamp"],
-            "period": rows["period"],
-        }
-    )
-    facts = IngestReport(source="test", source_sha256={}, read={}, dropped={}, kept={})
-    return ExperimentData("small", Dataset(events, world_items, facts), world_windows)
 
 
 class Always:

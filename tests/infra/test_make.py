@@ -16,7 +16,7 @@ from tests.infra.chart import ROOT
 
 TASKS = re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
 PROGRAMS = ("actionlint", "deptry", "mlflow", "mypy", "python", "rere", "ruff", "uv", "zenml")
-IN_STACK = ("demo", "retrain", "dashboard", "mlflow", "serve", "reproduce", "reproduce-quick")
+IN_STACK = ("demo", "retrain", "dashboard", "mlflow", "serve", "reproduce", "reproduce-quick", "independent")
 # Says how it was called, as the environment's programs would be, and does nothing.
 STUB = f"""#!{sys.executable} -S
 import json, os, sys
@@ -32,13 +32,14 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="needs make
 def project(tmp_path: Path) -> Path:
     """A project's skeleton whose programs are stubs."""
     root = tmp_path / "a project's place"
-    for directory in (".venv/bin", ".venv-zenml-server/bin", ".rere", "reports", "tests/k8s"):
+    environments = (".venv", ".venv-zenml-server", ".venv-recbole")
+    for directory in (*(f"{name}/bin" for name in environments), ".rere", "reports", "tests/k8s", "experiments"):
         (root / directory).mkdir(parents=True)
-    files = ("Makefile", "constraints.txt", "pyproject.toml", "requirements-data.txt", "tests/k8s/zenml-server.txt")
-    for name in files:
+    files = ("Makefile", "constraints.txt", "pyproject.toml", "requirements-data.txt")
+    for name in (*files, "tests/k8s/zenml-server.txt", "experiments/recbole.txt"):
         shutil.copy2(ROOT / name, root / name)
     for name in PROGRAMS:
-        for environment in (".venv", ".venv-zenml-server"):
+        for environment in environments:
             (root / environment / "bin" / name).write_text(STUB, encoding="utf-8")
             (root / environment / "bin" / name).chmod(0o755)
     (root / ".venv" / "bin" / "activate").touch()
