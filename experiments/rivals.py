@@ -21,6 +21,7 @@ from experiments.lab import name_of
 from experiments.run import ROOT
 from experiments.worlds import NAMES, ExperimentData, check, load
 from rere.artifacts.manifest import is_sealed
+from rere.config.tuning import TuningConfig
 from rere.config.variants import Variant
 from rere.evaluation.bootstrap import bootstrap_means
 from rere.evaluation.breakdown import breakdown
@@ -194,8 +195,10 @@ def _changes(config: Variant) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.rivals", description=__doc__)
     parser.add_argument("--data", choices=NAMES, nargs="+", default=["movielens"])
-    parser.add_argument("--trials", type=int, default=16, help="settings tried per model without epochs (default: 16)")
-    parser.add_argument("--network-trials", type=int, default=16, help="settings tried per network (default: 16)")
+    trials = TuningConfig().trials  # what `tune_pipeline` gives the language model, chosen on the same half
+    told = f"(default: {trials}, as many as the language model's tuning)"
+    parser.add_argument("--trials", type=int, default=trials, help=f"settings tried per model without epochs {told}")
+    parser.add_argument("--network-trials", type=int, default=trials, help=f"settings tried per network {told}")
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... of the networks (default: 3)")
     parser.add_argument("--root", type=Path, default=ROOT, help=f"where models are kept (default: {ROOT})")
     parser.add_argument("--to", type=Path, default=Path("docs/results"), help="default: docs/results")
@@ -205,8 +208,8 @@ def main() -> None:
     for name in given.data:
         check(name)
     for name in given.data:
-        trials = {kind: given.network_trials if kind in NETWORKS else given.trials for kind in KINDS}
-        run(load(name), given.root, trials, given.seeds, given.to)
+        each = {kind: given.network_trials if kind in NETWORKS else given.trials for kind in KINDS}
+        run(load(name), given.root, each, given.seeds, given.to)
 
 
 if __name__ == "__main__":
