@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from experiments.by_recbole import ranks
 from experiments.lab import Runner
 from experiments.run import EVALUATION, ROOT
 from experiments.worlds import NAMES, ExperimentData, check, load
@@ -27,13 +28,14 @@ from rere.artifacts.manifest import fingerprint, sha256
 from rere.data.halves import selection_half
 from rere.errors import RereError
 from rere.evaluation.bootstrap import bootstrap_means
-from rere.evaluation.evaluator import evaluate
 from rere.evaluation.metrics import hit_rate, ndcg
+from rere.recommenders.item_model import ItemModel
+from rere.recommenders.rankings import ROWS_AT_ONCE
 
 SCRIPT = Path(__file__).with_name("by_recbole.py")
 THEIRS = {"gru4rec": "GRU4Rec", "sasrec": "SASRec", "caser": "Caser", "item_knn": "ItemKNN"}
 SEEDLESS = ("item_knn",)
-RANKS = {"theirs": "rank", "theirs without history": "rank_of_others"}
+RANKS = {"rank": "", "rank_of_others": " without history"}  # column: what it adds to a figure's name
 
 
 class RecBole:
@@ -46,7 +48,7 @@ class RecBole:
     def __init__(self, world: ExperimentData, root: Path, python: Path) -> None:
         self.world, self.python = world, python
         made_by = {"script": sha256(SCRIPT), "windows": world.windows.fingerprint}
-        self.work = root / world.name / f"recbole-{fingerprint(made_by)[:12]}"
+        self.work = root.absolute() / world.name / f"recbole-{fingerprint(made_by)[:12]}"
 
     def results(self, kind: str, seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
         """The test rows' ranks, and the facts of the fit; trained unless that was done before.
@@ -58,18 +60,10 @@ class RecBole:
         if not out.with_suffix(".json").exists():
             rows = self.work / "rows"
             write_rows(self.world, rows)
-            command = [
-                self.python.absolute(),
-                "-P",
-                "-W",
-                "ignore::FutureWarning",
-                SCRIPT,
-                rows,
-                THEIRS[kind],
-                str(seed),
-            ]
+            command = [str(self.python.absolute()), "-P", "-W", "ignore::FutureWarning", str(SCRIPT)]
+            command += [str(rows), THEIRS[kind], str(seed), str(out)]
             apart = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-            if subprocess.run([*command, out], cwd=self.work, env=apart).returncode:
+            if subprocess.run(command, cwd=self.work, env=apart).returncode:
                 raise RereError(
                     f"RecBole's {THEIRS[kind]} to train", "a failure (above)", f"see that {self.python} has recbole.txt"
                 )
@@ -98,28 +92,48 @@ def write_rows(world: ExperimentData, to: Path) -> None:
     items.to_csv(to / f"{to.name}.item", sep="\t", index=False)
 
 
+def our_ranks(model: ItemModel, world: ExperimentData) -> pd.DataFrame:
+    """The test rows' `row_id` and `user_id`, with the two ranks that RecBole's side gives (see `by_recbole`)."""
+    test, (histories, targets) = world.windows.of("test"), world.rows("test")
+    parts = []
+    for start in range(0, len(histories), ROWS_AT_ONCE):
+        own = histories[start : start + ROWS_AT_ONCE]
+        width = max(map(len, own))
+        padded = np.array([history + history[-1:] * (width - len(history)) for history in own])
+        scores = model.log_probs(own).astype(np.float64)
+        parts.append(ranks(scores, targets[start : start + ROWS_AT_ONCE], padded))
+    found = pd.concat(parts, ignore_index=True)
+    return found.assign(row_id=test["row_id"].to_numpy(), user_id=test["user_id"].to_numpy())
+
+
 def compare(ours: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame]) -> dict[str, float]:
     """NDCG@10 and HR@10 of both, and ours less theirs, with intervals over users; means over the seeds of each.
 
+    Once with nothing taken out of either's ranking, and once with the history's items taken out of both.
+
     Args:
-        ours: results of `evaluate`, one per seed.
-        theirs: ranks as `by_recbole.py` writes them, one per seed.
+        ours: results of `our_ranks`, one per seed.
+        theirs: ranks as `by_recbole` writes them, one per seed.
 
     Raises:
         RereError: they are of other rows.
     """
     judged = ours[0].sort_values("row_id")
-    ranks: dict[str, list[np.ndarray]] = {"ours": [], **{name: [] for name in RANKS}}
-    for own in ours:
-        ranks["ours"].append(own.sort_values("row_id")["rank"].to_numpy())
-    for own in theirs:
-        own = own.sort_values("row_id")
-        if own["row_id"].tolist() != judged["row_id"].tolist():
-            raise RereError(f"ranks of the {len(judged)} test rows", f"{len(own)} others", "run it again elsewhere")
-        for name, column in RANKS.items():
-            ranks[name].append(own[column].to_numpy())
-    gains = {name: np.mean([ndcg(own, 10) for own in each], axis=0) for name, each in ranks.items()}
-    columns = gains | {f"ours less {name}": gains["ours"] - gains[name] for name in RANKS}
+    columns: dict[str, np.ndarray] = {}
+    hits: dict[str, float] = {}
+    for side, tables in (("ours", ours), ("theirs", theirs)):
+        ordered = [table.sort_values("row_id") for table in tables]
+        for table in ordered:
+            if table["row_id"].tolist() != judged["row_id"].tolist():
+                raise RereError(
+                    f"ranks of the {len(judged)} test rows", f"{len(table)} others", "run it again elsewhere"
+                )
+        for column, suffix in RANKS.items():
+            found = [table[column].to_numpy() for table in ordered]
+            columns[side + suffix] = np.mean([ndcg(own, 10) for own in found], axis=0)
+            hits[f"hr@10 {side}{suffix}"] = float(np.mean([hit_rate(own, 10) for own in found]))
+    for suffix in RANKS.values():
+        columns[f"difference{suffix}"] = columns[f"ours{suffix}"] - columns[f"theirs{suffix}"]
     estimates = bootstrap_means(
         np.column_stack(list(columns.values())),
         EVALUATION.bootstrap_samples,
@@ -130,28 +144,29 @@ def compare(ours: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame]) -> dic
     record: dict[str, float] = {"rows": len(judged)}
     for name, estimate in zip(columns, estimates, strict=True):
         record |= {name: estimate.mean, f"{name} low": estimate.low, f"{name} high": estimate.high}
-    return record | {
-        f"hr@10 {name}": float(np.mean([hit_rate(own, 10) for own in each])) for name, each in ranks.items()
-    }
+    return record | hits
 
 
 def run(world: ExperimentData, root: Path, python: Path, kinds: Sequence[str], seeds: int) -> pd.DataFrame:
     """A row per model."""
-    library, records = RecBole(world, root, python), []
+    library = RecBole(world, root, python)
+    records: list[dict[str, Any]] = []
     for kind in kinds:
-        ours, theirs, facts = [], [], []
+        ours: list[pd.DataFrame] = []
+        theirs: list[pd.DataFrame] = []
+        facts: list[dict[str, Any]] = []
         for seed in range(1 if kind in SEEDLESS else seeds):
-            ranks, fact = library.results(kind, seed)
+            found, fact = library.results(kind, seed)
             model = Runner(world, seed, root).item_model(kind)
-            theirs.append(ranks)
+            theirs.append(found)
             facts.append(fact | {"ours": model.best_score()})
-            ours.append(evaluate(model, world.windows.of("test"), world.item_index, EVALUATION))
+            ours.append(our_ranks(model, world))
         record: dict[str, Any] = {"model": THEIRS[kind], "seeds": len(ours)} | compare(ours, theirs)
         record |= {"valid ours": np.mean([fact["ours"] for fact in facts])}
         record |= {"valid theirs": np.mean([fact["score"] for fact in facts])}
         record |= {"their epochs": np.mean([len(fact["curve"]) for fact in facts]), **_told(facts[0])}
         records.append(record)
-        print(_sentence(record), flush=True)
+        print(_sentences(record), flush=True)
     return pd.DataFrame(records)
 
 
@@ -159,14 +174,18 @@ def _told(fact: Mapping[str, Any]) -> dict[str, str]:
     return {name: json.dumps(fact[name]) for name in ("settings", "versions")}
 
 
-def _sentence(record: Mapping[str, Any]) -> str:
-    name = "ours less theirs"
-    gap, low, high = (record[key] for key in (name, f"{name} low", f"{name} high"))
-    verdict = "ours is weaker" if high < 0 else "ours is stronger" if low > 0 else "no difference beyond the interval"
-    return (
-        f"{record['model']:8s} ours {record['ours']:.4f}, RecBole's {record['theirs']:.4f}: "
-        f"{gap:+.4f} [{low:+.4f}, {high:+.4f}], {verdict}"
-    )
+def _sentences(record: Mapping[str, Any]) -> str:
+    lines = []
+    for suffix in RANKS.values():
+        gap, low, high = (record[f"difference{suffix}{end}"] for end in ("", " low", " high"))
+        verdict = (
+            "ours is weaker" if high < 0 else "ours is stronger" if low > 0 else "no difference beyond the interval"
+        )
+        lines.append(
+            f"{record['model'] + suffix:24s} ours {record[f'ours{suffix}']:.4f}, RecBole's "
+            f"{record[f'theirs{suffix}']:.4f}: {gap:+.4f} [{low:+.4f}, {high:+.4f}], {verdict}"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:

@@ -10,10 +10,14 @@ import pandas as pd
 import pytest
 
 from experiments.by_recbole import ndcg, ranks
-from experiments.independent import RecBole, compare, write_rows
+from experiments.independent import RecBole, compare, our_ranks, write_rows
+from experiments.run import EVALUATION
 from experiments.worlds import ExperimentData
 from rere.errors import RereError
+from rere.evaluation.evaluator import evaluate
 from rere.evaluation.metrics import ndcg as our_ndcg
+from rere.recommenders.ease import EASE, EASEConfig
+from rere.recommenders.item_model import FitData
 
 HITS = [1.0, 1 / np.log2(3), 0.0]  # NDCG of ranks 1, 2 and none
 # Stands in for RecBole's interpreter: answers with the row numbers as ranks, and counts its calls.
@@ -34,7 +38,8 @@ Path(out + ".json").write_text(json.dumps({{"score": 0.5, "curve": [0.5], "seed"
 
 
 def judged(found: list[int], rows: list[int]) -> pd.DataFrame:
-    return pd.DataFrame({"row_id": rows, "rank": found, "user_id": [f"u{row}" for row in rows]})
+    users = [f"u{row}" for row in rows]
+    return pd.DataFrame({"row_id": rows, "rank": found, "rank_of_others": 1, "user_id": users})
 
 
 def test_recbole_gets_exactly_our_rows(world: ExperimentData, tmp_path: Path) -> None:
@@ -65,16 +70,33 @@ def test_ranks_are_from_one_with_equal_scores_by_index_and_without_the_history_o
     assert ndcg(given) == pytest.approx(our_ndcg(given, 10).mean())
 
 
+def test_our_ranks_are_those_of_the_evaluation_and_of_lists_without_the_history(world: ExperimentData) -> None:
+    histories, targets = world.rows("test")
+    data = FitData(world.sequences, len(world.item_index), *world.selection_rows())
+    model = EASE.fit(data, EASEConfig())
+    found = our_ranks(model, world)
+    evaluated = evaluate(model, world.windows.of("test"), world.item_index, EVALUATION).sort_values("row_id")
+    assert found["row_id"].tolist() == evaluated["row_id"].tolist()
+    listed = np.where(found["rank"] <= EVALUATION.beams, found["rank"], 0)
+    assert listed.tolist() == evaluated["rank"].tolist()
+    for row, (history, ranking) in enumerate(
+        zip(histories, model.recommend(histories, model.items).items, strict=True)
+    ):
+        others = [item for item in ranking.tolist() if item not in history]
+        expected = others.index(targets[row]) + 1 if targets[row] in others else 0
+        assert found["rank_of_others"][row] == expected
+
+
 def test_the_difference_is_ours_less_theirs_by_row() -> None:
     ours = [judged([1, 2, 0], [5, 6, 7]), judged([2, 2, 0], [5, 6, 7])]
-    ranked = {"rank": [0, 2, 2], "rank_of_others": [1, 1, 1]}
+    ranked = {"rank": [0, 2, 2], "rank_of_others": [2, 2, 2]}
     record = compare(ours, [pd.DataFrame({"row_id": [7, 6, 5], **ranked})])  # in another order
     mine = np.mean([HITS[0], HITS[1], HITS[1], HITS[1], HITS[2], HITS[2]])
     assert record["ours"] == pytest.approx(mine)
     assert record["theirs"] == pytest.approx(2 * HITS[1] / 3)
-    assert record["ours less theirs"] == pytest.approx(mine - 2 * HITS[1] / 3)
-    assert record["ours less theirs without history"] == pytest.approx(mine - 1)
-    assert record["ours less theirs low"] <= record["ours less theirs"] <= record["ours less theirs high"]
+    assert record["difference"] == pytest.approx(mine - 2 * HITS[1] / 3)
+    assert record["difference without history"] == pytest.approx(1 - HITS[1])
+    assert record["difference low"] <= record["difference"] <= record["difference high"]
     assert record["hr@10 ours"] == pytest.approx(2 / 3)
     with pytest.raises(RereError, match="3 test rows"):
         compare(ours, [pd.DataFrame({"row_id": [7, 6, 4], **ranked})])
