@@ -21,8 +21,9 @@ import pandas as pd
 import torch
 
 from experiments.by_recbole import ranks
+from experiments.cells import EVALUATION
 from experiments.lab import Runner
-from experiments.run import EVALUATION, ROOT
+from experiments.run import ROOT
 from experiments.worlds import NAMES, ExperimentData, check, load
 from rere.artifacts.manifest import fingerprint, sha256
 from rere.data.halves import selection_half

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from experiments.by_recbole import ndcg, ranks
+from experiments.cells import EVALUATION
 from experiments.independent import RecBole, compare, our_ranks, write_rows
-from experiments.run import EVALUATION
 from experiments.worlds import ExperimentData
 from rere.errors import RereError
 from rere.evaluation.evaluator import evaluate

@@ -96,7 +96,7 @@ def test_beyond_the_bound_nothing_is_gained(loss: ClippedLoss) -> None:
     own = given(policy, -old, torch.tensor([[1.0, -1.0, 1.0, -1.0]]), [1, 1, 1, 1])
     own = LossInputs(**{**own.__dict__, "beta": 0.0})
     value = loss(own)
-    value.backward()  # type: ignore[no-untyped-call]
+    value.backward()
     assert float(value.detach()) == pytest.approx(-((1 + loss.epsilon_high) - 2 + 0.5 - (1 - loss.epsilon)) / 4)
     assert policy.grad is not None
     assert policy.grad.flatten().tolist() == pytest.approx([0.0, 2 / 4, -0.5 / 4, 0.0])
@@ -110,7 +110,7 @@ def test_the_first_step_is_what_it_was_without_clipping(loss: ClippedLoss) -> No
         policy = torch.linspace(-2, -1, 6).reshape(1, 2, 3).requires_grad_()
         old = policy.detach() if with_old else None
         value = loss(given(policy, old, torch.tensor([[1.0, -1.0]]), [3, 2]))
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         assert policy.grad is not None
         values.append(float(value.detach()))
         gradients.append(policy.grad)
@@ -155,7 +155,7 @@ def test_gspo_is_no_grpo_once_a_rollout_has_several_steps(
         gradients = []
         for loss in (GRPO(), GSPO()):
             policy = torch.linspace(-2, -1, 6, dtype=torch.float64).reshape(1, 2, 3).requires_grad_()
-            loss(given(policy, old, advantages, [3, 2])).backward()  # type: ignore[no-untyped-call]
+            loss(given(policy, old, advantages, [3, 2])).backward()
             gradients.append(policy.grad)
         assert torch.allclose(*gradients) == same  # type: ignore[arg-type]
     grpo, gspo = (

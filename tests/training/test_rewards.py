@@ -20,8 +20,8 @@ from rere.config.base import ColumnKind
 from rere.config.catalog import IndexConfig, TitleEmbedding
 from rere.config.rl import RLConfig
 from rere.data.dataset import Windows
+from rere.data.sequences import indexed_rows
 from rere.errors import RereError
-from rere.training.loop import indexed
 from rere.training.rl.advantages.group_std import GroupStd
 from rere.training.rl.advantages.unscaled import Unscaled
 from rere.training.rl.group import Group, ItemFacts
@@ -140,7 +140,7 @@ def test_the_semantic_reward_is_the_cosine_without_its_negative_half() -> None:
 
 def test_each_semantic_reward_compares_by_its_own_vectors(world_windows: Windows, world_catalog: CatalogIndex) -> None:
     few, many = SemanticReward(embedding=TitleEmbedding(dimensions=2)), SemanticReward()
-    targets = indexed(world_windows.of("train"), world_catalog, "training")[1]
+    targets = torch.from_numpy(indexed_rows(world_windows.of("train"), world_catalog.index_of)[1])
     found = []
     for rewards in ((few, many), (few,), (many,)):
         config = RLConfig(rewards=rewards)
