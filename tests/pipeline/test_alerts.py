@@ -218,7 +218,8 @@ print("registered")
 def test_the_stack_s_alerter_hears_of_a_failed_run_and_of_one_that_ended(smoke_run: Any, project: Project) -> None:
     there = dataclasses.replace(project, environment={**project.environment, "NO_PROXY": "127.0.0.1"})
     smoke = (project.root / "configs" / "smoke.yaml").read_text(encoding="utf-8")
-    backbone = "    backbone: {type: directory, path: nowhere/at/all}"
+    backbone = "    backbone: {type: directory, path: a/model}"
+    (project.root / "a" / "model").mkdir(parents=True)
     lines = [backbone if line.strip().startswith("backbone:") else line for line in smoke.splitlines()]
     with web_hook(200) as (url, taken):
         assert there.ask(REGISTER.format(url=url)) == "registered"
@@ -229,6 +230,6 @@ def test_the_stack_s_alerter_hears_of_a_failed_run_and_of_one_that_ended(smoke_r
         assert done.returncode == 0, done.stdout[-4000:]
     first, last = (message["text"] for message in taken)
     assert "failed at `check_backbone`" in first
-    assert "Expected a model directory at nowhere/at/all" in first
+    assert "Expected a model directory at a/model" in first
     assert "rere_pipeline ended" in last
     assert "rere review 1 --model rere-smoke --open" in last
