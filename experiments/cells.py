@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.kept import training_facts
 from experiments.lab import Runner
+from experiments.without_history import WithoutHistory
 from rere.catalog.codes.item import ItemTokenCode
 from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.codes.semantic import SemanticCode
@@ -122,6 +123,15 @@ def item_model(kind: str) -> Make:
     def make(lab: Runner, judged: Normalisation) -> TrainedModel:
         model = lab.item_model(kind)
         return TrainedModel(model, lab.item_model_seconds(kind))
+
+    return make
+
+
+def without_history(kind: str) -> Make:
+    """An item model whose lists leave out what the history holds, as EASE, item-kNN and co-occurrence learn to."""
+
+    def make(lab: Runner, judged: Normalisation) -> TrainedModel:
+        return TrainedModel(WithoutHistory(lab.item_model(kind)), lab.item_model_seconds(kind))
 
     return make
 
@@ -270,6 +280,9 @@ MAIN = [
     Cell("SASRec", item_model("sasrec")),
     Cell("GRU4Rec", item_model("gru4rec")),
     Cell("Caser", item_model("caser")),
+    Cell("SASRec without the history's items", without_history("sasrec")),
+    Cell("GRU4Rec without the history's items", without_history("gru4rec")),
+    Cell("Caser without the history's items", without_history("caser")),
     Cell("ensemble of item models", item_model("ensemble")),
     Cell("SFT (default: the teacher's distribution)", tuned(TAUGHT_INDEX, TAUGHT_SFT)),
     Cell("control: cross-entropy in RL's place", continued(TAUGHT_INDEX, TAUGHT_SFT, CONTROL)),
