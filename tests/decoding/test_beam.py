@@ -21,9 +21,9 @@ ARCHITECTURES = ("llama", "qwen2", "gemma", "gpt2")
 
 
 def tiny_model(architecture: str, seed: int = 0) -> PreTrainedModel:
-    """Two layers of random weights, drawn wide enough that scores differ between items."""
+    """Two layers of random weights, drawn wide enough that scores differ between items; on the CPU, as the tries."""
     backbone = ScratchModel.model_validate({"architecture": architecture, "layers": 2, "width": 16, "heads": 2})
-    model = load_model(backbone, VOCABULARY, seed).eval()
+    model = load_model(backbone, VOCABULARY, seed).cpu().eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():

@@ -116,6 +116,18 @@ def test_the_loss_is_the_formula_written_out(small: CatalogIndex, taught: float,
     assert teacher.asked == [[0], [0, 3]]
 
 
+@pytest.mark.parametrize("sequences", [False, True])
+def test_what_a_batch_holds_can_be_pinned_for_a_gpu(small: CatalogIndex, sequences: bool) -> None:
+    """Pinning writes every element: none may share its memory with another."""
+    row = {**sequence_row([0, 3, 1], 1, small), "taught": 0.5}
+    if not sequences:
+        del row["owner"]
+    batch = CatalogueCollator(0, 10, small, Teacher(Fixed([0.1, 0.2, 0.3, 0.4]), 4))([row, row])
+    assert {"input_ids", "attention_mask", "log_probs"} <= set(batch)
+    assert ("position_ids" in batch) == sequences
+    assert all(tensor.is_contiguous() and tensor.device.type == "cpu" for tensor in batch.values())
+
+
 def test_where_nothing_is_taught_no_teacher_is_asked(small: CatalogIndex) -> None:
     teacher = Fixed([0.25] * 4)
     batch = CatalogueCollator(0, 10, small, Teacher(teacher, 4))([sequence_row([0, 3], 1, small)])

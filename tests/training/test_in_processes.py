@@ -40,6 +40,7 @@ from tests.conftest import TINY, WORLD_ITEMS
 from tests.training import pair
 from tests.training.killed import Killed, killed_after_epoch, killed_in_update
 
+pytestmark = pytest.mark.skipif(torch.cuda.device_count() == 1, reason="every process has a GPU of its own")
 TWO = LocalLauncher(processes=2)
 CURVE: dict[str, Any] = {"rtol": 2e-4, "atol": 2e-5}
 WEIGHTS: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-4}

@@ -108,7 +108,7 @@ def test_an_items_row_begins_as_the_mean_of_its_titles_tokens(catalog: CatalogIn
 
 def test_training_equals_that_of_title_tokens_and_own_vectors(catalog: CatalogIndex) -> None:
     """Against the formula written out: an embedding that is computed from two tables, both trained by AdamW."""
-    model = load_model(TINY, len(catalog.tokenizer), seed=0).double()
+    model = load_model(TINY, len(catalog.tokenizer), seed=0).cpu().double()
     embed_items(model, catalog, first=0)
     weight = embedding(model)
     text = len(catalog.tokenizer)
@@ -163,7 +163,7 @@ def test_a_killed_training_ends_where_it_would_have(
 
 @pytest.mark.parametrize("normalisation", ["vocab", "trie"])
 def test_decoding_runs_nothing_but_the_prompts(catalog: CatalogIndex, normalisation: Normalisation) -> None:
-    model = load_model(TINY, len(catalog.tokenizer), seed=0)
+    model = load_model(TINY, len(catalog.tokenizer), seed=0).cpu()
     embed_items(model, catalog, first=0)
     prompts = [catalog.prompt([1, 2, 3]), catalog.prompt([4])]
     found = beam_search(

@@ -139,7 +139,7 @@ def test_scores_are_those_that_supervised_fine_tuning_by_sequence_has(
     start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex
 ) -> None:
     """The log-probability of all targets of a row is the loss of SFT's row of the same items."""
-    model, catalog, items = start.load_model(), world_catalog, world_windows.history_items
+    model, catalog, items = start.load_model().cpu(), world_catalog, world_windows.history_items
     groups = groups_of(world_windows, catalog, SequencePrefill(prompts=7))  # of a user, whose rows are seven
     row = next(iter(sequence_rows(world_windows.of("train"), catalog, items, 50)))
     batch = Collator(0, items)([row])

@@ -247,7 +247,7 @@ def test_the_head_is_part_of_the_models_identity(
 
 def test_items_that_are_written_as_tokens_are_shown_by_their_titles(world_items: pd.DataFrame) -> None:
     catalog = build_index(world_items, IndexConfig.model_validate({"code": "item", "backbone": TINY}))
-    model = load_model(TINY, catalog.vocabulary, seed=0)
+    model = load_model(TINY, catalog.vocabulary, seed=0).cpu()
     head = RecommendationHead.untrained(model, catalog, Writing.of(catalog, QUICK))
     with torch.no_grad():  # whatever is before, the third item comes next
         layer = cast(torch.nn.Linear, model.get_output_embeddings())
