@@ -1,9 +1,10 @@
 """RecBole's models on the rows of `experiments.independent`, in RecBole's environment: nothing of ours is there.
 
-`python -P experiments/by_recbole.py ROWS MODEL SEED OUT`: ROWS holds RecBole's atomic files, named as the directory;
-MODEL is `GRU4Rec`, `SASRec`, `Caser` or `ItemKNN`. OUT.parquet gets the test rows' `row_id` and two ranks of the
-target over the whole catalogue, from 1: `rank`, and `rank_of_others`, with the history's items taken out (0 for a
-target among them). OUT.json gets the settings, the curve and the versions.
+`python -P experiments/by_recbole.py ROWS MODEL SEED OUT [SETTINGS]`: ROWS holds RecBole's atomic files, named as the
+directory; MODEL is `GRU4Rec`, `SASRec`, `Caser` or `ItemKNN`; SETTINGS is JSON of those settings of a network that are
+not to be the published ones. OUT.parquet gets the test rows' `row_id` and two ranks of the target over the whole
+catalogue, from 1: `rank`, and `rank_of_others`, with the history's items taken out (0 for a target among them).
+OUT.json gets the settings, the curve and the versions.
 """
 
 from __future__ import annotations
@@ -44,15 +45,15 @@ TOLD = ("epochs", "stopping_step", "train_batch_size", "learner", "learning_rate
 NEIGHBOURS, SHRINKAGES = (20, 50, 100, 200, 500, 1000), (0.0, 1.0, 10.0, 30.0, 100.0)
 
 
-def network(rows: Path, name: str, seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """A network with its published settings; the epoch with the best NDCG@10 on the validation rows is kept."""
+def network(rows: Path, name: str, seed: int, others: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """A network with its published settings but these; the epoch with the best NDCG@10 on validation is kept."""
     import recbole  # here and below: the ranks are tested where RecBole isn't installed
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
     from recbole.utils import get_model, get_trainer, init_seed
 
     longest = max(len(history.split()) for history in _table(rows, "train")[HISTORY])
-    asked = ASKED | {"data_path": str(rows.parent), "seed": seed, "MAX_ITEM_LIST_LENGTH": longest}
+    asked = ASKED | {"data_path": str(rows.parent), "seed": seed, "MAX_ITEM_LIST_LENGTH": longest} | others
     config = Config(model=name, dataset=rows.name, config_dict=asked)
     init_seed(seed, True)
     train, valid, test = data_preparation(config, create_dataset(config))
@@ -152,10 +153,11 @@ def _table(rows: Path, period: str) -> pd.DataFrame:
 
 def main() -> None:
     rows, name, seed, out = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
+    others = json.loads(sys.argv[5]) if len(sys.argv) > 5 else {}
     sys.argv[1:] = []  # RecBole reads settings from the command line
     torch.set_num_threads(1)
     started = time.perf_counter()
-    found, facts = item_knn(rows) if name == "ItemKNN" else network(rows, name, seed)
+    found, facts = item_knn(rows) if name == "ItemKNN" else network(rows, name, seed, others)
     facts |= {"seconds": time.perf_counter() - started}
     facts |= {"versions": {package: version(package) for package in ("recbole", "torch", "numpy")}}
     found.to_parquet(out.with_suffix(".parquet"), index=False)

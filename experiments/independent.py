@@ -2,8 +2,9 @@
 `python -m experiments.independent --python .venv-recbole/bin/python --data movielens --seeds 1`.
 
 RecBole trains its own networks, with its published settings, on exactly our training rows and keeps the epoch that is
-best on the same half of the validation users; both rank the whole catalogue on the same test rows. Its item-kNN is the
-best of a grid, ours has its defaults. The difference has an interval over users. What is finished is not run again.
+best on the same half of the validation users; both rank the whole catalogue on the same test rows. Its SASRec is there
+twice, also with our settings. Its item-kNN is the best of a grid, ours has its defaults. The difference has an interval
+over users. What is finished is not run again.
 """
 
 from __future__ import annotations
@@ -32,11 +33,37 @@ from rere.evaluation.bootstrap import bootstrap_means
 from rere.evaluation.metrics import hit_rate, ndcg
 from rere.recommenders.item_model import ItemModel
 from rere.recommenders.rankings import ROWS_AT_ONCE
+from rere.recommenders.sequential.sasrec import SASRecConfig
 
 SCRIPT = Path(__file__).with_name("by_recbole.py")
 THEIRS = {"gru4rec": "GRU4Rec", "sasrec": "SASRec", "caser": "Caser", "item_knn": "ItemKNN"}
 SEEDLESS = ("item_knn",)
 RANKS = {"rank": "", "rank_of_others": " without history"}  # column: what it adds to a figure's name
+
+
+def sasrec_as_ours(config: SASRecConfig) -> dict[str, Any]:
+    """RecBole's settings for a SASRec with ours.
+
+    What stays its own: its layers (norms after them, initial weights), a constant learning rate, no weight decay (its
+    Adam takes it for an L2 penalty), and its patience. It trains one target per row where ours trains each item of a
+    row, so a batch is as many targets: those of our `batch_rows` full rows, at most `history_items` each.
+    """
+    return {
+        "hidden_size": config.width,
+        "inner_size": config.feed_forward,
+        "n_layers": config.layers,
+        "n_heads": config.heads,
+        "hidden_dropout_prob": config.dropout,
+        "attn_dropout_prob": config.dropout,
+        "layer_norm_eps": 1e-5,
+        "learning_rate": config.learning_rate,
+        "train_batch_size": config.batch_rows * config.history_items,
+    }
+
+
+# By kind, RecBole's network once more, with what is set otherwise than published.
+AS_OURS_SUFFIX = " (our settings)"
+AS_OURS: Mapping[str, Mapping[str, Any]] = {"sasrec": sasrec_as_ours(SASRecConfig())}
 
 
 class RecBole:
@@ -51,18 +78,24 @@ class RecBole:
         made_by = {"script": sha256(SCRIPT), "windows": world.windows.fingerprint}
         self.work = root.absolute() / world.name / f"recbole-{fingerprint(made_by)[:12]}"
 
-    def results(self, kind: str, seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
+    def results(self, kind: str, seed: int, others: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
         """The test rows' ranks, and the facts of the fit; trained unless that was done before.
+
+        Args:
+            others: settings that are not to be the published ones.
 
         Raises:
             RereError: RecBole's run fails.
         """
-        out = self.work / f"{THEIRS[kind]}-{seed}"
+        parts = [THEIRS[kind], str(seed)]
+        if others:
+            parts.insert(1, fingerprint({name: json.dumps(value) for name, value in others.items()})[:12])
+        out = self.work / "-".join(parts)
         if not out.with_suffix(".json").exists():
             rows = self.work / "rows"
             write_rows(self.world, rows)
             command = [str(self.python.absolute()), "-P", "-W", "ignore::FutureWarning", str(SCRIPT)]
-            command += [str(rows), THEIRS[kind], str(seed), str(out)]
+            command += [str(rows), THEIRS[kind], str(seed), str(out), json.dumps(dict(others))]
             apart = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
             if subprocess.run(command, cwd=self.work, env=apart).returncode:
                 raise RereError(
@@ -149,25 +182,22 @@ def compare(ours: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame]) -> dic
 
 
 def run(world: ExperimentData, root: Path, python: Path, kinds: Sequence[str], seeds: int) -> pd.DataFrame:
-    """A row per model."""
+    """A row per model; a second one for a network that is in `AS_OURS`."""
     library = RecBole(world, root, python)
     records: list[dict[str, Any]] = []
     for kind in kinds:
-        ours: list[pd.DataFrame] = []
-        theirs: list[pd.DataFrame] = []
-        facts: list[dict[str, Any]] = []
-        for seed in range(1 if kind in SEEDLESS else seeds):
-            found, fact = library.results(kind, seed)
-            model = Runner(world, seed, root).item_model(kind)
-            theirs.append(found)
-            facts.append(fact | {"ours": model.best_score()})
-            ours.append(our_ranks(model, world))
-        record: dict[str, Any] = {"model": THEIRS[kind], "seeds": len(ours)} | compare(ours, theirs)
-        record |= {"valid ours": np.mean([fact["ours"] for fact in facts])}
-        record |= {"valid theirs": np.mean([fact["score"] for fact in facts])}
-        record |= {"their epochs": np.mean([len(fact["curve"]) for fact in facts]), **_told(facts[0])}
-        records.append(record)
-        print(_sentences(record), flush=True)
+        models = [Runner(world, seed, root).item_model(kind) for seed in range(1 if kind in SEEDLESS else seeds)]
+        ours = [our_ranks(model, world) for model in models]
+        for others in ({}, AS_OURS[kind]) if kind in AS_OURS else ({},):
+            found = [library.results(kind, seed, others) for seed in range(len(models))]
+            facts = [fact for _, fact in found]
+            record: dict[str, Any] = {"model": THEIRS[kind] + (AS_OURS_SUFFIX if others else ""), "seeds": len(ours)}
+            record |= compare(ours, [theirs for theirs, _ in found])
+            record |= {"valid ours": np.mean([model.best_score() for model in models])}
+            record |= {"valid theirs": np.mean([fact["score"] for fact in facts])}
+            record |= {"their epochs": np.mean([len(fact["curve"]) for fact in facts]), **_told(facts[0])}
+            records.append(record)
+            print(_sentences(record), flush=True)
     return pd.DataFrame(records)
 
 
@@ -183,7 +213,7 @@ def _sentences(record: Mapping[str, Any]) -> str:
             "ours is weaker" if high < 0 else "ours is stronger" if low > 0 else "no difference beyond the interval"
         )
         lines.append(
-            f"{record['model'] + suffix:24s} ours {record[f'ours{suffix}']:.4f}, RecBole's "
+            f"{record['model'] + suffix:37s} ours {record[f'ours{suffix}']:.4f}, RecBole's "
             f"{record[f'theirs{suffix}']:.4f}: {gap:+.4f} [{low:+.4f}, {high:+.4f}], {verdict}"
         )
     return "\n".join(lines)

@@ -25,7 +25,7 @@ STAND_IN = f"""#!{sys.executable}
 import json, sys
 from pathlib import Path
 import pandas as pd
-rows, name, seed, out = sys.argv[-4:]
+rows, name, seed, out, others = sys.argv[-5:]
 calls = Path(rows).parent / "calls"
 calls.write_text(calls.read_text() + name if calls.exists() else name)
 if name == "Caser":
@@ -33,7 +33,7 @@ if name == "Caser":
 test = pd.read_csv(Path(rows) / "rows.test.inter", sep="\\t")
 found = pd.DataFrame({{"row_id": test["row_id:token"], "rank": range(len(test)), "rank_of_others": 1}})
 found.to_parquet(out + ".parquet")
-Path(out + ".json").write_text(json.dumps({{"score": 0.5, "curve": [0.5], "seed": seed}}))
+Path(out + ".json").write_text(json.dumps({{"score": 0.5, "curve": [0.5], "seed": seed, "others": json.loads(others)}}))
 """
 
 
@@ -108,9 +108,11 @@ def test_what_recbole_finished_is_not_run_again_and_a_failure_says_so(world: Exp
     python.chmod(0o755)
     for _ in range(2):
         library = RecBole(world, tmp_path, python)
-        found, facts = library.results("gru4rec", 3)
+        found, facts = library.results("gru4rec", 3, {})
         assert found["row_id"].tolist() == world.windows.of("test")["row_id"].tolist()
-        assert facts == {"score": 0.5, "curve": [0.5], "seed": "3"}
-    assert (library.work / "calls").read_text() == "GRU4Rec"
+        assert facts == {"score": 0.5, "curve": [0.5], "seed": "3", "others": {}}
+        _, facts = library.results("gru4rec", 3, {"dropout_prob": 0.1})  # another network: it has its own results
+        assert facts["others"] == {"dropout_prob": 0.1}
+    assert (library.work / "calls").read_text() == "GRU4Rec" * 2
     with pytest.raises(RereError, match=r"Caser.*recbole\.txt"):
-        library.results("caser", 3)
+        library.results("caser", 3, {})
