@@ -38,7 +38,7 @@ TOYS := $(if $(wildcard $(or $(RERE_TOYS_2013),../shared/data/amazon_toys_2013)/
 IN_STACK := source "$(ENVIRONMENT)" && export PATH="$(if $(filter /%,$(BIN)),,$(CURDIR)/)$(BIN):$$PATH" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock smollm2 gpu wheels stack demo retrain report dashboard mlflow pictures serve test coverage test-environment test-k8s test-ray independent image wheel docs check lint format \
+.PHONY: help venv lock smollm2 gpu wheels stack demo retrain report dashboard mlflow pictures serve test test-gpu coverage test-environment test-k8s test-ray independent image wheel docs check lint format \
   reproduce reproduce-quick clean
 
 help:  ## list the tasks
@@ -106,6 +106,10 @@ serve: stack  ## serve the champion on port 5001: page, API, /docs
 
 test: venv  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-gpu: venv  ## run the tests of training, judging, searching and serving on this machine's GPU (refused without one)
+	RERE_TESTS_DEVICE=cuda $(BIN)/python -m pytest -n 2 --dist loadgroup tests/device tests/training tests/baselines \
+	  tests/evaluation tests/decoding tests/serving
 
 coverage: venv  ## run the tests, and print which lines and branches of rere and ops none reaches
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term-missing

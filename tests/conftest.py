@@ -17,7 +17,7 @@ from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import ScratchModel
 from rere.config.catalog import IndexConfig
 from rere.data.dataset import Dataset, IngestReport, Windows
-from tests.home import home, project_kept
+from tests.home import DEVICE, home, project_kept
 
 # The same examples for everybody: a change is refused for what it does. HYPOTHESIS_PROFILE=default draws others.
 hypothesis.settings.register_profile("same", derandomize=True)
@@ -25,6 +25,15 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 torch.set_num_threads(1)  # the models are tiny; threads would only wait for one another
 TINY = ScratchModel(layers=1, width=32, heads=2, vocabulary=300)
 WORLD_ITEMS = 24
+a_gpu_each = pytest.mark.skipif(torch.cuda.device_count() == 1, reason="every process has a GPU of its own")
+
+
+def pytest_configure() -> None:
+    """Tests that were to run on a GPU don't run on the CPU unnoticed."""
+    if os.environ.get(DEVICE) == "cuda" and not torch.cuda.is_available():
+        raise pytest.UsageError(
+            f"{DEVICE}=cuda: torch {torch.__version__} sees no GPU on this machine. `make test` tests on the CPU."
+        )
 
 
 @pytest.fixture(scope="session", autouse=True)

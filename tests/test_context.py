@@ -113,7 +113,7 @@ def test_a_search_is_refused_where_the_prompt_just_does_not_fit(
 ) -> None:
     prompt = world_catalog.prompt([0, 1, 2])
     needed = len(prompt) + world_catalog.trie.max_length
-    model = TreeModel(reading(needed).load_model())
+    model = TreeModel(reading(needed).load_model().cpu())
     beam_search(model, world_catalog.trie, [prompt], SearchSettings(beams=24))
     with pytest.raises(RereError, match=f"context of {needed} tokens; got {needed + 1}"):
         beam_search(model, world_catalog.trie, [[*prompt, 3]], SearchSettings(beams=24))

@@ -202,7 +202,7 @@ def test_a_tokenizer_of_another_backbone_is_refused(pretrained: LocalModel) -> N
 def test_beam_search_finds_distinct_items_in_the_order_of_all_scores(
     catalog: CatalogIndex, normalisation: Normalisation
 ) -> None:
-    model = load_model(MODEL, len(catalog.tokenizer), seed=3).eval()
+    model = load_model(MODEL, len(catalog.tokenizer), seed=3).cpu().eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in model.parameters():

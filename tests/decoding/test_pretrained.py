@@ -31,7 +31,7 @@ def test_same_items_order_and_scores_as_stock_generate() -> None:
     items = pd.DataFrame({"item_id": [str(n) for n in range(len(TITLES))], "title": TITLES})
     catalog = build_index(items, IndexConfig(backbone=GGUFModel(), code=TitleCode()))
     torch.set_num_threads(2)  # a real model, for once
-    model = load_model(GGUFModel(), len(catalog.tokenizer), seed=0).eval()
+    model = load_model(GGUFModel(), len(catalog.tokenizer), seed=0).cpu().eval()
     prompts = [catalog.prompt([0, 2]), catalog.prompt([3])]
     expected = [stock_beam_search(model, catalog.item_tokens, prompt, 3, "vocab") for prompt in prompts]
     found = beam_search(TreeModel(model), catalog.trie, prompts, SearchSettings(beams=3))

@@ -185,7 +185,7 @@ def test_a_teacher_is_asked_for_next_items_alone(world_windows: Windows, catalog
 
 def code_log_prob(checkpoint_path: Path, catalog: CatalogIndex) -> float:
     """The mean log-probability of an item's code after its title (nats)."""
-    model = Checkpoint(checkpoint_path).load_model().eval()
+    model = Checkpoint(checkpoint_path).load_model().cpu().eval()
     losses = []
     for row in alignment_rows(catalog, Alignment(code_to_title=0)):
         ids, labels = torch.tensor([row["input_ids"]]), torch.tensor([row["labels"]])

@@ -34,7 +34,7 @@ from rere.training.rl.train import train_rl
 from rere.training.rows import sequence_row
 from rere.training.sft.inputs import collator, datasets_of
 from rere.training.sft.train import train_sft
-from tests.conftest import TINY, WORLD_ITEMS
+from tests.conftest import TINY, WORLD_ITEMS, a_gpu_each
 
 RL = RLConfig.model_validate(
     {
@@ -132,6 +132,7 @@ def test_rl_asks_the_member_that_never_saw_the_rows_user(
         assert low | high <= seen
 
 
+@a_gpu_each
 def test_both_stages_hand_it_to_their_processes(apart: Windows, world_catalog: CatalogIndex, tmp_path: Path) -> None:
     """As one process learns, two do."""
     weights = []
@@ -150,7 +151,7 @@ def test_both_stages_hand_it_to_their_processes(apart: Windows, world_catalog: C
         tuned = train_sft(apart, world_catalog, TINY, sft, work / "sft", log=lambda *_: None, teacher=taught)
         rl = RL.model_copy(update={"launcher": launcher})
         made = train_rl(tuned, apart, world_catalog, rl, work / "rl", log=lambda *_: None, teacher=teacher)
-        weights.append(made.load_model().state_dict())
+        weights.append(made.load_model().cpu().state_dict())
     for name, weight in weights[0].items():
         np.testing.assert_allclose(weights[1][name].numpy(), weight.numpy(), atol=1e-3)
 

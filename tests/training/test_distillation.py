@@ -32,7 +32,7 @@ from rere.training.sft.altered import NewItems, altered_rows, disturbed, left_ou
 from rere.training.sft.catalogue_loss import NOWHERE, CatalogueCollator, CatalogueLoss
 from rere.training.sft.teacher import Teacher
 from rere.training.sft.train import train_sft
-from tests.conftest import TINY
+from tests.conftest import TINY, a_gpu_each
 from tests.training.test_check import saved
 
 QUICK = SFTConfig(
@@ -220,6 +220,7 @@ def test_a_pupil_learns_from_the_teacher_alone(
     assert hits > 30  # of 60; chance makes 5
 
 
+@a_gpu_each
 def test_two_processes_learn_what_one_learns(
     world_windows: Windows, world_catalog: CatalogIndex, teacher: ItemModels, tmp_path: Path
 ) -> None:

@@ -36,11 +36,11 @@ from rere.training.checkpoint import load_progress
 from rere.training.rl.losses.registry import LOSSES
 from rere.training.rl.train import train_rl
 from rere.training.sft.train import train_sft
-from tests.conftest import TINY, WORLD_ITEMS
+from tests.conftest import TINY, WORLD_ITEMS, a_gpu_each
 from tests.training import pair
 from tests.training.killed import Killed, killed_after_epoch, killed_in_update
 
-pytestmark = pytest.mark.skipif(torch.cuda.device_count() == 1, reason="every process has a GPU of its own")
+pytestmark = a_gpu_each
 TWO = LocalLauncher(processes=2)
 CURVE: dict[str, Any] = {"rtol": 2e-4, "atol": 2e-5}
 WEIGHTS: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-4}
@@ -358,6 +358,7 @@ def test_shards_hold_the_whole_model(
         same(type(one_sft)(tmp_path / name / "model"), one_sft, SFT_NAMES)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there are GPUs")
 def test_shards_are_refused_without_gpus(world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path) -> None:
     config = pair.SFT.model_copy(update={"sharding": "fsdp", "launcher": TWO})
     with pytest.raises(RereError, match="GPUs for `sharding: fsdp`"):

@@ -21,6 +21,7 @@ from rere.training.preference.losses.dynamic_po import DynamicPO, top_cluster
 from rere.training.preference.losses.napo import NAPO
 from rere.training.preference.losses.s_dpo import SDPO
 from rere.training.preference.train import train_preference
+from tests.conftest import a_gpu_each
 
 QUICK = {
     "prompts": 16,
@@ -131,6 +132,7 @@ def test_each_trains_by_windows_and_by_sequence(
     assert all((record["negatives"] > own) == ("in_batch" in choice) for record in records)
 
 
+@a_gpu_each
 def test_two_processes_share_the_negatives_of_one(
     start: Checkpoint, world_windows: Windows, world_catalog: CatalogIndex, tmp_path: Path
 ) -> None:

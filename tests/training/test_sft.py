@@ -225,7 +225,7 @@ def test_adapters_of_tied_embeddings_are_stored_as_they_were_trained(
     lora = LoRA(rank=4, dropout=0.0, targets=targets)
     config = QUICK.model_copy(update={"epochs": 2, "adaptation": lora, "learning_rate": 3e-2})
     checkpoint = train_sft(world_windows, world_catalog, TINY, config, tmp_path, log=lambda *_: None)
-    model, losses, tokens = checkpoint.load_model(), 0.0, 0
+    model, losses, tokens = checkpoint.load_model().cpu(), 0.0, 0
     for row in window_rows(world_windows.of("valid"), world_catalog):
         labels = torch.tensor(row["labels"])[1:]
         logits = model(torch.tensor([row["input_ids"]])).logits[0, :-1]

@@ -51,7 +51,7 @@ def gradients(spec: dict[str, Any], log: Log) -> None:
         torch.save({name: weight.grad for name, weight in model.named_parameters()}, spec["gradients"])
 
 
-@pytest.mark.skipif(torch.cuda.device_count() == 1, reason="every process has a GPU of its own")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="its models are on the CPU, where NCCL has no reduction")
 def test_two_processes_give_the_gradient_of_one(tmp_path: Path) -> None:
     spec = {"gradients": str(tmp_path / "gradients.pt")}
     LocalLauncher(processes=2).launch("tests.training.test_tree_parallel:gradients", spec, tmp_path / "work")
