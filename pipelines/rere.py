@@ -124,29 +124,37 @@ def begin(given: RunSettings) -> Inputs:
 
 def prepare(given: RunSettings) -> Prepared:
     """Read, check, split and index the data: what every first training, and a tuning, begins with."""
-    inputs, location = begin(given), source_location(given.data.source)
+    inputs = begin(given)
     dataset = ingest(config=given.data, source_sha256=inputs.source_sha256, data_commits=inputs.data_commits)
-    data_validation, profile = validate(dataset=dataset, config=given.checks, location=location)
-    windows = split(dataset=dataset, data_validation=data_validation, config=given.windows)
-    split_validation = validate_split(
-        dataset=dataset, windows=windows, profile=profile, config=given.checks, location=location
-    )
+    checked = check_and_split(given, dataset)
     catalog = index_items(
         dataset=dataset,
-        split_validation=split_validation,
+        split_validation=checked.split_validation,
         config=given.catalog,
         catalog_sha256=inputs.catalog_sha256,
         model_commits=inputs.model_commits,
         after=CHECKED,
     )
-    return Prepared(
-        inputs=inputs,
-        dataset=dataset,
-        data_validation=data_validation,
-        split_validation=split_validation,
-        windows=windows,
-        catalog=catalog,
+    return Prepared(inputs=inputs, dataset=dataset, catalog=catalog, **checked._asdict())
+
+
+class Checked(NamedTuple):
+    """Artifacts of the checks, and of the split between them."""
+
+    data_validation: Any
+    split_validation: Any
+    windows: Any
+
+
+def check_and_split(given: RunSettings, dataset: Any) -> Checked:
+    """Check the data, split it by time, check the split."""
+    location = source_location(given.data.source)
+    data_validation, profile = validate(dataset=dataset, config=given.checks, location=location)
+    windows = split(dataset=dataset, data_validation=data_validation, config=given.windows)
+    split_validation = validate_split(
+        dataset=dataset, windows=windows, profile=profile, config=given.checks, location=location
     )
+    return Checked(data_validation, split_validation, windows)
 
 
 def train(given: RunSettings) -> None:

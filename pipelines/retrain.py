@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pipelines.checked import checked_pipeline
 from pipelines.preflight import preflight
-from pipelines.rere import CHECKED, Prepared, begin, judge
+from pipelines.rere import CHECKED, Prepared, begin, check_and_split, judge
 from pipelines.settings import RetrainSettings
 from rere.config.catalog import IndexConfig
 from rere.config.data import SplitConfig, ValidationConfig
@@ -22,14 +22,11 @@ from rere.config.retraining import RetrainConfig
 from rere.config.rl import RLConfig
 from rere.config.served_model import ServedModelConfig
 from rere.config.sft import SFTConfig
-from rere.data.sources.base import source_location
 from steps.beginning import look_up_base
 from steps.collect import collect, ingest_collected
 from steps.index_items import continue_items
 from steps.item_models import train_item_models
 from steps.sft import fine_tune_on
-from steps.split import split
-from steps.validate import validate, validate_split
 
 
 @checked_pipeline
@@ -71,7 +68,7 @@ def retrain_pipeline(
 
 def train_on(given: RetrainSettings) -> None:
     """All steps of a retraining."""
-    inputs, location = begin(given), source_location(given.data.source)
+    inputs = begin(given)
     base = look_up_base(
         model_name=given.promotion.model_name,
         config=given.retrain,
@@ -89,15 +86,11 @@ def train_on(given: RetrainSettings) -> None:
         deleted=given.retrain.deleted,
     )
     dataset = ingest_collected(collected=collected, config=given.data)
-    data_validation, profile = validate(dataset=dataset, config=given.checks, location=location)
-    windows = split(dataset=dataset, data_validation=data_validation, config=given.windows)
-    split_validation = validate_split(
-        dataset=dataset, windows=windows, profile=profile, config=given.checks, location=location
-    )
+    checked = check_and_split(given, dataset)
     catalog, start = continue_items(
         base=base,
         dataset=dataset,
-        split_validation=split_validation,
+        split_validation=checked.split_validation,
         config=given.catalog,
         catalog_sha256=inputs.catalog_sha256,
         model_commits=inputs.model_commits,
@@ -105,24 +98,17 @@ def train_on(given: RetrainSettings) -> None:
         after=CHECKED,
     )
     item_models, teacher = train_item_models(
-        dataset=dataset, windows=windows, catalog=catalog, config=given.item_models
+        dataset=dataset, windows=checked.windows, catalog=catalog, config=given.item_models
     )
     sft_model = fine_tune_on(
         base=base,
         start=start,
-        windows=windows,
+        windows=checked.windows,
         catalog=catalog,
         config=given.sft,
         backbone_sha256=inputs.backbone_sha256,
         start_from=given.retrain.start,
         teacher=teacher if given.sft.distillation else None,
     )
-    data = Prepared(
-        inputs=inputs,
-        dataset=dataset,
-        data_validation=data_validation,
-        split_validation=split_validation,
-        windows=windows,
-        catalog=catalog,
-    )
+    data = Prepared(inputs=inputs, dataset=dataset, catalog=catalog, **checked._asdict())
     judge(data=data, item_models=item_models, teacher=teacher, sft_model=sft_model, given=given, base=base)
