@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from transformers import TrainerControl, TrainerState
+from trl import SFTConfig as TRLConfig
 
 from rere.catalog.codes.prefix import PrefixCode
 from rere.catalog.index import CatalogIndex, build_index
@@ -32,6 +33,7 @@ from rere.recommenders.generative import GenerativeRecommender
 from rere.runtime.progress import progress
 from rere.training.rows import IGNORED, Collator, sequence_rows, window_rows
 from rere.training.sft import callbacks
+from rere.training.sft.inputs import arguments
 from rere.training.sft.train import train_sft
 from tests.conftest import TINY
 from tests.training.killed import Killed, killed_after_epoch
@@ -327,3 +329,10 @@ def test_tied_weights_are_not_said_to_be_missing(
     finally:
         trainers.removeHandler(caplog.handler)
     assert "missing keys" not in caplog.text
+
+
+def test_one_process_trains_on_one_gpu_of_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TRLConfig, "n_gpu", property(lambda self: 4))
+    found = arguments(QUICK, rows=100, targets=1000, output=tmp_path)
+    assert found.n_gpu == 1
+    assert found.train_batch_size == found.per_device_train_batch_size

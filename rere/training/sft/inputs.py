@@ -27,6 +27,15 @@ from rere.training.sft.teacher import Teacher
 from rere.training.sft.trainer import FSDP
 
 
+class OnOneDevice(TRLConfig):
+    """One process trains on one device: the stock trainer would spread each forward over all GPUs that it sees, with
+    as many times the rows per update. Several GPUs are for `launcher`."""
+
+    @property
+    def n_gpu(self) -> int:
+        return min(1, super().n_gpu)
+
+
 def datasets_of(
     windows: Windows, catalog: CatalogIndex, config: SFTConfig, teacher: Recommender | None = None
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
@@ -105,7 +114,7 @@ def arguments(config: SFTConfig, rows: int, targets: int, output: Path) -> TRLCo
     accumulation = math.ceil(rows_per_update / config.device_batch_rows)
     updates = math.ceil(rows / rows_per_update) * config.epochs
     sharded, recompute = config.sharding == "fsdp", config.gradient_checkpointing == "on"
-    return TRLConfig(
+    return OnOneDevice(
         output_dir=str(output),
         num_train_epochs=config.epochs,
         learning_rate=config.learning_rate,
