@@ -188,8 +188,8 @@ def test_each_cell_is_that_of_its_file(name: str) -> None:
 
 
 def test_the_comparison_with_recbole_is_that_of_its_files() -> None:
-    columns = ("ours", "theirs", "difference")
-    columns = ("rows", *columns, *(f"{column} without history" for column in columns))
+    compared = ("ours", "theirs", "difference")
+    columns = ("rows", *compared, *(f"{column} without history" for column in compared))
     files = {"all": "independent-movielens.csv", "a fourth": "independent-movielens-quarter.csv"}
     faults, shown = [], set()
     for label, users, *cells in table(PAGE, "| model | users | rows |"):
