@@ -72,9 +72,10 @@ def tune(
     study = run_study(directory, spec, inputs, TrialRuns(config, directory.name))
     result = result_of(study, spec)
     configuration = result.configuration()
-    page = HTMLString(render_tuning(result, f"Data: {dataset.report.source}.", configuration))
-    path = write_report(page, "tuning")
     file = write_report(configuration, "tuned", suffix="yaml")
+    command = f"zenml pipeline run rere_pipeline -c {file}"
+    page = HTMLString(render_tuning(result, f"Data: {dataset.report.source}.", configuration, command))
+    path = write_report(page, "tuning")
     best = result.trials.iloc[result.best]
     console = Console(width=120, highlight=False, soft_wrap=True)
     console.print(
@@ -86,8 +87,7 @@ def tune(
     for name, value in result.values(result.best).items():
         console.print(f"  {name}: {value!r}", markup=False)
     console.print(
-        f"Tuning:     {path}\nSettings:   {file}\n\nNext:\n"
-        f"  train    zenml pipeline run rere_pipeline -c {file}\n  trials   make mlflow",
+        f"Tuning:     {path}\nSettings:   {file}\n\nNext:\n  train    {command}\n  trials   make mlflow",
         markup=False,
     )
     log_metadata(

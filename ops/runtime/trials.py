@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
 import mlflow
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from optuna.trial import FrozenTrial, TrialState
 
@@ -17,6 +18,7 @@ from rere.tuning.study import CONFIRMED, PROBLEM, interrupted
 from rere.tuning.worker import validations
 
 NDCG = ("valid_ndcg@10", 1.0)
+MOST_RUNS = 50_000  # of a study: as many as MLflow gives at once
 VALIDATIONS = {"sft": ("valid_loss", -1.0), "preference": NDCG, "rl": NDCG, "item_models": NDCG}
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "FINISHED", TrialState.FAIL: "FAILED"}
 
@@ -24,7 +26,8 @@ STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "FINISHED", TrialS
 class TrialRuns:
     """Follows a study: called with its trials as they were before this pipeline run, then as often as you like.
 
-    Trials of earlier pipeline runs have their MLflow runs below those.
+    Trials of earlier pipeline runs have their MLflow runs below those; no trial is without one, whenever a process was
+    killed.
 
     Args:
         study: its name, which no other one has; a tag of all its runs.
@@ -41,24 +44,42 @@ class TrialRuns:
 
     def __call__(self, trials: Sequence[FrozenTrial]) -> None:
         if self.over is None:
-            self.over = {trial.number for trial in trials if trial.state.is_finished()}
-            self._end_dead()
+            self.over = self._take_up(trials)
         for trial in trials:
             if trial.number in self.over or trial.state == TrialState.WAITING:
                 continue
-            if trial.state == TrialState.RUNNING and trial.params.keys() != self.config.space.keys():
-                continue  # it is being asked for
+            if trial.params.keys() != self.config.space.keys():
+                continue  # it is being asked for, or its process died meanwhile
             run = self.runs.get(trial.number) or self._opened(trial)
             self._log_validations(trial, run)
             if trial.state.is_finished():
                 self._close(trial, run)
                 self.over.add(trial.number)
 
-    def _end_dead(self) -> None:
-        """Runs of trials whose process was killed: MLflow would list them as running for ever."""
-        asked = f"tags.study = '{self.study}' and attributes.status = 'RUNNING'"
-        for run in self.client.search_runs([self.parent.experiment_id], asked):
-            self.client.set_terminated(run.info.run_id, "KILLED")
+    def _take_up(self, trials: Sequence[FrozenTrial]) -> set[int]:
+        """Numbers of the trials whose MLflow runs have their end.
+
+        A run that a killed process left open is to be closed with what became of its trial; a trial that it had no
+        time to log gets a run now. Runs that began before the trial of their number are of a study that was deleted.
+        """
+        began = {trial.number: trial.datetime_start.timestamp() for trial in trials if trial.datetime_start}
+        ended: set[int] = set()
+        asked = f"tags.study = '{self.study}'"
+        for run in self.client.search_runs([self.parent.experiment_id], asked, max_results=MOST_RUNS):
+            number, is_open = int(run.data.tags["trial"]), run.info.status == "RUNNING"
+            if run.info.start_time / 1000 < began.get(number, math.inf) - 1:
+                if is_open:
+                    self.client.set_terminated(run.info.run_id, "KILLED")
+            elif is_open:
+                self.runs[number], self.logged[number] = run.info.run_id, self._logged(run)
+            else:
+                ended.add(number)
+        return ended
+
+    def _logged(self, run: Run) -> int:
+        """How many validations an MLflow run has."""
+        names = {metric_name(stage, name) for stage, (name, _) in VALIDATIONS.items()} & {*run.data.metrics}
+        return sum(len(self.client.get_metric_history(run.info.run_id, name)) for name in names)
 
     def _opened(self, trial: FrozenTrial) -> str:
         name = f"{self.config.study} {trial.number}"
@@ -101,4 +122,4 @@ class TrialRuns:
             if value is not None
         ]
         self.client.log_batch(run, metrics=named, tags=tags)
-        self.client.set_terminated(run, STATUS[trial.state])
+        self.client.set_terminated(run, "KILLED" if outcome == "interrupted" else STATUS[trial.state])

@@ -18,7 +18,8 @@ STAGES: tuple[Stage, ...] = (
     "preference",
     "rl",
 )  # in the order in which a trial makes them
-OTHER_LOSSES = ("catalog.code", "catalog.backbone", "sft.normalisation")  # names by which a loss per token means else
+# Names by which a loss per token means else, or is measured at other points.
+OTHER_LOSSES = ("catalog.code", "catalog.backbone", "sft.normalisation", "sft.validations_per_epoch")
 Scale = Literal["linear", "log"]
 
 

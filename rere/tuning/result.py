@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from rere.errors import RereError
+from rere.tuning.importance import Importance, importances
 from rere.tuning.space import changed, values_of
 from rere.tuning.study import CONFIRMED, PROBLEM, REPEATS, StudySpec, best_trial, counts, interrupted
 
 OUTCOMES = {TrialState.COMPLETE: "judged", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-LEAST_FOR_IMPORTANCE = 4  # judged trials
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class StudyResult:
         unless judged), confirmed (on the other half), minutes, note, and per dotted name
         the setting's value (of choices as JSON)
     best: the best trial's row number; first: that of the settings as they stand, None where the space leaves them out
-    importance: share of the metric's variation that each setting explains, largest first; empty with few trials
+    importance: how much of the metric's variation each setting explains, largest first; empty with few trials
     interrupted: trials whose process ended, which another trial went on with
     """
 
@@ -37,7 +36,7 @@ class StudyResult:
     trials: pd.DataFrame
     best: int
     first: int | None
-    importance: dict[str, float]
+    importance: dict[str, Importance]
     interrupted: int
 
     def count(self, outcome: str) -> int:
@@ -101,7 +100,7 @@ def result_of(study: Study, spec: StudySpec) -> StudyResult:
         trials=_table(trials, spec),
         best=trials.index(best),
         first=first if first is not None and trials[first].state == TrialState.COMPLETE else None,
-        importance=_importance(study, trials, spec),
+        importance=importances([one for one in trials if one.state == TrialState.COMPLETE], spec.config.seed),
         interrupted=sum(map(interrupted, every)),
     )
 
@@ -112,6 +111,8 @@ def _table(trials: Sequence[FrozenTrial], spec: StudySpec) -> pd.DataFrame:
         judged = trial.state == TrialState.COMPLETE
         seconds = trial.duration.total_seconds() if trial.duration else 0.0
         said = trial.user_attrs.get(PROBLEM, "")
+        if trial.state == TrialState.PRUNED:
+            said = f"below the median at validation {len(trial.intermediate_values)}"
         if REPEATS in trial.user_attrs:
             said = f"the settings of trial {trial.user_attrs[REPEATS]}"
         facts = {
@@ -120,16 +121,8 @@ def _table(trials: Sequence[FrozenTrial], spec: StudySpec) -> pd.DataFrame:
             "value": trial.value if judged else None,
             "confirmed": trial.user_attrs.get(CONFIRMED),
             "minutes": round(seconds / 60, 2),
-            "note": said,
+            "note": said.partition("\n")[0],  # of a process's failure the log follows
         }
         rows.append(facts | trial.params)
     table = pd.DataFrame(rows, columns=[*facts, *spec.config.space])
     return table.astype({"value": float, "confirmed": float})
-
-
-def _importance(study: Study, trials: Sequence[FrozenTrial], spec: StudySpec) -> dict[str, float]:
-    """By functional ANOVA over the judged trials (Hutter et al., ICML 2014)."""
-    judged = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    if len(judged) < LEAST_FOR_IMPORTANCE or len({trial.value for trial in judged}) == 1:
-        return {}
-    return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=spec.config.seed))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import subprocess
 import sys
@@ -17,10 +19,11 @@ from rere.errors import RereError
 from rere.runtime.launch import Exchange, ended
 from rere.runtime.lease import Held, Lease
 from rere.runtime.threads import threads_each
-from rere.tuning.study import INPUTS, StudySpec, open_study, queue_interrupted
+from rere.tuning.study import INPUTS, JOURNAL, StudySpec, open_study, queue_interrupted
 from rere.tuning.trial import TrialInputs
 
 POLL_SECONDS = 1.0
+logger = logging.getLogger(__name__)
 Watch = Callable[[Sequence[FrozenTrial]], None]
 
 
@@ -32,8 +35,17 @@ def run_study(directory: Path, spec: StudySpec, inputs: TrialInputs, watch: Watc
         watch: called with all trials before any is run, now and then, and at the end.
 
     Raises:
-        RereError: another process is at this study; the first trials all fail; a process that ended with an error.
+        RereError: another process is at this study; its record can't be read; the first trials all fail; a process that
+            ended with an error.
     """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise RereError(
+            "a directory for studies",
+            f"a file where {directory} or one above it is to be",
+            "move the file away, or set RERE_STUDIES_DIR to another directory",
+        ) from None
     with ExitStack() as held:
         lease = Lease(directory.with_name(f"{directory.name}.lock"))
         try:
@@ -45,14 +57,42 @@ def run_study(directory: Path, spec: StudySpec, inputs: TrialInputs, watch: Watc
                 "wait until it has ended, or name another `tuning.study`",
             ) from None
         held.callback(lease.release)
+        mend_journal(directory / JOURNAL)
         study = open_study(directory, spec)
         queue_interrupted(study, spec)
         spec.save(directory)
         inputs.save(directory / INPUTS)
         watch(study.get_trials(deepcopy=False))
-        _work_together(directory, spec.config.processes, lambda: watch(study.get_trials(deepcopy=False)))
-        watch(study.get_trials(deepcopy=False))
+        try:
+            _work_together(directory, spec.config.processes, lambda: watch(study.get_trials(deepcopy=False)))
+        finally:  # also what failed is to be seen
+            watch(study.get_trials(deepcopy=False))
         return study
+
+
+def mend_journal(journal: Path) -> None:
+    """Take away a line that was cut off while it was written (a crash, a full disk); nobody may be at work.
+
+    Raises:
+        RereError: an earlier line can't be read.
+    """
+    if not journal.is_file():
+        return
+    whole = journal.read_bytes()
+    kept = whole[: whole.rfind(b"\n") + 1]
+    for number, line in enumerate(kept.splitlines(), start=1):
+        try:
+            json.loads(line)
+        except ValueError:
+            raise RereError(
+                f"a study's record that can be read ({journal})",
+                f"line {number}, which isn't JSON",
+                "restore the file, or move its directory away: the study then begins anew",
+            ) from None
+    if kept != whole:
+        with journal.open("r+b") as file:
+            file.truncate(len(kept))
+        logger.warning("The last line of %s was cut off while it was written: it is taken away.", journal)
 
 
 def _work_together(directory: Path, processes: int, look: Callable[[], None]) -> None:

@@ -133,7 +133,7 @@ def run_trial(settings: TrialSettings, inputs: TrialInputs, config: TuningConfig
         settings.catalog.backbone,
         settings.sft,
         work / "sft",
-        log=_sft_log(report),
+        log=_sft_log(report, settings.sft.validations_per_epoch),
         teacher=teacher if settings.sft.distillation else None,
     )
     if settings.prefers(stage) and config.first_stage != "rl":
@@ -196,12 +196,12 @@ def _item_models(
     return data, fit_item_models(data, settings.item_models)
 
 
-def _sft_log(report: Report) -> Log:
-    """Validation losses by epoch; a lower one is better."""
+def _sft_log(report: Report, per_epoch: int) -> Log:
+    """Validation losses by the number of the validation, so many per epoch; a lower one is better."""
 
     def log(metrics: dict[str, float], update: int) -> None:
         if "valid_loss" in metrics:
-            report("sft", round(metrics["epoch"]), -metrics["valid_loss"])
+            report("sft", round(metrics["epoch"] * per_epoch), -metrics["valid_loss"])
 
     return log
 

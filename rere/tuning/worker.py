@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sys
+import traceback
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from rere.artifacts.manifest import disk_problem
 from rere.config.tuning import STAGES, Stage
 from rere.errors import RereError
 from rere.runtime.launch import Exchange, die_with_parent
@@ -22,6 +25,7 @@ from rere.tuning.study import (
     REPEATS,
     StudySpec,
     counts,
+    interrupted,
     next_trial,
     open_study,
     parameters_key,
@@ -29,6 +33,7 @@ from rere.tuning.study import (
 )
 from rere.tuning.trial import TrialInputs, TrialSettings, run_trial
 
+LOCKS = "locks"  # by settings
 APART = 1_000  # more than validations of one stage differ by
 MOST_STEPS = 10_000_000  # of a stage
 
@@ -47,7 +52,10 @@ def work(directory: Path) -> None:
     study = open_study(directory, spec)
     inputs = TrialInputs.load(directory / INPUTS, spec.start_model)
     while (trial := next_trial(study, spec, directory)) is not None:
-        _run(study, trial, spec, inputs, directory / "trials" / parameters_key(trial.params))
+        key = parameters_key(trial.params)
+        (directory / LOCKS).mkdir(exist_ok=True)
+        with FileLock(directory / LOCKS / key):  # the same settings in two processes: the second takes over the outcome
+            _run(study, trial, spec, inputs, directory / "trials" / key)
 
 
 def _run(study: Study, trial: Trial, spec: StudySpec, inputs: TrialInputs, directory: Path) -> None:
@@ -59,9 +67,14 @@ def _run(study: Study, trial: Trial, spec: StudySpec, inputs: TrialInputs, direc
         study.tell(trial, before.value if before.state == TrialState.COMPLETE else None, before.state)
         return
     values = values_of(spec.config.space, trial.params)
+    known = _shown_before(study, trial)
+    for step, value in known.items():
+        trial.report(value, step)
 
     def report(stage: Stage, step: int, value: float) -> None:
-        trial.report(*comparable(stage, spec.config.stage, step, value))
+        told, at = comparable(stage, spec.config.stage, step, value)
+        if at not in known:
+            trial.report(told, at)
         if spec.config.prunes(stage) and trial.should_prune():
             raise Pruned
 
@@ -71,14 +84,36 @@ def _run(study: Study, trial: Trial, spec: StudySpec, inputs: TrialInputs, direc
         judged = run_trial(settings, inputs, spec.config, directory, report)
     except Pruned:
         study.tell(trial, state=TrialState.PRUNED)
-    except (RereError, torch.OutOfMemoryError) as error:
-        trial.set_user_attr(PROBLEM, str(error))
+    except Exception as error:
+        full = disk_problem(error, directory)
+        if full or isinstance(error, OSError):  # the machine's fault: the trial goes on in the next run
+            raise (full if full and not isinstance(error, RereError) else error) from None
+        traceback.print_exc()
+        trial.set_user_attr(PROBLEM, problem_of(error))
         study.tell(trial, state=TrialState.FAIL)
         _require_one_that_works(study, error)
     else:
         trial.set_user_attr(CONFIRMED, judged.confirmed)
         study.tell(trial, judged.chosen_by)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def problem_of(error: Exception) -> str:
+    """What a trial failed by, in words: those of a RereError are written for people."""
+    return str(error) if isinstance(error, RereError) else f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def _shown_before(study: Study, trial: Trial) -> dict[int, float]:
+    """Step -> value: what trials of the same settings had reported when their process ended.
+
+    The trial goes on from their checkpoint, so it reports only what comes after: without these the pruner would see
+    less of it than of others.
+    """
+    found: dict[int, float] = {}
+    for one in study.get_trials(deepcopy=False):
+        if interrupted(one) and one.params == trial.params:
+            found |= one.intermediate_values
+    return found
 
 
 def comparable(stage: Stage, last: Stage, step: int, value: float) -> tuple[float, int]:
@@ -102,10 +137,14 @@ def validations(trial: FrozenTrial, last: Stage) -> list[tuple[Stage, int, float
 def _require_one_that_works(study: Study, error: Exception) -> None:
     counted = [trial.state for trial in study.get_trials(deepcopy=False) if counts(trial)]
     if counted.count(TrialState.FAIL) >= FAILURES and not {TrialState.COMPLETE, TrialState.PRUNED} & {*counted}:
-        given = (
-            error.parts if isinstance(error, RereError) else ("memory for a trial", str(error), "use smaller batches")
-        )
-        raise RereError(given[0], f"{given[1]}, as in all trials so far", given[2])
+        if isinstance(error, RereError):
+            expected, got, remedy = error.parts
+        elif isinstance(error, torch.OutOfMemoryError | MemoryError):
+            expected, got, remedy = "memory for a trial", problem_of(error), "use smaller batches, or fewer `processes`"
+        else:
+            expected, got = "a trial that can be trained", problem_of(error)
+            remedy = "correct the settings or your own code; the study's `processes.log` has where it came from"
+        raise RereError(expected, f"{got}, as in all trials so far", remedy)
 
 
 def main(directory: Path) -> int:

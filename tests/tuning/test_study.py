@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+import os
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
-from optuna.trial import FrozenTrial, TrialState
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from infra.patience import until
 from pipelines.checked import settings_of
 from pipelines.rere import rere_pipeline
 from rere.catalog.index import CatalogIndex
@@ -19,12 +26,14 @@ from rere.data.dataset import Dataset, Windows
 from rere.errors import RereError
 from rere.models.checkpoint import Checkpoint
 from rere.reporting.tuning import render_tuning
+from rere.tuning import worker
+from rere.tuning.importance import Importance, importances, sureness
 from rere.tuning.result import result_of
-from rere.tuning.run import run_study
+from rere.tuning.run import mend_journal, run_study
 from rere.tuning.space import distributions
-from rere.tuning.study import INPUTS, StudySpec, open_study, queue_interrupted
-from rere.tuning.trial import TrialInputs, TrialSettings, run_trial, without_test
-from rere.tuning.worker import comparable, validations, work
+from rere.tuning.study import INPUTS, JOURNAL, StudySpec, open_study, queue_interrupted
+from rere.tuning.trial import Judged, TrialInputs, TrialSettings, run_trial, without_test
+from rere.tuning.worker import comparable, problem_of, validations, work
 from tests.conftest import TINY
 
 BASE: dict[str, Any] = {
@@ -143,7 +152,9 @@ def test_fine_tuning_and_rl_are_tuned_pruned_and_the_best_runs(tmp_path: Path, p
     settings = settings_of(rere_pipeline, best)
     assert settings["sft"].learning_rate == 3e-3
     assert settings["catalog"].backbone.width == 32
-    page = render_tuning(result, "Data: world.", result.configuration())
+    page = render_tuning(result, "Data: world.", result.configuration(), "zenml pipeline run -c best.yaml")
+    assert '<code class="command">zenml pipeline run -c best.yaml</code>' in page
+    assert "below the median at validation 2" in page
     assert "1 judged, 1 pruned, 0 failed" in page
     assert "src=" not in page.replace("src=&#34;", "")
     assert "http" not in page.split("</style>")[1].split("<h2>The best settings")[0]
@@ -264,3 +275,148 @@ def test_configuration_is_yaml(tmp_path: Path, prepared: Any) -> None:
     text = result_of(open_study(tmp_path, spec), spec).configuration()
     epochs = yaml.safe_load(text)["parameters"]["item_models"]["rivals"][0]["epochs"]
     assert epochs in (1, 2, 3)
+
+
+def test_a_trial_that_goes_on_shows_the_pruner_what_it_had_reported(tmp_path: Path, prepared: Any) -> None:
+    spec = prepared(trials=1, space={"item_models.rivals.sasrec.epochs": EPOCHS}, start=None)
+    study = open_study(tmp_path, spec)
+    killed = study.ask(distributions(spec.config.space))
+    before = comparable("item_models", "item_models", 7, 0.9)
+    killed.report(*before)
+    assert queue_interrupted(study, spec) == 1
+    work(tmp_path)
+    again = trials_of(tmp_path, spec)[1]
+    assert again.state == TrialState.COMPLETE
+    assert again.intermediate_values[before[1]] == before[0]
+    assert len(again.intermediate_values) > 1
+
+
+def test_validations_within_an_epoch_are_each_told(inputs: TrialInputs, tmp_path: Path) -> None:
+    config = TuningConfig.model_validate({"stage": "sft", "space": {"sft.epochs": EPOCHS}, "validation_rows": 20})
+    settings = TrialSettings.model_validate({**BASE, "sft": BASE["sft"] | {"epochs": 2, "validations_per_epoch": 2}})
+    told: list[int] = []
+    run_trial(settings, inputs, config, tmp_path, lambda stage, step, value: told.append(step))
+    assert told == [1, 2, 3, 4]
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], list[int]]:
+    """Lets all trials but one fail by an error; returns the numbers of their epochs, as they come."""
+
+    def fail_by(error: Exception) -> list[int]:
+        asked: list[int] = []
+
+        def run(settings: TrialSettings, *others: Any) -> Judged:
+            asked.append(settings.sft.epochs)
+            if settings.sft.epochs != 2:
+                raise error
+            return Judged(0.5, 0.4)
+
+        monkeypatch.setattr(worker, "run_trial", run)
+        return asked
+
+    return fail_by
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ValueError("singular"), torch.OutOfMemoryError("CUDA out of memory")])
+def test_whatever_a_trial_fails_by_the_study_goes_on(
+    tmp_path: Path, prepared: Any, faulty: Any, error: Exception
+) -> None:
+    faulty(error)
+    spec = prepared(trials=2, stage="sft", space={"sft.epochs": EPOCHS})
+    study = open_study(tmp_path, spec)
+    for epochs in ("1", "2"):
+        study.enqueue_trial({"sft.epochs": epochs})
+    work(tmp_path)
+    result = result_of(open_study(tmp_path, spec), spec)
+    assert result.trials["outcome"].tolist() == ["failed", "judged"]
+    assert result.trials["note"][0] == problem_of(error)
+    assert type(error).__name__ in problem_of(error)
+
+
+def test_a_full_disk_is_no_trials_fault(tmp_path: Path, prepared: Any, faulty: Any) -> None:
+    """The study stops, and the trial goes on in the next run."""
+    faulty(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    spec = prepared(trials=2, stage="sft", space={"sft.epochs": EPOCHS}, start={"sft.epochs": "1"})
+    with pytest.raises(RereError, match="No space left"):
+        work(tmp_path)
+    assert [trial.state for trial in trials_of(tmp_path, spec)] == [TrialState.RUNNING]
+    assert queue_interrupted(open_study(tmp_path, spec), spec) == 1
+
+
+def test_the_same_settings_in_two_processes_are_trained_once(
+    tmp_path: Path, prepared: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = prepared(trials=2, stage="sft", space={"sft.epochs": EPOCHS})
+    study = open_study(tmp_path, spec)
+    for _ in range(2):
+        study.enqueue_trial({"sft.epochs": "2"})
+    other = threading.Thread(target=work, args=(tmp_path,))
+    trained: list[Path] = []
+
+    def run(settings: TrialSettings, inputs: TrialInputs, config: TuningConfig, place: Path, report: Any) -> Judged:
+        trained.append(place)
+        if len(trained) == 1:
+            other.start()
+            until(lambda: len(trials_of(tmp_path, spec)) == 2 and not waiting(trials_of(tmp_path, spec)))
+        return Judged(0.5, 0.4)
+
+    monkeypatch.setattr(worker, "run_trial", run)
+    work(tmp_path)
+    other.join()
+    assert len(trained) == 1
+    assert [trial.value for trial in trials_of(tmp_path, spec)] == [0.5, 0.5]
+
+
+def waiting(trials: Sequence[FrozenTrial]) -> bool:
+    return any(trial.state == TrialState.WAITING for trial in trials)
+
+
+def test_a_record_cut_off_goes_on_and_a_broken_one_is_named(tmp_path: Path, prepared: Any) -> None:
+    spec = prepared(space={"item_models.rivals.sasrec.epochs": EPOCHS})
+    open_study(tmp_path, spec).ask(distributions(spec.config.space))
+    journal = tmp_path / JOURNAL
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code":6,"trial_')
+    mend_journal(journal)
+    assert journal.read_bytes() == whole
+    assert len(trials_of(tmp_path, spec)) == 1
+    journal.write_bytes(b"\x00\x00\n" + whole)
+    with pytest.raises(RereError, match=r"line 1, which isn't JSON.*begins anew"):
+        mend_journal(journal)
+
+
+def test_a_file_in_place_of_the_studies_is_named(tmp_path: Path, prepared: Any, inputs: TrialInputs) -> None:
+    spec = prepared(space={"item_models.rivals.sasrec.epochs": EPOCHS})
+    (tmp_path / "file").touch()
+    with pytest.raises(RereError, match="RERE_STUDIES_DIR"):
+        run_study(tmp_path / "file" / "study", spec, inputs, lambda trials: None)
+
+
+def test_trials_that_all_fail_are_seen_before_the_study_ends(tmp_path: Path, inputs: TrialInputs) -> None:
+    choices = {"type": "categorical", "choices": [lora("nothing"), lora("nowhere")]}
+    config = TuningConfig.model_validate({"stage": "sft", "space": {"sft.adaptation": choices}})
+    spec = StudySpec(config=config, settings=BASE, start_model=None, start=None)
+    states: list[list[TrialState]] = []
+    with pytest.raises(RereError, match="as in all trials so far"):
+        run_study(tmp_path / "study", spec, inputs, lambda trials: states.append([one.state for one in trials]))
+    assert states[-1] == [TrialState.FAIL] * 3
+
+
+def test_importance_tells_how_sure_it_is() -> None:
+    """The metric follows one of two settings: with many trials that is sure, with five it isn't."""
+    ranges: dict[str, BaseDistribution] = {name: FloatDistribution(0, 1) for name in ("matters", "idle")}
+    random = np.random.default_rng(0)
+
+    def trials(count: int) -> list[FrozenTrial]:
+        points = [dict(zip(ranges, row, strict=True)) for row in random.random((count, 2)).tolist()]
+        return [create_trial(params=point, distributions=ranges, value=point["matters"] ** 2) for point in points]
+
+    many = importances(trials(40), seed=0)
+    assert list(many) == ["matters", "idle"]
+    assert many["matters"].low > many["idle"].high
+    assert sureness(many, 40) == "matters mattered most."
+    assert importances(trials(3), seed=0) == {}
+    unsure = {"a": Importance(0.6, 0.1, 0.8), "b": Importance(0.4, 0.2, 0.9)}
+    assert "can’t be told from 5 judged trials" in sureness(unsure, 5)
+    assert sureness({"a": Importance(1.0, 1.0, 1.0)}, 5) == ""
