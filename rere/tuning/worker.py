@@ -85,9 +85,12 @@ def _run(study: Study, trial: Trial, spec: StudySpec, inputs: TrialInputs, direc
     except Pruned:
         study.tell(trial, state=TrialState.PRUNED)
     except Exception as error:
+        # A fault of the machine's is no trial's: it goes on in the next run.
         full = disk_problem(error, directory)
-        if full or isinstance(error, OSError):  # the machine's fault: the trial goes on in the next run
-            raise (full if full and not isinstance(error, RereError) else error) from None
+        if full and not isinstance(error, RereError):
+            raise full from None
+        if full or isinstance(error, OSError):
+            raise
         traceback.print_exc()
         trial.set_user_attr(PROBLEM, problem_of(error))
         study.tell(trial, state=TrialState.FAIL)
