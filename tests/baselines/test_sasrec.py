@@ -15,7 +15,7 @@ from rere.recommenders.sequential.sasrec import SASRec, SASRecConfig, SASRecNetw
 
 ITEMS = 12
 SMALL = SASRecConfig(
-    layers=1, width=16, heads=2, feed_forward=32, dropout=0.0, history_items=4, epochs=12, learning_rate=1e-2,
+    layers=1, width=16, heads=2, feed_forward=32, dropout=0.0, history_items=4, epochs=12, learning_rate=3e-2,
     batch_rows=16,
 )  # fmt: skip
 

@@ -9,6 +9,8 @@ Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, with th
 - Positions are counted from the start of the input, and every epoch cuts the sequences at other random positions.
   Each position so meets each amount of context: a test history shorter than the training rows is nothing unusual.
 - AdamW with a one-cycle learning rate; the weights of the best validation epoch are kept.
+- Item and position embeddings begin small, as BERT's do (normal, standard deviation .02). Begun at width ** -.5, whose
+  products are as large as a trained model's, half of the epochs learn popularity alone.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from torch import nn
 from rere.config.recommenders import SequentialConfig
 from rere.recommenders.sequential.base import SequentialRecommender
 from rere.recommenders.sequential.networks import CausalNetwork
+
+BEGUN_AT = 0.02  # standard deviation of embeddings before training
 
 
 class SASRecConfig(SequentialConfig):
@@ -60,7 +64,7 @@ class SASRecNetwork(CausalNetwork):
             layer, config.layers, nn.LayerNorm(config.width), enable_nested_tensor=False
         )
         for embedding in (self.item, self.position):
-            nn.init.normal_(embedding.weight, std=config.width**-0.5)
+            nn.init.normal_(embedding.weight, std=BEGUN_AT)
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
         """(B, T) int64 item indices -> (B, T, D): the state after each item."""
