@@ -108,7 +108,7 @@ test: venv  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-gpu: venv  ## run the tests of training, judging, searching and serving on this machine's GPU (refused without one)
-	RERE_TESTS_DEVICE=cuda $(BIN)/python -m pytest -n 2 --dist loadgroup tests/device tests/training tests/baselines \
+	RERE_TESTS_DEVICE=cuda $(BIN)/python -m pytest -n 2 --dist loadgroup tests/device tests/training tests/recommenders \
 	  tests/evaluation tests/decoding tests/serving
 
 coverage: venv  ## run the tests, and print which lines and branches of rere and ops none reaches
@@ -124,7 +124,7 @@ test-ray: $(RAY_STAMP)  ## run trainings and batches on a Ray cluster on this ma
 	$(BIN)/python -m pytest tests/ray_cluster -m ray
 
 test-environment: venv  ## a registered model in an environment of its requirements; our baselines against RecTools (downloads both)
-	$(BIN)/python -m pytest tests/pipeline/test_model_environment.py tests/baselines/test_rectools.py -m environment
+	$(BIN)/python -m pytest tests/pipeline/test_model_environment.py tests/recommenders/test_rectools.py -m environment
 
 independent: stack $(RECBOLE_STAMP)  ## compare our item models with RecBole's on MovieLens-100K (installs it; hours on 2 cores)
 	$(IN_STACK) python -m experiments.independent --python "$(if $(filter /%,$(RECBOLE)),,$(CURDIR)/)$(RECBOLE)/bin/python"

@@ -58,7 +58,7 @@ def test_they_are_used(tmp_path: Path) -> None:
         registry = tmp_path / path.with_name("registry.py")
         registry.write_text(registered(registry.read_text(encoding="utf-8"), lines), encoding="utf-8")
     files = [str(path) for path in extensions()]
-    promises = "tests/baselines/test_item_models.py"  # of every registered item model
+    promises = "tests/recommenders/test_item_models.py"  # of every registered item model
     for command in (
         ["ruff", "check", "--no-cache", *files],
         ["ruff", "format", "--check", "--no-cache", *files],

@@ -20,7 +20,9 @@ from rere.recommenders.base import Ranking, Recommender
 from rere.recommenders.debiased import DebiasedRecommender
 from rere.recommenders.item_model import item_log_probs
 from rere.recommenders.popularity import Popularity
-from tests.baselines.test_contract import (  # noqa: F401  (the promises, asked of the fixture below)
+from tests.decoding.test_beam import END, random_items, random_prompts, tiny_model
+from tests.oracles import all_sequences, score_all_items
+from tests.recommenders.test_contract import (  # noqa: F401  (the promises, asked of the fixture below)
     generative,
     sasrec,
     test_a_list_holds_k_distinct_items_of_the_catalogue,
@@ -31,8 +33,6 @@ from tests.baselines.test_contract import (  # noqa: F401  (the promises, asked 
     test_rows_do_not_depend_on_their_company,
     test_scores_fall,
 )
-from tests.decoding.test_beam import END, random_items, random_prompts, tiny_model
-from tests.oracles import all_sequences, score_all_items
 
 
 @pytest.fixture
