@@ -66,6 +66,8 @@ EVALUATION = EvaluationConfig(ks=(1, 3, 5, 10, 20, 50), beams=50)
 
 # As long as RL of the default: what the labels give without rewards and candidates.
 CONTROL = SFTConfig(distillation=None, epochs=1, learning_rate=1e-4)
+# Fast enough that a model that learned its teacher by heart learns something of its own, which a blend of both needs.
+LABELS_AFTER = CONTROL.model_copy(update={"learning_rate": 1e-3})
 
 # The paper's setting at a rate and length for the small model; REINFORCED adds a teacher's reward.
 PAPER = RLConfig.model_validate(
@@ -248,17 +250,17 @@ def preference(**settings: Any) -> PreferenceConfig:
     return PreferenceConfig.model_validate({"updates": 300, **settings})
 
 
-def blended(index: IndexConfig, sft: SFTConfig, config: RLConfig) -> Make:
-    """RL's model with the teacher's part in every search: `serving.blend`, its share fitted on validation rows."""
+def blended(made: Make) -> Make:
+    """With the teacher's part in every search: `serving.blend`, its share fitted on validation rows."""
 
     def make(lab: Runner, judged: Normalisation) -> TrainedModel:
-        made = reinforced(config, index, sft)(lab, judged)
-        assert isinstance(made.recommender, GenerativeRecommender)
+        trained = made(lab, judged)
+        assert isinstance(trained.recommender, GenerativeRecommender)
         settings = ServedModelConfig(blend=BlendConfig())
         prior = Prior(training_counts(lab.world.dataset), settings, lab.item_model(lab.teacher(TEACHER)))
-        share = fitted_share(made.recommender, prior, *lab.world.selection_rows())
-        served = made.recommender.with_prior(replace(prior, share=share))
-        return replace(made, recommender=served, facts={**(made.facts or {}), "share": share})
+        share = fitted_share(trained.recommender, prior, *lab.world.selection_rows())
+        served = trained.recommender.with_prior(replace(prior, share=share))
+        return replace(trained, recommender=served, facts={**(trained.facts or {}), "share": share})
 
     return make
 
@@ -289,7 +291,9 @@ MAIN = [
     Cell("ReRe (default)", reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT)),
     Cell("SFT, cross-fitted teacher", tuned(TAUGHT_INDEX, TAUGHT_SFT, FOLDS)),
     Cell("ReRe, cross-fitted teacher", reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT, folds=FOLDS)),
-    Cell("ReRe, blended with its teacher", blended(TAUGHT_INDEX, TAUGHT_SFT, TAUGHT_RL)),
+    Cell("ReRe, blended with its teacher", blended(reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT))),
+    Cell("labels after the teacher", continued(TAUGHT_INDEX, TAUGHT_SFT, LABELS_AFTER)),
+    Cell("labels after the teacher, blended", blended(continued(TAUGHT_INDEX, TAUGHT_SFT, LABELS_AFTER))),
     Cell("ReRe, new items boosted", boosted(reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT))),
     Cell("ensemble, new items exposed", exposed("ensemble")),
 ]
