@@ -10,6 +10,7 @@ import numbers
 from collections.abc import Iterable
 
 import numpy as np
+import pandas as pd
 
 from rere.data.columns import EXACT_FLOATS
 from rere.data.literal_lists import UNREADABLE, parse_list
@@ -33,11 +34,10 @@ def read_history(value: object, separator: str | None = None) -> list[str]:
     """
     if isinstance(value, str):
         entries: Iterable[object] = _entries(value, separator)
-    elif isinstance(value, Iterable) and not isinstance(value, bytes | dict):
+    elif isinstance(value, Iterable) and not isinstance(value, bytes | dict) and getattr(value, "ndim", 1):
         entries = value
     else:
-        missing = value is None or value != value  # NaN, the one value that differs from itself
-        raise RereError("a history", "none" if missing else repr(value)[:80], REMEDY)
+        raise RereError("a history", "none" if _is_missing(value) else repr(value)[:80], REMEDY)
     return [_entry(entry) for entry in entries]
 
 
@@ -65,10 +65,15 @@ def _parsed(text: str) -> object:
 def _entry(entry: object) -> str:
     if isinstance(entry, str):
         return entry
-    if entry is None or entry != entry:
+    if _is_missing(entry):
         return ""
     if isinstance(entry, numbers.Integral) and not isinstance(entry, bool):
         return str(int(entry))
     if isinstance(entry, float | np.floating) and float(entry).is_integer() and abs(float(entry)) < EXACT_FLOATS:
         return str(int(float(entry)))
     raise RereError("entries that are ids or titles", repr(entry)[:80], "write ids as text or as whole numbers")
+
+
+def _is_missing(value: object) -> bool:
+    """None, NaN, or pandas' NA; an array has no one answer to `!=`, and NA has none at all."""
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))

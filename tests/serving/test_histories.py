@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from rere.serving.histories import read_history
         (np.array([50.0, 181.0, np.nan]), ["50", "181", ""]),
         (np.array(["50", None], dtype=object), ["50", ""]),
         ([2**63], [str(2**63)]),
+        (["50", pd.NA, pd.NaT], ["50", "", ""]),
         ('["50", 181]', ["50", "181"]),
         ('["50", null]', ["50", ""]),
         ("['50', 181.0]", ["50", "181"]),
@@ -58,6 +60,9 @@ def test_text_with_a_separator() -> None:
         ([2.0**53], "ids or titles"),
         ([True], "got True"),
         ([["50"]], r"got \['50'\]"),
+        ([np.array(["50", "181"])], r"ids or titles; got array"),  # as Parquet's lists of lists come
+        (np.array(50), r"got array\(50\)"),
+        (pd.NA, "got none"),
     ],
 )
 def test_what_is_no_history_is_refused(value: Any, message: str) -> None:
