@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,11 +40,30 @@ class Change(BaseModel):
         moment = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(added=added or {}, restored=tuple(restored), removed=tuple(removed), time=moment)
 
-    def after(self, edits: CatalogEdits) -> CatalogEdits:
-        """What holds after this change. An item keeps the title that it was first added with."""
-        return CatalogEdits(
-            added={**self.added, **edits.added}, removed=edits.removed.difference(self.restored).union(self.removed)
+    def then(self, later: Change) -> Change:
+        """One change that does what this one and a later one do."""
+        again = set(later.restored)
+        removed = dict.fromkeys([*(item for item in self.removed if item not in again), *later.removed])
+        return Change(
+            added={**self.added, **later.added, **self.added},
+            restored=tuple(dict.fromkeys([*self.restored, *later.restored])),
+            removed=tuple(removed),
+            time=later.time,
         )
+
+
+def after(edits: CatalogEdits, changes: Iterable[Change]) -> CatalogEdits:
+    """What holds after these changes, in time that grows with them and not with their square.
+
+    An item keeps the title that it was first added with, and its place in the order of additions.
+    """
+    added, removed = dict(edits.added), set(edits.removed)
+    for change in changes:
+        for item, title in change.added.items():
+            added.setdefault(item, title)
+        removed.difference_update(change.restored)
+        removed.update(change.removed)
+    return CatalogEdits(added, frozenset(removed))
 
 
 def read_edits(path: Path) -> CatalogEdits:
@@ -71,7 +90,8 @@ class EditsLog:
 
     def __init__(self, path: Path | None) -> None:
         self.path, self.problem = path, ""
-        self._stored, self._unwritten = CatalogEdits(), list[Change]()
+        self._stored = CatalogEdits()
+        self._unwritten: Change | None = None  # all that isn't on disk, as one: a full disk may stay full
         self._read, self._lines = 0, 0  # bytes and lines of the file that `_stored` comes from
         self._old = False  # the file is of the first format: one object over many lines, written anew at each change
         self.edits = CatalogEdits()
@@ -98,13 +118,17 @@ class EditsLog:
     def _take(self, content: bytes) -> None:
         self._old = self._read == 0 and content.split(b"\n", 1)[0].strip() == b"{"
         if self._old:
-            self._stored = self._parsed(content).after(self._stored)
+            self._stored = after(self._stored, [self._parsed(content)])
             return
-        for line in content.splitlines(keepends=True):
-            if line.endswith(b"\n"):
-                self._stored = self._parsed(line).after(self._stored)
-                self._read += len(line)
-                self._lines += 1
+        changes: list[Change] = []
+        try:
+            for line in content.splitlines(keepends=True):
+                if line.endswith(b"\n"):
+                    changes.append(self._parsed(line))
+                    self._read += len(line)
+                    self._lines += 1
+        finally:
+            self._stored = after(self._stored, changes)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -132,23 +156,21 @@ class EditsLog:
     def append(self, change: Change | None = None) -> None:
         """Write a change and what wasn't written before; to be called within `alone`. `problem` says how it went."""
         if change is not None:
-            self._unwritten.append(change)
+            self._unwritten = change if self._unwritten is None else self._unwritten.then(change)
             self._total()
-        if self.problem or not self._unwritten or self.path is None:
+        if self.problem or self._unwritten is None or self.path is None:
             return
-        lines = b"".join(_line(entry) for entry in self._unwritten)
+        line = _line(self._unwritten)
         try:
             if self._old:
                 self._convert(self.path)
-            append(self.path, self._read, lines)
+            append(self.path, self._read, line)
         except OSError as error:
             self.problem = str(error)
             return
-        for entry in self._unwritten:
-            self._stored = entry.after(self._stored)
-        self._read += len(lines)
-        self._lines += len(self._unwritten)
-        self._unwritten.clear()
+        self._stored, self._unwritten = after(self._stored, [self._unwritten]), None
+        self._read += len(line)
+        self._lines += 1
         self._total()
 
     def _convert(self, path: Path) -> None:
@@ -162,10 +184,7 @@ class EditsLog:
         self._old, self._read, self._lines = False, len(line), 1
 
     def _total(self) -> None:
-        edits = self._stored
-        for change in self._unwritten:
-            edits = change.after(edits)
-        self.edits = edits
+        self.edits = after(self._stored, [] if self._unwritten is None else [self._unwritten])
 
     def _new_bytes(self, path: Path) -> bytes:
         """What follows after what was read."""
@@ -186,7 +205,7 @@ class EditsLog:
         self.problem = f"{self.path} was removed or replaced; the changes known here are written to it again"
         logger.error(self.problem)
         known = Change.now(dict(self._stored.added), removed=sorted(self._stored.removed))
-        self._unwritten.insert(0, known)
+        self._unwritten = known if self._unwritten is None else known.then(self._unwritten)
         self._stored, self._read, self._lines = CatalogEdits(), 0, 0
 
     def _parsed(self, line: bytes) -> Change:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,39 @@ def test_what_cannot_be_written_holds_in_memory_and_is_written_later(tmp_path: P
         log.append()
     assert log.problem == ""
     assert read_edits(volume / "edits.json").removed == {"x", "y"}
+
+
+def test_what_waits_to_be_written_is_one_line_however_often_it_was_asked(tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.write_text("in the way: nothing can be written below it")
+    log = EditsLog(volume / "edits.json")
+    for n in range(20):
+        write(log, Change.now({"a": f"A {n}"}, removed=["x", "y"]))
+        write(log, Change.now(restored=["y"]))
+    wanted = CatalogEdits({"a": "A 0"}, frozenset({"x"}))
+    assert log.edits == wanted
+    volume.unlink()
+    with log.alone():
+        log.append()
+    assert read_edits(volume / "edits.json") == log.edits == wanted
+    assert len((volume / "edits.json").read_text().splitlines()) == 1
+
+
+def test_a_log_of_a_year_is_read_in_seconds(tmp_path: Path) -> None:
+    path = tmp_path / "edits.json"
+    lines = (Change.now({f"n{n}": "N"}, removed=[f"i{n}"]) for n in range(30_000))
+    path.write_text("".join(line.model_dump_json(exclude_defaults=True) + "\n" for line in lines))
+    began = time.monotonic()
+    assert len(read_edits(path).removed) == 30_000
+    assert time.monotonic() - began < 10  # over a minute, where each line copies all before it
+
+
+def test_added_items_have_one_order_before_and_after_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "edits.json"
+    log = EditsLog(path)
+    for item in ("b", "c", "a"):
+        write(log, Change.now({item: "The same title"}))
+    assert [*log.edits.added] == [*read_edits(path).added] == ["b", "c", "a"]
 
 
 def test_a_file_that_vanishes_takes_no_removal_with_it(tmp_path: Path) -> None:

@@ -229,6 +229,28 @@ def test_a_removal_that_cannot_be_written_is_in_effect_and_says_so(tmp_path: Pat
     assert read_edits(volume / "edits.json").removed == {"i1"}
 
 
+def test_what_holds_already_is_not_written_again(tmp_path: Path) -> None:
+    edits = tmp_path / "edits.json"
+    with running(edits_file=edits) as (client, _):
+        for what, body in (
+            ("remove", {"item_ids": ["i1", "i2"]}),
+            ("add", {"items": [{"item_id": "n", "title": "Brand new"}]}),
+            ("restore", {"item_ids": ["i3"]}),
+        ):
+            client.post(f"/catalog/{what}", json=body, headers=ADMIN)
+            before = edits.read_text()
+            for _ in range(3):
+                assert client.post(f"/catalog/{what}", json=body, headers=ADMIN).json()["durable"]
+            assert edits.read_text() == before
+
+
+def test_removals_before_a_line_that_cannot_be_read_are_in_effect(tmp_path: Path) -> None:
+    config, edits = ServingConfig(cached_answers=0, poll_seconds=0.05), tmp_path / "edits.json"
+    with running(config, edits_file=edits) as (client, _):
+        edits.write_text('{"removed": ["i1"]}\nno change at all\n')
+        until(lambda: "i1" not in recommended(client, history=["i3"], k=50))
+
+
 def test_what_the_model_cannot_read_is_refused() -> None:
     deployment = tiny_deployment()
     catalog = deployment.snapshot.catalog

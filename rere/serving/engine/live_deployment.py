@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rere.data.titles import require_plain
 from rere.errors import RereError
-from rere.serving.edits_log import Change, EditsLog
+from rere.serving.edits_log import Change, EditsLog, after
 from rere.serving.engine.deployment import Deployment
 from rere.serving.http.metrics import Metrics
 from rere.serving.live_catalog import Snapshot
@@ -141,14 +141,21 @@ class LiveDeployment:
         async with self._changing:
             deployment = self.deployment
 
-            def build() -> Snapshot:
+            def build() -> tuple[Snapshot, RereError | None]:
                 if self.log.problem and self.log.path is not None:
                     with self.log.alone():
                         self.log.append()
-                self.log.refresh()
-                return deployment.edited(self.log.edits)
+                problem = None
+                try:
+                    self.log.refresh()
+                except RereError as error:  # what stands before the line that can't be read holds all the same
+                    problem = error
+                return deployment.edited(self.log.edits), problem
 
-            self._put(deployment, await asyncio.to_thread(build))
+            snapshot, problem = await asyncio.to_thread(build)
+            self._put(deployment, snapshot)
+            if problem is not None:
+                raise problem
 
     async def _change(self, decide: Callable[[Snapshot], Change]) -> CatalogChange:
         """Decide on the catalogue as all services have changed it, write the change, and only then let requests see it.
@@ -162,13 +169,16 @@ class LiveDeployment:
                 with self.log.alone():
                     before = deployment.edited(self.log.edits)
                     change = decide(before)
-                    after = deployment.edited(change.after(self.log.edits))
+                    edits = after(self.log.edits, [change])
+                    changed = deployment.edited(edits)
                     for item in change.added:
-                        if after.lookup.index_of(item) is None:
-                            reason = next(why for (skipped, _), why in after.skipped.items() if skipped == item)
+                        if changed.lookup.index_of(item) is None:
+                            reason = next(why for (skipped, _), why in changed.skipped.items() if skipped == item)
                             raise Conflict(*reason.parts)
-                    self.log.append(change)
-                    return after, len(change.added)
+                    # A stock list that is sent every hour must not fill the disk. Unseen changes may matter, though.
+                    holds_already = edits == self.log.edits and not self.log.problem
+                    self.log.append(None if holds_already else change)
+                    return changed, len(change.added)
 
             snapshot, new = await asyncio.to_thread(build)
             self._put(deployment, snapshot)
