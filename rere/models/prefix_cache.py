@@ -60,7 +60,19 @@ class PrefixCache:
         return known
 
     def keep(self, prompts: Sequence[Sequence[int]], store: KVCache) -> None:
-        """Keep the full blocks of prompts whose keys and values are all in `store`."""
+        """Keep the full blocks of prompts whose keys and values are all in `store`.
+
+        Where that fails, as for want of memory, nothing is kept: half a block would be read as a whole one.
+        """
+        try:
+            self._keep(prompts, store)
+        except BaseException:
+            self._table.clear()
+            self._pool.clear()
+            self._free = list(range(self.blocks))
+            raise
+
+    def _keep(self, prompts: Sequence[Sequence[int]], store: KVCache) -> None:
         new: dict[Key, int] = {}  # index of the block's first token in the store
         for row, prompt in enumerate(prompts):
             before = 0

@@ -8,6 +8,7 @@ import torch
 from rere.catalog.trie import build_trie
 from rere.config.decoding import SearchSettings
 from rere.decoding.beam import beam_search
+from rere.models.packed_batch import KVCache
 from rere.models.prefix_cache import BLOCK, PrefixCache
 from rere.models.tree_attention import TreeModel
 from tests.decoding.test_beam import VOCABULARY, random_items, tiny_model
@@ -57,3 +58,22 @@ def test_equal_blocks_after_different_beginnings_are_not_mistaken() -> None:
         plain = beam_search(model, trie, [start + same], SearchSettings(beams=3))
         found = beam_search(model, trie, [start + same], SearchSettings(beams=3), prefixes=cache)
         torch.testing.assert_close(found.scores, plain.scores, atol=1e-4, rtol=0)
+
+
+def test_a_search_after_one_that_ran_out_of_memory_finds_what_it_would_without() -> None:
+    generator = torch.Generator().manual_seed(4)
+    model, cache = TreeModel(tiny_model("qwen2")), PrefixCache(1000)
+    trie = build_trie(random_items(30, generator))
+    prompt = (3 + torch.randint(0, VOCABULARY - 3, (3 * BLOCK,), generator=generator)).tolist()
+    plain = beam_search(model, trie, [prompt], SearchSettings(beams=3))
+    store, config = KVCache(1, 4 * BLOCK), model.base.config
+    heads = config.num_key_value_heads, config.hidden_size // config.num_attention_heads
+    whole, cut = (torch.randn(1, tokens, *heads, generator=generator) for tokens in (4 * BLOCK, BLOCK))
+    store.layers = {layer: (whole, whole) for layer in range(config.num_hidden_layers - 1)}
+    store.layers[config.num_hidden_layers - 1] = cut, cut
+    with pytest.raises(IndexError):
+        cache.keep([prompt], store)
+    found = beam_search(model, trie, [prompt], SearchSettings(beams=3), prefixes=cache)
+    assert found.items.tolist() == plain.items.tolist()
+    torch.testing.assert_close(found.scores, plain.scores, atol=1e-4, rtol=0)
+    assert cache.found == 0
