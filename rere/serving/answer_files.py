@@ -7,6 +7,7 @@ early goes on with the rest. Each file says in its metadata what was counted.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ from rere.serving.live_catalog import CatalogEdits
 from rere.serving.user_files import Part
 
 RECORD = "_batch.json"  # readers of Parquet directories pass over names with _
+PART = re.compile(r"part-(\d{6,})\.parquet")  # see `part_name`
 COUNTS = b"rere.counts"  # in a file's metadata
 ANSWERS = pa.schema(
     [
@@ -153,4 +155,4 @@ def finished_parts(output: Files, record: dict[str, Any]) -> set[int]:
             f"another: {', '.join(other)} changed",
             "name another `output`, or delete that one",
         )
-    return {int(name[5:11]) for name in names if name.startswith("part-") and name.endswith(".parquet")}
+    return {int(found[1]) for name in names if (found := PART.fullmatch(name))}

@@ -18,6 +18,7 @@ from rere.recommenders.labels import Label
 from rere.runtime.progress import progress
 from rere.serving.config import BatchConfig
 from rere.serving.engine.deployment import Deployment, Query, Ranked
+from rere.serving.file_store import beside
 from rere.serving.item_resolver import Resolved
 
 NO_KNOWN_ITEM, TOO_LONG, NOTHING_LEFT = "no known item", "history too long for the model", "no item left to recommend"
@@ -171,7 +172,7 @@ def require_writable(path: Path) -> None:
         raise RereError("a file's name in `output`", f"the directory {path}", "name a file in it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = _scratch(path)
+        scratch = beside(path)
         scratch.write_bytes(b"")
         scratch.unlink()
     except OSError as error:
@@ -180,19 +181,16 @@ def require_writable(path: Path) -> None:
 
 def write_parquet(table: pd.DataFrame, path: Path) -> None:
     """Write to `path`, whole or not at all; RereError where it can't be written."""
-    scratch = _scratch(path)
+    scratch = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         table.to_parquet(scratch, index=False)
         scratch.replace(path)
     except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
         with contextlib.suppress(OSError):
             scratch.unlink()
-        raise _unwritable(path, error) from error
-
-
-def _scratch(path: Path) -> Path:
-    return path.with_name(path.name + ".new")
 
 
 def _unwritable(path: Path, error: OSError) -> RereError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,21 @@ from rere.data.tables import PARQUET
 from rere.errors import RereError
 
 REMEDY = "correct the path, or give this machine (and each Ray node) the right to it"
+# What file systems tell of a file's state, each in a spelling of its own: s3fs ETag, adlfs last_modified, ...
+STATE = ("size", "etag", "mtime", "lastmodified", "created", "updated", "generation", "md5hash")
+
+
+def plain_key(key: str) -> str:
+    """A key of `info` whatever its spelling."""
+    return key.lower().replace("_", "").replace("-", "")
+
+
+def beside(path: Path) -> Path:
+    """A hidden name for what is to be moved to `path` when it is whole: no two writers, of whatever machine, share it.
+
+    One that another opened as well would be emptied under its final name, and gone when its own turn comes.
+    """
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
 
 
 class Files:
@@ -46,10 +62,10 @@ class Files:
         return data
 
     def identity(self, file: str) -> str:
-        """Changes when the file does."""
+        """Changes when the file does, as far as its file system tells."""
         with explained(f"a file at {file}"):
-            info = self.system.info(file)
-        return " ".join(str(info.get(key)) for key in ("size", "ETag", "mtime", "LastModified"))
+            info = {plain_key(key): value for key, value in self.system.info(file).items()}
+        return " ".join(str(info[key]) for key in STATE if info.get(key) is not None)
 
     @contextmanager
     def opened(self, file: str) -> Iterator[Any]:
@@ -69,9 +85,12 @@ class Files:
             path = Path(self.path(name))
             if isinstance(self.system, LocalFileSystem):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                scratch = path.with_name(f".{path.name}.new")
-                scratch.write_bytes(content)
-                scratch.replace(path)
+                scratch = beside(path)
+                try:
+                    scratch.write_bytes(content)
+                    scratch.replace(path)
+                finally:
+                    scratch.unlink(missing_ok=True)
             else:
                 self.system.pipe_file(self.path(name), content)  # an object appears when it is complete
 
@@ -80,12 +99,13 @@ class Files:
         return f"{self.root.rstrip('/')}/{name}"
 
     def names(self) -> set[str]:
-        """Of the files in the directory."""
+        """Of the files in the directory; not of what a killed writer left of one, see `beside`."""
         with explained(f"a directory at {self.location}"):
             self.system.invalidate_cache()
             if not self.system.exists(self.root):
                 return set()
-            return {path.rsplit("/", 1)[-1] for path in self.system.find(self.root, maxdepth=1)}
+            found = {path.rsplit("/", 1)[-1] for path in self.system.find(self.root, maxdepth=1)}
+            return {name for name in found if not name.startswith(".")}
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from rere.errors import RereError
 from rere.serving.answer_files import Counts, finished_parts, one_row_each, part_name, read_counts, write_part
-from rere.serving.batch import recommend_users
+from rere.serving.batch import recommend_users, require_writable, write_parquet
 from rere.serving.batch_ray import recommend_on_ray
 from rere.serving.config import BatchConfig, RayBatch, UserEvents, UserTable
 from rere.serving.file_store import Files
@@ -100,6 +101,41 @@ def test_a_changed_file_has_another_identity(tmp_path: Path) -> None:
     assert files.identity(first) == before
     pd.DataFrame({"user_id": ["x"], "history": [["i1"]]}).to_parquet(first)
     assert files.identity(first) != before
+
+
+def test_a_changed_object_has_another_identity_though_it_is_as_large(tmp_path: Path) -> None:
+    files = Files(f"memory://{tmp_path.name}/users")
+    files.write("a.parquet", b"before")
+    before = files.identity(files.path("a.parquet"))
+    assert files.identity(files.path("a.parquet")) == before
+    files.write("a.parquet", b"after.")
+    assert files.identity(files.path("a.parquet")) != before
+
+
+def test_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    contents = [bytes([n]) * 100_000 * (n + 1) for n in range(3)]
+
+    def write_often(content: bytes) -> None:
+        for _ in range(50):
+            Files(tmp_path).write("part", content)
+            assert (tmp_path / "part").read_bytes() in contents
+
+    def put_tables(rows: int) -> None:
+        for _ in range(20):
+            require_writable(tmp_path / "table.parquet")
+            write_parquet(pd.DataFrame({"n": range(rows)}), tmp_path / "table.parquet")
+
+    with ThreadPoolExecutor(6) as pool:
+        for done in [*(pool.submit(write_often, one) for one in contents), *(pool.submit(put_tables, 9) for _ in "ab")]:
+            done.result()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["part", "table.parquet"]
+
+
+def test_a_batch_goes_on_after_a_kill_within_its_first_file(tmp_path: Path) -> None:
+    (tmp_path / "._batch.json.0.new").write_text("{")
+    assert finished_parts(Files(tmp_path), {"model": "m 7"}) == set()
+    (tmp_path / "part-of-mine.parquet").write_text("")
+    assert finished_parts(Files(tmp_path), {"model": "m 7"}) == set()
 
 
 def test_users_that_come_twice_are_refused(tmp_path: Path) -> None:
