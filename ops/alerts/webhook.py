@@ -8,14 +8,21 @@ from __future__ import annotations
 import json
 import logging
 from http.client import HTTPException
-from typing import cast
+from typing import Any, cast
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from zenml.alerter.base_alerter import BaseAlerter, BaseAlerterConfig, BaseAlerterFlavor, BaseAlerterStepParameters
 from zenml.utils.secret_utils import SecretField
 
 ATTEMPTS = 3
+
+
+class Redirected(HTTPRedirectHandler):
+    """Follows none: what a POST is sent on to gets a GET without the message, and answers 200 like any page."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """The answer is then an `HTTPError` of the redirect's own status."""
 
 
 class WebhookConfig(BaseAlerterConfig):
@@ -36,16 +43,20 @@ class WebhookAlerter(BaseAlerter):
     def post(self, message: str, params: BaseAlerterStepParameters | None = None) -> bool:
         """Whether the server took the message."""
         text = json.dumps({"text": message}).encode()
-        request = Request(self.config.url, data=text, headers={"Content-Type": "application/json"})
         said = "nothing"
         for _ in range(ATTEMPTS):
             try:
-                with urlopen(request, timeout=self.config.timeout):
+                request = Request(self.config.url, data=text, headers={"Content-Type": "application/json"})
+                with build_opener(Redirected).open(request, timeout=self.config.timeout):
                     return True
             except HTTPError as error:
                 said = f"status {error.code}"
+                error.close()
                 if error.code < 500:
                     break
+            except ValueError:  # its text has the URL
+                said = "its URL is none; it begins with https://"
+                break
             except (OSError, HTTPException) as error:
                 said = type(error).__name__
         # Without the URL, which is a secret; that is why this isn't by a library that logs its requests.

@@ -69,7 +69,7 @@ def test_a_search_after_one_that_ran_out_of_memory_finds_what_it_would_without()
     store, config = KVCache(1, 4 * BLOCK), model.base.config
     heads = config.num_key_value_heads, config.hidden_size // config.num_attention_heads
     whole, cut = (torch.randn(1, tokens, *heads, generator=generator) for tokens in (4 * BLOCK, BLOCK))
-    store.layers = {layer: (whole, whole) for layer in range(config.num_hidden_layers - 1)}
+    store.layers = dict.fromkeys(range(config.num_hidden_layers - 1), (whole, whole))
     store.layers[config.num_hidden_layers - 1] = cut, cut
     with pytest.raises(IndexError):
         cache.keep([prompt], store)

@@ -50,6 +50,11 @@ def web_hook(*answers: int) -> Iterator[tuple[str, list[Any]]]:
         def do_POST(self) -> None:
             taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(answers[min(len(taken), len(answers)) - 1])
+            self.send_header("Location", "/login")  # means something with 3xx only
+            self.end_headers()
+
+        def do_GET(self) -> None:  # where it is sent on to
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
@@ -128,6 +133,23 @@ def test_a_busy_web_hook_is_asked_again_and_one_that_refuses_is_not(caplog: pyte
         assert len(taken) == ATTEMPTS
     assert "didn't take a message: status 404" in caplog.text
     assert "/hook" not in caplog.text  # who knows the URL can post
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307])
+def test_a_message_that_is_sent_on_elsewhere_has_not_arrived(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    with web_hook(status) as (url, taken):
+        assert not alerter(WebhookFlavor(), WebhookConfig(url=url)).post("to a page that says 200 to all")
+    assert len(taken) == 1
+    assert f"didn't take a message: status {status}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "url", ["hooks.example.com/services/SECRET", "https://127.0.0.1:1/SECRET\n", "SECRET", ""]
+)
+def test_what_is_no_url_is_told_without_it(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert not alerter(WebhookFlavor(), WebhookConfig(url=url)).post("nowhere to go")
+    assert "didn't take a message" in caplog.text
+    assert "SECRET" not in caplog.text
 
 
 def test_a_mail_has_a_subject_and_reaches_all_or_says_whom_not(caplog: pytest.LogCaptureFixture) -> None:
