@@ -19,7 +19,6 @@ from rere.data.sequences import newest_interaction, training_counts
 from rere.data.validation_report import ValidationReport
 from rere.evaluation.better_rival import over_best_item_model
 from rere.evaluation.evaluator import results_of
-from rere.evaluation.footprint import mebibytes
 from rere.evaluation.gate import evaluate_gate, surely_better
 from rere.evaluation.gate_inputs import Anchor, CandidateMetrics, GateContext
 from rere.evaluation.metrics import row_metric
@@ -114,7 +113,7 @@ def judge(
 
 def _metrics(present: Present, latency_ms: float | None) -> CandidateMetrics:
     """The champion's."""
-    return CandidateMetrics(present.results, latency_ms, mebibytes(present.files), present.newest, present.items)
+    return CandidateMetrics(present.results, latency_ms, present.mebibytes, present.newest, present.items)
 
 
 def _verdict(verdict: Verdict, champion: Champion, best: BestOnRecord) -> Verdict:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,7 +16,7 @@ from rere.config.evaluation import EvaluationConfig
 from rere.data.sequences import indexed_rows
 from rere.evaluation.checkpoints import evaluate_checkpoints
 from rere.evaluation.evaluator import evaluate
-from rere.evaluation.footprint import latencies_ms
+from rere.evaluation.footprint import latencies_ms, mebibytes
 from rere.models.checkpoint import Checkpoint
 from rere.models.tree_attention import TreeModel
 from rere.recommenders.alone import ItemModelAlone
@@ -36,11 +35,11 @@ SAMPLE = 1_000  # test rows that are candidates for timing
 
 @dataclass(frozen=True)
 class Present:
-    """The champion on today's rows; served: as the service has it; newest, items: see `CandidateMetrics`."""
+    """The champion on today's rows; served: as the service has it; mebibytes, newest, items: see `CandidateMetrics`."""
 
     results: pd.DataFrame
     served: Deployment
-    files: Path
+    mebibytes: float
     newest: int | None
     items: int
 
@@ -90,8 +89,13 @@ def judge_anew(name: str, version: str, candidate: Candidate) -> tuple[Present, 
     Its weights are judged under today's normalisation and beams, as the challenger's are: identical weights must get
     identical numbers. It is timed as it is served.
     """
+    with registry.fetched(name, version) as found:
+        return _judged(name, found, candidate)
+
+
+def _judged(name: str, found: registry.Registered, candidate: Candidate) -> tuple[Present, list[str]]:
     catalog, windows, evaluation = candidate.catalog, candidate.windows, candidate.evaluation
-    found = registry.fetch(name, version)
+    version = found.version
     checkpoint, theirs = registry.read(found)
     prior = None if found.prior is None else Prior.load(found.prior)
     rows = windows.of("test")
@@ -123,7 +127,7 @@ def judge_anew(name: str, version: str, candidate: Candidate) -> tuple[Present, 
         )
     files = found.prior if checkpoint is None else checkpoint.path
     assert files is not None
-    return Present(results, served, files, found.tags.newest_interaction, len(theirs.item_ids)), notes
+    return Present(results, served, mebibytes(files), found.tags.newest_interaction, len(theirs.item_ids)), notes
 
 
 def _launcher(evaluation: EvaluationConfig) -> Launcher:

@@ -31,16 +31,16 @@ class AliasSource:
 
     def load(self, version: str) -> Deployment:
         """Fetch a version and load it; raises RereError where its files are altered or incomplete."""
-        fetched = registry.fetch(self.model, version)
-        return load_deployment(
-            version,
-            fetched.checkpoint,
-            fetched.catalog,
-            history_items=int(fetched.settings["history_items"]),
-            search=self.config.search(int(fetched.settings["beams"]), fetched.settings["normalisation"]),
-            prior=fetched.prior,
-            precision=self.config.precision,
-        )
+        with registry.fetched(self.model, version) as found:
+            return load_deployment(
+                version,
+                found.checkpoint,
+                found.catalog,
+                history_items=int(found.settings["history_items"]),
+                search=self.config.search(int(found.settings["beams"]), found.settings["normalisation"]),
+                prior=found.prior,
+                precision=self.config.precision,
+            )
 
     def first(self) -> Deployment:
         """The present version; raises RereError where there is none."""

@@ -5,7 +5,9 @@ A version's tags (`VersionTags`) name its content; the same content is never reg
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from ops.registry.tags import VersionTags
 from rere.catalog.index import CatalogIndex
@@ -103,19 +108,39 @@ def versions(name: str) -> list[Listed]:
     return [Listed(str(v.version), v.creation_timestamp, tuple(v.aliases), VersionTags.read(v.tags)) for v in full]
 
 
-def fetch(name: str, version: str) -> Registered:
-    """A registered version and its files; raises RereError where they are incomplete."""
+@contextmanager
+def room_for(uri: str) -> Iterator[str | None]:
+    """Where MLflow is to put the files of a model (`dst_path`); None: they are on this machine, and read in place.
+
+    Gone at the end. MLflow itself would leave each copy on the disk: a service that can't load a version tries again
+    every half minute.
+    """
+    store: Any = get_artifact_repository(uri)
+    while hasattr(store, "repo"):  # those of `models:/` and `runs:/` addresses lead to another
+        store = store.repo
+    if isinstance(store, LocalArtifactRepository):
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="rere-model-") as scratch:
+        yield scratch
+
+
+@contextmanager
+def fetched(name: str, version: str) -> Iterator[Registered]:
+    """A registered version and its files, which are there within; raises RereError where they are incomplete."""
     uri = f"models:/{name}/{version}"
-    directory = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
-    function = mlflow.models.get_model_info(uri).flavors["python_function"]
-    stored = function["artifacts"]
-    paths = {part: directory / stored[part]["path"] for part in ("checkpoint", "catalog", "prior") if part in stored}
-    return Registered(
-        version=version,
-        tags=VersionTags.read(MlflowClient().get_model_version(name, version).tags),
-        settings=dict(function["config"]),
-        **paths,
-    )
+    with room_for(uri) as room:
+        directory = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=room))
+        function = Model.load(directory).flavors["python_function"]
+        stored = function["artifacts"]
+        parts = ("checkpoint", "catalog", "prior")
+        paths = {part: directory / stored[part]["path"] for part in parts if part in stored}
+        yield Registered(
+            version=version,
+            tags=VersionTags.read(MlflowClient().get_model_version(name, version).tags),
+            settings=dict(function["config"]),
+            **paths,
+        )
 
 
 def read(registered: Registered) -> tuple[Checkpoint | None, CatalogIndex]:

@@ -13,6 +13,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array
 
+from ops.registry.mlflow_registry import room_for
 from ops.runtime.run_dirs import catalogue_fingerprint
 from rere.artifacts.manifest import fingerprint, writing
 from rere.catalog.index import CatalogIndex
@@ -120,7 +121,8 @@ def log_model(
         )
     with (catalog / "items.jsonl").open(encoding="utf-8") as items:
         asked = min(3, sum(1 for _ in items))
-    answer = mlflow.pyfunc.load_model(logged.model_uri).predict(rows, params={"k": asked})
+    with room_for(logged.model_uri) as room:
+        answer = mlflow.pyfunc.load_model(logged.model_uri, dst_path=room).predict(rows, params={"k": asked})
     lengths = [len(ids) for ids in answer["item_ids"]]
     if lengths != [asked] * len(example):
         raise RereError(f"{asked} items for each example history", f"lists of {lengths}", "report this: it is a bug")

@@ -6,14 +6,20 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import mlflow
@@ -249,14 +255,71 @@ def test_versions_are_found_by_content_and_alias(logged: SimpleNamespace) -> Non
 
 def test_a_version_brings_its_files_and_settings(logged: SimpleNamespace) -> None:
     version = registry.register(logged.uri, "files", VersionTags(fingerprint="f00"))
-    fetched = registry.fetch("files", version)
-    checkpoint, catalog = registry.read(fetched)
-    assert fetched.settings == SETTINGS
-    assert fetched.prior is not None
-    assert Prior.load(fetched.prior).counts.tolist() == list(range(6))
-    assert catalog.titles == list("ABCDEF")
-    assert checkpoint is not None
-    assert (checkpoint.path / "model.safetensors").exists()
+    with registry.fetched("files", version) as found:
+        checkpoint, catalog = registry.read(found)
+        assert found.settings == SETTINGS
+        assert found.prior is not None
+        assert Prior.load(found.prior).counts.tolist() == list(range(6))
+        assert catalog.titles == list("ABCDEF")
+        assert checkpoint is not None
+    assert (checkpoint.path / "model.safetensors").exists()  # a local store's own
+
+
+@contextmanager
+def artifact_server(directory: Path) -> Iterator[str]:
+    """An address of these files, as an MLflow server gives them."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            url = urlsplit(self.path)
+            inside = url.path.partition("/artifacts")[2] or parse_qs(url.query).get("path", [""])[0]
+            place = directory / inside.strip("/")
+            if place.is_dir() and "path=" in url.query:
+                listed = [{"path": one.name, "is_dir": one.is_dir(), "file_size": 0} for one in place.iterdir()]
+                content = json.dumps({"files": listed}).encode()
+            else:
+                content = place.read_bytes() if place.is_file() else b"{}"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/api/2.0/mlflow-artifacts/artifacts"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_no_copy_of_a_model_stays_on_the_disk(
+    logged: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    version = registry.register(logged.uri, "away", VersionTags(fingerprint="f00"))
+    with registry.fetched("away", version) as found:
+        shutil.copytree(found.catalog.parents[1], tmp_path / "store" / "model")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    with artifact_server(tmp_path / "store") as address:
+        client = mlflow.MlflowClient()
+        client.create_registered_model("remote")
+        version = str(client.create_model_version("remote", f"{address}/model").version)
+        deployment = AliasSource("remote", "champion").load(version)
+        assert deployment.rank([deployment.query([0], 3)])
+        assert [*scratch.iterdir()] == []
+        [weights] = (tmp_path / "store").rglob("model.safetensors")
+        weights.write_bytes(b"altered")
+        for _ in range(2):  # a service would go on like that
+            with pytest.raises(RereError, match=r"model\.safetensors"):
+                AliasSource("remote", "champion").load(version)
+        assert [*scratch.iterdir()] == []
 
 
 def test_an_item_model_is_logged_registered_and_loaded_without_a_checkpoint(
@@ -271,9 +334,9 @@ def test_an_item_model_is_logged_registered_and_loaded_without_a_checkpoint(
     assert [ids[0] for ids in answer["item_ids"]][::3] == ["i1", "i1"]  # what came next
     assert answer["based_on"].tolist() == ["history", "popularity", "popularity", "history"]
     version = registry.register(uri, "items", VersionTags(fingerprint="f00", serves="co_occurrence"))
-    fetched = registry.fetch("items", version)
-    assert (fetched.checkpoint, fetched.tags.serves) == (None, "co_occurrence")
-    assert registry.read(fetched)[0] is None
+    with registry.fetched("items", version) as found:
+        assert (found.checkpoint, found.tags.serves) == (None, "co_occurrence")
+        assert registry.read(found)[0] is None
     registry.set_alias("items", registry.CHAMPION, version)
     deployment = AliasSource("items", registry.CHAMPION).first()
     assert isinstance(deployment, ItemModelDeployment)
