@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rere.artifacts.manifest import writing
 from rere.config.base import ModelName
-from rere.errors import RereError
+from rere.errors import RereError, without_passwords
 from rere.project import project_root, use_project, use_stack, use_store
 
 WITHOUT_STACK = ("check", "validate")  # commands that read settings and data, and no registry
@@ -60,8 +60,9 @@ class LazyGroup(click.Group):
         except Exception as error:
             if type(error).__name__ != "MlflowException":  # its import takes seconds
                 raise
-            where = os.environ.get("MLFLOW_TRACKING_URI", "")
-            said = RereError(f"an answer of the registry {where}", str(error).splitlines()[0], "do as it says")
+            where = without_passwords(os.environ.get("MLFLOW_TRACKING_URI", ""))
+            why = without_passwords((str(error).splitlines() or ["nothing"])[0])
+            said = RereError(f"an answer of the registry {where}", why, "do as it says")
             raise click.ClickException(str(said)) from error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class RereError(Exception):
     """A problem the user can mend.
@@ -19,3 +21,8 @@ class RereError(Exception):
     def __reduce__(self) -> tuple[type[RereError], tuple[str, str, str]]:
         """Between processes it travels as its parts: the message alone makes none."""
         return type(self), self.parts
+
+
+def without_passwords(text: str) -> str:
+    """Text as it may be shown: an address of a registry or a database may hold a name and password."""
+    return re.sub(r"(\w://)[^/?#\s]*@", r"\1***@", text)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from commands.main import cli
+from rere.errors import without_passwords
 
 
 @pytest.fixture
@@ -47,3 +49,33 @@ def test_a_fault_of_our_own_is_no_advice(project: Path, monkeypatch: pytest.Monk
     missing(monkeypatch, "ops.registry.status")
     done = CliRunner().invoke(cli, ["status"])
     assert isinstance(done.exception, ModuleNotFoundError)
+
+
+def test_no_password_of_a_registry_is_shown(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class MlflowException(Exception):  # known by its name
+        pass
+
+    def refuse(*_: object) -> None:
+        raise MlflowException("API request to https://ada:secret@mlflow.example.com/api failed")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://ada:pa@ss@db.example.com:5432/mlflow")
+    known: dict[str, Any] = sys.modules
+    monkeypatch.setitem(known, "ops.registry.status", SimpleNamespace(status_of=refuse))
+    done = CliRunner().invoke(cli, ["status"])
+    assert done.exit_code == 1
+    assert "postgresql://***@db.example.com:5432/mlflow" in done.output
+    assert "https://***@mlflow.example.com/api" in done.output
+    assert "ada" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("sqlite:////home/ada@work/mlflow.db", None),
+        ("https://mlflow.example.com/a@b", None),
+        ("mail ada@example.com", None),
+        ("(s3://key:secret@bucket/a, http://u@h)", "(s3://***@bucket/a, http://***@h)"),
+    ],
+)
+def test_what_is_no_password_stays(text: str, shown: str | None) -> None:
+    assert without_passwords(text) == (shown or text)
