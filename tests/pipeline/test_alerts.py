@@ -143,9 +143,7 @@ def test_a_message_that_is_sent_on_elsewhere_has_not_arrived(status: int, caplog
     assert f"didn't take a message: status {status}" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "url", ["hooks.example.com/services/SECRET", "https://127.0.0.1:1/SECRET\n", "SECRET", ""]
-)
+@pytest.mark.parametrize("url", ["hooks.example.com/services/SECRET", "https://127.0.0.1:1/SECRET\n", "SECRET", ""])
 def test_what_is_no_url_is_told_without_it(url: str, caplog: pytest.LogCaptureFixture) -> None:
     assert not alerter(WebhookFlavor(), WebhookConfig(url=url)).post("nowhere to go")
     assert "didn't take a message" in caplog.text
