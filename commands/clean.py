@@ -25,14 +25,14 @@ class Age(click.ParamType[timedelta]):
 @click.option(
     "--older-than",
     type=Age(),
-    help="List the large artifacts (data, models, tables) older than that, such as 30d, which no registered version "
-    "needs, instead.",
+    help="Instead, list the large artifacts (data, models, tables) that are older, such as 30d, and that no registered "
+    "version needs.",
 )
 @click.option("--delete", is_flag=True, help="With --older-than: delete their files.")
 def command(older_than: timedelta | None, delete: bool) -> None:
-    """Give killed runs an end in ZenML, and remove the checkpoints of trainings that nobody works at.
+    """Close killed runs in ZenML, and remove the checkpoints of trainings that no process works at.
 
-    A killed training can't go on from its checkpoint afterwards: the next run begins it anew.
+    A killed training can't resume afterwards: the next run begins it anew.
     """
     if older_than is not None:
         _artifacts(older_than, delete)

@@ -135,7 +135,7 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
     help="The project's root [default: $RERE_PROJECT; else found from the current directory upwards].",
 )
 def cli(project: Path | None) -> None:
-    """Train, judge, serve: LLM-based generative recommenders."""
+    """Train, evaluate and serve LLM-based generative recommenders."""
     if project is not None:
         use_project(project)
 

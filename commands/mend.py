@@ -8,9 +8,10 @@ import click
 @click.command()
 @click.argument("uri", required=False)
 def command(uri: str | None) -> None:
-    """Check the artifact at URI (without URI: all of them), and let the next run make anew what is damaged or gone.
+    """Check the artifact at URI (default: all artifacts), so that the next run makes damaged or missing ones again.
 
-    The steps that made it are taken out of the cache; nothing is deleted. Then run the pipeline again.
+    URI is the address in the error message. The steps that made a damaged artifact are taken out of the cache; nothing
+    is deleted. Then run the pipeline again.
     """
     from ops.runtime import mending
 

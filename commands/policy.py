@@ -22,7 +22,7 @@ from .options import model_option, who_option
 @click.option("--reason", default=None, help="Why; kept with the policy. Needed with --set.")
 @click.option("--json", "as_json", is_flag=True, help="For scripts: all that were ever set, oldest first.")
 def command(model: str, *, config: Path | None, who: str | None, reason: str | None, as_json: bool) -> None:
-    """Show the policy, or set it.
+    """Print the policy, the gate settings that every challenger must pass, or set it.
 
     The first run's gate settings are the policy. A run that asks less of its model promotes nothing by itself.
     """

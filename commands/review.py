@@ -17,7 +17,7 @@ from .options import json_option, model_option, warn
 @click.option("--open", "show", is_flag=True, help="Open it in a browser.")
 @json_option
 def command(version: str | None, *, model: str, to: Path, show: bool, as_json: bool) -> None:
-    """Write VERSION's promotion review to a file (without VERSION: the challenger's) and say what was decided."""
+    """Write VERSION's promotion review to a file (without VERSION: the challenger's) and print what was decided."""
     import json
 
     import mlflow

@@ -58,8 +58,10 @@ def run_cell(lab: Runner, cell: Cell, root: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.run", description=__doc__)
-    parser.add_argument("study", choices=STUDIES, nargs="+")
-    parser.add_argument("--data", choices=NAMES, nargs="+", default=["movielens"])
+    parser.add_argument("study", choices=STUDIES, nargs="+", help="each is a table of docs/results/tables.md")
+    parser.add_argument(
+        "--data", choices=NAMES, nargs="+", default=["movielens"], help="default: movielens; toys: see RERE_TOYS_2013"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... (default: 3)")
     parser.add_argument("--only", help="cells whose label contains this")
     parser.add_argument("--root", type=Path, default=ROOT, help=f"where results are kept (default: {ROOT})")
