@@ -257,7 +257,9 @@ def blended(made: Make) -> Make:
         trained = made(lab, judged)
         assert isinstance(trained.recommender, GenerativeRecommender)
         settings = ServedModelConfig(blend=BlendConfig())
-        prior = Prior(training_counts(lab.world.dataset), settings, lab.item_model(lab.teacher(TEACHER)))
+        boosted_by = trained.recommender.prior.boost if trained.recommender.prior else None
+        teacher = lab.item_model(lab.teacher(TEACHER))
+        prior = Prior(training_counts(lab.world.dataset), settings, teacher, boost=boosted_by)
         share = fitted_share(trained.recommender, prior, *lab.world.selection_rows())
         served = trained.recommender.with_prior(replace(prior, share=share))
         return replace(trained, recommender=served, facts={**(trained.facts or {}), "share": share})
@@ -294,6 +296,10 @@ MAIN = [
     Cell("ReRe, blended with its teacher", blended(reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT))),
     Cell("labels after the teacher", continued(TAUGHT_INDEX, TAUGHT_SFT, LABELS_AFTER)),
     Cell("labels after the teacher, blended", blended(continued(TAUGHT_INDEX, TAUGHT_SFT, LABELS_AFTER))),
+    Cell(
+        "labels after the teacher, new items boosted, blended",
+        blended(boosted(continued(TAUGHT_INDEX, TAUGHT_SFT, LABELS_AFTER))),
+    ),
     Cell("ReRe, new items boosted", boosted(reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT))),
     Cell("ensemble, new items exposed", exposed("ensemble")),
 ]

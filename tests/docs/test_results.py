@@ -93,6 +93,8 @@ OURS = {
     "fine-tuned on its distribution": "SFT (default: the teacher's distribution)",
     "ReRe: RL after that": "ReRe (default)",
     "cross-entropy on labels in RL's place": "control: cross-entropy in RL's place",
+    "labels again in RL's place, ten times as fast": "labels after the teacher",
+    "that with the ensemble in every search (`blend`)": "labels after the teacher, blended",
     "ReRe with its teacher in every search": "ReRe, blended with its teacher",
     "ReRe with the ensemble in every search (`blend`)": "ReRe, blended with its teacher",
     "ReRe over the best single item model": "ReRe (default)",
