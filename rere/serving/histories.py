@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import numbers
 from collections.abc import Iterable
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,7 @@ def read_history(value: object, separator: str | None = None) -> list[str]:
     """
     if isinstance(value, str):
         entries: Iterable[object] = _entries(value, separator)
-    elif isinstance(value, Iterable) and not isinstance(value, bytes | dict) and getattr(value, "ndim", 1):
+    elif isinstance(value, Iterable) and not (isinstance(value, bytes | dict) or _is_scalar_array(value)):
         entries = value
     else:
         raise RereError("a history", "none" if _is_missing(value) else repr(value)[:80], REMEDY)
@@ -76,4 +77,8 @@ def _entry(entry: object) -> str:
 
 def _is_missing(value: object) -> bool:
     """None, NaN, or pandas' NA; an array has no one answer to `!=`, and NA has none at all."""
-    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+    return bool(pd.api.types.is_scalar(value) and pd.isna(cast(Any, value)))
+
+
+def _is_scalar_array(value: object) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim == 0
