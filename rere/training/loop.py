@@ -1,6 +1,6 @@
 """The training loop of a policy on prompts: batches, accumulation, validation, checkpoints, the best weights.
 
-A subclass defines what one micro-batch adds to the gradient (`micro_step`) and what an update reports (`summary`).
+A subclass defines what one micro-batch adds to the gradient (`micro_step`) and what an update reports (`means`).
 An epoch's order depends on the seed and the epoch only, so a resumed run and any number of devices see the same order.
 
 Several processes (rere/runtime/launch.py) divide the prompts of every micro-batch; gradients and records are sums
@@ -13,9 +13,9 @@ import itertools
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -61,6 +61,7 @@ from rere.training.probes import VALID, Probe, Probes, training_probes
 SCORE = "valid_ndcg@10"
 Config = TypeVar("Config", bound=UpdateSettings)
 Tally = defaultdict[str, float]  # sums over an update's micro-batches
+PROMPTS = "prompts"  # in a tally: how many the update has
 
 
 class PolicyRun(ABC, Generic[Config]):
@@ -68,11 +69,11 @@ class PolicyRun(ABC, Generic[Config]):
 
     Args:
         progress: directory of the checkpoint, read if there is one.
-        bar_fields: entries of a record that the progress bar shows.
     """
 
     name = "policy"
-    bar_fields: tuple[str, ...] = ()
+    bar_fields: tuple[str, ...] = ()  # entries of a record that the progress bar shows
+    means: ClassVar[Mapping[str, str]]  # entries of a record besides `loss`: each its sum over that of the other name
     normalisation: Normalisation = "vocab"  # of the validation lists
 
     def __init__(
@@ -139,7 +140,7 @@ class PolicyRun(ABC, Generic[Config]):
 
     @abstractmethod
     def micro_step(self, rows: np.ndarray, count: int, tally: Tally) -> None:
-        """Add the gradient of some training rows of an update to the weights, and what `summary` needs to `tally`.
+        """Add the gradient of some training rows of an update to the weights, and the record's sums to `tally`.
 
         Args:
             rows: indices of this process's share of a micro-batch; empty if there are fewer rows than processes.
@@ -154,9 +155,10 @@ class PolicyRun(ABC, Generic[Config]):
     def again(self, count: int, tally: Tally) -> None:
         """Add the gradient of all micro-batches of the update once more, for a further step on them."""
 
-    @abstractmethod
-    def summary(self, tally: Tally, count: int) -> dict[str, float]:
+    def summary(self, tally: Tally) -> dict[str, float]:
         """An update's record from the sums over its micro-batches."""
+        means = {name: tally[name] / max(tally[divisor], 1.0) for name, divisor in self.means.items()}
+        return {"loss": tally["loss"], **means}
 
     def after_update(self) -> None:
         """A hook that runs after the optimiser's step."""
@@ -214,6 +216,10 @@ class PolicyRun(ABC, Generic[Config]):
         """The draw of instructions of the present epoch."""
         return HeadDraw(self.catalog, self.config.seed, self.update // self.per_epoch)
 
+    def draw_seed(self, rows: np.ndarray) -> int:
+        """The seed of what is drawn for a micro-batch: it depends on the update and the first row alone."""
+        return int(np.random.SeedSequence((self.config.seed, self.update, int(rows[0]))).generate_state(1)[0])
+
     def precision(self) -> torch.autocast:
         return torch.autocast(
             self.tree_model.device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bfloat16"
@@ -225,7 +231,9 @@ class PolicyRun(ABC, Generic[Config]):
         for micro in self.groups.micro_batches(rows, self.config.device_batch_prompts):
             self.micro_step(self.groups.share(micro), len(rows), tally)
         distributed.sum_gradients(trainable(self.model).values())
-        return distributed.total_of(tally)
+        total = distributed.total_of(tally)
+        total[PROMPTS] = float(len(rows))
+        return total
 
     def _planned(self) -> Iterator[np.ndarray]:
         """Rows of each update, those done included."""
@@ -251,7 +259,7 @@ class PolicyRun(ABC, Generic[Config]):
             self._descend()
         self.tokens += tally["tokens"]
         return {
-            **self.summary(tally, len(rows)),
+            **self.summary(tally),
             "tokens_per_second": tally["tokens"] / (time.perf_counter() - started),
             **facts,
         }

@@ -14,8 +14,9 @@ Axes: P prompts, G negatives; candidates are (P, 1 + G), the target first. B pro
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from rere.models.tree_log_probs import group_tree
 from rere.models.trunks import Prompts
 from rere.runtime import distributed, in_processes
 from rere.runtime.launch import Log
-from rere.training.loop import PolicyRun, Tally
+from rere.training.loop import PROMPTS, PolicyRun, Tally
 from rere.training.preference.in_batch import shared_negatives
 from rere.training.preference.losses.base import PreferenceInputs, PreferenceLoss
 
@@ -101,6 +102,9 @@ def without_target(ranked: Int[Tensor, "P 1+G"], targets: Int[Tensor, " P"]) -> 
 class _Run(PolicyRun[PreferenceConfig]):
     name = "preference"
     bar_fields = ("loss", "preferred")
+    # margin: implicit reward of the target over its best negative; preferred: share of margins above 0; negatives: how
+    # many the target was compared with
+    means: ClassVar[Mapping[str, str]] = dict.fromkeys(("margin", "preferred", "target_log_prob", "negatives"), PROMPTS)
 
     def micro_step(self, rows: np.ndarray, count: int, tally: Tally) -> None:
         self.model.eval()
@@ -115,26 +119,15 @@ class _Run(PolicyRun[PreferenceConfig]):
             policy = self.scorer(tree).sum(2)
         given = PreferenceInputs(policy, reference, candidates >= 0, self.config.beta)
         assert isinstance(self.config.loss, PreferenceLoss)
-        losses = self.config.loss(given)
-        (losses.sum() / count).backward()
+        loss = self.config.loss(given).sum() / count
+        loss.backward()
         margins = -self.config.beta * given.over_target.detach().amax(1)
-        tally["loss"] += float(losses.detach().sum())
+        tally["loss"] += float(loss.detach())
         tally["margin"] += float(margins.sum())
         tally["preferred"] += int((margins > 0).sum())
-        tally["target"] += float(policy.detach()[:, 0].sum())
+        tally["target_log_prob"] += float(policy.detach()[:, 0].sum())
         tally["negatives"] += float(given.valid[:, 1:].sum())
         tally["tokens"] += forwarded + 2 * len(tree.tokens)
-
-    def summary(self, tally: Tally, count: int) -> dict[str, float]:
-        """Means per prompt. margin: implicit reward of the target over its best negative; preferred: share above 0;
-        negatives: how many it was compared with."""
-        return {
-            "loss": tally["loss"] / count,
-            "margin": tally["margin"] / count,
-            "preferred": tally["preferred"] / count,
-            "target_log_prob": tally["target"] / count,
-            "negatives": tally["negatives"] / count,
-        }
 
     def _candidates(self, rows: np.ndarray) -> tuple[Int[Tensor, "P 1+G"], int]:
         """Targets and negatives, -1 where there are fewer; and the number of tokens run for them.

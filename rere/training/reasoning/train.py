@@ -22,9 +22,10 @@ Axes: P prompts, G reasonings per prompt, L tokens of the longest one, I items.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ from rere.recommenders.base import Recommender
 from rere.recommenders.reasoning import ReasoningRecommender
 from rere.runtime.launch import Log
 from rere.training.checkpoint import Weights, trainable
-from rere.training.loop import PolicyRun, Tally
+from rere.training.loop import PROMPTS, PolicyRun, Tally
 from rere.training.rl.advantages.group_std import GroupStd
 from rere.training.rl.losses.base import Counts, LossInputs
 from rere.training.rl.losses.grpo import GRPO
@@ -146,6 +147,14 @@ def _of_targets(log_probs: Float[Tensor, "P G I"], targets: Int[Tensor, " P"]) -
 class _Run(PolicyRun[ReasoningConfig]):
     name = "reasoning"
     bar_fields = ("reward", "head_loss")
+    means: ClassVar[Mapping[str, str]] = {
+        "head_loss": PROMPTS,
+        "reward": PROMPTS,
+        "frac_reward_zero_std": PROMPTS,
+        "kl": "reasoning_tokens",
+        "reasoning_tokens": "texts",
+        "ended": "texts",  # before their budget did
+    }
 
     def __init__(self, *given: Any, log: Log) -> None:
         super().__init__(*given, log=log)
@@ -182,9 +191,10 @@ class _Run(PolicyRun[ReasoningConfig]):
         prompts = cast(list[list[int]], self.prompts(rows))
         targets = self.targets[rows].to(self.tree_model.device)
         self.model.eval()
-        seed = int(np.random.SeedSequence((config.seed, self.update, int(rows[0]))).generate_state(1)[0])
         with self.precision():
-            reasonings = write(self.tree_model, prompts, writing, group=config.num_generations, seed=seed)
+            reasonings = write(
+                self.tree_model, prompts, writing, group=config.num_generations, seed=self.draw_seed(rows)
+            )
         given = reasoning_tree(self.tree_model, prompts, reasonings, writing)
         with torch.no_grad(), self.precision():
             reward = rewards_of(self.head(read(self.tree_model, given)[1]), targets, config)
@@ -210,22 +220,9 @@ class _Run(PolicyRun[ReasoningConfig]):
         tally["loss"] += float(loss.detach())
         tally["head_loss"] += float(found.head_losses.detach().sum())
         tally["reward"] += float(reward.mean(1).sum())
-        tally["zero_std"] += float((reward.std(1) < 1e-6).sum())
+        tally["frac_reward_zero_std"] += float((reward.std(1) < 1e-6).sum())
         tally["kl"] += float(found.scored.divergence.detach().sum())
-        tally["written"] += float(given.written.sum())
+        tally["reasoning_tokens"] += float(given.written.sum())
         tally["texts"] += len(texts)
         tally["ended"] += sum(bool(own) and own[-1] == writing.end for own in texts)
         tally["tokens"] += float(sum(map(len, prompts)) + given.written.sum() + 3 * len(given.tree.tokens))
-
-    def summary(self, tally: Tally, count: int) -> dict[str, float]:
-        """Means. reasoning_tokens: of a reasoning; ended: share of those that ended before their budget did."""
-        texts = max(tally["texts"], 1.0)
-        return {
-            "loss": tally["loss"],
-            "head_loss": tally["head_loss"] / count,
-            "reward": tally["reward"] / count,
-            "frac_reward_zero_std": tally["zero_std"] / count,
-            "kl": tally["kl"] / max(tally["written"], 1.0),
-            "reasoning_tokens": tally["written"] / texts,
-            "ended": tally["ended"] / texts,
-        }

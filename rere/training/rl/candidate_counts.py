@@ -14,7 +14,7 @@ def over_processes(counts: Counts, generated: frozenset[Hashable], tally: Tally)
     """Sum counts over ranks and note the distinct candidates; collective, so every rank must call it."""
     every = distributed.gathered((counts, generated))
     if distributed.is_main():
-        tally["distinct"] += float(len(frozenset().union(*(own for _, own in every))))
+        tally["diversity"] += float(len(frozenset().union(*(own for _, own in every))))
     return sum((own for own, _ in every), Counts())
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from rere.models.trunks import Prompts
 from rere.recommenders.base import Recommender
 from rere.recommenders.cross_fitted import folds_for, teacher_log_probs
 from rere.runtime.launch import Log
-from rere.training.loop import PolicyRun, Tally
+from rere.training.loop import PROMPTS, PolicyRun, Tally
 from rere.training.rl.advantages.base import Advantage
 from rere.training.rl.candidate_counts import count_candidates, generated_keys, over_processes
 from rere.training.rl.group_builder import GroupBuilder
@@ -40,6 +41,15 @@ class RLRun(PolicyRun[RLConfig]):
 
     name = "rl"
     bar_fields = ("reward", "groups_with_hit")
+    means: ClassVar[Mapping[str, str]] = {
+        "reward": "candidates",
+        "groups_with_hit": PROMPTS,
+        "frac_reward_zero_std": PROMPTS,
+        "kl": "scored",  # tokens
+        "diversity": "candidates",
+        "invalid": "candidates",
+        "duplicate": "candidates",
+    }
 
     def __init__(
         self,
@@ -121,8 +131,8 @@ class RLRun(PolicyRun[RLConfig]):
             tally[COUNTED + name] += prompts_so
         tally["loss"] += float(loss.detach())
         tally["reward"] += float((reward * valid).sum())
-        tally["hits"] += float(reached.sum())
-        tally["zero_std"] += float((advantages.abs() < 1e-6).all(1).sum())
+        tally["groups_with_hit"] += float(reached.sum())
+        tally["frac_reward_zero_std"] += float((advantages.abs() < 1e-6).all(1).sum())
         tally["kl"] += float(scored.divergence.detach().sum())
         tally["scored"] += float(tree.mask.sum())
         tally["tokens"] += float(found.forwarded + 2 * len(tree.tokens))
@@ -139,25 +149,15 @@ class RLRun(PolicyRun[RLConfig]):
             (self.config.loss(scored) * first.counts.prompts / count).backward()
             tally["tokens"] += float(len(tree.tokens))
 
-    def summary(self, tally: Tally, count: int) -> dict[str, float]:
-        """Means; groups_… and frac_… are shares of prompts; diversity, invalid and duplicate of candidates."""
-        made = max(tally["candidates"], 1.0)
-        return {
-            "loss": tally["loss"],
-            "reward": tally["reward"] / made,
-            "groups_with_hit": tally["hits"] / count,
-            "frac_reward_zero_std": tally["zero_std"] / count,
-            "kl": tally["kl"] / max(tally["scored"], 1.0),
-            "diversity": tally["distinct"] / made,
-            "invalid": tally["invalid"] / made,
-            "duplicate": tally["duplicate"] / made,
-            **{key.removeprefix(COUNTED): sums / count for key, sums in tally.items() if key.startswith(COUNTED)},
-        }
+    def summary(self, tally: Tally) -> dict[str, float]:
+        """And the shares of prompts that the loss counts."""
+        counted = {name.removeprefix(COUNTED): sums for name, sums in tally.items() if name.startswith(COUNTED)}
+        return super().summary(tally) | {name: sums / tally[PROMPTS] for name, sums in counted.items()}
 
     def _rollout(self, rows: np.ndarray, prompts: Prompts, targets: Int[Tensor, " P"]) -> Rollout:
-        """Candidates of the policy without dropout; the draw depends on the update and the first row alone."""
+        """Candidates of the policy without dropout."""
         self.model.eval()
-        seed = int(np.random.SeedSequence((self.config.seed, self.update, int(rows[0]))).generate_state(1)[0])
+        seed = self.draw_seed(rows)
         with self.precision():
             return rollout(self.tree_model, self.trie, prompts, targets, self.config, seed=seed, end=self.end)
 
