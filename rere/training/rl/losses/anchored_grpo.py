@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from rere.training.rl.losses.base import Loss, LossInputs, token_objective
+from rere.training.rl.losses.base import Loss, LossInputs
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -36,9 +36,7 @@ class AnchoredGRPO(Loss):
     def __call__(self, given: LossInputs) -> Float[Tensor, ""]:
         target = _first(given.hits)
         anchor = -((given.policy * given.mask).sum(2) * target).sum(1)
-        means = token_objective(given).sum(2) / given.lengths
-        objective = means.sum(1) / given.mask.any(2).sum(1).clamp(min=1)
-        rows = anchor - self.weight * self.admitted(given) * objective
+        rows = anchor - self.weight * self.admitted(given) * self.group_objective(given)
         return rows.sum() / max(given.counts.prompts, 1)
 
     def admitted(self, given: LossInputs) -> Bool[Tensor, " P"]:

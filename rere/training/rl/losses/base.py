@@ -105,6 +105,25 @@ class Loss(LossSettings):
         """Prompts that the loss treats in a way of its own, by a name under which the record has their share."""
         return {}
 
+    def gain(
+        self, given: LossInputs, ratio: Float[Tensor, "P G ..."], advantages: Float[Tensor, "P G ..."]
+    ) -> Float[Tensor, "P G ..."]:
+        """Ratio times advantage."""
+        return ratio * advantages
+
+    def token_objective(self, given: LossInputs) -> Float[Tensor, "P G L"]:
+        """(P, G, L) gain of each token's ratio, less the penalty; 0 outside the mask."""
+        gain = self.gain(given, torch.exp(given.log_ratio), given.advantages[:, :, None])
+        return (gain - given.penalty) * given.mask
+
+    def sequence_objective(self, given: LossInputs) -> Float[Tensor, "P G"]:
+        """(P, G) mean token objective of each candidate."""
+        return self.token_objective(given).sum(2) / given.lengths
+
+    def group_objective(self, given: LossInputs) -> Float[Tensor, " P"]:
+        """(P,) GRPO's objective of each prompt's group: the mean over its candidates with a token that counts."""
+        return self.sequence_objective(given).sum(1) / given.mask.any(2).sum(1).clamp(min=1)
+
 
 class ClippedLoss(Loss):
     """A loss whose ratio to the rollout's policy is clipped, so that a rollout may have several steps.
@@ -124,23 +143,13 @@ class ClippedLoss(Loss):
         self, given: LossInputs, ratio: Float[Tensor, "P G ..."], advantages: Float[Tensor, "P G ..."]
     ) -> Float[Tensor, "P G ..."]:
         """Ratio times advantage, clipped in the steps after a rollout's first."""
+        free = super().gain(given, ratio, advantages)
         if given.old is None:
-            return ratio * advantages
-        return torch.minimum(ratio * advantages, ratio.clamp(1 - self.epsilon, 1 + self.epsilon_high) * advantages)
-
-    def token_objective(self, given: LossInputs) -> Float[Tensor, "P G L"]:
-        """(P, G, L) gain of each token's ratio, less the penalty; 0 outside the mask."""
-        gain = self.gain(given, torch.exp(given.log_ratio), given.advantages[:, :, None])
-        return (gain - given.penalty) * given.mask
+            return free
+        return torch.minimum(free, ratio.clamp(1 - self.epsilon, 1 + self.epsilon_high) * advantages)
 
 
 def k3(policy: Float[Tensor, " ..."], reference: Float[Tensor, " ..."]) -> Float[Tensor, " ..."]:
     """Schulman's k3 estimator of KL(policy || reference) per token: exp(d) - d - 1, d = reference - policy."""
     difference = reference - policy
     return torch.exp(difference) - difference - 1
-
-
-def token_objective(given: LossInputs) -> Float[Tensor, "P G L"]:
-    """(P, G, L) ratio times advantage, less the penalty; 0 outside the mask."""
-    ratio = torch.exp(given.policy - given.policy.detach())
-    return (ratio * given.advantages[:, :, None] - given.penalty) * given.mask

@@ -17,5 +17,4 @@ class GRPO(ClippedLoss):
     type: Literal["grpo"] = "grpo"
 
     def __call__(self, given: LossInputs) -> Float[Tensor, ""]:
-        means = self.token_objective(given).sum(2) / given.lengths
-        return -means.sum() / max(given.counts.sequences, 1)
+        return -self.sequence_objective(given).sum() / max(given.counts.sequences, 1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 from torch.nn.functional import softplus
 
-from rere.training.rl.losses.base import Loss, LossInputs, token_objective
+from rere.training.rl.losses.base import Loss, LossInputs
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -40,11 +40,10 @@ class RISER(Loss):
     margin: float = Field(default=0.5, ge=0, description="SimPO's gamma: by which the target must win")
 
     def __call__(self, given: LossInputs) -> Float[Tensor, ""]:
-        objective = (token_objective(given).sum(2) / given.lengths).sum(1) / given.mask.any(2).sum(1).clamp(min=1)
         means = (given.policy * given.mask).sum(2) / given.lengths
         target, others = given.hits, given.valid & ~given.hits
         of_target = (means * target).sum(1, keepdim=True) / target.sum(1, keepdim=True).clamp(min=1)
         pairs = softplus(self.margin - self.pair_beta * (of_target - means)) * others
         preference = self.weight * pairs.sum(1) / others.sum(1).clamp(min=1)
-        rows = given.reached * -objective + ~given.reached * preference
+        rows = given.reached * -self.group_objective(given) + ~given.reached * preference
         return rows.sum() / max(given.counts.prompts, 1)

@@ -34,8 +34,7 @@ class SiblingGRPO(Loss):
 
     def __call__(self, given: LossInputs) -> Float[Tensor, ""]:
         advantages, shared_by = sibling_advantages(given.reward, given.nodes, given.mask & given.valid[:, :, None])
-        ratio = torch.exp(given.policy - given.policy.detach())
-        per_prompt = (ratio * advantages / shared_by).sum((1, 2)) / given.valid.sum(1).clamp(min=1)
+        per_prompt = (torch.exp(given.log_ratio) * advantages / shared_by).sum((1, 2)) / given.valid.sum(1).clamp(min=1)
         return GRPO()(given) - self.weight * per_prompt.sum() / max(given.counts.prompts, 1)
 
 
