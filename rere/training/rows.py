@@ -10,8 +10,8 @@ sequence  one row per stretch of a user's history, in which every next item is a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,13 @@ FOLD = "fold"  # key of a row's fold of users, for a cross-fitted teacher
 IGNORED = -100  # the label that the loss ignores
 
 
+class Stretch(NamedTuple):
+    """A stretch of a user's history: item indices, oldest first, of which the first `context` are no targets."""
+
+    items: list[int]
+    context: int
+
+
 def window_rows(rows: pd.DataFrame, catalog: CatalogIndex) -> Iterator[Row]:
     """One training row per window."""
     for history, target in zip(rows["history"], rows["target"], strict=True):
@@ -41,6 +48,13 @@ def window_rows(rows: pd.DataFrame, catalog: CatalogIndex) -> Iterator[Row]:
 
 
 def sequence_rows(rows: pd.DataFrame, catalog: CatalogIndex, history_items: int, sequence_items: int) -> Iterator[Row]:
+    """The rows of windows' stretches, see `stretch_rows`."""
+    return stretch_rows(stretches_of(rows, catalog, history_items), catalog, history_items, sequence_items)
+
+
+def stretch_rows(
+    stretches: Iterable[Stretch], catalog: CatalogIndex, history_items: int, sequence_items: int
+) -> Iterator[Row]:
     """Rows of up to `sequence_items` items: up to `history_items` of context, the rest targets.
 
     Raises:
@@ -52,21 +66,22 @@ def sequence_rows(rows: pd.DataFrame, catalog: CatalogIndex, history_items: int,
             "a chat template",
             "set `sft: {rows: window, distillation: null}`, or `catalog.prompt: plain`",
         )
-    for context, targets in stretches(rows, catalog, history_items):
-        step = max(1, sequence_items - history_items)
-        walk = context + targets
-        for start in range(len(context), len(walk), step):
+    step = max(1, sequence_items - history_items)
+    for items, context in stretches:
+        for start in range(context, len(items), step):
             first = max(0, start - history_items)
-            yield sequence_row(walk[first : start + step], start - first, catalog)
+            yield sequence_row(items[first : start + step], start - first, catalog)
 
 
-def stretches(rows: pd.DataFrame, catalog: CatalogIndex, history_items: int) -> Iterator[tuple[list[int], list[int]]]:
-    """(context, targets), item indices, of runs of windows whose histories continue one another."""
+def stretches_of(rows: pd.DataFrame, catalog: CatalogIndex, history_items: int) -> list[Stretch]:
+    """The runs of windows whose histories continue one another."""
     begins = np.flatnonzero(~follows(rows, history_items))
     histories, targets = rows["history"], rows["target"].tolist()
+    found = []
     for first, end in itertools.pairwise([*begins.tolist(), len(rows)]):
-        context, own = list(histories.iloc[first]), targets[first:end]
-        yield [catalog.index_of[item] for item in context], [catalog.index_of[item] for item in own]
+        context = histories.iloc[first]
+        found.append(Stretch([catalog.index_of[item] for item in [*context, *targets[first:end]]], len(context)))
+    return found
 
 
 def sequence_row(items: Sequence[int], untrained: int, catalog: CatalogIndex) -> Row:

@@ -19,7 +19,7 @@ from rere.data.dataset import Windows
 from rere.data.stretches import stretch_ends
 from rere.training.rl.group import Group, ItemFacts
 from rere.training.rl.rewards.total import score_ranks
-from rere.training.rows import stretches
+from rere.training.rows import stretches_of
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -57,8 +57,8 @@ class GroupBuilder:
             if (asked := reward.item_vectors) is not None and asked not in self.vectors:
                 sequences = None
                 if isinstance(asked, FromUsers):
-                    every = stretches(windows.of("train"), catalog, windows.history_items)
-                    sequences = [np.array(context + targets) for context, targets in every]
+                    every = stretches_of(windows.of("train"), catalog, windows.history_items)
+                    sequences = [np.array(stretch.items) for stretch in every]
                 vectors = item_vectors(catalog.descriptions, asked, sequences, config.seed)
                 self.vectors[asked] = torch.from_numpy(vectors).to(device)
 

@@ -18,7 +18,7 @@ from rere.errors import RereError
 from rere.recommenders.base import Recommender
 from rere.recommenders.item_models import ItemModels
 from rere.training.instructions import HeadDraw
-from rere.training.rows import ALIGNED, FOLD, NUMBER, Collator, sequence_rows, stretches, window_rows
+from rere.training.rows import ALIGNED, FOLD, NUMBER, Collator, sequence_rows, window_rows
 from rere.training.sft.alignment import AlignedLoss, alignment_rows
 from rere.training.sft.altered import NewItems
 from rere.training.sft.catalogue_loss import CatalogueCollator, CatalogueLoss
@@ -54,8 +54,8 @@ def datasets_of(
     if len(valid) > config.validation_rows:
         valid = valid.sample(config.validation_rows, random_state=config.seed)
     if (taught := config.distillation) is not None:
-        taken = stretches(every, catalog, windows.history_items)  # by all users, those kept from this training too
-        items = [context + targets for context, targets in taken]
+        taken = set(every["target"]).union(*every["history"])  # by all users, those kept from this training too
+        known = [catalog.index_of[item] for item in taken]
         train_rows = list(
             taught_rows(
                 train,
@@ -63,7 +63,7 @@ def datasets_of(
                 config,
                 taught=taught,
                 history_items=windows.history_items,
-                new=NewItems.of(items, valid["target"].map(catalog.index_of).tolist(), len(catalog.items)),
+                new=NewItems.of([known], valid["target"].map(catalog.index_of).tolist(), len(catalog.items)),
                 teacher=teacher,
             )
         )

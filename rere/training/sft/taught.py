@@ -11,7 +11,7 @@ from rere.catalog.index import CatalogIndex
 from rere.config.sft import Distillation, SFTConfig
 from rere.recommenders.base import Recommender
 from rere.recommenders.cross_fitted import folds_for
-from rere.training.rows import FOLD, Row, sequence_row, sequence_rows, stretches
+from rere.training.rows import FOLD, Row, sequence_row, stretch_rows, stretches_of
 from rere.training.sft.altered import NewItems, altered_rows
 
 SEEDS_APART = 1_000_003  # of the draws that alter each fold's histories
@@ -39,9 +39,10 @@ def taught_rows(
     for fold in [0] if folds is None else np.unique(folds).tolist():
         rows = train if folds is None else train[folds == fold].reset_index(drop=True)
         mark = {} if folds is None else {FOLD: fold}
-        real = list(sequence_rows(rows, catalog, history_items, config.sequence_items))
+        taken = stretches_of(rows, catalog, history_items)
+        real = list(stretch_rows(taken, catalog, history_items, config.sequence_items))
         yield from ({**row, "taught": taught.weight, **mark} for row in real)
-        sequences = [context + targets for context, targets in stretches(rows, catalog, history_items)]
+        sequences = [stretch.items for stretch in taken]
         count, seed = round(taught.altered_rows * len(real)), config.seed + SEEDS_APART * fold
         altered = altered_rows(sequences, rows=count, items=config.sequence_items, new=new, seed=seed)
         yield from ({**sequence_row(items, 1, catalog), "taught": 1.0, **mark} for items in altered)
