@@ -23,6 +23,7 @@ from experiments.worlds import NAMES, ExperimentData, check, load
 from rere.artifacts.manifest import is_sealed
 from rere.config.tuning import TuningConfig
 from rere.config.variants import Variant
+from rere.data.sequences import item_counts
 from rere.evaluation.bootstrap import bootstrap_means
 from rere.evaluation.breakdown import breakdown
 from rere.evaluation.evaluator import evaluate
@@ -138,7 +139,7 @@ def run(world: ExperimentData, root: Path, trials: Mapping[str, int], seeds: int
     table = summary(results, facts)
     table.to_csv(to / f"rivals-{world.name}.csv", index=False, float_format="%.6g")
     first = pd.concat([each[0] for each in results.values()], ignore_index=True)
-    counts = dict(zip(world.item_index, _counts(world).tolist(), strict=True))
+    counts = dict(zip(world.item_index, item_counts(world.sequences, len(world.item_index)).tolist(), strict=True))
     parts = breakdown(first, test, counts, EVALUATION)
     parts.to_csv(to / f"rivals-{world.name}-breakdown.csv", index=False, float_format="%.6g")
     print(table.to_string(index=False))
@@ -171,10 +172,6 @@ def summary(results: Mapping[str, list[pd.DataFrame]], facts: Mapping[str, list[
         record |= {"cold rows": int(cold.sum()), "cold hr@10": float(hits[cold].mean()) if cold.any() else np.nan}
         records.append(record | {"settings of seed 0": facts[name][0]["settings"]})
     return pd.DataFrame(records)
-
-
-def _counts(world: ExperimentData) -> np.ndarray:
-    return np.bincount(np.concatenate(world.sequences), minlength=len(world.item_index))
 
 
 def _described(model: ItemModel) -> str:

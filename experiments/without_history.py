@@ -6,24 +6,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rere.recommenders.base import Ranking, Recommender
+from rere.recommenders.base import Ranking
+from rere.recommenders.item_model import ItemModel
+from rere.recommenders.rankings import rank_by
 
 
 class WithoutHistory:
-    """Ranks as another recommender, with each history's own items taken out."""
+    """Ranks as an item model does, with each history's own items taken out."""
 
-    def __init__(self, recommender: Recommender) -> None:
-        self.name, self.recommender = recommender.name, recommender
+    def __init__(self, model: ItemModel) -> None:
+        self.name, self.model = model.name, model
 
     def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
         """See `Recommender`: the k best of the other items."""
-        own = [set(history) for history in histories]
-        wide = self.recommender.recommend(histories, k + max(map(len, own)))
-        kept = np.array(
-            [[item not in taken for item in row] for row, taken in zip(wide.items.tolist(), own, strict=True)]
-        )
-        first = np.argsort(~kept, axis=1, kind="stable")[:, :k]
-        others = np.take_along_axis(kept, first, axis=1)
-        items = np.take_along_axis(wide.items, first, axis=1)
-        scores = np.take_along_axis(wide.scores, first, axis=1)
-        return Ranking(np.where(others, items, -1), np.where(others, scores, -np.inf).astype(np.float32))
+        found = rank_by(self._log_probs, histories, k, self.model.items)
+        return Ranking(np.where(np.isfinite(found.scores), found.items, -1), found.scores)
+
+    def _log_probs(self, histories: Sequence[Sequence[int]]) -> np.ndarray:
+        found = self.model.log_probs(histories)
+        for row, history in zip(found, histories, strict=True):
+            row[list(history)] = -np.inf
+        return found

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from rere.artifacts.manifest import fingerprint
 from rere.config.variants import Variant
 from rere.data.user_draws import fold_of
 from rere.errors import RereError
-from rere.recommenders.base import Ranking, Recommender
+from rere.recommenders.base import Recommender
 from rere.recommenders.item_model import SCORE, FitData, ItemModel, item_log_probs
 from rere.recommenders.registry import model_type
 
@@ -73,13 +73,13 @@ class CrossFitted(ItemModel):
         """Its members are fitted, each on its own data: see `rere.recommenders.fitting.fit_teacher`."""
         raise RereError("fitted members", "data", "use `fit_teacher`")
 
-    def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
-        """Refused: which member may answer depends on the history's user."""
-        self._refuse()
-
     def log_probs(self, histories: Sequence[Sequence[int]]) -> np.ndarray:
-        """Refused, as `recommend`."""
-        self._refuse()
+        """Refused, and with it `recommend`: which member may answer depends on the history's user."""
+        raise RereError(
+            "the folds of the histories' users, for a cross-fitted teacher",
+            "histories alone",
+            "ask by `log_probs_without`",
+        )
 
     def content(self) -> str:
         """A digest of its members' files."""
@@ -109,13 +109,6 @@ class CrossFitted(ItemModel):
     def from_tensors(cls, tensors: dict[str, torch.Tensor], items: int, config: Any) -> Self:
         """Not enough: use `read`."""
         raise RereError("a cross-fitted teacher's files and its members'", "tensors alone", "use `CrossFitted.read`")
-
-    def _refuse(self) -> NoReturn:
-        raise RereError(
-            "the folds of the histories' users, for a cross-fitted teacher",
-            "histories alone",
-            "ask by `log_probs_without`",
-        )
 
 
 def folds_for(teacher: Recommender | None, users: Iterable[str]) -> Int[np.ndarray, " N"] | None:

@@ -27,9 +27,7 @@ from scipy.special import logsumexp
 
 from rere.config.variants import Variant
 from rere.errors import RereError
-from rere.recommenders.base import Ranking
 from rere.recommenders.item_model import SCORE, FitData, ItemModel
-from rere.recommenders.rankings import rank_by
 from rere.recommenders.registry import ITEM_MODELS, model_type
 
 MOST_NUMBERS = 100_000_000  # float32 log-probabilities that a fit holds at once: 0.4 GB
@@ -139,10 +137,6 @@ class Ensemble(ItemModel):
                     found.add_(torch.from_numpy(self.models[kind].log_probs(histories)).double().exp_(), alpha=share)
             found = found.log_()
         return found.float().numpy()
-
-    def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
-        """See `Recommender`; scores are log-probabilities (nats)."""
-        return rank_by(self.log_probs, histories, k, self.items)
 
     def code(self) -> str:
         """Its own and its members'."""

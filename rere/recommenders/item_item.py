@@ -18,9 +18,8 @@ from pydantic import Field
 from scipy.sparse import csr_array
 
 from rere.config.variants import Variant
-from rere.recommenders.base import Ranking
+from rere.data.sequences import item_counts
 from rere.recommenders.item_model import SCORE, FitData, ItemModel
-from rere.recommenders.rankings import rank_by
 
 SMALLEST = 1e-12  # a probability: keeps logarithms finite
 
@@ -72,7 +71,7 @@ class ItemItemModel(ItemModel):
     @classmethod
     def fit(cls, data: FitData, config: Any) -> Self:
         """Weights, popularity and returns of the training period."""
-        counts = np.bincount(np.concatenate([np.empty(0, dtype=np.int64), *data.sequences]), minlength=data.items)
+        counts = item_counts(data.sequences, data.items)
         returns = returning_share(data.sequences, config.history_items)
         model = cls(cls.fit_weights(data, config), counts, returns, config)
         model.curves = [{SCORE: data.score(model)}]
@@ -91,10 +90,6 @@ class ItemItemModel(ItemModel):
         np.maximum(found, SMALLEST * (1 + self.popularity), out=found)  # what has no mass goes by popularity
         found /= found.sum(1, keepdims=True)
         return torch.from_numpy(found).log_().float().numpy()
-
-    def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
-        """See `Recommender`; scores are log-probabilities (nats)."""
-        return rank_by(self.log_probs, histories, k, self.items)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Weights, counts and the share of returns."""

@@ -19,7 +19,7 @@ from rere.artifacts.manifest import fingerprint, seal, sha256, verify
 from rere.config.variants import Variant
 from rere.data.user_draws import fold_of
 from rere.recommenders.base import Ranking, Recommender
-from rere.recommenders.rankings import mean_ndcg, ranking_log_probs
+from rere.recommenders.rankings import mean_ndcg, rank_by, ranking_log_probs
 
 SCORE = "valid_ndcg@10"
 FitLog = Callable[[str, dict[str, float]], None]  # a model's kind, and a record of its fit
@@ -124,19 +124,12 @@ class ItemModel(ABC):
         """Fit to `data`, deterministically, with the validation NDCG@10 on record in `curves`."""
 
     @abstractmethod
-    def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
-        """See `Recommender`. As a teacher its scores count as log-probabilities, up to a constant per row."""
-
     def log_probs(self, histories: Sequence[Sequence[int]]) -> np.ndarray:
-        """(P, I) float32 log-probabilities (nats) of every item after each history; -inf for items that it leaves out.
+        """(P, I) float32 log-probabilities (nats) of every item after each history."""
 
-        Unless a kind does better: a softmax over the scores of the whole ranking.
-
-        Raises:
-            RereError: a history without a finite score.
-        """
-        ranking = self.recommend(histories, self.items)
-        return ranking_log_probs(ranking, self.items, self.name).astype(np.float32)
+    def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
+        """See `Recommender`; scores are log-probabilities (nats)."""
+        return rank_by(self.log_probs, histories, k, self.items)
 
     @abstractmethod
     def tensors(self) -> dict[str, torch.Tensor]:

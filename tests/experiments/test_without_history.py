@@ -7,27 +7,27 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments.without_history import WithoutHistory
-from rere.recommenders.base import Ranking
+from rere.recommenders.co_occurrence import CoOccurrence, CoOccurrenceConfig
+from rere.recommenders.item_model import FitData
 
 
-class Descending:
+class Descending(CoOccurrence):
     """Ranks six items from the last to the first, with their numbers as scores."""
 
-    name = "descending"
+    def log_probs(self, histories: Sequence[Sequence[int]]) -> np.ndarray:
+        return np.tile(np.arange(6, dtype=np.float32), (len(histories), 1))
 
-    def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
-        items = np.full((len(histories), k), -1)
-        items[:, :6] = np.arange(5, -1, -1)[:k]
-        return Ranking(items, np.where(items >= 0, items, -np.inf).astype(np.float32))
+
+DESCENDING = Descending.fit(FitData([np.array([0])], 6, [[0]], [1]), CoOccurrenceConfig())
 
 
 def test_what_the_history_holds_is_taken_out_and_the_others_move_up() -> None:
-    found = WithoutHistory(Descending()).recommend([[5, 3], [0], [1, 1]], 3)
+    found = WithoutHistory(DESCENDING).recommend([[5, 3], [0], [1, 1]], 3)
     assert found.items.tolist() == [[4, 2, 1], [5, 4, 3], [5, 4, 3]]
     assert found.scores.tolist() == found.items.tolist()
 
 
 def test_a_list_ends_where_no_item_is_left() -> None:
-    found = WithoutHistory(Descending()).recommend([[5, 4, 3, 2]], 4)
+    found = WithoutHistory(DESCENDING).recommend([[5, 4, 3, 2]], 4)
     assert found.items.tolist() == [[1, 0, -1, -1]]
     assert found.scores.tolist() == [[1.0, 0.0, -np.inf, -np.inf]]

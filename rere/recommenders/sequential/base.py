@@ -19,9 +19,7 @@ from torch.nn import functional
 from rere.config.recommenders import SequentialConfig
 from rere.errors import RereError
 from rere.models.loading import default_device
-from rere.recommenders.base import Ranking
 from rere.recommenders.item_model import SCORE, FitData, ItemModel, source_sum
-from rere.recommenders.rankings import rank_by
 from rere.recommenders.sequential.networks import Rows, SequentialNetwork
 from rere.runtime.progress import progress
 
@@ -57,10 +55,6 @@ class SequentialRecommender(ItemModel):
         recent = [list(history)[-self.config.history_items :] for history in histories]
         scores = self.network.scores(self.network.last_states(recent)).log_softmax(-1)
         return scores.float().cpu().numpy()
-
-    def recommend(self, histories: Sequence[Sequence[int]], k: int) -> Ranking:
-        """See `Recommender`; scores are log-probabilities (nats)."""
-        return rank_by(self.log_probs, histories, k, self.items)
 
     def code(self) -> str:
         """SHA-256 of the project's files that the model's and its network's classes are in."""
