@@ -50,7 +50,6 @@ class StudySpec(BaseModel):
     start: dict[str, Any] | None
 
     def save(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
         (directory / SPEC).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
     @classmethod
@@ -59,9 +58,8 @@ class StudySpec(BaseModel):
 
 
 def open_study(directory: Path, spec: StudySpec) -> Study:
-    """The study there, or a new one, whose first trial is to be the settings as they stand."""
+    """The study in a directory that is there, or a new one; its first trial is to be the settings as they stand."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    directory.mkdir(parents=True, exist_ok=True)
     storage = JournalStorage(JournalFileBackend(str(directory / JOURNAL)))
     pruner = _pruner(spec.config)
     study = optuna.create_study(

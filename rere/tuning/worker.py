@@ -12,7 +12,7 @@ from filelock import FileLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from rere.artifacts.manifest import disk_problem
+from rere.artifacts.manifest import disk_problem, writing
 from rere.config.tuning import STAGES, Stage
 from rere.errors import RereError
 from rere.runtime.launch import Exchange, die_with_parent
@@ -46,16 +46,18 @@ def work(directory: Path) -> None:
     """Take part in the study there, until it has as many trials as wanted.
 
     Raises:
-        RereError: the first trials all fail.
+        RereError: the first trials all fail; the disk is full.
     """
     spec = StudySpec.load(directory)
-    study = open_study(directory, spec)
     inputs = TrialInputs.load(directory / INPUTS, spec.start_model)
-    while (trial := next_trial(study, spec, directory)) is not None:
-        key = parameters_key(trial.params)
+    with writing(directory):
+        study = open_study(directory, spec)
         (directory / LOCKS).mkdir(exist_ok=True)
-        with FileLock(directory / LOCKS / key):  # the same settings in two processes: the second takes over the outcome
-            _run(study, trial, spec, inputs, directory / "trials" / key)
+        while (trial := next_trial(study, spec, directory)) is not None:
+            key = parameters_key(trial.params)
+            # The same settings in two processes: the second takes over the outcome.
+            with FileLock(directory / LOCKS / key):
+                _run(study, trial, spec, inputs, directory / "trials" / key)
 
 
 def _run(study: Study, trial: Trial, spec: StudySpec, inputs: TrialInputs, directory: Path) -> None:
@@ -86,10 +88,7 @@ def _run(study: Study, trial: Trial, spec: StudySpec, inputs: TrialInputs, direc
         study.tell(trial, state=TrialState.PRUNED)
     except Exception as error:
         # A fault of the machine's is no trial's: it goes on in the next run.
-        full = disk_problem(error, directory)
-        if full and not isinstance(error, RereError):
-            raise full from None
-        if full or isinstance(error, OSError):
+        if isinstance(error, OSError) or disk_problem(error, directory):
             raise
         traceback.print_exc()
         trial.set_user_attr(PROBLEM, problem_of(error))

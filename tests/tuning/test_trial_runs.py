@@ -58,7 +58,7 @@ def found() -> dict[int, list[Any]]:
 
 
 def test_what_happened_around_a_kill_is_logged_by_the_next_run(tmp_path: Path, tracked: None) -> None:
-    study = open_study(tmp_path / "study", SPEC)
+    study = open_study(tmp_path, SPEC)
     space = distributions(CONFIG.space)
     first, second = study.ask(space), study.ask(space)
     first.report(*comparable("sft", "sft", 1, -7.0))
@@ -91,7 +91,7 @@ def test_a_study_that_begins_anew_is_logged_anew(tmp_path: Path, tracked: None) 
     assert run is not None
     tags = {"study": "study-1", "trial": "0"}
     old = client.create_run(run.info.experiment_id, start_time=1, tags=tags).info.run_id
-    study = open_study(tmp_path / "study", SPEC)
+    study = open_study(tmp_path, SPEC)
     study.tell(study.ask(distributions(CONFIG.space)), 0.5)
     look(study)
     assert client.get_run(old).info.status == "KILLED"
