@@ -43,7 +43,7 @@ def reinforce(
     from rere.training.rl.train import train_rl
 
     config = pinned(config, model_commits)
-    [item_model] = teacher.models.values()
+    item_model = teacher.alone()
     teacher_hash = item_model.content()
     inputs = (start_model.identity(), windows.fingerprint, catalogue_fingerprint(catalog), teacher_hash, rl_sha256)
     read = columns_fingerprint(catalog)

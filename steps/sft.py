@@ -78,10 +78,8 @@ def _train(
     from rere.training.sft.train import train_sft
 
     backbone = catalog.config.backbone
-    parent, teacher_content = "none" if start is None else start.identity(), "none"
-    if teacher is not None:
-        [item_model] = teacher.models.values()
-        teacher_content = item_model.content()
+    parent = "none" if start is None else start.identity()
+    teacher_content = "none" if teacher is None else teacher.alone().content()
     inputs = (windows.fingerprint, catalogue_fingerprint(catalog), backbone_sha256, parent, teacher_content)
     with work_directory("sft", config.as_one(), backbone, *inputs, code_fingerprint(__name__)) as work:
         return train_sft(

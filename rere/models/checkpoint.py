@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from rere.artifacts.manifest import fingerprint, seal, sealed, verify
+from rere.artifacts.manifest import fingerprint, is_sealed, seal, sealed, verify
 from rere.models.attention import own_attention
 from rere.models.loading import SAFE, SAFE_WEIGHTS, plain_decoding, to_device
 from rere.models.probe import probe, require_same
@@ -27,6 +27,15 @@ class Checkpoint:
     """A sealed directory: weights (safetensors), config, `curves.jsonl`, `training.json`."""
 
     path: Path
+
+    @classmethod
+    def finished(cls, path: Path) -> Self | None:
+        """The one there, where its training was killed after it was stored; RereError if it was altered since."""
+        if not is_sealed(path):
+            return None
+        found = cls(path)
+        found.verify()
+        return found
 
     def verify(self) -> dict[str, str]:
         """Check every file against the manifest; raises RereError if one is incomplete or altered."""

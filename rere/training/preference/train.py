@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 import torch
 
-from rere.artifacts.manifest import is_sealed, verify
 from rere.catalog.index import CatalogIndex
 from rere.config.decoding import SearchSettings
 from rere.config.preference import PreferenceConfig, SimilarUsersNegatives
@@ -55,9 +54,8 @@ def train_preference(
             model's context, weights that diverge, or a process that failed.
     """
     result = work / "model"
-    if is_sealed(result):  # killed between training and storing: already trained
-        verify(result)
-        return Checkpoint(result)
+    if done := Checkpoint.finished(result):
+        return done
     if catalog.trie.items < 2:
         raise RereError("a catalogue of at least two items", "a single one", "use more data or a smaller k-core")
     if config.launcher.starts_workers and not distributed.is_worker():

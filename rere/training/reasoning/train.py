@@ -32,7 +32,6 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from rere.artifacts.manifest import is_sealed, verify
 from rere.catalog.index import CatalogIndex
 from rere.config.reasoning import ReasoningConfig
 from rere.data.dataset import Windows
@@ -70,9 +69,8 @@ def train_reasoning(
             with a reasoning, or weights that diverge.
     """
     result = work / "model"
-    if is_sealed(result):  # killed between training and storing: already trained
-        verify(result)
-        return Checkpoint(result)
+    if done := Checkpoint.finished(result):
+        return done
     run = _Run(start, windows, catalog, config, work / "progress", log=log)
     run.train()
     return run.finish(result)

@@ -14,7 +14,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rere.artifacts.manifest import is_sealed, verify
 from rere.catalog.index import CatalogIndex
 from rere.config.rl import RLConfig
 from rere.data.dataset import Windows
@@ -57,9 +56,8 @@ def train_rl(
     if not distributed.is_worker():
         check_rewards(config.rewards, catalog.column_kinds)
     result = work / "model"
-    if is_sealed(result):  # killed between training and storing: already trained
-        verify(result)
-        return Checkpoint(result)
+    if done := Checkpoint.finished(result):
+        return done
     if config.launcher.starts_workers and not distributed.is_worker():
         return rl_in_processes(
             f"{__name__}:worker", start, windows, catalog, config, work=work, log=log, teacher=teacher

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, ProgressCallback
 
-from rere.artifacts.manifest import is_sealed, verify
 from rere.catalog.index import CatalogIndex
 from rere.config.backbone import Backbone
 from rere.config.sft import SFTConfig
@@ -68,9 +67,8 @@ def train_sft(
             process that failed.
     """
     result = work / "model"
-    if is_sealed(result):  # killed between training and storing: already trained
-        verify(result)
-        return Checkpoint(result)
+    if done := Checkpoint.finished(result):
+        return done
     if config.distillation and teacher is None:
         raise RereError("an item model for distillation", "none", "pass `teacher`, or set `sft.distillation: null`")
     if (config.launcher.starts_workers or config.sharding == "fsdp") and not distributed.is_worker():
