@@ -22,7 +22,7 @@ from rere.config.reasoning import ReasoningConfig
 from rere.config.recommenders import CrossFit, ItemModelsConfig
 from rere.config.rl import RLConfig
 from rere.config.served_model import BlendConfig, ServedModelConfig
-from rere.config.sft import SFTConfig
+from rere.config.sft import Distillation, LabelsAfter, SFTConfig
 from rere.data.sequences import training_counts
 from rere.models.checkpoint import Checkpoint
 from rere.models.inference import for_inference
@@ -66,8 +66,8 @@ EVALUATION = EvaluationConfig(ks=(1, 3, 5, 10, 20, 50), beams=50)
 
 # As long as RL of the default: what the labels give without rewards and candidates.
 CONTROL = SFTConfig(distillation=None, epochs=1, learning_rate=1e-4)
-# Fast enough that a model that learned its teacher by heart learns something of its own, which a blend of both needs.
-LABELS_AFTER = CONTROL.model_copy(update={"learning_rate": 1e-3})
+# So that a model that learned its teacher by heart has something of its own, which a blend of both needs.
+LABELLED_SFT = SFTConfig(distillation=Distillation(labels_after=LabelsAfter()))
 
 # The paper's setting at a rate and length for the small model; REINFORCED adds a teacher's reward.
 PAPER = RLConfig.model_validate(
@@ -81,6 +81,9 @@ PAPER = RLConfig.model_validate(
         "updates": 300,  # an eighth of an epoch; what 1,000 and two whole epochs give is among the ablations
         "ref_model_sync_steps": 64,
     }
+)
+BY_RULES = RLConfig.model_validate(
+    {"rewards": [{"type": "rule"}, {"type": "ranking"}], "loss": "grpo", "ground_truth": "off"}
 )
 REINFORCED = RLConfig(learning_rate=1e-3, updates=1000, validate_every=100)
 
@@ -250,19 +253,24 @@ def preference(**settings: Any) -> PreferenceConfig:
     return PreferenceConfig.model_validate({"updates": 300, **settings})
 
 
-def blended(made: Make) -> Make:
-    """With the teacher's part in every search: `serving.blend`, its share fitted on validation rows."""
+def blended(made: Make, new_items: bool = False) -> Make:
+    """With the teacher's part in every search: `serving.blend`, its share fitted on validation rows.
+
+    Args:
+        new_items: boosted in that search, as validation says (`serving.new_items`).
+    """
 
     def make(lab: Runner, judged: Normalisation) -> TrainedModel:
         trained = made(lab, judged)
         assert isinstance(trained.recommender, GenerativeRecommender)
-        settings = ServedModelConfig(blend=BlendConfig())
-        boosted_by = trained.recommender.prior.boost if trained.recommender.prior else None
-        teacher = lab.item_model(lab.teacher(TEACHER))
-        prior = Prior(training_counts(lab.world.dataset), settings, teacher, boost=boosted_by)
-        share = fitted_share(trained.recommender, prior, *lab.world.selection_rows())
-        served = trained.recommender.with_prior(replace(prior, share=share))
-        return replace(trained, recommender=served, facts={**(trained.facts or {}), "share": share})
+        rows, settings = lab.world.selection_rows(), ServedModelConfig(blend=BlendConfig())
+        prior = Prior(training_counts(lab.world.dataset), settings, lab.item_model(lab.teacher(TEACHER)))
+        prior = replace(prior, share=fitted_share(trained.recommender, prior, *rows))
+        facts = {**(trained.facts or {}), "share": prior.share}
+        if new_items:
+            prior = replace(prior, boost=fitted_boost(trained.recommender, prior, *rows))
+            facts["boost"] = prior.boost or "none"
+        return replace(trained, recommender=trained.recommender.with_prior(prior), facts=facts)
 
     return make
 
@@ -294,11 +302,16 @@ MAIN = [
     Cell("SFT, cross-fitted teacher", tuned(TAUGHT_INDEX, TAUGHT_SFT, FOLDS)),
     Cell("ReRe, cross-fitted teacher", reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT, folds=FOLDS)),
     Cell("ReRe, blended with its teacher", blended(reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT))),
-    Cell("labels after the teacher", continued(TAUGHT_INDEX, TAUGHT_SFT, LABELS_AFTER)),
-    Cell("labels after the teacher, blended", blended(continued(TAUGHT_INDEX, TAUGHT_SFT, LABELS_AFTER))),
+    Cell("labels after the teacher", tuned(TAUGHT_INDEX, LABELLED_SFT)),
+    Cell("labels after the teacher, blended", blended(tuned(TAUGHT_INDEX, LABELLED_SFT))),
     Cell(
-        "labels after the teacher, new items boosted, blended",
-        blended(boosted(continued(TAUGHT_INDEX, TAUGHT_SFT, LABELS_AFTER))),
+        "labels after the teacher, blended, new items boosted",
+        blended(tuned(TAUGHT_INDEX, LABELLED_SFT), new_items=True),
+    ),
+    Cell("ReRe (paper's rewards) after the labels", reinforced(BY_RULES, TAUGHT_INDEX, LABELLED_SFT)),
+    Cell(
+        "ReRe (paper's rewards) after the labels, blended, new items boosted",
+        blended(reinforced(BY_RULES, TAUGHT_INDEX, LABELLED_SFT), True),
     ),
     Cell("ReRe, new items boosted", boosted(reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT))),
     Cell("ensemble, new items exposed", exposed("ensemble")),

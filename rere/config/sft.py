@@ -11,6 +11,13 @@ from rere.config.decoding import Normalisation
 from rere.config.training import InProcesses, OptimiserSettings, Share
 
 
+class LabelsAfter(Settings):
+    """Another fine-tuning, on the labels alone: a model that only learned its teacher has nothing to add to it."""
+
+    epochs: int = Field(default=1, ge=1)
+    learning_rate: PositiveFloat = 1e-3
+
+
 class Distillation(Settings):
     """The item models' teacher (`item_models.teacher`) gives its probability of every item as a second target."""
 
@@ -27,6 +34,11 @@ class Distillation(Settings):
         ge=0,
         description="rows of altered histories per real one: items left out, replaced by new ones, in another order, "
         "two users mixed; what comes next nobody knows, so only the teacher is asked",
+    )
+    labels_after: LabelsAfter | None = Field(
+        default=None,
+        description="{epochs: 1, learning_rate: 0.001}: then so long on the labels alone; a blend with the teacher "
+        "gains by it, the model alone may lose",
     )
 
 

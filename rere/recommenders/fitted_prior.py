@@ -55,23 +55,23 @@ def fit_prior(
         The prior, and what was chosen, to be logged.
     """
     prior, chosen = Prior(counts, config), dict[str, Any]()
-    if config.new_items is not None and ranker is not None:
-        boost: float | None
-        if config.new_items.boost == "fitted":
-            boost = fitted_boost(ranker.recommender, prior, *ranker.rows(config.new_items.validation_rows))
-        else:
-            boost = config.new_items.boost
-        chosen["new_item_boost"] = boost or "none"
-        prior = replace(prior, boost=boost)
-    if config.item_model is None or item_models is None:
-        return prior, chosen
-    kind = item_models.teacher(config.item_model)
-    chosen["item_model"] = kind
-    with_model = replace(prior, item_model=item_models.models[kind])
-    if config.blend is None or ranker is None:
-        return replace(with_model, share=1.0), chosen
-    share = config.blend.share
-    if share == "fitted":
-        share = fitted_share(ranker.recommender, with_model, *ranker.rows(config.blend.validation_rows))
-    chosen["share"] = share
-    return replace(with_model, share=share) if share else prior, chosen
+    new_items = config.new_items if ranker is not None else None
+    if new_items is not None and new_items.boost != "fitted":
+        prior = replace(prior, boost=new_items.boost)
+    if config.item_model is not None and item_models is not None:
+        kind = item_models.teacher(config.item_model)
+        chosen["item_model"] = kind
+        with_model = replace(prior, item_model=item_models.models[kind])
+        if config.blend is None or ranker is None:
+            return replace(with_model, share=1.0), chosen
+        share = config.blend.share
+        if share == "fitted":
+            share = fitted_share(ranker.recommender, with_model, *ranker.rows(config.blend.validation_rows))
+        chosen["share"] = share
+        prior = replace(with_model, share=share) if share else prior
+    if new_items is not None and ranker is not None:
+        if new_items.boost == "fitted":  # in the searches that are served, those of a blend
+            boost = fitted_boost(ranker.recommender, prior, *ranker.rows(new_items.validation_rows))
+            prior = replace(prior, boost=boost)
+        chosen["new_item_boost"] = prior.boost or "none"
+    return prior, chosen

@@ -20,6 +20,7 @@ def fitted_boost(
     """The factor of `BOOSTS` with the best NDCG@10 on these rows, of equal ones the smallest.
 
     Args:
+        prior: the factor's companion in a search: an item model with its share, where one takes part.
         targets: (R,) the item that follows each history.
 
     Returns:
@@ -28,7 +29,7 @@ def fitted_boost(
     if not prior.new_items(len(prior.counts)).numpy()[targets].any():
         return None
     kept: float | None = None
-    best = mean_ndcg(recommender, histories, targets)
+    best = mean_ndcg(recommender.with_prior(replace(prior, boost=None)), histories, targets)
     for boost in BOOSTS:
         score = mean_ndcg(recommender.with_prior(replace(prior, boost=boost)), histories, targets)
         if score > best:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,10 +18,11 @@ from rere.catalog.codes.item import ItemTokenCode
 from rere.catalog.index import CatalogIndex, build_index
 from rere.config.backbone import LocalModel
 from rere.config.catalog import IndexConfig
-from rere.config.sft import Distillation, SFTConfig
+from rere.config.sft import Distillation, LabelsAfter, SFTConfig
 from rere.data.dataset import Dataset, Windows
 from rere.data.sequences import training_sequences
 from rere.errors import RereError
+from rere.models.checkpoint import Checkpoint
 from rere.models.heads import Head
 from rere.recommenders.base import Ranking
 from rere.recommenders.generative import GenerativeRecommender
@@ -218,6 +221,37 @@ def test_a_pupil_learns_from_the_teacher_alone(
     found = GenerativeRecommender("pupil", checkpoint.path, catalog, normalisation="trie").recommend(histories, 2)
     hits = sum(target in row for target, row in zip(targets, found.items.tolist(), strict=True))
     assert hits > 30  # of 60; chance makes 5
+
+
+def test_labels_after_the_teacher_are_a_fine_tuning_of_their_own(
+    world_windows: Windows, world_items: pd.DataFrame, teacher: ItemModels, tmp_path: Path
+) -> None:
+    catalog = build_index(world_items, IndexConfig(backbone=TINY))
+    taught = QUICK.model_copy(update={"distillation": Distillation(altered_rows=0.5)})
+    after = LabelsAfter(epochs=2, learning_rate=2e-3)
+    both = QUICK.model_copy(update={"distillation": Distillation(altered_rows=0.5, labels_after=after)})
+    labels = QUICK.model_copy(update={"epochs": 2, "learning_rate": 2e-3})
+    told: list[int] = []
+
+    def train(config: SFTConfig, work: str, **options: Any) -> Checkpoint:
+        return train_sft(
+            world_windows, catalog, TINY, config, tmp_path / work, log=lambda _, update: told.append(update), **options
+        )
+
+    first = train(taught, "taught", teacher=teacher)
+    second = train(labels, "labels", start=first)
+    told.clear()
+    found = train(both, "both", teacher=teacher)
+    assert found.sums()["model.safetensors"] == second.sums()["model.safetensors"]
+    assert found.facts()["parent"] == first.identity()
+    assert told == sorted(told)
+    assert told[-1] == first.facts()["updates"] + second.facts()["updates"]
+    # Killed between the two, it goes on with the labels.
+    shutil.rmtree(tmp_path / "both" / "model")
+    told.clear()
+    again = train(both, "both", teacher=teacher)
+    assert again.sums()["model.safetensors"] == second.sums()["model.safetensors"]
+    assert min(told) > first.facts()["updates"]
 
 
 @a_gpu_each

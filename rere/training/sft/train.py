@@ -59,7 +59,7 @@ def train_sft(
 
     Returns:
         The model with the lowest validation loss (nats per token), adapters merged, sealed; the backbone itself with
-        0 epochs.
+        0 epochs. With `labels_after`, what it tells of its training is of the labels; its parent was trained before.
 
     Raises:
         RereError: no training or validation rows; distillation without a teacher; a backbone that can't be found, whose
@@ -71,6 +71,10 @@ def train_sft(
         return done
     if config.distillation and teacher is None:
         raise RereError("an item model for distillation", "none", "pass `teacher`, or set `sft.distillation: null`")
+    if config.distillation and config.distillation.labels_after:
+        taught, config = in_two(config)
+        start = train_sft(windows, catalog, backbone, taught, work / "taught", log=log, start=start, teacher=teacher)
+        log, teacher = later(log, start.facts().get("updates", 0)), None
     if (config.launcher.starts_workers or config.sharding == "fsdp") and not distributed.is_worker():
         if config.sharding == "fsdp" and not config.launcher.on_gpus:  # accelerate would ignore it silently
             raise RereError("GPUs for `sharding: fsdp`", "none", "set `sharding: none`")
@@ -130,6 +134,20 @@ def train_sft(
     if distributed.is_main():
         shutil.rmtree(work / "checkpoints", ignore_errors=True)
     return checkpoint
+
+
+def in_two(config: SFTConfig) -> tuple[SFTConfig, SFTConfig]:
+    """Settings with `labels_after` -> those of what comes before, and those of the labels."""
+    assert config.distillation
+    assert config.distillation.labels_after
+    before = config.distillation.model_copy(update={"labels_after": None})
+    labels = {"distillation": None, **config.distillation.labels_after.model_dump()}
+    return config.model_copy(update={"distillation": before}), config.model_copy(update=labels)
+
+
+def later(log: Log, updates: int) -> Log:
+    """Updates are counted on from an earlier training's."""
+    return lambda metrics, update: log(metrics, update + updates)
 
 
 def _untrained(
