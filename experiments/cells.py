@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from experiments.boosted import BoostedItemModel
 from experiments.kept import training_facts
 from experiments.lab import Runner
 from experiments.without_history import WithoutHistory
@@ -27,12 +30,11 @@ from rere.data.sequences import training_counts
 from rere.models.checkpoint import Checkpoint
 from rere.models.inference import for_inference
 from rere.models.tree_attention import TreeModel
-from rere.recommenders.alone import ItemModelAlone
 from rere.recommenders.base import Recommender
 from rere.recommenders.blend import fitted_share
 from rere.recommenders.debiased import DebiasedRecommender
 from rere.recommenders.generative import GenerativeRecommender
-from rere.recommenders.new_items import fitted_boost
+from rere.recommenders.new_items import BOOSTS, fitted_boost
 from rere.recommenders.popularity import Popularity
 from rere.recommenders.prior import Prior
 from rere.recommenders.rankings import mean_ndcg
@@ -54,7 +56,7 @@ TITLES_SFT = SFT.model_copy(update={"epochs": 3})  # nine tokens per item: free 
 D3_WEIGHT = 0.3  # by validation, see docs/decisions.md
 TEACHER = ItemModelsConfig().teacher
 FOLDS = CrossFit().folds
-EXPOSURES = (0.1, 1.0, 3.0, 10.0, 20.0, 30.0, 50.0, 100.0, 300.0)  # of the others' average probability
+FACTORS = (1.0, 1.5, *BOOSTS[1:])  # of the item model's own probability; 1: as it is
 
 # All language models of a study are judged under one normalisation, whatever they were trained under: identical weights
 # must get identical numbers. What is written freely has no trie to normalise over: that study is judged under `vocab`.
@@ -141,19 +143,16 @@ def without_history(kind: str) -> Make:
     return make
 
 
-def exposed(kind: str) -> Make:
-    """An item model with new items' exposure chosen as a language model's boost is: it knows no more of them."""
+def with_new_items(kind: str) -> Make:
+    """An item model with its new items boosted as a language model's are: it knows no more of them."""
 
     def make(lab: Runner, judged: Normalisation) -> TrainedModel:
-        counts, (histories, targets) = training_counts(lab.world.dataset), lab.world.selection_rows()
-        best, kept = -1.0, TrainedModel(Popularity.fit(lab.world.sequences, len(counts)))
-        for exposure in EXPOSURES:
-            config = ServedModelConfig(candidate=kind, new_item_exposure=exposure)
-            model = ItemModelAlone(kind, Prior(counts, config, lab.item_model(kind), share=1.0), len(counts))
-            score = mean_ndcg(model, histories, targets)
-            if score > best:
-                best, kept = score, TrainedModel(model, facts={"exposure": exposure})
-        return kept
+        model, new = lab.item_model(kind), training_counts(lab.world.dataset) == 0
+        rows = lab.world.selection_rows()
+        factors = FACTORS if new[rows[1]].any() else FACTORS[:1]
+        scores = [mean_ndcg(BoostedItemModel(model, new, factor), *rows) for factor in factors]
+        factor = factors[int(np.argmax(scores))]
+        return TrainedModel(BoostedItemModel(model, new, factor), facts={"boost": factor})
 
     return make
 
@@ -314,7 +313,7 @@ MAIN = [
         blended(reinforced(BY_RULES, TAUGHT_INDEX, LABELLED_SFT), True),
     ),
     Cell("ReRe, new items boosted", boosted(reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT))),
-    Cell("ensemble, new items exposed", exposed("ensemble")),
+    Cell("ensemble, new items boosted", with_new_items("ensemble")),
 ]
 # What is done for speed alone, on today's default.
 BY_SEQUENCE = {"type": "sequence", "prompts": 16}

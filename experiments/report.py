@@ -35,7 +35,14 @@ BASE = {
 }
 # What a study's rows are compared with besides its start.
 RIVALS = {
-    "main": ("EASE", "co-occurrence", "title-kNN", "GRU4Rec without the history's items", "ensemble of item models"),
+    "main": (
+        "EASE",
+        "co-occurrence",
+        "title-kNN",
+        "GRU4Rec without the history's items",
+        "ensemble of item models",
+        "ensemble, new items boosted",
+    ),
     "methods": ("SASRec",),
     "pretrained": ("SASRec",),
 }
