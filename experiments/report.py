@@ -42,6 +42,8 @@ RIVALS = {
         "GRU4Rec without the history's items",
         "ensemble of item models",
         "ensemble, new items boosted",
+        "labels after the teacher",
+        "labels after the teacher, blended, new items boosted",
     ),
     "methods": ("SASRec",),
     "pretrained": ("SASRec",),
