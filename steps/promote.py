@@ -17,6 +17,7 @@ from ops.registry.stages import Promoted, Reviewed, StageMaterializer
 from rere.catalog.index import CatalogIndex
 from rere.config.evaluation import EvaluationConfig
 from rere.data.dataset import Dataset, Windows
+from rere.errors import without_passwords
 from rere.models.checkpoint import Checkpoint
 from rere.recommenders.prior import Prior
 
@@ -69,7 +70,7 @@ def promote(
         **dict(review) | {"page": review.page_of(version)},
         version=version,
         aliases=aliases,
-        tracking_uri=mlflow.get_tracking_uri(),
+        tracking_uri=without_passwords(mlflow.get_tracking_uri()),
         waits=outcome.waits,
         example=tuple(map(str, windows.of("test")["history"].iloc[0]))[-EXAMPLE_ITEMS:],
     )

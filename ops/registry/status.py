@@ -6,8 +6,9 @@ import json
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime
+from http.client import HTTPException
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from ops.registry import champion_record, last_run
 from ops.registry import mlflow_registry as registry
@@ -100,7 +101,7 @@ def _asked(service: str, champion: str | None) -> tuple[Readiness | None, list[s
         raise RereError("an address such as http://localhost:5001", service, "correct --service")
     try:
         ready = Readiness.model_validate(_ready(f"{service.rstrip('/')}/ready"))
-    except (OSError, ValueError, ValidationError) as error:
+    except (OSError, ValueError, HTTPException) as error:  # pydantic's is a ValueError
         return None, [f"The service {service} gave no answer that is one: {type(error).__name__}: {error}"]
     said = []
     if ready.status != "ready":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -526,6 +527,17 @@ def test_a_service_address_that_is_none_is_refused(stage: Stage) -> None:
     code, output = rere("status", "--service", "localhost:5001")
     assert code == 1
     assert "http://localhost:5001" in output
+
+
+def test_a_service_without_a_port_and_one_that_speaks_something_else_are_warned_of(stage: Stage) -> None:
+    champion.move(NAME, "1", "ada", "first")
+    assert "gave no answer that is one: InvalidURL" in " ".join(status_of(NAME, "http://localhost:x").warnings)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=lambda: server.accept()[0].sendall(b"220 mail\r\n"))
+        thread.start()
+        warnings = status_of(NAME, f"http://127.0.0.1:{server.getsockname()[1]}").warnings
+        thread.join()
+    assert "gave no answer that is one: " in " ".join(warnings)
 
 
 def written(number: int) -> tuple[str, str]:

@@ -286,6 +286,17 @@ def test_a_version_that_never_loads_is_tried_less_often_and_left_at_once_when_th
     asyncio.run(story())
 
 
+def test_a_registry_that_cant_be_read_is_told_without_its_password(caplog: pytest.LogCaptureFixture) -> None:
+    class Away(Flaky):
+        def current(self) -> str:
+            raise OSError("no answer of https://ada:secret@mlflow.example.com/api")
+
+    service = RecommendationService(tiny_deployment("1"), ServingConfig())
+    asyncio.run(Follower(Away(failures=0), seconds=5).look(service))
+    assert "https://***@mlflow.example.com/api" in caplog.text
+    assert "secret" not in caplog.text
+
+
 def test_titles_are_found_as_they_are_typed_in_haste() -> None:
     titles = ["Les Misérables", "Ærlige løgne", "Straße", "Łódź", "ΟΔΟΣ", "Amélie", "がん", "ｆｕｌｌ width"]
     search = TitleSearch(titles)

@@ -10,7 +10,7 @@ import logging
 from time import monotonic
 from typing import Protocol
 
-from rere.errors import RereError
+from rere.errors import RereError, without_passwords
 from rere.serving.engine.deployment import Deployment
 from rere.serving.engine.service import RecommendationService
 
@@ -56,7 +56,7 @@ class Follower:
             self.wanted = await asyncio.to_thread(self.source.current)
         except Exception as error:
             metrics.looks.labels("failed").inc()
-            logger.warning("The registry can't be read; version %s goes on: %s", served, error)
+            logger.warning("The registry can't be read; version %s goes on: %s", served, without_passwords(str(error)))
             return
         metrics.looks.labels("done").inc()
         metrics.behind.set(self.wanted not in (None, served))
