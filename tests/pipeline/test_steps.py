@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -169,7 +170,7 @@ def test_rl_is_not_resumed_over_other_item_columns(
     monkeypatch.setattr("rere.training.rl.train.train_rl", train)
     monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
     monkeypatch.setattr("ops.runtime.run_dirs.atexit.register", lambda *planned, **options: None)
-    teacher = SimpleNamespace(models={"one": SimpleNamespace(content=lambda: "")})
+    teacher = SimpleNamespace(alone=lambda: SimpleNamespace(content=lambda: ""))
     cheap = pd.DataFrame({"price": np.full(len(world_catalog.titles), 5.0), "brand": "Acme"})
     for columns in (cheap, cheap, cheap.assign(price=np.nan), cheap.assign(brand=None), pd.DataFrame()):
         reinforce.entrypoint(
@@ -404,7 +405,7 @@ def test_an_item_model_is_judged_logged_and_judged_anew_as_champion_without_the_
     prior.save(tmp_path / "prior")
     found = registry.Registered("4", VersionTags(), tmp_path, served, prior=tmp_path / "prior")
     monkeypatch.setattr(registry, "champion_version", lambda name: "4")
-    monkeypatch.setattr(registry, "fetch", lambda name, version: found)
+    monkeypatch.setattr(registry, "fetched", lambda name, version: nullcontext(found))
     monkeypatch.setattr(registry, "read", lambda registered: (None, world["catalog"]))
     again, rival = gate.entrypoint(**inputs)
     assert rival["rank"].tolist() == results_of(results, Label.ALONE)["rank"].tolist()  # identical, whoever judges
@@ -515,12 +516,12 @@ def test_another_champion_is_judged_anew_on_the_same_rows(
 ) -> None:
     monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
     settings = {"history_items": world["windows"].history_items, "beams": 5, "normalisation": "vocab"}
-    found = SimpleNamespace(settings=settings, tags=VersionTags(newest_interaction=5), prior=None)
+    found = SimpleNamespace(version="4", settings=settings, tags=VersionTags(newest_interaction=5), prior=None)
     items = world_catalog.items.copy()
     items.loc[0, "item_id"] = "gone"  # their item 0 is none of ours
     fewer = dataclasses.replace(world_catalog, items=items)
     monkeypatch.setattr(registry, "champion_version", lambda name: "4")
-    monkeypatch.setattr(registry, "fetch", lambda name, version: found)
+    monkeypatch.setattr(registry, "fetched", lambda name, version: nullcontext(found))
     monkeypatch.setattr(registry, "read", lambda registered: (model, fewer))
     decision, rival = gate.entrypoint(**world)
     rows = len(world["windows"].of("test"))
@@ -539,7 +540,7 @@ def test_the_champion_is_judged_in_one_process_per_gpu(
 ) -> None:
     model, catalog, windows = (world[name] for name in ("language_model", "catalog", "windows"))
     settings = {"history_items": windows.history_items, "beams": 5, "normalisation": "vocab"}
-    champion = SimpleNamespace(settings=settings, tags=VersionTags(), prior=None)
+    champion = SimpleNamespace(version="4", settings=settings, tags=VersionTags(), prior=None)
     judged: list[EvaluationConfig] = []
 
     def alone(
@@ -550,7 +551,7 @@ def test_the_champion_is_judged_in_one_process_per_gpu(
 
     monkeypatch.setenv("RERE_WORK_DIR", str(tmp_path))
     monkeypatch.setattr(registry, "champion_version", lambda name: "4")
-    monkeypatch.setattr(registry, "fetch", lambda name, version: champion)
+    monkeypatch.setattr(registry, "fetched", lambda name, version: nullcontext(champion))
     monkeypatch.setattr(registry, "read", lambda registered: (model, catalog))
     monkeypatch.setattr("ops.gate.judged_champion.evaluate_checkpoints", alone)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
@@ -582,7 +583,7 @@ def test_a_champion_whose_files_are_gone_stops_the_gate(
         raise error
 
     monkeypatch.setattr(registry, "champion_version", lambda name: "4")
-    monkeypatch.setattr(registry, "fetch", fail)
+    monkeypatch.setattr(registry, "fetched", fail)
     decision, rival = gate.entrypoint(**world)
     assert not decision.promotes
     assert rival.empty
