@@ -310,7 +310,7 @@ MAIN = [
     Cell("ReRe (paper's rewards) after the labels", reinforced(BY_RULES, TAUGHT_INDEX, LABELLED_SFT)),
     Cell(
         "ReRe (paper's rewards) after the labels, blended, new items boosted",
-        blended(reinforced(BY_RULES, TAUGHT_INDEX, LABELLED_SFT), True),
+        blended(reinforced(BY_RULES, TAUGHT_INDEX, LABELLED_SFT), new_items=True),
     ),
     Cell("ReRe, new items boosted", boosted(reinforced(TAUGHT_RL, TAUGHT_INDEX, TAUGHT_SFT))),
     Cell("ensemble, new items boosted", with_new_items("ensemble")),

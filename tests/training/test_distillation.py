@@ -173,14 +173,14 @@ def test_altered_rows_are_made_of_what_there_is() -> None:
 
 def test_new_items_take_the_place_of_others_as_often_as_validation_rows_want_them() -> None:
     sequences = [[0, 1, 2, 3], [3, 2, 1, 0]]
-    new = NewItems.of(sequences, [0, 5, 1, 2], 6)
+    new = NewItems.of([0, 1, 2, 3, 3, 2, 1, 0], [0, 5, 1, 2], 6)
     assert new.items.tolist() == [4, 5]
     assert new.share == 0.25
     rows = altered_rows(sequences, rows=500, items=4, new=new, seed=0)
     found = [item for row in rows for item in row]
     assert 0.2 < sum(item in {4, 5} for item in found) / len(found) < 0.3
     assert {4, 5} <= set(found)
-    none = NewItems.of([*sequences, [4, 5]], [0, 5], 6)
+    none = NewItems.of([0, 1, 2, 3, 4, 5], [0, 5], 6)
     assert (none.items.tolist(), none.share) == ([], 0.0)
 
 

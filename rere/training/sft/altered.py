@@ -27,9 +27,9 @@ class NewItems:
     share: float
 
     @classmethod
-    def of(cls, sequences: Sequence[Sequence[int]], targets: Sequence[int], catalogue: int) -> NewItems:
-        """From the training period's sequences and the validation rows' targets, over `catalogue` items."""
-        new = np.setdiff1d(np.arange(catalogue), np.concatenate([np.empty(0, dtype=np.int64), *sequences]))
+    def of(cls, taken: Sequence[int], targets: Sequence[int], catalogue: int) -> NewItems:
+        """From the items of the training period and the validation rows' targets, over `catalogue` items."""
+        new = np.setdiff1d(np.arange(catalogue), np.array(taken, dtype=np.int64))
         return cls(new, float(np.isin(targets, new).mean()) if len(targets) else 0.0)
 
 

@@ -55,7 +55,6 @@ def datasets_of(
         valid = valid.sample(config.validation_rows, random_state=config.seed)
     if (taught := config.distillation) is not None:
         taken = set(every["target"]).union(*every["history"])  # by all users, those kept from this training too
-        known = [catalog.index_of[item] for item in taken]
         train_rows = list(
             taught_rows(
                 train,
@@ -63,7 +62,11 @@ def datasets_of(
                 config,
                 taught=taught,
                 history_items=windows.history_items,
-                new=NewItems.of([known], valid["target"].map(catalog.index_of).tolist(), len(catalog.items)),
+                new=NewItems.of(
+                    [catalog.index_of[item] for item in taken],
+                    valid["target"].map(catalog.index_of).tolist(),
+                    len(catalog.items),
+                ),
                 teacher=teacher,
             )
         )

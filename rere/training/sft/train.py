@@ -71,9 +71,10 @@ def train_sft(
         return done
     if config.distillation and teacher is None:
         raise RereError("an item model for distillation", "none", "pass `teacher`, or set `sft.distillation: null`")
-    if config.distillation and config.distillation.labels_after:
-        taught, config = in_two(config)
-        start = train_sft(windows, catalog, backbone, taught, work / "taught", log=log, start=start, teacher=teacher)
+    if (taught := config.distillation) and (labels := taught.labels_after):
+        first = config.model_copy(update={"distillation": taught.model_copy(update={"labels_after": None})})
+        start = train_sft(windows, catalog, backbone, first, work / "taught", log=log, start=start, teacher=teacher)
+        config = config.model_copy(update={"distillation": None, **labels.model_dump()})
         log, teacher = later(log, start.facts().get("updates", 0)), None
     if (config.launcher.starts_workers or config.sharding == "fsdp") and not distributed.is_worker():
         if config.sharding == "fsdp" and not config.launcher.on_gpus:  # accelerate would ignore it silently
@@ -134,15 +135,6 @@ def train_sft(
     if distributed.is_main():
         shutil.rmtree(work / "checkpoints", ignore_errors=True)
     return checkpoint
-
-
-def in_two(config: SFTConfig) -> tuple[SFTConfig, SFTConfig]:
-    """Settings with `labels_after` -> those of what comes before, and those of the labels."""
-    assert config.distillation
-    assert config.distillation.labels_after
-    before = config.distillation.model_copy(update={"labels_after": None})
-    labels = {"distillation": None, **config.distillation.labels_after.model_dump()}
-    return config.model_copy(update={"distillation": before}), config.model_copy(update=labels)
 
 
 def later(log: Log, updates: int) -> Log:
